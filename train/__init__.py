@@ -1,0 +1,1 @@
+"""Training: the editor from pairs (finetune), and the bundled storybook models (base)."""

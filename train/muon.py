@@ -1,0 +1,176 @@
+"""Optimizers: AdamW as the paper, or Muon for matrices and kernels with AdamW for everything else.
+
+Muon (Keller Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) makes each update an orthogonal matrix:
+all directions of a weight move alike, also those that gradients show rarely. The scale 0.2 sqrt(max(out, in)) gives the
+update the size that AdamW's has (Liu et al., arXiv 2502.16982), so that AdamW's learning rates and decay carry over.
+`torch.optim.Muon` takes 2-D weights only and always computes in bf16, which some processors emulate ten times slower; hence this.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+# Quintic Newton-Schulz: the steepest slope at zero that still keeps singular values within about 0.7 to 1.2.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+# Convolutions and heads that face pictures, latents or a few classes: their few rows are no matrix to orthogonalise.
+NARROW = 8
+ADAMW_NAMES = ("conv_in", "conv_out", "time_emb", "time_proj", "add_embedding", "patch_embedding")
+
+
+def build_optimizer(
+    modules: Mapping[str, nn.Module],
+    *,
+    name: Literal["muon", "adamw"],
+    learning_rate: float,
+    weight_decay: float,
+) -> torch.optim.Optimizer:
+    """One optimizer over the trainable parameters of all modules, each parameter once.
+
+    Args:
+        modules: by name, such as {"unet": unet, "text_encoder": text_encoder}; the order is the order of the state.
+        name: adamw, or muon: Muon for linear weights and convolution kernels, AdamW for conv_in, conv_out, embeddings,
+            time projections, norms and biases (of which only conv_in and conv_out decay).
+        learning_rate: the peak, > 0.
+        weight_decay: decoupled, >= 0.
+    """
+    if name == "adamw":
+        parameters = [parameter for _, _, parameter in _trainable(modules)]
+        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    groups: dict[str, list[nn.Parameter]] = defaultdict(list)
+    for path, module, parameter in _trainable(modules):
+        groups[_group(path, module, parameter)].append(parameter)
+    settings: dict[str, dict[str, object]] = {
+        "muon": {"muon": True, "weight_decay": weight_decay},
+        "adamw": {"muon": False, "weight_decay": weight_decay},
+        "plain": {"muon": False, "weight_decay": 0.0},
+    }
+    return Muon([{"params": groups[key], **settings[key]} for key in settings if groups[key]], lr=learning_rate)
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for the groups with `muon=True`, AdamW for the others; state and groups are saved as with any optimizer.
+
+    Args:
+        params: parameter groups; each may set muon, lr, weight_decay.
+        lr: learning rate of both halves.
+        momentum: of Muon, with Nesterov's look-ahead.
+        steps: Newton-Schulz iterations.
+        betas, eps: of AdamW.
+    """
+
+    def __init__(
+        self,
+        params: list[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float = 0.95,
+        steps: int = 5,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        defaults = {"lr": lr, "muon": True, "weight_decay": 0.0, "momentum": momentum, "steps": steps}
+        super().__init__(params, {**defaults, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                (self._muon if group["muon"] else self._adamw)(group, parameters)
+        return loss
+
+    def _muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        alike: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            gradient = parameter.grad
+            assert gradient is not None
+            state["momentum"].lerp_(gradient, 1 - group["momentum"])
+            update = gradient.lerp(state["momentum"], group["momentum"])
+            alike[tuple(parameter.flatten(1).shape)].append((parameter, update.flatten(1)))
+        for (rows, columns), members in alike.items():
+            updates = orthogonalise(torch.stack([update for _, update in members]), group["steps"])
+            scale = 0.2 * max(rows, columns) ** 0.5 * group["lr"]
+            for (parameter, _), update in zip(members, updates, strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(update.view_as(parameter), alpha=-scale)
+
+    def _adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                zeros = {"exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+                self.state[parameter].update(zeros, step=torch.zeros(()))
+        states = [self.state[parameter] for parameter in parameters]
+        adamw(
+            parameters,
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def orthogonalise(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> Float[Tensor, "n rows columns"]:
+    """About U V^T of each matrix U S V^T: singular values go to between 0.7 and 1.2, the directions stay.
+
+    Newton-Schulz, in bf16 where the processor computes it and in the given format elsewhere:
+    X <- a X + (b X X^T + c (X X^T)^2) X.
+    """
+    a, b, c = NEWTON_SCHULZ
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    x = x.to(torch.bfloat16) if computes_bf16(matrices.device) else x
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.to(matrices.dtype)
+    return x.mT if tall else x
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether bf16 matrix products are native to the device, by its features and not by timing: the same in every run."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def _trainable(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
+    seen: set[nn.Parameter] = set()
+    for root, tree in modules.items():
+        for path, module in tree.named_modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.requires_grad and parameter not in seen:
+                    seen.add(parameter)
+                    yield f"{root}.{path}.{name}", module, parameter
+
+
+def _group(path: str, module: nn.Module, parameter: nn.Parameter) -> Literal["muon", "adamw", "plain"]:
+    """muon: matrices and kernels; adamw: those that Muon does not suit; plain: embeddings, norms, biases (no decay)."""
+    if parameter.ndim < 2 or isinstance(module, nn.Embedding):
+        return "plain"
+    faces_few = min(parameter.shape[:2]) <= NARROW
+    if faces_few or any(name in path for name in ADAMW_NAMES) or not isinstance(module, nn.Linear | nn.Conv2d):
+        return "adamw"
+    return "muon"
