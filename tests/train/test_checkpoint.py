@@ -1,0 +1,95 @@
+"""Checkpoints: exact, atomic, checked, and never younger than the one that replaces them."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+import ip2p.train.checkpoint as module
+from ip2p.errors import ConfigError
+from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
+
+
+def checkpoint(step: int) -> Checkpoint:
+    weights = {"unet": {"a": torch.full((2, 3), float(step))}, "ema-unet": {"a": torch.full((2, 3), step / 2)}}
+    optimizer = {
+        "state": {0: {"momentum": torch.full((2, 3), 0.1 * step)}},
+        "param_groups": [{"lr": 0.1, "params": [0]}],
+    }
+    return Checkpoint(State(step=step, samples=8 * step, data="d", config={"seed": 1, "steps": 9}), weights, optimizer)
+
+
+def load(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    said: list[str] = []
+    return load_newest(folder, warn=said.append), said
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, checkpoint(3), keep=2)
+    found, said = load(tmp_path)
+    assert found is not None and not said
+    assert found.state == checkpoint(3).state
+    assert torch.equal(found.weights["ema-unet"]["a"], checkpoint(3).weights["ema-unet"]["a"])
+    assert torch.equal(found.optimizer["state"][0]["momentum"], checkpoint(3).optimizer["state"][0]["momentum"])
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 30):
+        save_checkpoint(tmp_path, checkpoint(step), keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000030"]
+
+
+@pytest.mark.parametrize("file", ["unet.safetensors", "optimizer.pt", "state.json", "COMPLETE.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, file: str, damage: str) -> None:
+    save_checkpoint(tmp_path, checkpoint(1), keep=2)
+    path = save_checkpoint(tmp_path, checkpoint(2), keep=2) / file
+    data = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(data[: len(data) // 2] if damage == "cut" else data[:20] + bytes([data[20] ^ 1]) + data[21:])
+    found, said = load(tmp_path)
+    assert found is not None and found.state.step == 1
+    assert len(said) == 1 or (file, damage) == ("COMPLETE.json", "gone")
+
+
+def test_dying_while_saving_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path, checkpoint(1), keep=1)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.torch, "save", die)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path, checkpoint(2), keep=1)
+    found, said = load(tmp_path)
+    assert found is not None and found.state.step == 1 and not said
+
+
+def test_optimizer_files_run_no_code(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, checkpoint(1), keep=1)
+    marker = tmp_path / "ran"
+
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str, str]]:
+            return (open, (str(marker), "w"))
+
+    torch.save({"x": Payload()}, path / "optimizer.pt")
+    hashes = json.loads((path / "COMPLETE.json").read_text())
+    hashes["optimizer.pt"] = module._sha256(path / "optimizer.pt")
+    (path / "COMPLETE.json").write_text(json.dumps(hashes))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, said = load(tmp_path)
+    assert found is None and said and not marker.exists()
+
+
+def test_a_run_goes_on_only_as_what_it_was() -> None:
+    state = checkpoint(1).state
+    check_same_run(state, config={"seed": 1, "steps": 20}, data="d", folder=Path("x"))
+    with pytest.raises(ConfigError, match="seed=1"):
+        check_same_run(state, config={"seed": 2, "steps": 9}, data="d", folder=Path("x"))
+    with pytest.raises(ConfigError, match="pairs"):
+        check_same_run(state, config={"seed": 1, "steps": 9}, data="other", folder=Path("x"))

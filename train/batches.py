@@ -1,0 +1,211 @@
+"""Pairs in, latents out. The sample at position k of a run depends on (seed, k) alone, so resuming is arithmetic.
+
+Positions run through the data set in a new shuffled order each epoch, for ever. Rank and batch size only decide who takes
+which positions. Both pictures of a pair get the same crop and the same flip, drawn anew for each sample.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Image as Picture
+from datasets.exceptions import DatasetGenerationError
+from PIL import Image
+
+from ip2p.backbone import Backbone
+from ip2p.errors import DataError
+from ip2p.images import to_tensor
+from ip2p.seeding import generator
+from ip2p.train.objective import Latents
+
+COLUMNS = ("original_image", "edit_prompt", "edited_image")
+HELD_OUT_SPLITS = ("test", "validation")
+HELD_OUT_MOST = 64
+BUILD = "build it with `make dataset`, or name a folder or hub data set that has these columns with dataset="
+
+
+class Pairs(NamedTuple):
+    """A packed data set: what is trained on, and what is only looked at."""
+
+    train: Dataset
+    held_out: Dataset
+
+    def fingerprint(self) -> str:
+        """Names the contents: the number of pairs and their instructions, in order."""
+        digest = hashlib.sha256(str(len(self.train)).encode())
+        for instruction in self.train["edit_prompt"]:
+            digest.update(b"\0" + instruction.encode())
+        return digest.hexdigest()[:16]
+
+
+class Augmentation(NamedTuple):
+    """flip: mirrored; x, y: where the crop lies in what sticks out, 0 to 1."""
+
+    flip: bool
+    x: float
+    y: float
+
+
+CENTRE = Augmentation(False, 0.5, 0.5)
+
+
+def open_pairs(source: str | Path) -> Pairs:
+    """Open a packed data set: a folder of parquet shards, or a data set of the hub.
+
+    Held out are its split `test` or `validation`, else its last twentieth, at most 64 pairs.
+
+    Raises:
+        DataError: nothing there, unreadable, a column missing, or fewer than two pairs.
+    """
+    folder = Path(source)
+    if folder.is_dir() and not any(folder.rglob("*.parquet")):
+        raise DataError(f"no parquet shard in the data set folder {source}", BUILD)
+    if not folder.is_dir() and (folder.is_absolute() or str(source).count("/") != 1):
+        raise DataError(f"no data set at {source}", BUILD)
+    try:
+        splits = load_dataset(str(source))
+    except (OSError, ValueError, DatasetGenerationError) as error:
+        raise DataError(f"cannot read the data set {source} ({_one_line(error)})", BUILD) from error
+    assert isinstance(splits, DatasetDict)
+    missing = [name for split in splits.values() for name in COLUMNS if name not in split.column_names]
+    if missing or "train" not in splits:
+        raise DataError(f"the data set {source} has no {missing[0] if missing else 'train split'}", BUILD)
+    train = splits["train"].select_columns(list(COLUMNS))
+    held_out = next((splits[name].select_columns(list(COLUMNS)) for name in HELD_OUT_SPLITS if name in splits), None)
+    if held_out is None or not len(held_out):
+        kept = len(train) - min(HELD_OUT_MOST, max(1, len(train) // 20))
+        train, held_out = train.select(range(max(0, kept))), train.select(range(max(0, kept), len(train)))
+    if not len(train):
+        raise DataError(f"the data set {source} has {len(held_out)} pairs, too few to train on", BUILD)
+    return Pairs(train, held_out.select(range(min(HELD_OUT_MOST, len(held_out)))))
+
+
+class Order:
+    """The shuffled order of a data set, without end: position k to row."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self._epoch = -1
+        self._rows: list[int] = []
+
+    def row(self, position: int) -> int:
+        """Row of the sample at a position >= 0; every row comes once in each epoch."""
+        epoch, place = divmod(position, self.count)
+        if epoch != self._epoch:
+            shuffle = generator(self.seed, "order", str(epoch))
+            self._rows = torch.randperm(self.count, generator=shuffle).tolist()
+            self._epoch = epoch
+        return self._rows[place]
+
+
+class Batches:
+    """Latents and instructions of any positions.
+
+    Args:
+        pairs: one split.
+        backbone: its autoencoder encodes, and its device is where latents go.
+        size: side of the square that is trained on, in pixels.
+        seed: of the run.
+        flip: whether half of the samples are mirrored. Not where instructions speak of left and right.
+    """
+
+    def __init__(self, pairs: Dataset, backbone: Backbone, *, size: int, seed: int, flip: bool) -> None:
+        self.pairs = pairs
+        self.backbone = backbone
+        self.size = size
+        self.seed = seed
+        self.flip = flip
+        self.order = Order(len(pairs), seed)
+        self.instructions: list[str] = list(pairs["edit_prompt"])
+        self._cache: dict[bool, Latents] = {}
+
+    def at(self, positions: Sequence[int]) -> tuple[list[str], Latents]:
+        """Instructions and latents (on the backbone's device) of the samples at these positions."""
+        rows = [self.order.row(position) for position in positions]
+        augmentations = [self._augmentation(position) for position in positions]
+        texts = [self.instructions[row] for row in rows]
+        if self._cache:
+            chosen = [[part[row] for part in self._cache[a.flip]] for row, a in zip(rows, augmentations, strict=True)]
+            return texts, Latents(*(torch.stack(part).to(self.backbone.device) for part in zip(*chosen, strict=True)))
+        return texts, self.encode(rows, augmentations)
+
+    def encode(self, rows: Sequence[int], augmentations: Sequence[Augmentation]) -> Latents:
+        """Latents of these rows, from the pictures."""
+        with ThreadPoolExecutor() as pool:  # decoding leaves Python's lock
+            pictures = list(pool.map(self.pictures, rows, augmentations))
+        originals, edited = (to_tensor(column).to(self.backbone.device) for column in zip(*pictures, strict=True))
+        with torch.no_grad():
+            mean, std = self.backbone.target_posterior(edited)
+            return Latents(self.backbone.encode_condition(originals), mean, std)
+
+    def pictures(self, row: int, augmentation: Augmentation = CENTRE) -> tuple[Image.Image, Image.Image]:
+        """Original and edited picture of a row, size x size, cropped and flipped alike."""
+        try:
+            pair = self.pairs[row]
+            original, edited = pair["original_image"].convert("RGB"), pair["edited_image"].convert("RGB")
+        except (OSError, ValueError, AttributeError) as error:
+            raise DataError(f"cannot read the pictures of row {row} ({_one_line(error)})", BUILD) from error
+        if edited.size != original.size:
+            raise DataError(f"row {row}: the original is {original.size}, the edited picture {edited.size}", BUILD)
+        return place(original, self.size, augmentation), place(edited, self.size, augmentation)
+
+    def cache(self, say: Callable[[str], None], *, chunk: int = 16) -> bool:
+        """Encode every picture once and keep the latents in memory; False, and nothing kept, where pictures need a crop.
+
+        A flip is encoded from the flipped picture: an autoencoder does not commute with mirrors. Chunks are the same in every
+        run, so that a resumed run has the same latents to the last bit.
+        """
+        if not all(
+            map(self._is_square, self.pairs.cast_column("original_image", Picture(decode=False))["original_image"])
+        ):
+            say("pictures are not square and get random crops: their latents are not cached")
+            return False
+        for flip in (False, True) if self.flip else (False,):
+            parts = []
+            for start in range(0, len(self.pairs), chunk):
+                rows = range(start, min(start + chunk, len(self.pairs)))
+                latents = self.encode(rows, [Augmentation(flip, 0.5, 0.5)] * len(rows))
+                parts.append(Latents(*(part.cpu() for part in latents)))
+                if start % (32 * chunk) == 0:
+                    say(f"encoding pairs{' mirrored' if flip else ''}: {rows.stop} of {len(self.pairs)}")
+            self._cache[flip] = Latents(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        return True
+
+    @staticmethod
+    def _is_square(stored: dict[str, Any]) -> bool:
+        """Whether a picture needs no crop, by its header alone."""
+        with Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] else stored["path"]) as header:
+            return header.width == header.height
+
+    def _augmentation(self, position: int) -> Augmentation:
+        mirrored, x, y = torch.rand(3, generator=generator(self.seed, "augment", str(position))).tolist()
+        return Augmentation(self.flip and mirrored < 0.5, x, y)
+
+
+def positions(samples: int, *, batch: int, accumulation: int, rank: int, ranks: int) -> Iterator[range]:
+    """Positions that a rank takes in one step, by micro-batch, when `samples` were taken before by all."""
+    for micro in range(accumulation):
+        start = samples + (micro * ranks + rank) * batch
+        yield range(start, start + batch)
+
+
+def place(image: Image.Image, size: int, augmentation: Augmentation) -> Image.Image:
+    """Resize so that the short side is `size`, crop a square, and mirror it where asked."""
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    left, top = round((width - size) * augmentation.x), round((height - size) * augmentation.y)
+    if (width, height) != (size, size):
+        image = image.crop((left, top, left + size, top + size))
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if augmentation.flip else image
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,146 @@
+"""Checkpoints that survive anything: written aside, checked by hash, renamed when whole; the older ones go last.
+
+    checkpoints/step-00000400/
+      <module>.safetensors, ema-<module>.safetensors    fp32
+      optimizer.pt                                      read with weights_only=True: no code runs
+      state.json                                        step, samples, seconds, precision, config
+      COMPLETE.json                                     sha256 of every file above, written last
+
+All randomness of a run follows from (seed, position), so there is no generator state to keep.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ip2p.errors import ConfigError
+from ip2p.shards import atomic_dir
+
+MARKER = "COMPLETE.json"
+# What may differ when a run goes on: how long it runs, where it reports, how often it saves; the rest is what it learns.
+MAY_CHANGE = frozenset(
+    "steps minutes out precision checkpoint_every keep_checkpoints validate_every report_to text_scale image_scale".split()
+)
+
+
+class State(BaseModel):
+    """Where a run stands.
+
+    step counts batches, updates those whose gradient was finite; samples is the position in the endless shuffled order
+    of pairs; seconds counts all sittings; config and data (the fingerprint of the pairs) must be the same when it goes on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int = 0
+    updates: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    precision: str = "fp32"
+    loss_scale: float | None = None
+    data: str = ""
+    config: dict[str, Any] = {}
+
+
+class Checkpoint(NamedTuple):
+    """A run at rest. Weights by file stem (unet, ema-unet, ...), then by parameter name."""
+
+    state: State
+    weights: dict[str, dict[str, Tensor]]
+    optimizer: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Write a checkpoint under folder and only then remove the oldest ones beyond `keep`.
+
+    Killed at any moment, it leaves the checkpoints of before untouched and at most a temporary folder.
+    """
+    path = folder / f"step-{checkpoint.state.step:08d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_dir(path) as work:
+        for stem, tensors in checkpoint.weights.items():
+            save_file(
+                {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, work / f"{stem}.safetensors"
+            )
+        torch.save(checkpoint.optimizer, work / "optimizer.pt")
+        (work / "state.json").write_text(checkpoint.state.model_dump_json(indent=1))
+        hashes = {file.name: _sha256(file) for file in sorted(work.iterdir())}
+        (work / MARKER).write_text(json.dumps(hashes, indent=1))
+    for old in list(_newest_first(folder))[max(1, keep) :]:
+        shutil.rmtree(old)
+    return path
+
+
+def load_newest(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None; damaged ones are named and passed over."""
+    for path in _newest_first(folder):
+        damage = _damage(path)
+        if damage:
+            warn(f"checkpoint {path} is damaged ({damage}); trying the one before")
+            continue
+        try:
+            state = State.model_validate_json((path / "state.json").read_text())
+            weights = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+            optimizer = torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu")
+        except (ValidationError, SafetensorError, UnpicklingError, RuntimeError):
+            warn(f"checkpoint {path} was not written by this program; trying the one before")
+            continue
+        return Checkpoint(state, weights, optimizer)
+    return None
+
+
+def check_same_run(state: State, *, config: Mapping[str, Any], data: str, folder: Path) -> None:
+    """A run goes on only as what it was.
+
+    Raises:
+        ConfigError: a setting that shapes the result, or the pairs, differ from the checkpoint's; names all of them.
+    """
+    changed = [
+        f"{key}={state.config.get(key)!r} (now {value!r})"
+        for key, value in config.items()
+        if key not in MAY_CHANGE and state.config.get(key) != value
+    ]
+    if data != state.data:
+        changed.append("the pairs of the data set")
+    if changed:
+        raise ConfigError(
+            f"the run in {folder} was started with other settings: {', '.join(changed)}",
+            "give the same settings to go on, another out= to start anew, or delete that folder",
+        )
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    """Folders of finished checkpoints; temporary ones have other names, torn ones no marker."""
+    yield from sorted((path.parent for path in folder.glob(f"step-????????/{MARKER}")), reverse=True)
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a checkpoint, in words; empty if nothing is."""
+    try:
+        hashes = json.loads((path / MARKER).read_text())
+    except (OSError, ValueError):
+        return f"{MARKER} is unreadable"
+    if not isinstance(hashes, dict) or not {"state.json", "optimizer.pt"} <= hashes.keys():
+        return f"{MARKER} is incomplete"
+    for name, digest in hashes.items():
+        file = path / Path(name).name
+        if not file.is_file():
+            return f"{name} is missing"
+        if _sha256(file) != digest:
+            return f"{name} has changed"
+    return ""
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

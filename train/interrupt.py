@@ -1,0 +1,47 @@
+"""Stopping politely: a signal is a request to save and leave, not a crash."""
+
+import ctypes
+import signal
+import sys
+from types import FrameType, TracebackType
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Interrupts:
+    """Context in which SIGTERM and SIGINT only set a flag; the loop saves at its next step and leaves.
+
+    A second signal acts at once. When the parent dies, the process gets SIGTERM: `accelerate launch` with one process
+    does not pass signals on, and would leave its trainer running as an orphan.
+    """
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._previous: dict[int, signal._HANDLER] = {}
+
+    def __enter__(self) -> "Interrupts":
+        for number in self.signals:
+            try:
+                self._previous[number] = signal.signal(number, self._note)
+            except ValueError:  # signals belong to the main thread; in another one the caller stops us by its own means
+                return self
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 130 for Ctrl-C; 0 when none came."""
+        return 128 + self.received if self.received else 0
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        signal.signal(number, self._previous[number])
