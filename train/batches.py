@@ -1,7 +1,7 @@
 """Pairs in, latents out. The sample at position k of a run depends on (seed, k) alone, so resuming is arithmetic.
 
-Positions run through the data set in a new shuffled order each epoch, for ever. Rank and batch size only decide who takes
-which positions. Both pictures of a pair get the same crop and the same flip, drawn anew for each sample.
+Positions run through the data set in a new shuffled order each epoch, for ever. Rank and batch size only decide who
+takes which positions. Both pictures of a pair get the same crop and the same flip, drawn anew for each sample.
 """
 
 import hashlib
@@ -156,10 +156,10 @@ class Batches:
         return place(original, self.size, augmentation), place(edited, self.size, augmentation)
 
     def cache(self, say: Callable[[str], None], *, chunk: int = 16) -> bool:
-        """Encode every picture once and keep the latents in memory; False, and nothing kept, where pictures need a crop.
+        """Encode every picture once and keep the latents in memory; False, nothing kept, where pictures need a crop.
 
-        A flip is encoded from the flipped picture: an autoencoder does not commute with mirrors. Chunks are the same in every
-        run, so that a resumed run has the same latents to the last bit.
+        A flip is encoded from the flipped picture: an autoencoder does not commute with mirrors. Chunks are the same in
+        every run, so that a resumed run has the same latents to the last bit.
         """
         if not all(
             map(self._is_square, self.pairs.cast_column("original_image", Picture(decode=False))["original_image"])

@@ -27,9 +27,10 @@ from ip2p.errors import ConfigError
 from ip2p.shards import atomic_dir
 
 MARKER = "COMPLETE.json"
-# What may differ when a run goes on: how long it runs, where it reports, how often it saves; the rest is what it learns.
+# What may differ when a run goes on: how long it runs, where it reports, how often it saves. The rest shapes it.
 MAY_CHANGE = frozenset(
-    "steps minutes out precision checkpoint_every keep_checkpoints validate_every report_to text_scale image_scale".split()
+    ("steps", "minutes", "out", "precision", "checkpoint_every", "keep_checkpoints", "validate_every", "report_to")
+    + ("text_scale", "image_scale", "cache_latents")
 )
 
 
@@ -37,7 +38,8 @@ class State(BaseModel):
     """Where a run stands.
 
     step counts batches, updates those whose gradient was finite; samples is the position in the endless shuffled order
-    of pairs; seconds counts all sittings; config and data (the fingerprint of the pairs) must be the same when it goes on.
+    of pairs; seconds counts all sittings; config and data (the fingerprint of the pairs) must be the same when it goes
+    on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

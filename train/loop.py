@@ -44,8 +44,8 @@ class Outcome(NamedTuple):
 def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> Outcome:
     """Train an editor from a base model and a packed data set, or go on with the run that is in config.out.
 
-    Writes under config.out: checkpoints/, metrics.jsonl, validation/*.png, and at the end editor/ (a diffusers folder of
-    the averaged weights) and report.html.
+    Writes under config.out: checkpoints/, metrics.jsonl, validation/*.png, and at the end editor/ (a diffusers folder
+    of the averaged weights) and report.html.
 
     Raises:
         DataError, ModelError, ConfigError: as open_pairs, load_backbone and check_same_run say.

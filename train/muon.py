@@ -3,7 +3,7 @@
 Muon (Keller Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) makes each update an orthogonal matrix:
 all directions of a weight move alike, also those that gradients show rarely. The scale 0.2 sqrt(max(out, in)) gives the
 update the size that AdamW's has (Liu et al., arXiv 2502.16982), so that AdamW's learning rates and decay carry over.
-`torch.optim.Muon` takes 2-D weights only and always computes in bf16, which some processors emulate ten times slower; hence this.
+`torch.optim.Muon` takes 2-D weights only and always computes in bf16, which some processors emulate ten times slower.
 """
 
 from collections import defaultdict
@@ -149,7 +149,7 @@ def orthogonalise(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> 
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether bf16 matrix products are native to the device, by its features and not by timing: the same in every run."""
+    """Whether the device multiplies bf16 natively: by its features, not by timing, so the same in every run."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.cpu.get_capabilities() if device.type == "cpu" else {}

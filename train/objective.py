@@ -1,4 +1,4 @@
-"""What the editor learns: to predict the noise (or velocity) of the edited picture from the original and the instruction.
+"""What the editor learns: the noise (or velocity) in the edited picture, given the original and the instruction.
 
 Loss: mean squared error of the prediction at a uniform timestep (InstructPix2Pix, arXiv 2211.09800, section 3.2), where
 the UNet reads the noised target beside the latent of the original, and each condition is dropped now and then so that

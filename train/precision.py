@@ -1,7 +1,7 @@
 """The number format of training: asked for, or measured on this very machine.
 
-Processors differ. bf16 autocast trains 1.5 times faster than fp32 on a CPU with AVX-512-BF16 and 10 to 17 times slower on
-one without, where it is emulated; no name of a processor tells it as reliably as two steps of the real work.
+Processors differ. bf16 autocast trains 1.5 times faster than fp32 on a CPU with AVX-512-BF16 and 10 to 17 times slower
+on one without, where it is emulated; no name of a processor tells it as reliably as two steps of the real work.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import torch
 from ip2p.errors import ConfigError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# A first bf16 step this many times slower than fp32 decides by itself: where bf16 is emulated a second one costs a minute.
+# A first bf16 step this much slower than fp32 decides by itself: where bf16 is emulated a second one costs a minute.
 HOPELESS = 3.0
 
 
@@ -38,10 +38,10 @@ def choose_precision(
 ) -> torch.dtype:
     """Choose the format to train in.
 
-    auto is bf16 on a GPU that computes it, fp32 on other accelerators, and the faster of the two by measurement on a CPU.
+    auto is bf16 on a GPU that computes it, fp32 on other accelerators, and on a CPU the faster of the two, measured.
 
     Args:
-        step: one real training step (forward and backward), which must leave no trace: no optimizer step, no gradient kept.
+        step: one real training step (forward and backward) that leaves no trace: no optimizer step, no gradient kept.
             It runs under the autocast that is being tried, and only when there is something to find out.
         device: where the training runs.
         requested: auto, fp32, bf16 or fp16. fp16 wants a gradient scaler, and a GPU.

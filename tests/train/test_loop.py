@@ -1,0 +1,179 @@
+"""The loop: it learns, it resumes exactly, it stops politely, it refuses what cannot train, it leaves an editor."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from diffusers import StableDiffusionInstructPix2PixPipeline
+from safetensors.torch import load_file
+
+import ip2p.train.loop as loop
+from ip2p.backbone import load_backbone
+from ip2p.config import FinetuneConfig, load_config
+from ip2p.errors import ConfigError, Ip2pError, TrainingError
+from ip2p.train.finetune import main
+from ip2p.train.metrics import read_metrics
+
+LEARNT = ("step", "samples", "loss", "gradient_norm", "learning_rate")
+
+
+@pytest.fixture
+def settings(tiny_base: Path, pairs_folder: Path, tmp_path: Path) -> list[str]:
+    """Overrides for a run of seconds."""
+    chosen = {
+        "base": tiny_base, "dataset": pairs_folder, "out": tmp_path / "run", "steps": 6, "batch": 2, "accumulation": 2,
+        "minutes": "null", "precision": "fp32", "warmup": 2, "checkpoint_every": 2, "validate_every": 100, "size": 32,
+        "flip": "true", "keep_checkpoints": 9,
+    }  # fmt: skip
+    return [f"{key}={value}" for key, value in chosen.items()]
+
+
+def fit(settings: list[str], *more: str) -> loop.Outcome:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return loop.fit(load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, *more]), say=lambda _: None)
+
+
+def curve(run: Path) -> list[tuple[float, ...]]:
+    return [tuple(row[key] for key in LEARNT) for row in read_metrics(run / "metrics.jsonl") if "loss" in row]
+
+
+def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    return {
+        f"{file.stem}/{key}": value for file in folder.glob("*.safetensors") for key, value in load_file(file).items()
+    }
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_killed_and_started_again_equals_never_stopped(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    fit(settings, f"optimizer={optimizer}")
+    again = [f"out={tmp_path / 'again'}", f"optimizer={optimizer}"]
+    step = loop.Run.step
+
+    def dies(self: loop.Run) -> loop.Step:
+        if self.state.step == 3:  # after the checkpoint of step 2; step 3 is done and lost
+            raise Killed
+        return step(self)
+
+    monkeypatch.setattr(loop.Run, "step", dies)
+    with pytest.raises(Killed):
+        fit(settings, *again)
+    monkeypatch.setattr(loop.Run, "step", step)
+    fit(settings, *again)
+    assert curve(tmp_path / "run") == curve(tmp_path / "again") and len(curve(tmp_path / "run")) == 6
+    one, two = weights(tmp_path / "run", 6), weights(tmp_path / "again", 6)
+    assert one.keys() == two.keys() and any(key.startswith("ema-text_encoder") for key in one)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_at_step_zero_the_editor_is_the_base_model(settings: list[str], tiny_base: Path, tmp_path: Path) -> None:
+    config = load_config(FinetuneConfig, "storybook_finetune.yaml", settings)
+    backbone, model, _ = loop.prepare(config, torch.device("cpu"))
+    x, t, text = torch.randn(2, 4, 8, 8), torch.tensor([5, 900]), torch.randn(2, 3, 16)
+    base = load_backbone(tiny_base).unet(x, t, encoder_hidden_states=text).sample
+    assert torch.equal(model.unet(torch.cat([x, torch.randn_like(x)], 1), t, encoder_hidden_states=text).sample, base)
+
+
+def test_it_learns_and_leaves_an_editor_with_its_card(settings: list[str], tmp_path: Path) -> None:
+    outcome = fit(settings, "steps=40", "learning_rate=0.003", "checkpoint_every=40", "ema_decay=0.9")
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+    assert sum("held_out_loss" in row for row in rows) == 1
+    editor = tmp_path / "run" / "editor"
+    assert outcome == loop.Outcome(editor, 40, 0)
+    assert (tmp_path / "run" / "validation" / "step-00000040.png").is_file()
+    assert "data:image/png" in (tmp_path / "run" / "report.html").read_text()
+    assert json.loads((editor / "ip2p.json").read_text())["resolution"] == 32
+    assert "160" in (editor / "README.md").read_text()
+    pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(editor)
+    saved, averaged = pipeline.unet.state_dict(), weights(tmp_path / "run", 40)
+    for key, value in saved.items():
+        torch.testing.assert_close(value.float(), averaged[f"ema-unet/{key}"], atol=1e-3, rtol=1e-3)
+
+
+def test_an_editor_can_be_trained_further(settings: list[str], tmp_path: Path) -> None:
+    fit(settings, "steps=1")
+    assert (
+        fit(settings, "steps=1", f"base={tmp_path / 'run' / 'editor'}", f"out={tmp_path / 'more'}").editor is not None
+    )
+
+
+def test_a_finished_run_started_again_does_no_step_and_more_steps_go_on(settings: list[str], tmp_path: Path) -> None:
+    fit(settings, "steps=2")
+    before = curve(tmp_path / "run")
+    assert fit(settings, "steps=2").step == 2 and curve(tmp_path / "run") == before
+    assert fit(settings, "steps=3").step == 3 and curve(tmp_path / "run")[:2] == before
+
+
+def test_other_settings_do_not_go_on(settings: list[str]) -> None:
+    fit(settings, "steps=1")
+    with pytest.raises(ConfigError, match="learning_rate"):
+        fit(settings, "steps=2", "learning_rate=0.5")
+
+
+def test_the_time_box_ends_a_run_with_an_editor(settings: list[str]) -> None:
+    outcome = fit(settings, "steps=100000", "minutes=0.02", "checkpoint_every=1000000", "validate_every=1000000")
+    assert outcome.editor is not None and 0 < outcome.step < 100000
+
+
+def test_a_lone_loss_that_is_not_finite_is_left_out_and_many_stop_the_run(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, bad = loop.editing_loss, {1}
+    calls = iter(range(10_000))
+
+    def sometimes(*arguments: object) -> torch.Tensor:
+        return real(*arguments) * (float("nan") if next(calls) // 2 in bad else 1.0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "editing_loss", sometimes)
+    fit(settings, "steps=3")
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run", 3).values())
+    bad.update(range(10_000))
+    with pytest.raises(TrainingError, match="step 8"):
+        fit(settings, "steps=20")
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run", 6).values())
+
+
+def test_sigterm_saves_and_exits_143(settings: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ip2p.train.finetune", *settings, "steps=100000", "checkpoint_every=1000000"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        for _ in range(600):
+            if curve(tmp_path / "run"):
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert "goes on" in said
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*/COMPLETE.json"))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [("learning_rat=1", "learning_rate"), ("dataset=/nowhere", "make dataset"), ("base=/nowhere", "nowhere")],
+)
+def test_bad_input_is_one_line_and_exit_code_two(
+    settings: list[str], override: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*settings, override]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert words in error[-1] and "Traceback" not in "".join(error)
+    with pytest.raises(Ip2pError):
+        main(["--debug", *settings, override])

@@ -1,0 +1,71 @@
+"""What a run is judged by while it goes: the loss on pairs that it never sees, and edits that one can look at."""
+
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler
+
+from ip2p.editor import Editor
+from ip2p.images import contact_sheet, save_png
+from ip2p.seeding import derive_seed, generator
+from ip2p.train.batches import CENTRE, Batches
+from ip2p.train.objective import EditingModel, assemble, draw, editing_loss
+
+EDITS = 6  # rows of a sheet
+STEPS = 20
+
+
+class Validation:
+    """Held-out loss and sheets of edits, both with the same noise at every call, so that only the weights differ.
+
+    Args:
+        batches: the held-out pairs.
+        model: whose UNet and text encoder are looked at; they belong to the backbone of `batches`.
+        scheduler: forward process and prediction type.
+        folder: of the sheets.
+    """
+
+    def __init__(self, batches: Batches, model: EditingModel, scheduler: DDPMScheduler, folder: Path) -> None:
+        self.batches = batches
+        self.model = model
+        self.scheduler = scheduler
+        self.folder = folder
+
+    @torch.no_grad()
+    def loss(self, batch: int) -> float:
+        """Mean loss over all held-out pairs, nothing dropped, timesteps spread evenly over the schedule."""
+        count, span = len(self.batches.pairs), self.scheduler.config.num_train_timesteps
+        timesteps = ((torch.arange(count) + 0.5) * span / count).long()
+        losses = []
+        for start in range(0, count, batch):
+            rows = range(start, min(start + batch, count))
+            latents = self.batches.encode(rows, [CENTRE] * len(rows))
+            _, *shape = latents.mean.shape
+            generators = [generator(self.batches.seed, "validate", str(row)) for row in rows]
+            draws = draw(generators, (shape[0], shape[1], shape[2]), span)
+            draws = draws._replace(timesteps=timesteps[rows.start : rows.stop])
+            texts = [self.batches.instructions[row] for row in rows]
+            assembled = assemble(texts, latents, draws, drop=0, tokenize=self.batches.backbone.tokenize)
+            losses.append(editing_loss(self.model, self.scheduler, assembled))
+        return torch.cat(losses).mean().item()
+
+    @torch.no_grad()
+    def sheet(self, step: int, *, text_scale: float, image_scale: float) -> Path:
+        """Write a sheet of held-out originals, this model's edits and the pairs' edited pictures; returns its path."""
+        rows = range(min(EDITS, len(self.batches.pairs)))
+        pictures = [self.batches.pictures(row) for row in rows]
+        instructions = [self.batches.instructions[row] for row in rows]
+        edits = Editor(self.batches.backbone).edit(
+            [original for original, _ in pictures],
+            instructions,
+            text_scale=text_scale,
+            image_scale=image_scale,
+            steps=STEPS,
+            seeds=[derive_seed(self.batches.seed, "sheet", str(row)) for row in rows],
+        )
+        table = [[original, edit.image, edited] for (original, edited), edit in zip(pictures, edits, strict=True)]
+        sheet = contact_sheet(table, instructions, ["original", f"edit at step {step}", "edited picture of the pair"])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step-{step:08d}.png"
+        save_png(sheet, path, {"step": step, "text_scale": text_scale, "image_scale": image_scale, "steps": STEPS})
+        return path
