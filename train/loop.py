@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
-from diffusers import DDPMScheduler
 from torch import nn
 
 from ip2p.backbone import Backbone, load_backbone
@@ -22,7 +21,7 @@ from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
 from ip2p.train.metrics import Metrics
 from ip2p.train.muon import build_optimizer
-from ip2p.train.objective import Batch, EditingModel, assemble, draw, editing_loss, noise_scheduler
+from ip2p.train.objective import Batch, EditingModel, ForwardProcess, assemble, draw, editing_loss
 from ip2p.train.precision import PRECISIONS, choose_precision, precision_name
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import Clock, learning_rate_factor, share_done
@@ -89,7 +88,7 @@ class Run:
         self.pairs = open_pairs(config.dataset)
         resumed = self._resumable()
         self.backbone, self.model, self.learner = prepare(config, place.device)
-        self.scheduler: DDPMScheduler = noise_scheduler(self.backbone.scheduler.config)
+        self.process = ForwardProcess.of(self.backbone.scheduler, place.device)
         side = config.size or self.backbone.image_size
         self.batches = Batches(self.pairs.train, self.backbone, size=side, seed=config.seed, flip=config.flip)
         if config.cache_latents:
@@ -106,7 +105,7 @@ class Run:
         self.metrics = Metrics(self.out / "metrics.jsonl", step=self.state.step, steps=config.steps, active=main)
         self.validation = Validation(
             Batches(self.pairs.held_out, self.backbone, size=side, seed=config.seed, flip=False),
-            self.model, self.scheduler, self.out / "validation",
+            self.model, self.process, self.out / "validation",
         )  # fmt: skip
 
     @property
@@ -129,7 +128,7 @@ class Run:
             batch = self.batch_at(taken)
             with accelerator.accumulate(self.wrapped):
                 with accelerator.autocast():
-                    loss = editing_loss(self.wrapped, self.scheduler, batch).mean()
+                    loss = editing_loss(self.wrapped, self.process, batch).mean()
                 accelerator.backward(loss)
             losses.append(loss.detach())
         norm = accelerator.clip_grad_norm_(trainable(self.model).values(), config.max_grad_norm or math.inf).item()
@@ -148,7 +147,7 @@ class Run:
         instructions, latents = self.batches.at(taken)
         generators = [generator(self.config.seed, "train", str(position)) for position in taken]
         _, *shape = latents.mean.shape
-        draws = draw(generators, (shape[0], shape[1], shape[2]), self.scheduler.config.num_train_timesteps)
+        draws = draw(generators, (shape[0], shape[1], shape[2]), len(self.process.alphas))
         return assemble(instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize)
 
     def advance(self, taken: Step, signal_number: int) -> None:
@@ -231,7 +230,7 @@ class Run:
             return PRECISIONS[self.state.precision]
 
         def trial() -> None:
-            editing_loss(self.model, self.scheduler, self.batch_at(range(self.config.batch))).mean().backward()
+            editing_loss(self.model, self.process, self.batch_at(range(self.config.batch))).mean().backward()
             self.model.zero_grad(set_to_none=True)
 
         names = [""]

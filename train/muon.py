@@ -151,7 +151,7 @@ def orthogonalise(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> 
 def computes_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 natively: by its features, not by timing, so the same in every run."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from diffusers import DDPMScheduler
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -57,6 +56,50 @@ class Dropped(NamedTuple):
 
     text: Bool[Tensor, " b"]
     image: Bool[Tensor, " b"]
+
+
+class ForwardProcess(NamedTuple):
+    """How pictures become noise, and what the base model predicts of it.
+
+    alphas: cumulative products of 1 - beta, 1 towards 0. prediction_type: epsilon, v_prediction or sample.
+    """
+
+    alphas: Float[Tensor, " t"]
+    prediction_type: str
+
+    @classmethod
+    def of(cls, scheduler: object, device: torch.device) -> "ForwardProcess":
+        """The forward process that any of diffusers' schedulers of a diffusion model reverses.
+
+        Raises:
+            ModelError: another kind of model, such as a flow.
+        """
+        kind = getattr(scheduler, "config", {}).get("prediction_type")
+        if kind not in ("epsilon", "v_prediction", "sample"):
+            raise ModelError(
+                f"the base model's scheduler is a {type(scheduler).__name__} that predicts {kind!r}",
+                "train from a base model that predicts epsilon, v_prediction or sample",
+            )
+        alphas: Tensor = getattr(scheduler, "alphas_cumprod")  # noqa: B009 (its class is not known here)
+        return cls(alphas.to(device, torch.float32), kind)
+
+    def noised(
+        self, target: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b c h w"]:
+        """sqrt(a) x + sqrt(1 - a) e at each sample's timestep."""
+        alpha = self.alphas[timesteps][:, None, None, None]
+        return alpha.sqrt() * target + (1 - alpha).sqrt() * noise
+
+    def goal(
+        self, target: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b c h w"]:
+        """What is to be predicted: e, x, or the velocity sqrt(a) e - sqrt(1 - a) x."""
+        if self.prediction_type == "epsilon":
+            return noise
+        if self.prediction_type == "sample":
+            return target
+        alpha = self.alphas[timesteps][:, None, None, None]
+        return alpha.sqrt() * noise - (1 - alpha).sqrt() * target
 
 
 class EditingModel(nn.Module):
@@ -111,17 +154,6 @@ def drop_conditions(uniform: Float[Tensor, " b"], drop: float) -> Dropped:
     return Dropped(text=uniform < 2 * drop, image=(uniform >= drop) & (uniform < 3 * drop))
 
 
-def noise_scheduler(scheduler_config: object) -> DDPMScheduler:
-    """The forward process of a base model, whatever sampler its folder names."""
-    scheduler = DDPMScheduler.from_config(scheduler_config)
-    if scheduler.config.prediction_type not in ("epsilon", "v_prediction", "sample"):
-        raise ModelError(
-            f"the base model predicts {scheduler.config.prediction_type!r}",
-            "train from a base model that predicts epsilon, v_prediction or sample",
-        )
-    return scheduler
-
-
 def assemble(
     instructions: Sequence[str],
     latents: Latents,
@@ -150,20 +182,15 @@ def assemble(
     )
 
 
-def editing_loss(model: nn.Module, scheduler: DDPMScheduler, batch: Batch) -> Float[Tensor, " b"]:
+def editing_loss(model: nn.Module, process: ForwardProcess, batch: Batch) -> Float[Tensor, " b"]:
     """Squared error of each sample's prediction, averaged over its latent, in fp32.
 
     Args:
         model: an EditingModel, possibly wrapped.
-        scheduler: forward process and prediction type.
+        process: the base model's, with its prediction type.
         batch: what it reads.
     """
-    target, noise, timesteps = batch.target, batch.noise, batch.timesteps
-    noised = scheduler.add_noise(target, noise, timesteps)
-    prediction: Tensor = model(noised, timesteps, batch.condition, batch.tokens)
-    kind = scheduler.config.prediction_type
-    if kind == "v_prediction":
-        goal = scheduler.get_velocity(target, noise, timesteps)
-    else:
-        goal = noise if kind == "epsilon" else target
-    return (prediction.float() - goal.float()).square().flatten(1).mean(dim=1)
+    noised = process.noised(batch.target, batch.noise, batch.timesteps)
+    prediction: Tensor = model(noised, batch.timesteps, batch.condition, batch.tokens)
+    goal = process.goal(batch.target, batch.noise, batch.timesteps)
+    return (prediction.float() - goal).square().flatten(1).mean(dim=1)

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import torch
-from diffusers import DDPMScheduler
 
 from ip2p.editor import Editor
 from ip2p.images import contact_sheet, save_png
 from ip2p.seeding import derive_seed, generator
 from ip2p.train.batches import CENTRE, Batches
-from ip2p.train.objective import EditingModel, assemble, draw, editing_loss
+from ip2p.train.objective import EditingModel, ForwardProcess, assemble, draw, editing_loss
 
 EDITS = 6  # rows of a sheet
 STEPS = 20
@@ -21,20 +20,20 @@ class Validation:
     Args:
         batches: the held-out pairs.
         model: whose UNet and text encoder are looked at; they belong to the backbone of `batches`.
-        scheduler: forward process and prediction type.
+        process: the base model's.
         folder: of the sheets.
     """
 
-    def __init__(self, batches: Batches, model: EditingModel, scheduler: DDPMScheduler, folder: Path) -> None:
+    def __init__(self, batches: Batches, model: EditingModel, process: ForwardProcess, folder: Path) -> None:
         self.batches = batches
         self.model = model
-        self.scheduler = scheduler
+        self.process = process
         self.folder = folder
 
     @torch.no_grad()
     def loss(self, batch: int) -> float:
         """Mean loss over all held-out pairs, nothing dropped, timesteps spread evenly over the schedule."""
-        count, span = len(self.batches.pairs), self.scheduler.config.num_train_timesteps
+        count, span = len(self.batches.pairs), len(self.process.alphas)
         timesteps = ((torch.arange(count) + 0.5) * span / count).long()
         losses = []
         for start in range(0, count, batch):
@@ -46,7 +45,7 @@ class Validation:
             draws = draws._replace(timesteps=timesteps[rows.start : rows.stop])
             texts = [self.batches.instructions[row] for row in rows]
             assembled = assemble(texts, latents, draws, drop=0, tokenize=self.batches.backbone.tokenize)
-            losses.append(editing_loss(self.model, self.scheduler, assembled))
+            losses.append(editing_loss(self.model, self.process, assembled))
         return torch.cat(losses).mean().item()
 
     @torch.no_grad()

@@ -5,13 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from ip2p.errors import ModelError
 from ip2p.train.objective import (
-    Batch, EditingModel, Latents, assemble, draw, drop_conditions, editing_loss, noise_scheduler,
+    Batch, EditingModel,
+    ForwardProcess, Latents, assemble, draw, drop_conditions, editing_loss,
 )  # fmt: skip
 
+CPU = torch.device("cpu")
 SCHEDULE = {"num_train_timesteps": 100, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -71,19 +74,27 @@ class Perfect(nn.Module):
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_the_target_follows_the_prediction_type(kind: str) -> None:
-    scheduler = noise_scheduler({**SCHEDULE, "prediction_type": kind})
+    process = ForwardProcess.of(DDIMScheduler.from_config({**SCHEDULE, "prediction_type": kind}), CPU)
     target, noise, condition = (torch.randn(2, 4, 3, 3, generator=g) for g in generators(1, 2, 3))
     timesteps = torch.tensor([3, 90])
     alpha = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 100) ** 2, 0)[timesteps].view(2, 1, 1, 1)
     answers = {"epsilon": noise, "sample": target, "v_prediction": alpha.sqrt() * noise - (1 - alpha).sqrt() * target}
     batch = Batch(target, condition, torch.zeros(2, 1, dtype=torch.long), noise, timesteps)
-    assert editing_loss(Perfect(answers[kind]), scheduler, batch).max() < 1e-10
-    assert editing_loss(Perfect(answers[kind] + 2), scheduler, batch).tolist() == pytest.approx([4, 4], abs=1e-4)
+    assert editing_loss(Perfect(answers[kind]), process, batch).max() < 1e-10
+    assert editing_loss(Perfect(answers[kind] + 2), process, batch).tolist() == pytest.approx([4, 4], abs=1e-4)
 
 
 def test_other_prediction_types_are_refused() -> None:
-    with pytest.raises(ModelError, match="flow"):
-        noise_scheduler({**SCHEDULE, "prediction_type": "flow_prediction"})
+    with pytest.raises(ModelError, match="FlowMatchEuler"):
+        ForwardProcess.of(FlowMatchEulerDiscreteScheduler(), CPU)
+
+
+def test_noise_is_added_as_diffusers_adds_it() -> None:
+    scheduler = DDIMScheduler.from_config(SCHEDULE)
+    target, noise = (torch.randn(2, 4, 3, 3, generator=g) for g in generators(1, 2))
+    timesteps = torch.tensor([0, 99])
+    expected = scheduler.add_noise(target, noise, timesteps)
+    torch.testing.assert_close(ForwardProcess.of(scheduler, CPU).noised(target, noise, timesteps), expected)
 
 
 @pytest.mark.parametrize("trains", [True, False])
