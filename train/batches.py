@@ -172,7 +172,7 @@ class Batches:
                 rows = range(start, min(start + chunk, len(self.pairs)))
                 latents = self.encode(rows, [Augmentation(flip, 0.5, 0.5)] * len(rows))
                 parts.append(Latents(*(part.cpu() for part in latents)))
-                if start % (32 * chunk) == 0:
+                if rows.stop == len(self.pairs) or rows.stop % (32 * chunk) == 0:
                     say(f"encoding pairs{' mirrored' if flip else ''}: {rows.stop} of {len(self.pairs)}")
             self._cache[flip] = Latents(*(torch.cat(column) for column in zip(*parts, strict=True)))
         return True

@@ -5,6 +5,7 @@ goes on with a run that was stopped. `ip2p finetune` calls the same function.
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -30,7 +31,7 @@ def finetune(config: str | None = None, overrides: Sequence[str] = ()) -> int:
     checked = load_config(FinetuneConfig, config or DEFAULT, overrides)
     from ip2p.train.loop import fit  # torch and diffusers take seconds to import; a wrong key is told at once
 
-    return fit(checked).exit_code
+    return fit(checked, say=functools.partial(print, flush=True)).exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,8 +11,9 @@ _PR_SET_PDEATHSIG = 1
 class Interrupts:
     """Context in which SIGTERM and SIGINT only set a flag; the loop saves at its next step and leaves.
 
-    A second signal acts at once. When the parent dies, the process gets SIGTERM: `accelerate launch` with one process
-    does not pass signals on, and would leave its trainer running as an orphan.
+    When the parent dies, the process gets SIGTERM: `accelerate launch` with one process does not pass signals on, and
+    would leave its trainer running as an orphan. So SIGTERM may come twice, from a scheduler and from a dying parent,
+    and stays a request; a second Ctrl-C acts at once.
     """
 
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -43,5 +44,6 @@ class Interrupts:
         return 128 + self.received if self.received else 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        signal.signal(number, self._previous[number])
+        self.received = self.received or number
+        if number == signal.SIGINT:
+            signal.signal(number, self._previous[number])
