@@ -1,0 +1,1 @@
+"""Data generation: captions, triples, pairs by Prompt-to-Prompt, CLIP filter, packed data set."""

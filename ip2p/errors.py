@@ -1,0 +1,56 @@
+"""What can go wrong, and is expected to: every error says what was wrong and how to put it right.
+
+Ip2pError
+├── ImageError         a picture cannot be read or written
+├── InstructionError   an instruction or a caption is empty or not text
+├── ModelError         weights are missing, damaged, or of another kind than asked for
+├── ConfigError        a config file, key or value is wrong
+├── DataError          a record, shard or data set is missing, torn or of another shape
+├── WriterError        the language model that writes triples cannot be reached or refuses
+└── TrainingError      training cannot go on
+"""
+
+
+class Ip2pError(Exception):
+    """An expected failure, told in one line.
+
+    Args:
+        what: what was wrong and where, with the value; without a full stop.
+        fix: what to do about it.
+    """
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what, fix)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.what}. {self.fix}".split())
+
+
+class ImageError(Ip2pError):
+    """A picture is missing, unreadable, too large, or of a shape that no model takes; or cannot be written."""
+
+
+class InstructionError(Ip2pError):
+    """An instruction or a caption is empty, or there are not as many as pictures."""
+
+
+class ModelError(Ip2pError):
+    """Weights are missing, damaged, or of another kind than asked for."""
+
+
+class ConfigError(Ip2pError):
+    """A config file is missing, a key unknown, or a value out of range."""
+
+
+class DataError(Ip2pError):
+    """A record, shard or data set is missing, torn, or of another shape than expected."""
+
+
+class WriterError(Ip2pError):
+    """The language model that writes triples cannot be reached, or refuses us."""
+
+
+class TrainingError(Ip2pError):
+    """Training cannot go on: the loss is not finite, or the run on disk is of another kind."""

@@ -1,0 +1,95 @@
+"""The rows that stages hand to each other on disk. Frozen, checked, and identified by a hash of their content.
+
+Every input row of a stage leaves an output row: `status` says whether it goes on, `reason` why not. Nothing is lost
+unseen.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+"""Stands in every manifest; a change of the fields below raises it."""
+
+Status = Literal["ok", "refused"]
+
+PACKED_COLUMNS = (
+    # The first five, in this order, are those of timbrooks/instructpix2pix-clip-filtered.
+    "original_prompt", "original_image", "edit_prompt", "edited_prompt", "edited_image",
+    "id", "kind", "seed", "p", "cfg", "sim_source", "sim_edited", "sim_image", "sim_direction", "provenance",
+)  # fmt: skip
+"""Columns of the packed data set."""
+
+
+class Reason(StrEnum):
+    """Why a row was refused; "" for rows that were not."""
+
+    OK = ""
+    EMPTY = "empty"
+    UNCHANGED = "unchanged"
+    NO_RULE = "no_rule"
+    BAD_REPLY = "bad_reply"
+    WRITER_ERROR = "writer_error"
+    DUPLICATE = "duplicate"
+    TOO_LONG = "too_long"
+    LOW_SOURCE = "low_source"
+    LOW_EDITED = "low_edited"
+    LOW_IMAGE = "low_image"
+    HIGH_IMAGE = "high_image"
+    LOW_DIRECTION = "low_direction"
+    NOT_TOP_K = "not_top_k"
+
+
+def content_id(*parts: str) -> str:
+    """16 hexadecimal digits of the SHA-256 of the parts: equal content has equal ids, on every machine."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+class Record(BaseModel):
+    """A row: it does not change once made, and knows no other fields than its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Caption(Record):
+    """A text that describes a picture that nobody has drawn yet."""
+
+    id: str = Field(description="content_id of the text")
+    text: str = Field(description="what the picture shows, in one sentence")
+    source: str = Field(description='where the text comes from: "storybook" or the name of a file')
+
+
+class Triple(Record):
+    """A caption, an instruction, and the caption that would hold afterwards."""
+
+    id: str = Field(description="content_id of caption, instruction and edited caption")
+    caption_id: str = Field(description="of the caption that it was written for")
+    caption: str = Field(description="before the edit")
+    instruction: str = Field(description='the edit, such as "make it winter"')
+    edited_caption: str = Field(description="after the edit")
+    kind: str = Field(description='of edit, such as "season"; "other" where nobody can tell')
+    writer: str = Field(description='"rules", or the language model that wrote it')
+    status: Status = "ok"
+    reason: Reason = Reason.OK
+
+
+class Candidate(Record):
+    """A pair of pictures drawn for a triple: how it was drawn, and how CLIP scores it."""
+
+    id: str = Field(description="content_id of the triple's id and the candidate's number")
+    triple_id: str
+    seed: int = Field(description="of the noise that both pictures start from")
+    p: float = Field(description="share of the steps with shared attention, 0 to 1")
+    cfg: float = Field(description="guidance scale of both pictures")
+    steps: int = Field(description="of the sampler")
+    sim_source: float = Field(default=0.0, description="CLIP similarity of picture and caption before the edit")
+    sim_edited: float = Field(default=0.0, description="CLIP similarity of picture and caption after the edit")
+    sim_image: float = Field(default=0.0, description="CLIP similarity of the two pictures")
+    sim_direction: float = Field(
+        default=0.0, description="cosine between the change of the pictures and the change of the captions"
+    )
+    status: Status = "ok"
+    reason: Reason = Reason.OK

@@ -1,0 +1,268 @@
+"""Files that are whole or absent: written under a temporary name, synced, checked, renamed.
+
+A stage writes shards. `shard-00000.parquet` is done when its manifest `shard-00000.json` exists, which is written last
+and says how many rows it has, its size, its hash and the fingerprint of the config that made it. Done shards are
+skipped when a stage runs again; everything else is made anew, byte for byte the same.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ip2p.errors import DataError
+from ip2p.records import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+TEMPORARY = ".tmp-"
+BACKUP = ".old-"
+ROW_GROUP = 128
+REDO = "delete it and run the same command again: it makes what is missing"
+
+
+class Manifest(BaseModel):
+    """What a finished shard contains."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int
+    size: int
+    sha256: str
+    config: str
+    schema_version: int = SCHEMA_VERSION
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write a file so that `path` holds either all of data or what it held before, whatever happens on the way."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+@contextmanager
+def atomic_dir(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
+
+    A folder that is there already is moved aside, replaced, and deleted last; if that is cut short, the next call or
+    `sweep_temporaries` brings it back.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    backup = path.with_name(BACKUP + path.name)
+    _recover(backup)
+    temporary = _temporary(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            _sync(file)
+        _sync(temporary)
+        if path.exists():
+            path.rename(backup)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync(path.parent)
+    _recover(backup)
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what killed processes left in a folder, and put back a folder whose replacement was cut short.
+
+    Temporary names carry the process id; those of processes that still run are left alone.
+    """
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.name.startswith(BACKUP):
+            _recover(entry)
+        elif entry.name.startswith(TEMPORARY) and not _alive(entry.name.removeprefix(TEMPORARY).partition("-")[0]):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def fingerprint(settings: BaseModel | Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that name settings: equal values in any order of keys have equal fingerprints."""
+    values = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def write_shard(
+    folder: Path,
+    index: int,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    schema: "pa.Schema | Features | None" = None,
+    config: str,
+) -> Manifest:
+    """Write a shard and, after reading it back, its manifest. Equal rows give equal bytes.
+
+    Args:
+        folder: of the shards; made if missing.
+        index: of the shard, from 0.
+        rows: each a mapping from column to value.
+        schema: columns and types; the features of a data set encode pictures too; None to infer them from the rows.
+        config: fingerprint of the settings that made the rows.
+
+    Raises:
+        DataError: rows do not fit the schema, or what was read back is not what was written.
+    """
+    data = _encode(rows, schema)
+    path = shard_path(folder, index)
+    path.with_suffix(".json").unlink(missing_ok=True)  # a shard that is being replaced is not done
+    atomic_write(path, data)
+    manifest = Manifest(rows=len(rows), size=len(data), sha256=hashlib.sha256(data).hexdigest(), config=config)
+    _check(path, manifest)
+    atomic_write(path.with_suffix(".json"), (manifest.model_dump_json(indent=1) + "\n").encode())
+    return manifest
+
+
+def shard_path(folder: Path, index: int) -> Path:
+    """Where a shard lies; its manifest has the suffix .json."""
+    return folder / f"shard-{index:05d}.parquet"
+
+
+def shard_done(folder: Path, index: int, config: str) -> bool:
+    """Whether a shard is finished, of the size that its manifest says, and made with this config fingerprint.
+
+    Cheap: contents are checked page by page when they are read, and by `verify_shard`.
+    """
+    path = shard_path(folder, index)
+    try:
+        manifest = _manifest(path)
+    except DataError:
+        return False
+    made_here = manifest.config == config and manifest.schema_version == SCHEMA_VERSION
+    return made_here and path.is_file() and path.stat().st_size == manifest.size
+
+
+def verify_shard(folder: Path, index: int) -> Manifest:
+    """Compare a shard with the hash in its manifest and read all of it.
+
+    Raises:
+        DataError: there is no shard, or it is not what was written.
+    """
+    path = shard_path(folder, index)
+    manifest = _manifest(path)
+    _check(path, manifest)
+    return manifest
+
+
+def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows of all finished shards of a folder, in order. Files without a manifest are not finished and not read.
+
+    Raises:
+        DataError: a shard is missing, torn or corrupt, or there is none at all.
+    """
+    manifests = sorted(folder.glob("shard-?????.json"))
+    if not manifests:
+        raise DataError(f"no finished shard in {folder}", "run the stage that writes it first")
+    for file in manifests:
+        path = file.with_suffix(".parquet")
+        manifest = _manifest(path)
+        if not path.is_file() or path.stat().st_size != manifest.size:
+            raise DataError(f"{path} is not of the {manifest.size} bytes that its manifest says", f"{REDO}")
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as reader:
+                for batch in reader.iter_batches(batch_size=ROW_GROUP):
+                    yield from batch.to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path} is corrupt ({_one_line(error)})", REDO) from error
+
+
+def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | None") -> bytes:
+    """Rows as the bytes of a parquet file."""
+    try:
+        if schema is None:
+            table = pa.Table.from_pylist(list(rows))
+        elif isinstance(schema, pa.Schema):
+            table = pa.Table.from_pylist(list(rows), schema=schema)
+        else:
+            encoded = [schema.encode_example(dict(row)) for row in rows]
+            table = pa.Table.from_pylist(encoded, schema=schema.arrow_schema)
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"rows do not fit the schema of the shard ({_one_line(error)})", "check the columns") from error
+    stream = io.BytesIO()
+    pq.write_table(table, stream, row_group_size=ROW_GROUP, compression="zstd", write_page_checksum=True)
+    return stream.getvalue()
+
+
+def _manifest(path: Path) -> Manifest:
+    """The manifest of a shard."""
+    file = path.with_suffix(".json")
+    try:
+        return Manifest.model_validate_json(file.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"the shard {path} is not finished", REDO) from error
+    except (OSError, ValidationError) as error:
+        raise DataError(f"the manifest {file} is unreadable", REDO) from error
+
+
+def _check(path: Path, manifest: Manifest) -> None:
+    """Read a shard whole and compare it with its manifest."""
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != manifest.sha256:
+            raise DataError(f"{path} is not what was written", REDO)
+        rows = pq.read_table(io.BytesIO(data), page_checksum_verification=True).num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read back ({_one_line(error)})", REDO) from error
+    if rows != manifest.rows:
+        raise DataError(f"{path} has {rows} rows, not {manifest.rows}", REDO)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+
+
+def _recover(backup: Path) -> None:
+    """Delete a folder that was moved aside if its successor is in place, else move it back."""
+    target = backup.with_name(backup.name.removeprefix(BACKUP))
+    if not backup.exists():
+        return
+    if target.exists():
+        shutil.rmtree(backup)
+    else:
+        backup.rename(target)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Ask the disk to have a file or the entries of a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
