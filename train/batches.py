@@ -26,7 +26,7 @@ from ip2p.train.objective import Latents
 COLUMNS = ("original_image", "edit_prompt", "edited_image")
 HELD_OUT_SPLITS = ("test", "validation")
 HELD_OUT_MOST = 64
-BUILD = "build it with `make dataset`, or name a folder or hub data set that has these columns with dataset="
+BUILD = "Build it with `make dataset`, or name a folder or hub data set that has these columns with dataset="
 
 
 class Pairs(NamedTuple):

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ip2p.errors import ConfigError
-from ip2p.shards import atomic_dir
+from ip2p.shards import atomic_dir, sweep_temporaries
 
 MARKER = "COMPLETE.json"
 # What may differ when a run goes on: how long it runs, where it reports, how often it saves. The rest shapes it.
@@ -68,7 +68,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     Killed at any moment, it leaves the checkpoints of before untouched and at most a temporary folder.
     """
     path = folder / f"step-{checkpoint.state.step:08d}"
-    folder.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(folder)
     with atomic_dir(path) as work:
         for stem, tensors in checkpoint.weights.items():
             save_file(
@@ -117,7 +117,7 @@ def check_same_run(state: State, *, config: Mapping[str, Any], data: str, folder
     if changed:
         raise ConfigError(
             f"the run in {folder} was started with other settings: {', '.join(changed)}",
-            "give the same settings to go on, another out= to start anew, or delete that folder",
+            "Give the same settings to go on, another out= to start anew, or delete that folder",
         )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch import nn
 
 from ip2p.backbone import Backbone, load_backbone
@@ -81,9 +81,9 @@ class Run:
     """
 
     def __init__(self, config: FinetuneConfig, say: Callable[[str], None]) -> None:
-        self.config, self.out, place = config, Path(config.out), PartialState()
+        self.config, self.out, place = config, Path(config.out), this_process()
         self.clock, self.stopped, self.bad = Clock(), False, 0
-        main = place.is_main_process
+        self.place, main = place, place.is_main_process
         self.say = say if main else lambda _: None
         self.pairs = open_pairs(config.dataset)
         resumed = self._resumable()
@@ -202,8 +202,8 @@ class Run:
     def finish(self, exit_code: int) -> Outcome:
         """Write the editor and the report, or say how to go on."""
         self.metrics.close()
-        self.accelerator.end_training()
         if self.stopped:
+            self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
             return Outcome(None, self.state.step, exit_code or 128 + signal.SIGTERM)
         editor = self.out / "editor"
@@ -214,6 +214,7 @@ class Run:
             report = write_report(self.out, self.state, pairs=len(self.pairs.train))
             self.say(f"editor: {editor}\nreport: {report}")
         self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
         return Outcome(editor, self.state.step, 0)
 
     def _resumable(self) -> Checkpoint | None:
@@ -247,6 +248,7 @@ class Run:
             mixed_precision="no" if self.dtype == torch.float32 else precision_name(self.dtype),
             log_with=None if self.config.report_to == "none" else self.config.report_to,
             project_dir=self.out,
+            cpu=self.place.device.type == "cpu",
         )
         accelerator.init_trackers("ip2p-finetune", self.config.model_dump(mode="json"))
         if accelerator.scaler is not None and self.state.loss_scale:
@@ -274,8 +276,14 @@ class Run:
         if self.bad >= patience:
             raise TrainingError(
                 f"no finite gradient in {self.bad} steps up to step {step} ({precision_name(self.dtype)})",
-                f"start again with a lower learning_rate or precision=fp32; the last good weights are in {self.out}",
+                f"Start again with a lower learning_rate or precision=fp32; the last good weights are in {self.out}",
             )
+
+
+def this_process() -> PartialState:
+    """Rank and device, as `accelerate launch` or torchrun set them up; several ranks on CPUs too."""
+    asked = parse_flag_from_env("ACCELERATE_USE_CPU")
+    return PartialState(cpu=asked or not torch.accelerator.is_available())
 
 
 def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel, Learner]:

@@ -78,7 +78,7 @@ class ForwardProcess(NamedTuple):
         if kind not in ("epsilon", "v_prediction", "sample"):
             raise ModelError(
                 f"the base model's scheduler is a {type(scheduler).__name__} that predicts {kind!r}",
-                "train from a base model that predicts epsilon, v_prediction or sample",
+                "Train from a base model that predicts epsilon, v_prediction or sample",
             )
         alphas: Tensor = getattr(scheduler, "alphas_cumprod")  # noqa: B009 (its class is not known here)
         return cls(alphas.to(device, torch.float32), kind)

@@ -70,9 +70,9 @@ def choose_precision(
 
 def _requested(name: str, device: torch.device) -> torch.dtype:
     if name not in PRECISIONS:
-        raise ConfigError(f"precision {name!r} is unknown", f"use auto, {', '.join(PRECISIONS)}")
+        raise ConfigError(f"precision {name!r} is unknown", f"Use auto, {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":
-        raise ConfigError("fp16 cannot train on a CPU", "use precision=auto, fp32 or bf16")
+        raise ConfigError("fp16 cannot train on a CPU", "Use precision=auto, fp32 or bf16")
     return PRECISIONS[name]
 
 

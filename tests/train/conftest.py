@@ -2,7 +2,7 @@
 
 import json
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,6 +78,12 @@ def write_pairs(folder: Path, count: int, *, size: tuple[int, int] = (32, 32)) -
 def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty-one pairs of 32 px, of which one is held out."""
     return write_pairs(tmp_path_factory.mktemp("data") / "packed", 21)
+
+
+@pytest.fixture
+def make_pairs() -> Callable[..., Path]:
+    """Writes a packed data set: make_pairs(folder, count, size=(width, height))."""
+    return write_pairs
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,11 @@
 """Batches: the data set that is refused, the order that never ends, crop and flip, the cache."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_pairs
 from datasets import Dataset
 from PIL import Image, ImageChops
 
@@ -20,21 +20,21 @@ def test_the_packed_data_set_is_read_and_some_pairs_are_held_out(pairs_folder: P
     assert pairs.fingerprint() == open_pairs(pairs_folder).fingerprint()
 
 
-def test_a_test_split_is_what_is_held_out(tmp_path: Path) -> None:
-    write_pairs(tmp_path, 5)
-    write_pairs(tmp_path / "more", 3).joinpath("train-00000.parquet").rename(tmp_path / "test-00000.parquet")
+def test_a_test_split_is_what_is_held_out(tmp_path: Path, make_pairs: Callable[..., Path]) -> None:
+    make_pairs(tmp_path, 5)
+    make_pairs(tmp_path / "more", 3).joinpath("train-00000.parquet").rename(tmp_path / "test-00000.parquet")
     pairs = open_pairs(tmp_path)
     assert (len(pairs.train), len(pairs.held_out)) == (5, 3)
 
 
-def test_bad_data_sets_are_told_in_one_line(tmp_path: Path) -> None:
+def test_bad_data_sets_are_told_in_one_line(tmp_path: Path, make_pairs: Callable[..., Path]) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn").mkdir()
-    whole = write_pairs(tmp_path / "whole", 5) / "train-00000.parquet"
+    whole = make_pairs(tmp_path / "whole", 5) / "train-00000.parquet"
     (tmp_path / "torn" / "train.parquet").write_bytes(whole.read_bytes()[:-500])
     (tmp_path / "columns").mkdir()
     Dataset.from_dict({"edit_prompt": ["x"], "image": ["y"]}).to_parquet(tmp_path / "columns" / "train.parquet")
-    write_pairs(tmp_path / "one", 1)
+    make_pairs(tmp_path / "one", 1)
     said = {
         "missing": "no data set",
         "empty": "no parquet",
@@ -79,8 +79,8 @@ def test_crop_and_flip_move_both_pictures_alike() -> None:
     assert place(image.resize((300, 200)), 40, CENTRE).size == (40, 40)
 
 
-def test_pairs_stay_pairs_under_augmentation(tmp_path: Path, tiny_base: Path) -> None:
-    pairs = open_pairs(write_pairs(tmp_path / "wide", 6, size=(64, 40)))
+def test_pairs_stay_pairs_under_augmentation(tmp_path: Path, tiny_base: Path, make_pairs: Callable[..., Path]) -> None:
+    pairs = open_pairs(make_pairs(tmp_path / "wide", 6, size=(64, 40)))
     batches = Batches(pairs.train, load_backbone(tiny_base), size=32, seed=1, flip=True)
     assert not batches.cache(lambda _: None)
     augmentations = {batches._augmentation(position) for position in range(40)}

@@ -10,8 +10,14 @@ from torch import Tensor, nn
 
 from ip2p.errors import ModelError
 from ip2p.train.objective import (
-    Batch, EditingModel,
-    ForwardProcess, Latents, assemble, draw, drop_conditions, editing_loss,
+    Batch,
+    EditingModel,
+    ForwardProcess,
+    Latents,
+    assemble,
+    draw,
+    drop_conditions,
+    editing_loss,
 )  # fmt: skip
 
 CPU = torch.device("cpu")
