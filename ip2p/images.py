@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from ip2p.errors import ImageError
@@ -39,7 +39,7 @@ TEXT_SIZE = 14
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Read a picture file as RGB, turned as its EXIF says, alpha on white, 16 bit scaled; of an animation the first frame.
+    """Read a picture file as RGB: turned as its EXIF says, alpha on white, 16 bit scaled, the first frame of several.
 
     Args:
         path: at most 50 MB and 40 million pixels, the long side at most 20 times the short one.
@@ -60,7 +60,7 @@ def open_image(path: str | Path) -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels", SMALLER) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(f"{path} is not a picture that we can read", READABLE) from error
     except Exception as error:  # decoders answer broken bytes with any exception at all
         reason = " ".join(str(error).split())[:120] or type(error).__name__
@@ -83,7 +83,7 @@ def to_tensor(images: Sequence[Image.Image]) -> Float[Tensor, "b 3 h w"]:
 
 
 def to_images(x: Float[Tensor, "b 3 h w"]) -> list[Image.Image]:
-    """A tensor in [-1, 1] (clamped) as pictures, each value rounded to the nearest of 256: the inverse of `to_tensor`."""
+    """A tensor in [-1, 1], clamped, as pictures with values rounded to 0..255: the inverse of `to_tensor`."""
     pixels = x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
     return [Image.fromarray(row) for row in pixels.permute(0, 2, 3, 1).contiguous().numpy()]
 

@@ -1,0 +1,60 @@
+# `make` or `make help` says what there is. Every target creates .venv and installs what it needs, once.
+
+PYTHON ?= python3
+# A CPU build of torch saves gigabytes: make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+TORCH := torch==2.13.0
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+CHECK := .venv-check/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check dataset train bench clean
+
+help: ## say what the targets do
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+setup: $(INSTALLED) ## create .venv and install ip2p into it
+
+demo: $(INSTALLED) ## draw a picture, make it winter, and write runs/demo/winter.png
+	$(BIN)/python examples/demo.py
+
+test: $(INSTALLED) ## run all tests
+	$(BIN)/python -m pytest -q
+
+check: $(INSTALLED) .venv-check/.made ## lint, format, and types on a real install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@rm -rf build
+	$(BIN)/python -m pip --python $(CHECK) install -q --no-deps --no-compile --force-reinstall .
+	@rm -rf build
+	cd .venv-check && bin/python -m mypy --config-file ../pyproject.toml -p ip2p
+
+dataset: $(INSTALLED) ## build the storybook data set under data/storybook, or go on with it
+	$(BIN)/python data_gen/pipeline.py
+
+train: $(INSTALLED) ## train an editor on it under runs/editor, or go on with it
+	$(BIN)/accelerate launch train/finetune.py
+
+bench: $(INSTALLED) ## run the benchmarks
+	@set -e; for program in bench/*.py; do echo "== $$program"; $(BIN)/python $$program; done
+
+clean: ## remove environments and caches; data and runs stay
+	rm -rf .venv .venv-check build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ip2p needs Python 3.11 or newer: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# A second environment holds ip2p as users install it, and borrows everything else from the first.
+.venv-check/.made: $(INSTALLED)
+	rm -rf .venv-check
+	$(BIN)/python -m venv --without-pip .venv-check
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > .venv-check/borrowed
+	mv .venv-check/borrowed "$$($(CHECK) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
+	@touch $@
