@@ -11,7 +11,7 @@ from ip2p.shards import atomic_write
 QUIET_SECONDS = 10.0  # between progress lines, where the output is not a terminal
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, int | float]]:
     """All rows of a metrics.jsonl; a last row that was cut off by a kill is left out."""
     rows = []
     for line in path.read_text().splitlines() if path.is_file() else []:
@@ -34,6 +34,7 @@ class Metrics:
     """
 
     def __init__(self, path: Path, *, step: int, steps: int, active: bool = True, stream: TextIO = sys.stderr) -> None:
+        self.path = path
         self.steps = steps
         self.active = active
         self._stream = stream
@@ -43,13 +44,12 @@ class Metrics:
         if active:
             kept = [row for row in read_metrics(path) if row["step"] <= step]
             atomic_write(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
-            self._file = path.open("a")
 
-    def write(self, **row: float) -> None:
+    def write(self, **row: int | float) -> None:
         """Append a row; `step` counts the steps that are done."""
         if self.active:
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
+            with self.path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
 
     def progress(self, *, step: int, samples: int, loss: float, done: float) -> None:
         """Show step, share done, samples/s since the last line, and loss."""
@@ -74,7 +74,6 @@ class Metrics:
             self._open_line = False
 
     def close(self) -> None:
-        """End the progress line and the file."""
-        if self.active:
-            self._stream.write("\n" if self._open_line else "")
-            self._file.close()
+        """End the progress line."""
+        self._stream.write("\n" if self._open_line else "")
+        self._open_line = False

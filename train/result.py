@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import math
 import platform
 from pathlib import Path
 
@@ -77,8 +78,10 @@ It draws what its base model draws, and follows the kinds of instructions that i
 def write_report(out: Path, state: State, *, pairs: int) -> Path:
     """Write report.html: figures, the loss over the steps, and the newest sheet of edits, in one file."""
     rows = read_metrics(out / "metrics.jsonl")
-    losses = [(row["step"], row["loss"]) for row in rows if "loss" in row]
-    held_out = [(row["step"], row["held_out_loss"]) for row in rows if "held_out_loss" in row]
+    losses, held_out = (
+        [(float(row["step"]), float(row[key])) for row in rows if math.isfinite(row.get(key, math.nan))]
+        for key in ("loss", "held_out_loss")
+    )
     facts = {
         "steps": str(state.step),
         "samples": f"{state.samples} from {pairs} pairs",

@@ -44,7 +44,7 @@ class Validation:
             draws = draw(generators, (shape[0], shape[1], shape[2]), span)
             draws = draws._replace(timesteps=timesteps[rows.start : rows.stop])
             texts = [self.batches.instructions[row] for row in rows]
-            assembled = assemble(texts, latents, draws, drop=0, tokenize=self.batches.backbone.tokenize)
+            assembled = assemble(texts, latents, draws, drop=0.0, tokenize=self.batches.backbone.tokenize)
             losses.append(editing_loss(self.model, self.process, assembled))
         return torch.cat(losses).mean().item()
 

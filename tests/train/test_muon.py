@@ -55,7 +55,7 @@ def test_matrices_and_kernels_go_to_muon_and_the_rest_to_adamw() -> None:
 def test_frozen_and_shared_parameters() -> None:
     model = network()
     model[5].weight.requires_grad_(False)
-    optimizer = build_optimizer({"one": model, "again": model}, name="muon", learning_rate=1e-3, weight_decay=0)
+    optimizer = build_optimizer({"one": model, "again": model}, name="muon", learning_rate=1e-3, weight_decay=0.0)
     taken = [p for group in optimizer.param_groups for p in group["params"]]
     assert len(taken) == len({id(p) for p in taken}) == len(list(model.parameters())) - 1
 
@@ -63,7 +63,7 @@ def test_frozen_and_shared_parameters() -> None:
 @pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_it_learns(name: str) -> None:
     model = network()
-    losses = train(model, build_optimizer({"m": model}, name=name, learning_rate=5e-3, weight_decay=0), range(60))  # type: ignore[arg-type]
+    losses = train(model, build_optimizer({"m": model}, name=name, learning_rate=5e-3, weight_decay=0.0), range(60))  # type: ignore[arg-type]
     assert losses[-1] < 0.5 * losses[0]
 
 

@@ -115,6 +115,6 @@ def test_the_text_encoder_learns_only_where_asked(trains: bool) -> None:
 
     model = EditingModel(Unet(8, 4, 1), Encoder(5, 4).requires_grad_(trains))
     x = torch.ones(1, 4, 2, 2)
-    model(x, torch.zeros(1), x, torch.zeros(1, 3, dtype=torch.long)).sum().backward()
+    model(x, torch.zeros(1, dtype=torch.long), x, torch.zeros(1, 3, dtype=torch.long)).sum().backward()
     assert (model.text_encoder.weight.grad is not None) == trains
     assert model.unet.weight.grad is not None
