@@ -8,6 +8,7 @@ import platform
 from pathlib import Path
 
 import torch
+import yaml
 
 from ip2p.backbone import Backbone, save_backbone
 from ip2p.config import FinetuneConfig
@@ -45,7 +46,7 @@ def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state:
 
 def card(config: FinetuneConfig, state: State, *, pairs: int) -> str:
     """The model card: what it is, what it was made from and how, and how to use it."""
-    settings = "\n".join(f"{key}: {value}" for key, value in config.model_dump(mode="json").items())
+    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip()
     return f"""---
 library_name: diffusers
 pipeline_tag: image-to-image
@@ -113,14 +114,15 @@ def curves(losses: list[tuple[float, float]], held_out: list[tuple[float, float]
         return "<p>No step was taken.</p>"
     last, top = max(step for step, _ in points), max(loss for _, loss in points) * 1.05 or 1.0
 
-    def line(curve: list[tuple[float, float]], colour: str) -> str:
-        at = [f"{step / last * WIDTH:.1f},{HEIGHT - loss / top * HEIGHT:.1f}" for step, loss in curve]
-        dots = "".join(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in (p.split(",") for p in at))
-        return f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(at)}"/>{dots}'
+    def line(curve: list[tuple[float, float]], colour: str, dot: int) -> str:
+        at = [(f"{step / last * WIDTH:.1f}", f"{HEIGHT - loss / top * HEIGHT:.1f}") for step, loss in curve]
+        dots = "".join(f'<circle cx="{x}" cy="{y}" r="{dot}" fill="{colour}"/>' for x, y in at)
+        path = " ".join(f"{x},{y}" for x, y in at)
+        return f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>{dots}'
 
     axes = f'<path d="M0 0V{HEIGHT}H{WIDTH}" fill="none" stroke="black"/><text x="4" y="12">{top:.3f}</text>'
     steps = f'<text x="{WIDTH}" y="{HEIGHT + 16}" text-anchor="end">step {last:g}</text>'
-    body = axes + line(smooth, "gray") + line(held_out, "royalblue") + steps
+    body = axes + line(smooth, "gray", 1) + line(held_out, "royalblue", 4) + steps
     return f'<svg viewBox="-4 -4 {WIDTH + 8} {HEIGHT + 28}" font-size="12" role="img">{body}</svg>'
 
 
