@@ -1,0 +1,189 @@
+"""Files are whole or absent, even when the process is killed while it writes them."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from datasets import Features, Image, Value, load_dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as Pictures
+
+from ip2p import shards
+from ip2p.config import DatasetConfig
+from ip2p.errors import DataError
+
+ROWS: list[dict[str, Any]] = [{"id": f"{k}", "score": k / 7} for k in range(200)]
+
+KILLED_WRITER = """
+import os, pathlib, signal, sys
+from ip2p import shards
+folder, fatal = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+calls, fsync = 0, os.fsync
+def killing_fsync(descriptor):
+    global calls
+    calls += 1
+    if calls == fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(descriptor)
+os.fsync = killing_fsync
+rows = [{"id": f"{k}", "score": k / 7} for k in range(200)]
+shards.write_shard(folder, 0, rows, config="c")
+with shards.atomic_dir(folder / "model") as work:
+    (work / "weights").write_bytes(b"new")
+"""
+
+
+def visible(folder: Path) -> dict[str, bytes]:
+    """Files by relative name, those under temporary names left out."""
+    hidden = (shards.TEMPORARY, shards.BACKUP)
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not any(part.startswith(hidden) for part in file.relative_to(folder).parts)
+    }
+
+
+def test_a_killed_writer_leaves_only_whole_files_and_redoing_gives_the_same_bytes(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    subprocess.run([sys.executable, "-c", KILLED_WRITER, str(whole), "0"], check=True)
+    expected = visible(whole)
+    assert set(expected) == {"shard-00000.parquet", "shard-00000.json", "model/weights"}
+    folder = tmp_path / "killed"
+    fatal, killed = 0, True
+    while killed:
+        fatal += 1
+        process = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(folder), str(fatal)], check=False)
+        killed = process.returncode == -signal.SIGKILL
+        assert expected.items() >= visible(folder).items()
+        assert shards.shard_done(folder, 0, "c") == ((folder / "shard-00000.json").exists())
+        shards.sweep_temporaries(folder)
+        assert not [entry for entry in folder.iterdir() if entry.name.startswith(".")]
+    assert fatal > 6
+    assert visible(folder) == expected
+
+
+def test_a_failed_block_leaves_no_folder_and_keeps_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with shards.atomic_dir(target) as work:
+        (work / "weights").write_text("old")
+    with pytest.raises(RuntimeError), shards.atomic_dir(target) as work:
+        (work / "weights").write_text("half")
+        raise RuntimeError
+    assert (target / "weights").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_replacement_that_was_cut_short_is_undone(tmp_path: Path) -> None:
+    (tmp_path / ".old-model").mkdir()
+    (tmp_path / ".old-model" / "weights").write_text("old")
+    shards.sweep_temporaries(tmp_path)
+    assert (tmp_path / "model" / "weights").read_text() == "old"
+
+
+def test_sweeping_spares_what_a_living_process_writes(tmp_path: Path) -> None:
+    with shards.atomic_dir(tmp_path / "model") as work:
+        shards.sweep_temporaries(tmp_path)
+        (work / "weights").touch()
+    assert (tmp_path / "model" / "weights").exists()
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+@settings(max_examples=20)
+def test_atomic_write_replaces(tmp_path_factory: pytest.TempPathFactory, first: bytes, second: bytes) -> None:
+    path = tmp_path_factory.mktemp("write") / "deeper" / "file"
+    shards.atomic_write(path, first)
+    shards.atomic_write(path, second)
+    assert path.read_bytes() == second
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_rows_come_back_in_order_from_several_shards(tmp_path: Path) -> None:
+    for index in range(3):
+        shards.write_shard(tmp_path, index, ROWS[index * 50 : index * 50 + 50], config="c")
+    assert list(shards.read_shards(tmp_path)) == ROWS[:150]
+    assert shards.verify_shard(tmp_path, 1).rows == 50
+
+
+def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
+    first = shards.write_shard(tmp_path / "a", 0, ROWS, config="c")
+    assert first == shards.write_shard(tmp_path / "b", 0, ROWS, config="c")
+
+
+def test_a_shard_is_done_for_its_own_config_only(tmp_path: Path) -> None:
+    assert not shards.shard_done(tmp_path, 0, "c")
+    shards.write_shard(tmp_path, 0, ROWS, config="c")
+    assert shards.shard_done(tmp_path, 0, "c")
+    assert not shards.shard_done(tmp_path, 0, "other")
+
+
+def test_a_shard_without_a_manifest_is_not_read(tmp_path: Path) -> None:
+    shards.write_shard(tmp_path, 0, ROWS, config="c")
+    shards.write_shard(tmp_path, 1, ROWS, config="c")
+    (tmp_path / "shard-00001.json").unlink()
+    assert len(list(shards.read_shards(tmp_path))) == len(ROWS)
+    assert not shards.shard_done(tmp_path, 1, "c")
+
+
+@pytest.mark.parametrize("sixteenths", range(16))
+def test_a_torn_shard_is_detected(tmp_path: Path, sixteenths: int) -> None:
+    shards.write_shard(tmp_path, 0, ROWS, config="c")
+    path = shards.shard_path(tmp_path, 0)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * sixteenths // 16])
+    assert not shards.shard_done(tmp_path, 0, "c")
+    with pytest.raises(DataError, match="shard-00000.parquet"):
+        list(shards.read_shards(tmp_path))
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_a_flipped_byte_is_detected(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("flipped")
+    shards.write_shard(folder, 0, ROWS[:20], config="c")
+    path = shards.shard_path(folder, 0)
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    with pytest.raises(DataError):
+        shards.verify_shard(folder, 0)
+
+
+@pytest.mark.parametrize("manifest", ["", "{}", "[]", '{"rows": "many"}'])
+def test_a_bad_manifest_is_told(tmp_path: Path, manifest: str) -> None:
+    shards.write_shard(tmp_path, 0, ROWS, config="c")
+    (tmp_path / "shard-00000.json").write_text(manifest)
+    assert not shards.shard_done(tmp_path, 0, "c")
+    with pytest.raises(DataError, match="manifest"):
+        list(shards.read_shards(tmp_path))
+
+
+def test_no_shard_at_all_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no finished shard"):
+        list(shards.read_shards(tmp_path))
+
+
+def test_rows_that_do_not_fit_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="do not fit"):
+        shards.write_shard(tmp_path, 0, [{"id": "a"}], schema=pa.schema([("id", pa.int64())]), config="c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_are_readable_by_datasets(tmp_path: Path) -> None:
+    picture = Pictures.linear_gradient("L").resize((8, 8)).convert("RGB")
+    features = Features({"name": Value("string"), "picture": Image()})
+    shards.write_shard(tmp_path, 0, [{"name": "a", "picture": picture}], schema=features, config="c")
+    files = str(tmp_path / "*.parquet")
+    loaded = load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert loaded.features == features
+    assert loaded[0]["picture"].convert("RGB").tobytes() == picture.tobytes()
+
+
+def test_fingerprints_tell_settings_apart_and_not_their_order() -> None:
+    assert shards.fingerprint({"a": 1, "b": 2}) == shards.fingerprint({"b": 2, "a": 1})
+    assert shards.fingerprint(DatasetConfig()) == shards.fingerprint(DatasetConfig())
+    assert shards.fingerprint(DatasetConfig()) != shards.fingerprint(DatasetConfig(seed=1))
