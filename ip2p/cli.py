@@ -1,0 +1,242 @@
+"""The command line. A command imports what it needs when it runs, so that `ip2p --help` answers at once.
+
+Every expected failure is one line on stderr and exit code 2: `ip2p: what was wrong. What to do`.
+"""
+
+import random
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import ip2p
+from ip2p.errors import ImageError, InstructionError, Ip2pError
+
+BUNDLED_EDITOR = "storybook-editor"
+BUNDLED_BASE = "storybook-base"
+FOR_PHOTOS = "timbrooks/instruct-pix2pix"
+
+app = typer.Typer(
+    help="Edit pictures by instruction, and make the models that do it.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+dataset = typer.Typer(help="Build a data set of edits, filter it anew, or report on it.", no_args_is_help=True)
+app.add_typer(dataset, name="dataset")
+
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write; named by its seed if not given.")]
+Steps = Annotated[int | None, typer.Option(min=1, max=1000, help="Of the sampler; the model's own if not given.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed draws the same picture.")]
+Samples = Annotated[int, typer.Option(min=1, max=64, help="Pictures to draw, each from a seed of its own.")]
+Scheduler = Annotated[str | None, typer.Option(help="euler_a, euler, ddim or dpm; the model's own if not given.")]
+Config = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
+Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace those of the config.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ip2p {ip2p.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Edit pictures by instruction, and make the models that do it."""
+
+
+@app.command()
+def edit(
+    image: Annotated[Path, typer.Argument(help="PNG, JPEG, WEBP, BMP, GIF or TIFF file.")],
+    instruction: Annotated[str, typer.Argument(help='Such as "make it winter".')],
+    output: Output = None,
+    text_scale: Annotated[
+        float | None, typer.Option("--text-scale", "--cfg-text", help="How strongly to edit; e.g. 7.5.")
+    ] = None,
+    image_scale: Annotated[
+        float | None, typer.Option("--image-scale", "--cfg-image", help="How much to keep; e.g. 1.5.")
+    ] = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    samples: Samples = 1,
+    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
+    scheduler: Scheduler = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=8, max=4096, help="Long side of the edited picture; the model's own if not given.")
+    ] = None,
+) -> None:
+    """Edit a picture as an instruction says."""
+    _refuse_empty(instruction, "instruction", "make it winter")
+    from ip2p.images import open_image
+
+    source = open_image(image)
+    seeds = _seeds(seed, samples)
+    paths = _outputs(output, f"{image.stem}-{_slug(instruction)}", seeds)
+    if image.resolve() in [path.resolve() for path in paths]:
+        raise ImageError(f"the edit would overwrite {image}", "Give another name with -o")
+    if model == BUNDLED_EDITOR:
+        _say(f"the bundled editor draws storybook scenes; for photos use --model {FOR_PHOTOS}")
+    from ip2p.editor import Editor
+
+    edited = Editor.from_pretrained(model).edit(
+        source,
+        instruction,
+        seeds=seeds,
+        **_given(
+            text_scale=text_scale, image_scale=image_scale, steps=steps, scheduler=scheduler, resolution=resolution
+        ),
+    )
+    _write([(each.image, path, each.seed, each.parameters) for each, path in zip(edited, paths, strict=True)])
+
+
+@app.command()
+def generate(
+    caption: Annotated[str, typer.Argument(help='Such as "a red barn by a lake in summer".')],
+    output: Output = None,
+    scale: Annotated[float | None, typer.Option(help="Guidance by the caption.")] = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    samples: Samples = 1,
+    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of a text-to-image model.")] = BUNDLED_BASE,
+    scheduler: Scheduler = None,
+) -> None:
+    """Draw a picture from a caption."""
+    _refuse_empty(caption, "caption", "a red barn by a lake in summer")
+    seeds = _seeds(seed, samples)
+    paths = _outputs(output, _slug(caption), seeds)
+    from ip2p import editor
+    from ip2p.backbone import load_backbone
+    from ip2p.images import GENERATED
+
+    settings = _given(scale=scale, steps=steps, scheduler=scheduler)
+    drawn = editor.generate(load_backbone(model, want="base"), [caption] * samples, seeds=seeds, **settings)
+    parameters = {"caption": caption, "model": model, **settings}
+    _write(
+        [
+            (image, path, each, parameters | {"seed": each})
+            for image, path, each in zip(drawn, paths, seeds, strict=True)
+        ],
+        source_type=GENERATED,
+    )
+
+
+@app.command()
+def evaluate(
+    scenes: Annotated[int, typer.Option(min=1, max=500, help="Held-out storybook scenes.")] = 200,
+    model: Annotated[str, typer.Option(help="Bundled name or folder of the editor.")] = BUNDLED_EDITOR,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the table, figures and sheet.")] = Path(
+        "runs/evaluation"
+    ),
+) -> None:
+    """Measure an editor on held-out scenes."""
+    from ip2p.evaluation import evaluate as measure
+
+    print(measure(model, scenes=scenes, out=output))
+
+
+@dataset.command()
+def build(config: Config = "storybook_dataset.yaml", settings: Settings = None) -> None:
+    """Make captions, triples, pairs, scores, the filtered and packed data set and its report, or go on with them."""
+    raise typer.Exit(_dataset("build", config, settings))
+
+
+@app.command()
+def finetune(config: Config = "storybook_finetune.yaml", settings: Settings = None) -> None:
+    """Train an editor on a packed data set, or go on with it."""
+    from ip2p.train.finetune import finetune as train
+
+    raise typer.Exit(train(config, settings or ()))
+
+
+@app.command()
+def doctor() -> None:
+    """Show what is installed, and what is wrong."""
+    from ip2p.doctor import examine
+
+    facts, troubles = examine()
+    for name, value in facts:
+        print(f"{name:18}{value}")
+    for trouble in troubles:
+        _say(trouble)
+    raise typer.Exit(1 if troubles else 0)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code: 2 for what was expected to fail, 1 for the rest, 130 for Ctrl-C.
+
+    --debug, anywhere among the arguments, lets errors through with their traceback.
+    """
+    words = [word for word in arguments if word != "--debug"]
+    debug = len(words) < len(arguments)
+    try:
+        code = int(app(words or ["--help"], prog_name="ip2p", standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        code = 130
+    except (Ip2pError, typer.TyperException, Exception) as error:
+        if debug:
+            raise
+        message, code = _explain(error)
+        _say(message)
+    if code == 130:
+        _say("interrupted")
+    return code
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """One line about a failure, and its exit code."""
+    if isinstance(error, Ip2pError):
+        return str(error), 2
+    if isinstance(error, typer.TyperException):
+        return f"{error.format_message().rstrip('.')}. See `ip2p --help`", 2
+    said = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {said}. This should not happen; run again with --debug", 1
+
+
+def _say(message: str) -> None:
+    print(f"ip2p: {message}", file=sys.stderr)
+
+
+def _refuse_empty(text: str, what: str, example: str) -> None:
+    """Told before any model is loaded."""
+    if not text.strip():
+        raise InstructionError(f"the {what} is empty", f'Write one, such as "{example}"')
+
+
+def _seeds(seed: int | None, samples: int) -> list[int]:
+    """One seed for each sample, counting up from the first, which is drawn here if not given."""
+    first = random.SystemRandom().randrange(2**32) if seed is None else seed
+    return [first + sample for sample in range(samples)]
+
+
+def _outputs(output: Path | None, name: str, seeds: Sequence[int]) -> list[Path]:
+    """Where each sample goes: NAME-SEED.png; or as told, with the seed in the name where there are several."""
+    if output is None:
+        return [Path(f"{name}-{seed}.png") for seed in seeds]
+    if output.suffix.lower() != ".png":
+        raise ImageError(f"cannot write {output}: pictures are written as PNG", "Give a name that ends in .png")
+    return [output] if len(seeds) == 1 else [output.with_stem(f"{output.stem}-{seed}") for seed in seeds]
+
+
+def _slug(text: str) -> str:
+    """Text as a part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-") or "picture"
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    """The settings that were given; the model's own hold for the others."""
+    return {name: value for name, value in settings.items() if value is not None}
