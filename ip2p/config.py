@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ip2p.errors import ConfigError
+from ip2p.settings import SchedulerName
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -38,6 +39,8 @@ class Triples(Settings):
     model: str = Field(default="", description="name of the language model")
     base_url: str = Field(default="", description="of an OpenAI-compatible server; empty for OpenAI's own")
     per_caption: int = Field(default=1, ge=1, description="triples for each caption")
+    parallel: int = Field(default=4, ge=1, description="requests to the language model at a time")
+    max_words: int = Field(default=60, ge=1, description="longest caption or instruction; CLIP reads 77 tokens")
 
 
 class Pairs(Settings):
@@ -45,6 +48,7 @@ class Pairs(Settings):
 
     model: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
     candidates: int = Field(default=4, ge=1, description="pairs drawn for each triple")
+    scheduler: SchedulerName = Field(default="euler_a", description="euler_a, euler, ddim or dpm")
     steps: int = Field(default=20, ge=1, description="of the sampler")
     p_min: float = Field(default=0.1, ge=0, le=1, description="least share of the steps with shared attention")
     p_max: float = Field(default=0.9, ge=0, le=1, description="largest share of the steps with shared attention")
@@ -52,6 +56,7 @@ class Pairs(Settings):
     cfg_max: float = Field(default=5.0, ge=0, description="largest guidance scale")
     batch: int = Field(default=8, ge=1, description="pairs drawn at a time")
     size: int = Field(default=0, ge=0, description="side of the pictures in pixels; 0 for the model's own")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="of the model; fp32 on a CPU")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Pairs":
@@ -76,18 +81,34 @@ class Thresholds(Settings):
     direction: float = Field(default=0.2, description="least cosine between change of pictures and of captions")
 
 
+class OtherThresholds(Settings):
+    """Thresholds of one kind of edit; those that are not given are as for all."""
+
+    source: float | None = None
+    edited: float | None = None
+    image: float | None = None
+    image_max: float | None = None
+    direction: float | None = None
+
+
 class Filter(Thresholds):
     """Thresholds, and how many of the pairs that pass are kept for each triple."""
 
     top_k: int = Field(default=4, ge=1, description="pairs kept for each triple, by direction")
-    per_kind: dict[str, Thresholds] = Field(default={}, description="other thresholds for kinds of edit, by kind")
+    per_kind: dict[str, OtherThresholds] = Field(default={}, description="other thresholds for kinds of edit, by kind")
+
+    def thresholds(self, kind: str) -> Thresholds:
+        """Those that hold for a kind of edit."""
+        general = self.model_dump(include=set(Thresholds.model_fields))
+        other = self.per_kind.get(kind, OtherThresholds()).model_dump(exclude_none=True)
+        return Thresholds.model_validate(general | other)
 
 
 class Pack(Settings):
     """How the data set is laid out."""
 
     shard_rows: int = Field(default=500, ge=1, description="pairs in a parquet shard")
-    split: float = Field(default=0.05, ge=0, lt=1, description="share of the captions that is kept for testing")
+    split: float = Field(default=0.05, ge=0, lt=1, description="share of the captions whose pairs are the test split")
 
 
 class DatasetConfig(Settings):
