@@ -1,0 +1,43 @@
+"""Give a text-to-image UNet eyes: more input channels, for the latent of the picture to edit."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from ip2p.errors import ModelError
+
+
+def widen_conv_in(unet: Any, extra: int | None = None) -> Any:
+    """Add input channels to the first convolution of a UNet, in place, so that it computes what it computed before.
+
+    Weights of the old channels and the bias are copied, weights of the new channels are zero: for any content of the
+    new channels the output is the base model's, until training changes it (InstructPix2Pix, arXiv 2211.09800,
+    section 3.2).
+
+    Args:
+        unet: UNet2DConditionModel of a text-to-image model, with c input channels.
+        extra: channels to add behind the old ones; c if None.
+
+    Returns:
+        The same UNet, with c + extra input channels.
+
+    Raises:
+        ModelError: it takes more channels than it predicts, so it is an editor or an inpainter already.
+    """
+    channels, predicted = unet.config.in_channels, unet.config.out_channels
+    if channels != predicted:
+        raise ModelError(
+            f"the UNet takes {channels} channels and predicts {predicted}: it has been widened already",
+            "Give a text-to-image model, or train the editor as it is",
+        )
+    old = unet.conv_in
+    assert isinstance(old, nn.Conv2d)
+    wide = copy.deepcopy(old)  # with the bias
+    wide.in_channels = channels + (channels if extra is None else extra)
+    new = old.weight.new_zeros(old.out_channels, wide.in_channels - channels, *old.kernel_size)
+    wide.weight = nn.Parameter(torch.cat([old.weight.detach(), new], dim=1), old.weight.requires_grad)
+    unet.conv_in = wide
+    unet.register_to_config(in_channels=wide.in_channels)
+    return unet

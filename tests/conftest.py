@@ -1,0 +1,128 @@
+"""Tiny random models of the real classes, made once and saved as diffusers pipeline folders."""
+
+import json
+import string
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    PNDMScheduler,
+    SchedulerMixin,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+WORDS = 16  # longest text of the tiny models, in tokens
+SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+
+
+def write_tokenizer(folder: Path, words: Sequence[str] = ("make", "it", "winter", "night")) -> CLIPTokenizer:
+    """A CLIP tokenizer of letters and a few whole words, so that every English sentence has tokens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = string.ascii_lowercase + string.digits + string.punctuation
+    merges = []
+    for word in words:
+        pieces = [*word[:-1], word[-1] + "</w>"]
+        while len(pieces) > 1:
+            merges.append(f"{pieces[0]} {pieces[1]}")
+            pieces[:2] = [pieces[0] + pieces[1]]
+    made = [merge.replace(" ", "") for merge in dict.fromkeys(merges)]
+    tokens = [*letters, *(letter + "</w>" for letter in letters), *made, "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *dict.fromkeys(merges)]) + "\n")
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": WORDS, "pad_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def tiny_text_encoder(vocabulary: int) -> CLIPTextModel:
+    """One layer, 16 wide."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=WORDS, projection_dim=16, bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1,
+        )
+    )  # fmt: skip
+
+
+def tiny_unet(channels: int) -> UNet2DConditionModel:
+    """Two levels, attention in the lower one; noisy biases too, since fresh ones are nearly zero."""
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=channels, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
+        norm_num_groups=4, cross_attention_dim=16, attention_head_dim=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in unet.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return unet
+
+
+def tiny_vae(kind: str) -> AutoencoderKL | AutoencoderTiny:
+    """Four pixels a latent pixel, 4 channels; "tiny" as storybook's, "kl" as Stable Diffusion's."""
+    if kind == "tiny":
+        return AutoencoderTiny(
+            encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(8, 8, 8), num_encoder_blocks=(1, 1, 1),
+            num_decoder_blocks=(1, 1, 1),
+        )  # fmt: skip
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8), layers_per_block=1, norm_num_groups=4, latent_channels=4, sample_size=32,
+        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
+    )  # fmt: skip
+
+
+def write_model(folder: Path, *, editor: bool, vae: str, scheduler: SchedulerMixin) -> Path:
+    """Save a tiny random model the way diffusers does, without any code of ip2p."""
+    torch.manual_seed(7)
+    tokenizer = write_tokenizer(folder / "words")
+    parts = {
+        "vae": tiny_vae(vae), "text_encoder": tiny_text_encoder(len(tokenizer)), "tokenizer": tokenizer,
+        "unet": tiny_unet(8 if editor else 4), "scheduler": scheduler,
+        "safety_checker": None, "feature_extractor": None, "requires_safety_checker": False,
+    }  # fmt: skip
+    pipeline = (StableDiffusionInstructPix2PixPipeline if editor else StableDiffusionPipeline)(**parts)
+    pipeline.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def storybook_scheduler() -> SchedulerMixin:
+    """v-prediction on Stable Diffusion's noise schedule, as storybook's models."""
+    return DDIMScheduler(
+        prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, **SCHEDULE
+    )  # fmt: skip
+
+
+def sd_scheduler() -> SchedulerMixin:
+    """Stable Diffusion 1.5's own."""
+    return PNDMScheduler(skip_prk_steps=True, set_alpha_to_one=False, **SCHEDULE)
+
+
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-to-image model of 32 px as storybook's: AutoencoderTiny, v-prediction."""
+    return write_model(tmp_path_factory.mktemp("base"), editor=False, vae="tiny", scheduler=storybook_scheduler())
+
+
+@pytest.fixture(scope="session")
+def editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An editor of 32 px as storybook's: AutoencoderTiny, v-prediction, 8 channels."""
+    return write_model(tmp_path_factory.mktemp("editor"), editor=True, vae="tiny", scheduler=storybook_scheduler())
+
+
+@pytest.fixture(scope="session")
+def sd_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-to-image model of 32 px of Stable Diffusion's classes: AutoencoderKL, epsilon."""
+    return write_model(tmp_path_factory.mktemp("sd-base"), editor=False, vae="kl", scheduler=sd_scheduler())
+
+
+@pytest.fixture(scope="session")
+def sd_editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An editor of 32 px of the classes of timbrooks/instruct-pix2pix: AutoencoderKL, epsilon, 8 channels."""
+    return write_model(tmp_path_factory.mktemp("sd-editor"), editor=True, vae="kl", scheduler=sd_scheduler())
