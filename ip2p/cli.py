@@ -6,14 +6,20 @@ Every expected failure is one line on stderr and exit code 2: `ip2p: what was wr
 import random
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import ip2p
 from ip2p.errors import ImageError, InstructionError, Ip2pError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ip2p.config import DatasetConfig
 
 BUNDLED_EDITOR = "storybook-editor"
 BUNDLED_BASE = "storybook-base"
@@ -35,14 +41,16 @@ Steps = Annotated[int | None, typer.Option(min=1, max=1000, help="Of the sampler
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed draws the same picture.")]
 Samples = Annotated[int, typer.Option(min=1, max=64, help="Pictures to draw, each from a seed of its own.")]
 Scheduler = Annotated[str | None, typer.Option(help="euler_a, euler, ddim or dpm; the model's own if not given.")]
+Resolution = Annotated[int | None, typer.Option(help="Pixels along the long side, for the model to work on.")]
 Config = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace those of the config.")]
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         print(f"ip2p {ip2p.__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -71,13 +79,11 @@ def edit(
     samples: Samples = 1,
     model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
     scheduler: Scheduler = None,
-    resolution: Annotated[
-        int | None, typer.Option(min=8, max=4096, help="Long side of the edited picture; the model's own if not given.")
-    ] = None,
+    resolution: Resolution = None,
 ) -> None:
     """Edit a picture as an instruction says."""
     _refuse_empty(instruction, "instruction", "make it winter")
-    from ip2p.images import open_image
+    from ip2p.images import EDITED, open_image
 
     source = open_image(image)
     seeds = _seeds(seed, samples)
@@ -88,15 +94,12 @@ def edit(
         _say(f"the bundled editor draws storybook scenes; for photos use --model {FOR_PHOTOS}")
     from ip2p.editor import Editor
 
-    edited = Editor.from_pretrained(model).edit(
-        source,
-        instruction,
-        seeds=seeds,
-        **_given(
-            text_scale=text_scale, image_scale=image_scale, steps=steps, scheduler=scheduler, resolution=resolution
-        ),
-    )
-    _write([(each.image, path, each.seed, each.parameters) for each, path in zip(edited, paths, strict=True)])
+    edits = Editor.from_pretrained(model).edit(
+        source, instruction, text_scale=text_scale, image_scale=image_scale, steps=steps, seeds=seeds,
+        scheduler=scheduler, resolution=resolution,
+    )  # fmt: skip
+    for each, path in zip(edits, paths, strict=True):
+        _write(each.image, path, each.parameters, EDITED)
 
 
 @app.command()
@@ -109,25 +112,23 @@ def generate(
     samples: Samples = 1,
     model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of a text-to-image model.")] = BUNDLED_BASE,
     scheduler: Scheduler = None,
+    resolution: Resolution = None,
 ) -> None:
     """Draw a picture from a caption."""
     _refuse_empty(caption, "caption", "a red barn by a lake in summer")
     seeds = _seeds(seed, samples)
     paths = _outputs(output, _slug(caption), seeds)
-    from ip2p import editor
     from ip2p.backbone import load_backbone
+    from ip2p.editor import best_device
+    from ip2p.generation import generate as draw
     from ip2p.images import GENERATED
 
-    settings = _given(scale=scale, steps=steps, scheduler=scheduler)
-    drawn = editor.generate(load_backbone(model, want="base"), [caption] * samples, seeds=seeds, **settings)
-    parameters = {"caption": caption, "model": model, **settings}
-    _write(
-        [
-            (image, path, each, parameters | {"seed": each})
-            for image, path, each in zip(drawn, paths, seeds, strict=True)
-        ],
-        source_type=GENERATED,
-    )
+    backbone = load_backbone(model, device=best_device(), want="base")
+    settings = backbone.settings.replaced(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
+    used = settings.model_dump(include={"scale", "steps", "scheduler", "resolution"})
+    pictures = draw(backbone, [caption] * samples, seeds=seeds, **used)
+    for picture, path, each in zip(pictures, paths, seeds, strict=True):
+        _write(picture, path, {"caption": caption, "seed": each, **used, "model": model}, GENERATED)
 
 
 @app.command()
@@ -146,8 +147,29 @@ def evaluate(
 
 @dataset.command()
 def build(config: Config = "storybook_dataset.yaml", settings: Settings = None) -> None:
-    """Make captions, triples, pairs, scores, the filtered and packed data set and its report, or go on with them."""
-    raise typer.Exit(_dataset("build", config, settings))
+    """Make or go on with a data set, all stages."""
+    checked = _dataset_config(config, settings)
+    from ip2p.data_gen import pipeline
+
+    pipeline.build(checked)
+
+
+@dataset.command("filter")
+def refilter(config: Config = "storybook_dataset.yaml", settings: Settings = None) -> None:
+    """Filter and pack anew with other thresholds; nothing is drawn."""
+    checked = _dataset_config(config, settings)
+    from ip2p.data_gen import pipeline
+
+    pipeline.refilter(checked)
+
+
+@dataset.command()
+def report(config: Config = "storybook_dataset.yaml", settings: Settings = None) -> None:
+    """Write report.html of a data set anew."""
+    checked = _dataset_config(config, settings)
+    from ip2p.data_gen import pipeline
+
+    pipeline.report(checked)
 
 
 @app.command()
@@ -184,10 +206,12 @@ def run(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != "--debug"]
     debug = len(words) < len(arguments)
     try:
-        code = int(app(words or ["--help"], prog_name="ip2p", standalone_mode=False) or 0)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = int(app(words or ["--help"], prog_name="ip2p", standalone_mode=False) or 0)
     except KeyboardInterrupt:
         code = 130
-    except (Ip2pError, typer.TyperException, Exception) as error:
+    except Exception as error:
         if debug:
             raise
         message, code = _explain(error)
@@ -195,6 +219,12 @@ def run(arguments: Sequence[str]) -> int:
     if code == 130:
         _say("interrupted")
     return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
+    """What ip2p warns of is one line; what libraries say to their programmers is left out."""
+    if Path(filename).is_relative_to(Path(__file__).parent):
+        _say(str(message))
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -232,11 +262,21 @@ def _outputs(output: Path | None, name: str, seeds: Sequence[int]) -> list[Path]
     return [output] if len(seeds) == 1 else [output.with_stem(f"{output.stem}-{seed}") for seed in seeds]
 
 
+def _dataset_config(config: str, settings: Sequence[str] | None) -> "DatasetConfig":
+    """Checked before anything heavy is imported."""
+    from ip2p.config import DatasetConfig, load_config
+
+    return load_config(DatasetConfig, config, settings or ())
+
+
 def _slug(text: str) -> str:
     """Text as a part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-") or "picture"
 
 
-def _given(**settings: Any) -> dict[str, Any]:
-    """The settings that were given; the model's own hold for the others."""
-    return {name: value for name, value in settings.items() if value is not None}
+def _write(picture: "Image", path: Path, parameters: Mapping[str, Any], source_type: str) -> None:
+    """Save a picture with what made it, and tell its name and seed."""
+    from ip2p.images import save_png
+
+    save_png(picture, path, parameters, source_type=source_type)
+    print(f"{path} (seed {parameters['seed']})")

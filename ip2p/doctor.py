@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 
-from ip2p.backbone import bundled_path
+from ip2p.backbone import BUNDLED_NAMES, bundled_path
 from ip2p.errors import ModelError
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "pyarrow", "pillow", "pydantic", "typer")
 OPTIONAL = ("xformers", "gradio", "ray", "torchmetrics")
-BUNDLED = ("storybook-base", "storybook-editor", "storybook-clip-a", "storybook-clip-b", "storybook-judge")
 
 
 def examine() -> tuple[list[tuple[str, str]], list[str]]:
@@ -22,7 +21,7 @@ def examine() -> tuple[list[tuple[str, str]], list[str]]:
     facts += [(name, _version(name)) for name in (*LIBRARIES, *OPTIONAL)]
     facts += [("device", _device()), ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")]
     troubles = []
-    for name in BUNDLED:
+    for name in BUNDLED_NAMES:
         try:
             folder = bundled_path(name)
             facts.append((name, f"{_size(folder) / 1e6:.1f} MB in {folder}"))
