@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ip2p import Editor
 from ip2p.backbone import load_backbone
-from ip2p.editor import generate
+from ip2p.generation import generate
 from ip2p.images import contact_sheet, save_png
 
 CAPTION = "a red barn by a lake in summer"
@@ -30,7 +30,7 @@ def main() -> None:
     save_png(before, parsed.out / "before.png", {"caption": CAPTION, "seed": parsed.seed})
 
     print(f"editing it: {', '.join(INSTRUCTIONS)}")
-    edits = Editor.from_pretrained().edit([before], INSTRUCTIONS, seeds=[parsed.seed])
+    edits = Editor.from_pretrained().edit(before, INSTRUCTIONS, seeds=parsed.seed)
     for instruction, edit in zip(INSTRUCTIONS, edits, strict=True):
         save_png(edit.image, parsed.out / f"{instruction.replace(' ', '-')}.png", edit.parameters)
 
