@@ -177,16 +177,25 @@ def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
     if not manifests:
         raise DataError(f"no finished shard in {folder}", "run the stage that writes it first")
     for file in manifests:
-        path = file.with_suffix(".parquet")
-        manifest = _manifest(path)
-        if not path.is_file() or path.stat().st_size != manifest.size:
-            raise DataError(f"{path} is not of the {manifest.size} bytes that its manifest says", f"{REDO}")
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as reader:
-                for batch in reader.iter_batches(batch_size=ROW_GROUP):
-                    yield from batch.to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{path} is corrupt ({_one_line(error)})", REDO) from error
+        yield from read_shard(folder, int(file.stem.removeprefix("shard-")))
+
+
+def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
+    """Rows of one finished shard.
+
+    Raises:
+        DataError: it is not finished, or torn or corrupt.
+    """
+    path = shard_path(folder, index)
+    manifest = _manifest(path)
+    if not path.is_file() or path.stat().st_size != manifest.size:
+        raise DataError(f"{path} is not of the {manifest.size} bytes that its manifest says", f"{REDO}")
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as reader:
+            for batch in reader.iter_batches(batch_size=ROW_GROUP):
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is corrupt ({_one_line(error)})", REDO) from error
 
 
 def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | None") -> bytes:
