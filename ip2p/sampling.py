@@ -19,6 +19,8 @@ from ip2p.settings import SCHEDULERS
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """The model's prediction for latents (b c h w), scaled by the scheduler, at a timestep."""
+OnStep = Callable[[int, Tensor], None]
+"""Told the number of a step, from 0, and the latents after it."""
 
 _CLASSES: dict[str, Any] = {
     "euler_a": EulerAncestralDiscreteScheduler,
@@ -38,7 +40,7 @@ def sample(
     generators: Sequence[torch.Generator],
     origin: Float[Tensor, "b c h w"] | None = None,
     start: int = 0,
-    on_step: Callable[[int, Tensor], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Float[Tensor, "b c h w"]:
     """Denoise step by step.
 
@@ -50,7 +52,7 @@ def sample(
         generators: one for each row, for schedulers that add noise on the way.
         origin: latents to noise and start from (SDEdit, arXiv 2108.01073); None starts from pure noise.
         start: step to start at, below `steps`.
-        on_step: called after each step with its number and the latents.
+        on_step: called after each step.
 
     Returns:
         Latents, as the autoencoder's scaled latents are.

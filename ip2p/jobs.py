@@ -1,0 +1,99 @@
+"""What to make of the images, texts and seeds that a caller gave: in which order, at which size, in which batches."""
+
+import random
+from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+
+from ip2p.errors import InstructionError
+
+Images = Image.Image | Sequence[Image.Image]
+Texts = str | Sequence[str]
+Seeds = int | Sequence[int] | None
+
+
+class Job(NamedTuple):
+    """One picture to make: from which image, by which text, from which seed."""
+
+    image: Image.Image
+    text: str
+    seed: int
+
+    @property
+    def generator(self) -> torch.Generator:
+        """All randomness of the picture, from its start."""
+        return torch.Generator().manual_seed(self.seed)
+
+
+def plan(images: Images, texts: Texts, seeds: Seeds, samples: int | None = None) -> list[Job]:
+    """Jobs in order: 1 x N, N x 1 or N x N images and texts, and each of them `samples` times.
+
+    Args:
+        images, texts: of equal number, or one of the two single.
+        seeds: one, counted up over the samples; or one for each sample; or one for each job. Drawn if None.
+        samples: of each image and text; None for one, or for as many as there are seeds for a single pair.
+
+    Raises:
+        InstructionError: a text is empty, or numbers do not fit together.
+    """
+    images = [images] if isinstance(images, Image.Image) else list(images)
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    for text in texts:
+        if not isinstance(text, str) or not text.strip():
+            raise InstructionError(f"the text {text!r} is empty", 'Write what you want, such as "make it winter"')
+    pairs = max(len(images), len(texts))
+    if not images or not texts or {len(images), len(texts)} - {1, pairs}:
+        raise InstructionError(
+            f"{len(images)} images and {len(texts)} texts do not fit together", "Give as many of both, or one of one"
+        )
+    return [
+        Job(images[pair % len(images)], texts[pair % len(texts)], seed)
+        for pair, chosen in enumerate(_seeds(seeds, pairs, samples))
+        for seed in chosen
+    ]
+
+
+def working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int]:
+    """Width and height for a model: long side near `resolution`, the aspect kept to the nearest multiples."""
+    long = max(size)
+    width, height = (
+        max(1, (2 * side * resolution + long * multiple) // (2 * long * multiple)) * multiple for side in size
+    )
+    return width, height
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """All of an image at another size. Nothing is cropped: it goes back to its own size later, and must fit there."""
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def alike(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:
+    """Positions whose keys are equal, at most so many at a time."""
+    places: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    for found in places.values():
+        yield from (found[start : start + most] for start in range(0, len(found), most))
+
+
+def _seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]]:
+    """Seeds of the samples of each pair of image and text."""
+    given = [seeds] if isinstance(seeds, int) else list(seeds or ())
+    if samples is None:
+        samples = max(1, len(given)) if pairs == 1 else 1
+    if samples < 1:
+        raise InstructionError(f"{samples} samples were asked for", "Ask for at least one")
+    if not given:
+        given = [random.SystemRandom().randrange(2**32 - samples)]
+    if len(given) == 1:
+        given = [given[0] + sample for sample in range(samples)]
+    if len(given) == samples:
+        return [given] * pairs
+    if len(given) != pairs * samples:
+        raise InstructionError(
+            f"{len(given)} seeds for {pairs} edits of {samples} samples each",
+            f"Give {' or '.join(str(number) for number in sorted({1, samples, pairs * samples}))}",
+        )
+    return [given[start : start + samples] for start in range(0, len(given), samples)]
