@@ -133,16 +133,19 @@ def generate(
 
 @app.command()
 def evaluate(
-    scenes: Annotated[int, typer.Option(min=1, max=500, help="Held-out storybook scenes.")] = 200,
-    model: Annotated[str, typer.Option(help="Bundled name or folder of the editor.")] = BUNDLED_EDITOR,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the table, figures and sheet.")] = Path(
+    scenes: Annotated[int, typer.Option(min=1, help="Held-out storybook scenes, each with one edit.")] = 200,
+    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
+    base: Annotated[str, typer.Option(help="Text-to-image model that the baselines draw with.")] = BUNDLED_BASE,
+    seed: Annotated[int, typer.Option(min=0, help="Of the scenes and of all noise.")] = 2024,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of table, figures and sheet.")] = Path(
         "runs/evaluation"
     ),
 ) -> None:
     """Measure an editor on held-out scenes."""
     from ip2p.evaluation import evaluate as measure
 
-    print(measure(model, scenes=scenes, out=output))
+    print(measure(model, base, scenes=scenes, seed=seed, out=output))
+    print(f"\nWrote {output}/evaluation.md, evaluation.json and sheet.png")
 
 
 @dataset.command()

@@ -88,21 +88,6 @@ def to_images(x: Float[Tensor, "b 3 h w"]) -> list[Image.Image]:
     return [Image.fromarray(row) for row in pixels.permute(0, 2, 3, 1).contiguous().numpy()]
 
 
-def fit(image: Image.Image, resolution: int, multiple: int = 8) -> Image.Image:
-    """Resize so that the long side is about `resolution` and both sides are multiples of `multiple`.
-
-    The aspect is kept: what is too much for the nearest multiple is cropped, evenly at both ends, never stretched.
-
-    Args:
-        image: any size.
-        resolution: of the long side, in pixels.
-        multiple: what a model needs sides to be a multiple of.
-    """
-    scale = resolution / max(image.size)
-    width, height = (max(multiple, round(side * scale / multiple) * multiple) for side in image.size)
-    return image if image.size == (width, height) else ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-
-
 def contact_sheet(
     rows: Sequence[Sequence[Image.Image]],
     labels: Sequence[str] | None = None,

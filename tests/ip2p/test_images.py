@@ -188,23 +188,6 @@ def test_pictures_of_two_sizes_are_no_batch() -> None:
         images.to_tensor([PICTURE, PICTURE.rotate(90, expand=True)])
 
 
-# -- sizes -----------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(8, 300), st.integers(8, 300), st.integers(16, 256), st.sampled_from([1, 8, 64]))
-@settings(max_examples=50, deadline=None)
-def test_fitting_gives_multiples_near_the_resolution(width: int, height: int, resolution: int, multiple: int) -> None:
-    fitted = images.fit(Image.new("RGB", (width, height)), resolution, multiple)
-    assert all(side % multiple == 0 for side in fitted.size)
-    scale = resolution / max(width, height)
-    for side, before in zip(fitted.size, (width, height), strict=True):
-        assert side == multiple or abs(side - before * scale) <= multiple / 2 + 1e-6
-
-
-def test_fitting_what_fits_changes_nothing() -> None:
-    assert images.fit(PICTURE, 24, 8) is PICTURE
-
-
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
