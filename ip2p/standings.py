@@ -1,0 +1,123 @@
+"""Measurements of several methods on the same scenes, made into scores with intervals and tables."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+OVERALL = "all"
+RESAMPLES = 2000
+
+
+class Row(BaseModel):
+    """What the judge says about one picture of one method.
+
+    success: the edited attribute is what was asked. attributes_kept, layout_kept, preservation: in [0, 1], how much of
+    what should have stayed did. psnr: in dB, to the exact target.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    scene: int
+    kind: str
+    instruction: str
+    seed: int
+    success: bool
+    attributes_kept: float
+    layout_kept: float
+    preservation: float
+    psnr: float
+
+    @property
+    def product(self) -> float:
+        """success x preservation of this very picture: doing half of the edits and keeping the other half is no win."""
+        return self.success * self.preservation
+
+
+class Score(BaseModel):
+    """Means over scenes; low and high bound the product's mean with 95 % confidence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scenes: int
+    success: float
+    attributes_kept: float
+    layout_kept: float
+    preservation: float
+    product: float
+    low: float
+    high: float
+    psnr: float
+
+
+def score(rows: Sequence[Row], seed: int) -> Score:
+    """Means of rows, and a percentile bootstrap interval of the product (2000 resamples)."""
+    assert rows, "no rows to score"
+    names = ("success", "attributes_kept", "layout_kept", "preservation", "product", "psnr")
+    means = {name: round(float(np.mean([getattr(row, name) for row in rows])), 4) for name in names}
+    products = np.array([row.product for row in rows])
+    picks = np.random.default_rng(seed).integers(len(rows), size=(RESAMPLES, len(rows)))
+    low, high = np.percentile(products[picks].mean(axis=1), [2.5, 97.5])
+    return Score(scenes=len(rows), low=round(float(low), 4), high=round(float(high), 4), **means)
+
+
+def standings(rows: Iterable[Row], seed: int) -> dict[str, dict[str, Score]]:
+    """Scores by method, and within it over all scenes ("all") and by kind of edit, in order of first appearance."""
+    found: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        kinds = found.setdefault(row.method, {OVERALL: []})
+        kinds[OVERALL].append(row)
+        kinds.setdefault(row.kind, []).append(row)
+    return {method: {kind: score(chosen, seed) for kind, chosen in kinds.items()} for method, kinds in found.items()}
+
+
+def overall_table(scores: dict[str, dict[str, Score]]) -> str:
+    """Markdown: one line for each method, over all scenes."""
+    return _table(["method"], [([method], kinds[OVERALL], []) for method, kinds in scores.items()], [])
+
+
+def kinds_table(scores: dict[str, dict[str, Score]]) -> str:
+    """Markdown: one line for each kind of edit; all figures of the first method, success x preservation of the rest."""
+    first, *others = scores
+    lines = [
+        ([kind], value, [_share(scores[name][kind].product) for name in others])
+        for kind, value in sorted(scores[first].items())
+        if kind != OVERALL
+    ]
+    return _table([f"{first}, by kind of edit"], lines, [f"{name}: s x p" for name in others])
+
+
+def full_table(scores: dict[str, dict[str, Score]]) -> str:
+    """Markdown: one line for each kind of edit and method."""
+    kinds = sorted(kind for kind in next(iter(scores.values())) if kind != OVERALL)
+    return _table(
+        ["kind", "method"], [([kind, method], scores[method][kind], []) for kind in kinds for method in scores], []
+    )
+
+
+def _table(left: list[str], lines: Sequence[tuple[list[str], Score, list[str]]], right: list[str]) -> str:
+    """Names, a score and more cells in each line, under their headers, in columns that also align as plain text."""
+    shares = ["success", "attributes kept", "layout kept", "preservation"]
+    header = [*left, "scenes", *shares, "success x preservation", "PSNR to target", *right]
+    rows = [[*names, str(value.scenes), *_cells(value), *more] for names, value, more in lines]
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    ruler = ["-" * width if column < len(left) else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
+    padded = [
+        [
+            cell.ljust(width) if column < len(left) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in (header, ruler, *rows)
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in padded)
+
+
+def _cells(value: Score) -> list[str]:
+    shares = (value.success, value.attributes_kept, value.layout_kept, value.preservation)
+    product = f"{_share(value.product)} ({_share(value.low)} to {_share(value.high)})"
+    return [*map(_share, shares), product, f"{value.psnr:.1f} dB"]
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
