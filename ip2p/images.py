@@ -55,7 +55,7 @@ def open_image(path: str | Path) -> Image.Image:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_size(image.size, path)  # by the header, before any pixel is decoded
                 image.load()
-                return _to_rgb(_upright(image))
+                return to_rgb(_upright(image))
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -65,6 +65,19 @@ def open_image(path: str | Path) -> Image.Image:
     except Exception as error:  # decoders answer broken bytes with any exception at all
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ImageError(f"{path} is damaged ({reason})", "Save it again, or give another file") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode as RGB: deep pixels scaled, not clipped, and white behind what is transparent."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image, dtype=np.float64)
+        white = 65535.0 if image.mode != "F" else 1.0 if values.max() <= 1 else 255.0
+        grey = np.nan_to_num(values / white * 255).round().clip(0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return image.convert("RGB")
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Float[Tensor, "b 3 h w"]:
@@ -198,19 +211,6 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # a picture is worth more than its metadata
         return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB, without clipping deep pixels and without black behind what is transparent."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        values = np.asarray(image, dtype=np.float64)
-        white = 65535.0 if image.mode != "F" else 1.0 if values.max() <= 1 else 255.0
-        grey = np.nan_to_num(values / white * 255).round().clip(0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return image.convert("RGB")
 
 
 def _wrap(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from ip2p.errors import InstructionError
+from ip2p.images import to_rgb
 
 Images = Image.Image | Sequence[Image.Image]
 Texts = str | Sequence[str]
@@ -31,25 +32,25 @@ def plan(images: Images, texts: Texts, seeds: Seeds, samples: int | None = None)
     """Jobs in order: 1 x N, N x 1 or N x N images and texts, and each of them `samples` times.
 
     Args:
-        images, texts: of equal number, or one of the two single.
+        images, texts: of equal number, or one of the two single. Images of any mode; they become RGB.
         seeds: one, counted up over the samples; or one for each sample; or one for each job. Drawn if None.
         samples: of each image and text; None for one, or for as many as there are seeds for a single pair.
 
     Raises:
         InstructionError: a text is empty, or numbers do not fit together.
     """
-    images = [images] if isinstance(images, Image.Image) else list(images)
+    pictures = [to_rgb(image) for image in ([images] if isinstance(images, Image.Image) else images)]
     texts = [texts] if isinstance(texts, str) else list(texts)
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise InstructionError(f"the text {text!r} is empty", 'Write what you want, such as "make it winter"')
-    pairs = max(len(images), len(texts))
-    if not images or not texts or {len(images), len(texts)} - {1, pairs}:
+    pairs = max(len(pictures), len(texts))
+    if not pictures or not texts or {len(pictures), len(texts)} - {1, pairs}:
         raise InstructionError(
-            f"{len(images)} images and {len(texts)} texts do not fit together", "Give as many of both, or one of one"
+            f"{len(pictures)} images and {len(texts)} texts do not fit together", "Give as many of both, or one of one"
         )
     return [
-        Job(images[pair % len(images)], texts[pair % len(texts)], seed)
+        Job(pictures[pair % len(pictures)], texts[pair % len(texts)], seed)
         for pair, chosen in enumerate(_seeds(seeds, pairs, samples))
         for seed in chosen
     ]

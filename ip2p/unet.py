@@ -14,7 +14,7 @@ def widen_conv_in(unet: Any, extra: int | None = None) -> Any:
 
     Weights of the old channels and the bias are copied, weights of the new channels are zero: for any content of the
     new channels the output is the base model's, until training changes it (InstructPix2Pix, arXiv 2211.09800,
-    section 3.2).
+    section 3.2): to the last bit, as long as the backend runs both convolutions by the same algorithm.
 
     Args:
         unet: UNet2DConditionModel of a text-to-image model, with c input channels.

@@ -163,6 +163,19 @@ def test_pictures_of_any_size_come_back_in_their_size(editor: Editor, size: tupl
     assert abs(raw.image.width - max(4, width)) <= 2 and abs(raw.image.height - max(4, height)) <= 2
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "L", "P", "1", "LA", "CMYK", "I;16"])
+def test_pictures_of_any_mode_are_edited(editor: Editor, mode: str) -> None:
+    source = picture(1, (40, 28)).convert("L").convert("I;16") if mode == "I;16" else picture(1, (40, 28)).convert(mode)
+    (made,) = editor.edit(source, "make it winter", steps=1, seeds=1)
+    assert (made.image.mode, made.image.size) == ("RGB", (40, 28))
+
+
+def test_what_is_transparent_is_white(editor: Editor) -> None:
+    glass = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    clear, white = (editor.edit(image, "a", steps=1, seeds=1) for image in (glass, Image.new("RGB", (32, 32), "white")))
+    assert difference(clear, [white[0].image]) == 0
+
+
 def test_another_resolution_is_another_working_size(editor: Editor) -> None:
     (made,) = editor.edit(picture(1, (64, 48)), "make it winter", steps=1, seeds=1, resolution=64, keep_size=False)
     assert made.image.size == (64, 48) and made.parameters["resolution"] == 64
