@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -224,7 +224,14 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """What ip2p warns of is one line; what libraries say to their programmers is left out."""
     if Path(filename).is_relative_to(Path(__file__).parent):
         _say(str(message))

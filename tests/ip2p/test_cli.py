@@ -179,6 +179,14 @@ def test_a_scale_may_be_below_one_and_negative(editor_folder: Path) -> None:
     assert edited(editor_folder, "--text-scale", "-1", "--image-scale", "0.5") == 0
 
 
+@pytest.mark.filterwarnings("default")
+def test_what_a_model_cannot_read_is_told_in_one_line(editor_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["edit", "barn.png", "make it winter " * 9, "--model", str(editor_folder), "--steps", "1"]
+    assert cli.run(words) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ip2p: text longer than 14 tokens")
+
+
 def test_doctor_tells_versions_device_and_weights(capsys: pytest.CaptureFixture[str]) -> None:
     code = cli.run(["doctor"])
     output, errors = capsys.readouterr()
