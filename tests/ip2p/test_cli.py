@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +180,18 @@ def test_a_scale_may_be_below_one_and_negative(editor_folder: Path) -> None:
     assert edited(editor_folder, "--text-scale", "-1", "--image-scale", "0.5") == 0
 
 
-@pytest.mark.filterwarnings("default")
-def test_what_a_model_cannot_read_is_told_in_one_line(editor_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["edit", "barn.png", "make it winter " * 9, "--model", str(editor_folder), "--steps", "1"]
-    assert cli.run(words) == 0
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("ip2p: text longer than 14 tokens")
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize(("file", "told"), [(cli.__file__, ["ip2p: long text"]), ("/elsewhere/library.py", [])])
+def test_warnings_of_ours_are_one_line_and_those_of_libraries_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str, told: list[str]
+) -> None:
+    def examine() -> tuple[list[tuple[str, str]], list[str]]:
+        warnings.warn_explicit("long text", UserWarning, file, 1)
+        return [], []
+
+    monkeypatch.setattr("ip2p.doctor.examine", examine)
+    assert cli.run(["doctor"]) == 0
+    assert capsys.readouterr().err.splitlines() == told
 
 
 def test_doctor_tells_versions_device_and_weights(capsys: pytest.CaptureFixture[str]) -> None:
