@@ -1,0 +1,162 @@
+"""Build a data set of edits: `python data_gen/pipeline.py [--config FILE] [key=value ...]`, or `ip2p dataset build`.
+
+    captions -> triples -> candidates -> scores -> filtered -> packed data set, and report.html
+
+The default is configs/storybook_dataset.yaml. The same command again goes on where it was stopped, and ends with the
+same bytes; other thresholds filter and pack anew without drawing.
+"""
+
+import argparse
+import functools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ip2p.config import DatasetConfig, load_config
+from ip2p.errors import Ip2pError
+
+if TYPE_CHECKING:
+    from ip2p.data_gen.results import Results
+    from ip2p.data_gen.tally import Tally
+
+DEFAULT = "storybook_dataset.yaml"
+INTERRUPTED = 130
+
+Say = Callable[[str], None]
+say_at_once: Say = functools.partial(print, flush=True)
+
+
+class Summary(NamedTuple):
+    """What a build came to: its folder, its counts over all sittings, and what this sitting took.
+
+    Attributes:
+        out: folder of the build.
+        tally: counts over all sittings.
+        seconds: of this sitting.
+        drawn, unet_rows, drawing: candidates drawn in this sitting, the UNet rows of these, and seconds that took.
+    """
+
+    out: Path
+    tally: "Tally"
+    seconds: float
+    drawn: int = 0
+    unet_rows: int = 0
+    drawing: float = 0.0
+
+    def __str__(self) -> str:
+        tally = self.tally
+        drawing = ""
+        if self.drawn:
+            drawing = (
+                f", {self.drawing:.0f} of them for {self.drawn} candidates: {self.drawn / self.drawing:.2f} candidates "
+                f"and {self.unet_rows / self.drawing:.0f} UNet rows a second"
+            )
+        return (
+            f"kept {tally.pairs} of {tally.total} candidates ({tally.pairs / max(tally.total, 1):.1%}), for "
+            f"{tally.served} of {tally.triples.total()} triples; "
+            f"{tally.rows_per_pair:.0f} UNet rows for each kept pair\n"
+            f"{self.seconds:.0f} s in this sitting{drawing}\n"
+            f"data set {self.out / 'packed'}, report {self.out / 'report.html'}"
+        )
+
+
+def build(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
+    """Run all stages, or those shards of them that are not done, and pack what is kept.
+
+    Raises:
+        ConfigError: the folder belongs to a build with other settings.
+        DataError: captions cannot be read, or no pair is kept (the report is written all the same).
+        ModelError: a model is missing or of another kind.
+        WriterError: the language model cannot be reached.
+    """
+    began = time.monotonic()
+    from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds; a wrong key is told before
+    from ip2p.data_gen.workspace import Workspace, hash_origins
+
+    workspace = Workspace(config, hash_origins(config))
+    workspace.claim()
+    stages = Stages(workspace, say)
+    stages.write_captions()
+    stages.write_triples()
+    stages.draw_pairs()
+    stages.score_pairs()
+    stages.filter_pairs()
+    results = _finish(stages.results())
+    summary = Summary(
+        workspace.out, results.tally, time.monotonic() - began, stages.drawn, stages.unet_rows, stages.seconds
+    )
+    say(str(summary))
+    return summary
+
+
+def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
+    """Filter, report and pack anew, with the scores that are there; needs neither models nor a GPU.
+
+    Raises:
+        ConfigError: more than the filter and the packing has changed.
+        DataError: there is no build with all scores, or no pair is kept.
+    """
+    began = time.monotonic()
+    from ip2p.data_gen.stages import Stages
+    from ip2p.data_gen.workspace import Workspace, begun_origins
+
+    workspace = Workspace(config, begun_origins(Path(config.out)))
+    workspace.claim()
+    stages = Stages(workspace, say)
+    stages.require("scores", "Run `ip2p dataset build` to its end first")
+    stages.filter_pairs()
+    summary = Summary(workspace.out, _finish(stages.results()).tally, time.monotonic() - began)
+    say(str(summary))
+    return summary
+
+
+def report(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
+    """Write report.html anew.
+
+    Raises:
+        ConfigError: more than the filter and the packing has changed.
+        DataError: there is no build that was filtered with these settings.
+    """
+    from ip2p.data_gen.stages import Stages
+    from ip2p.data_gen.workspace import Workspace, begun_origins
+
+    workspace = Workspace(config, begun_origins(Path(config.out)))
+    workspace.claim()
+    stages = Stages(workspace, say)
+    stages.require("filtered", "Run `ip2p dataset filter` with these settings first")
+    page = stages.results().write_report()
+    say(f"report {page}")
+    return page
+
+
+def _finish(results: "Results") -> "Results":
+    """The report comes first: where nothing is kept, it tells why."""
+    results.write_report()
+    results.pack()
+    return results
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: one line and exit code 2 for every expected failure, the whole traceback with --debug."""
+    parser = argparse.ArgumentParser(prog="python data_gen/pipeline.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--config", metavar="FILE", default=DEFAULT, help=f"YAML file, or a name ({DEFAULT})")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
+    parsed = parser.parse_args(arguments)
+    try:
+        build(load_config(DatasetConfig, parsed.config, parsed.overrides))
+    except Ip2pError as error:
+        if parsed.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Rows of the stages on disk: their columns, and records made of them again."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+from datasets import Features
+from datasets import Image as Picture
+from PIL import Image
+
+from ip2p.data_gen.workspace import Workspace
+from ip2p.records import Candidate, Caption, Record, Triple
+from ip2p.shards import read_shard
+
+_COLUMNS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+
+
+def schema_of(record: type[Record], **more: pa.DataType) -> pa.Schema:
+    """Columns of a record's fields, and more; what is neither text nor number is text, as in JSON."""
+    fields = {name: _COLUMNS.get(field.annotation, pa.string()) for name, field in record.model_fields.items()}
+    return pa.schema(fields | more)
+
+
+CAPTIONS = schema_of(Caption)
+TRIPLES = schema_of(Triple)
+SCORED = schema_of(Candidate, unet_rows=pa.int64())
+"""Candidates, and the UNet rows that drawing each took."""
+DRAWN = Features(Features.from_arrow_schema(SCORED) | {"original_image": Picture(), "edited_image": Picture()})
+"""The same, with both pictures."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A shard when it is filtered: its triples, all of their candidates, and the UNet rows that these took."""
+
+    triples: list[Triple]
+    candidates: list[Candidate]
+    unet_rows: int
+
+    @cached_property
+    def by_id(self) -> dict[str, Triple]:
+        """Triples by id."""
+        return by_id(self.triples)
+
+    @cached_property
+    def kept(self) -> dict[str, Candidate]:
+        """Candidates that are kept, by id."""
+        return {each.id: each for each in self.candidates if each.status == "ok"}
+
+    def kind(self, candidate: Candidate) -> str:
+        """Kind of edit of a candidate."""
+        return self.by_id[candidate.triple_id].kind
+
+
+def by_id(triples: Sequence[Triple]) -> dict[str, Triple]:
+    """Triples by id; of a triple and its refused repetitions, which have the same id, the triple."""
+    return {triple.id: triple for triple in reversed(triples)}
+
+
+def dump(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Records as rows."""
+    return [record.model_dump(mode="json") for record in records]
+
+
+def to_candidate(row: Mapping[str, Any]) -> Candidate:
+    """The candidate in a row that may have more columns."""
+    return Candidate.model_validate({name: row[name] for name in Candidate.model_fields})
+
+
+def read_triples(workspace: Workspace, index: int) -> list[Triple]:
+    """All triples of a shard, refused ones too."""
+    return [Triple.model_validate(row) for row in read_shard(workspace.folder("triples"), index)]
+
+
+def read_decided(workspace: Workspace, index: int) -> Decided:
+    """A shard as the filter left it."""
+    found = list(read_shard(workspace.folder("filtered"), index))
+    unet_rows = sum(row["unet_rows"] for row in found)
+    return Decided(read_triples(workspace, index), [to_candidate(row) for row in found], unet_rows)
+
+
+def read_pictures(workspace: Workspace, index: int, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows with pictures of those candidates of a shard whose ids are wanted."""
+    if wanted:
+        yield from (row for row in read_shard(workspace.folder("candidates"), index) if row["id"] in wanted)
+
+
+def to_png(image: Image.Image) -> dict[str, Any]:
+    """A picture as it is stored; equal pictures give equal bytes."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return {"bytes": stream.getvalue(), "path": None}
+
+
+def from_png(stored: Mapping[str, Any]) -> Image.Image:
+    """A stored picture."""
+    with Image.open(io.BytesIO(stored["bytes"]), formats=["PNG"]) as image:
+        return image.convert("RGB")

@@ -1,0 +1,157 @@
+"""The whole way with tiny random models: what it writes, and that kills, changes and bad input do no harm."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from datasets import DatasetDict, load_dataset
+
+from ip2p.config import DatasetConfig
+from ip2p.data_gen import pipeline
+from ip2p.data_gen.pack import FEATURES
+from ip2p.errors import ConfigError, DataError, ModelError
+from ip2p.records import PACKED_COLUMNS
+from ip2p.shards import read_shards
+
+ROOT = Path(__file__).parents[2]
+MakeConfig = Callable[..., DatasetConfig]
+
+pytestmark = pytest.mark.filterwarnings("ignore:text longer than")
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """Hash of every file below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[[Path], DatasetDict]:
+    """load_dataset with a cache of the test's own."""
+    return lambda folder: load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+
+
+def test_a_build_ends_in_a_data_set_and_a_report(make_config: MakeConfig, load: Callable[[Path], DatasetDict]) -> None:
+    config, lines = make_config(), []
+    summary = pipeline.build(config, say=lines.append)
+    out = Path(config.out)
+    assert summary.tally.total == 7 * 2 == summary.drawn
+    assert summary.unet_rows == 7 * 2 * 3 * 4 == summary.tally.unet_rows
+    assert 0 < summary.tally.pairs < 14
+    assert f"kept {summary.tally.pairs} of 14" in lines[-1]
+    splits = load(out / "packed")
+    rows = [row for split in splits.values() for row in split]
+    assert len(rows) == summary.tally.pairs
+    for split in splits.values():
+        assert tuple(split.column_names) == PACKED_COLUMNS
+        assert split.features == FEATURES
+    for row in rows:
+        assert row["original_image"].size == row["edited_image"].size == (32, 32)
+        assert row["original_prompt"] != row["edited_prompt"]
+        assert row["sim_direction"] >= config.filter.direction
+        assert json.loads(row["provenance"])["clip"] == config.scores.clip
+    assert "configs:" in (out / "packed" / "README.md").read_text()
+    assert summary.tally.pairs < (out / "report.html").read_text().count("<figure>") <= 14
+
+
+def test_every_candidate_has_a_status_and_a_reason(make_config: MakeConfig) -> None:
+    config = make_config()
+    pipeline.build(config, say=quiet)
+    decided = list(read_shards(Path(config.out) / "filtered"))
+    assert len(decided) == 14
+    assert all((row["status"] == "ok") == (row["reason"] == "") for row in decided)
+
+
+def test_two_builds_have_the_same_bytes(make_config: MakeConfig, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        pipeline.build(make_config(f"out={tmp_path / name}"), say=quiet)
+    assert digest(tmp_path / "one" / "packed") == digest(tmp_path / "two" / "packed")
+    assert (tmp_path / "one" / "report.html").read_bytes() == (tmp_path / "two" / "report.html").read_bytes()
+    again = pipeline.build(make_config(f"out={tmp_path / 'one'}"), say=quiet)
+    assert again.drawn == 0 and digest(tmp_path / "one" / "packed") == digest(tmp_path / "two" / "packed")
+
+
+def test_other_thresholds_draw_nothing(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = pipeline.build(make_config(), say=quiet)
+    monkeypatch.setattr("ip2p.data_gen.stages.load_backbone", None)
+    monkeypatch.setattr("ip2p.data_gen.stages.ClipScorer", None)
+    every = pipeline.refilter(make_config("filter.direction=-1", "filter.image=-1", "filter.top_k=9"), say=quiet)
+    assert every.tally.pairs == 14 > first.tally.pairs
+    assert every.tally.total == first.tally.total
+    with pytest.raises(DataError, match="other settings.*ip2p dataset filter"):
+        pipeline.report(make_config(), say=quiet)
+    back = pipeline.build(make_config(), say=quiet)
+    assert (back.drawn, back.tally.pairs) == (0, first.tally.pairs)
+    pipeline.report(make_config(), say=quiet)
+
+
+@pytest.mark.parametrize("change", ["seed=5", "pairs.steps=4", "captions.count=3", "shard_size=3", "pairs.p_max=0.5"])
+def test_other_settings_are_refused_on_an_old_folder(make_config: MakeConfig, change: str) -> None:
+    pipeline.build(make_config(), say=quiet)
+    key = change.partition("=")[0]
+    for run in (pipeline.build, pipeline.refilter, pipeline.report):
+        with pytest.raises(ConfigError, match=rf"{re.escape(key)} was .* and is .* now\. Give another folder by out="):
+            run(make_config(change), say=quiet)
+
+
+def test_other_captions_of_the_same_name_are_refused(make_config: MakeConfig) -> None:
+    config = make_config()
+    pipeline.build(config, say=quiet)
+    Path(config.captions.source).write_text("a red tractor\n")
+    with pytest.raises(ConfigError, match=r"captions.source \(its contents\) was"):
+        pipeline.build(config, say=quiet)
+
+
+def test_where_nothing_is_kept_the_report_tells_why(make_config: MakeConfig) -> None:
+    config = make_config("filter.direction=1.5")
+    with pytest.raises(DataError, match="no pair was kept"):
+        pipeline.build(config, say=quiet)
+    assert "low_direction" in (Path(config.out) / "report.html").read_text()
+    assert not (Path(config.out) / "packed").exists()
+
+
+def test_bad_beginnings_leave_nothing(make_config: MakeConfig, editor_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no file of captions"):
+        pipeline.build(make_config("captions.source=missing.txt"), say=quiet)
+    with pytest.raises(DataError, match="no data set build"):
+        pipeline.refilter(make_config(f"out={tmp_path / 'nowhere'}"), say=quiet)
+    with pytest.raises(ModelError, match="no text-to-image model"):
+        pipeline.build(make_config(f"pairs.model={editor_folder}", f"out={tmp_path / 'wrong'}"), say=quiet)
+    assert not (tmp_path / "nowhere").exists() and not (tmp_path / "wrong" / "packed").exists()
+    assert pipeline.main(["pairs.stepps=3"]) == 2
+
+
+def test_killed_twice_it_ends_with_the_same_bytes(make_config: MakeConfig, settings: list[str], tmp_path: Path) -> None:
+    pipeline.build(make_config(f"out={tmp_path / 'whole'}"), say=quiet)
+    killed = tmp_path / "killed"
+    command = [sys.executable, "data_gen/pipeline.py", *settings, f"out={killed}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    config = tmp_path / "none.yaml"
+    config.write_text("{}")
+    command[2:2] = ["--config", str(config)]
+    for stage in ("candidates", "scores"):
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        first = killed / stage / "shard-00001.json"
+        deadline = time.monotonic() + 120
+        while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert first.exists()
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert digest(killed / "packed") == digest(tmp_path / "whole" / "packed")
+    assert (killed / "report.html").read_bytes() == (tmp_path / "whole" / "report.html").read_bytes()
+    assert not [path for path in killed.rglob(".*")]
