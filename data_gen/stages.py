@@ -25,6 +25,7 @@ from ip2p.data_gen.rules import RuleWriter
 from ip2p.data_gen.scores import score
 from ip2p.data_gen.triples import Writer, write_triples
 from ip2p.data_gen.workspace import Stage, Workspace
+from ip2p.editor import best_device
 from ip2p.errors import ConfigError, DataError
 from ip2p.records import Caption
 from ip2p.shards import read_shard, read_shards, shard_done, write_shard
@@ -161,7 +162,7 @@ class Stages:
     @cached_property
     def maker(self) -> PairMaker:
         """The base model, loaded when the first shard wants it."""
-        settings, device = self.config.pairs, _device()
+        settings, device = self.config.pairs, best_device()
         if device.type == "cpu" and settings.precision != "fp32":
             raise ConfigError(f"pairs.precision={settings.precision} is for a GPU", "Give pairs.precision=fp32")
         backbone = load_backbone(settings.model, device=device, dtype=DTYPES[settings.precision], want="base")
@@ -170,7 +171,7 @@ class Stages:
     @cached_property
     def scorer(self) -> ClipScorer:
         """The CLIP that filters, loaded when the first shard wants it."""
-        return ClipScorer.from_pretrained(self.config.scores.clip, device=_device())
+        return ClipScorer.from_pretrained(self.config.scores.clip, device=best_device())
 
     def _chunks(self, captions: Sequence[Caption]) -> list[Sequence[Caption]]:
         size = self.config.shard_size
@@ -194,7 +195,3 @@ class Stages:
 def _with_cost(values: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
     """Rows of candidates with the UNet rows that the stage before knew."""
     return [value | {"unet_rows": row["unet_rows"]} for value, row in zip(values, earlier, strict=True)]
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

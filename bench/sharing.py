@@ -1,0 +1,159 @@
+"""What sharing self-attention does to pairs, by the judge: `python bench/sharing.py [--edits 100] [--base FOLDER]`.
+
+The base model draws held-out edits, source and edited caption from the same noise, at each share p of the steps. The
+judge, which nothing was trained on, reads both pictures: whether the edited attribute is as asked, how many of the
+others are as in the source picture, and how far the layout has moved between the two.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from ip2p.backbone import load_backbone
+from ip2p.config import Pairs
+from ip2p.data_gen.pairs import Job, Pair, PairMaker
+from ip2p.editor import best_device
+from ip2p.errors import Ip2pError
+from ip2p.images import to_tensor
+from ip2p.records import Candidate
+from ip2p.seeding import derive_seed
+from ip2p.shards import atomic_write
+from ip2p.storybook.edits import Case, evaluation_cases
+from ip2p.storybook.judge import Judge, Reading
+from ip2p.storybook.scene import ATTRIBUTES
+
+SHARES = (0.0, 0.4, 0.8)
+SEED = 2024
+
+
+class Measured(NamedTuple):
+    """Means over all edits at one share p.
+
+    Attributes:
+        p: share of the steps with shared self-attention.
+        changed: the judge reads the asked value in the edited picture.
+        kept: share of the other attributes that it reads alike in both pictures.
+        moved: mean absolute difference of the layouts that it reads in both pictures, in fractions of the side.
+        unet_rows, seconds: that drawing took.
+    """
+
+    p: float
+    changed: float
+    kept: float
+    moved: float
+    unet_rows: int
+    seconds: float
+
+
+def jobs_of(cases: Sequence[Case], p: float, *, cfg: float, steps: int) -> list[Job]:
+    """One candidate for each case; the noise is the same for every p."""
+    return [
+        Job(
+            Candidate(
+                id=str(number), triple_id=str(number), seed=derive_seed(SEED, "sharing", str(number)), p=p, cfg=cfg,
+                steps=steps,
+            ),
+            case.caption,
+            case.edited_caption,
+        )
+        for number, case in enumerate(cases)
+    ]  # fmt: skip
+
+
+def compare(cases: Sequence[Case], source: Reading, edited: Reading) -> tuple[float, float, float]:
+    """Changed as asked, others kept, layout moved (see Measured); means over the cases."""
+    changed, kept = [], []
+    for row, case in enumerate(cases):
+        asked = ATTRIBUTES[case.edit.attribute].index(case.edit.value)
+        changed.append(int(edited.attributes[case.edit.attribute][row]) == asked)
+        others = [name for name in ATTRIBUTES if name != case.edit.attribute]
+        same = [bool(source.attributes[name][row] == edited.attributes[name][row]) for name in others]
+        kept.append(sum(same) / len(same))
+    moved = float((source.layout - edited.layout).abs().mean())
+    return sum(changed) / len(cases), sum(kept) / len(cases), moved
+
+
+def measure(maker: PairMaker, judge: Judge, cases: Sequence[Case], p: float, cfg: float) -> Measured:
+    """Draw all cases at one share, and let the judge read both pictures of each."""
+    began = time.monotonic()
+    pairs: list[Pair] = list(maker.draw(jobs_of(cases, p, cfg=cfg, steps=maker.settings.steps)))
+    seconds = time.monotonic() - began
+    source, edited = (
+        judge.read(to_tensor(images)) for images in ([pair.source for pair in pairs], [pair.edited for pair in pairs])
+    )
+    rows = sum(pair.unet_rows for pair in pairs)
+    return Measured(p, *compare(cases, source, edited), rows, seconds)
+
+
+def show(results: Sequence[Measured], console: Console) -> None:
+    """The table: movement also in per cent of that without sharing."""
+    table = Table("p", "changed as asked", "others kept", "layout moved", "against p = 0", "UNet rows", "seconds")
+    still = results[0].moved
+    for each in results:
+        against = f"{each.moved / still:.0%}" if still else "-"
+        table.add_row(
+            f"{each.p:g}", f"{each.changed:.1%}", f"{each.kept:.1%}", f"{each.moved:.4f}", against,
+            str(each.unet_rows), f"{each.seconds:.0f}",
+        )  # fmt: skip
+    console.print(table)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Measure all shares, print the table and write the file."""
+    backbone = load_backbone(parsed.base, device=best_device(), want="base")
+    settings = Pairs(model=str(parsed.base), steps=parsed.steps, batch=parsed.batch, scheduler=parsed.scheduler)
+    maker, judge = PairMaker(backbone, settings), Judge.from_pretrained(parsed.judge)
+    cases = evaluation_cases(parsed.edits)
+    console = Console()
+    results = []
+    for p in SHARES:
+        results.append(measure(maker, judge, cases, p, parsed.cfg))
+        console.print(f"p = {p:g}: {results[-1].seconds:.0f} s", highlight=False)
+    show(results, console)
+    report = {
+        "command": "python " + " ".join(sys.argv),
+        "base": str(parsed.base),
+        "edits": len(cases),
+        "steps": parsed.steps,
+        "cfg": parsed.cfg,
+        "scheduler": parsed.scheduler,
+        "device": f"{backbone.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
+        "versions": {name: version(name) for name in ("ip2p", "torch", "diffusers")},
+        "results": [each._asdict() for each in results],
+    }
+    atomic_write(parsed.out, (json.dumps(report, indent=1) + "\n").encode())
+    console.print(f"wrote {parsed.out}", highlight=False)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--edits", type=int, default=100, help="held-out edits (default: 100)")
+    parser.add_argument("--base", default="storybook-base", help="text-to-image model: bundled name or folder")
+    parser.add_argument("--judge", default="storybook-judge", help="judge: bundled name or folder")
+    parser.add_argument("--steps", type=int, default=20, help="of the sampler (default: 20)")
+    parser.add_argument("--cfg", type=float, default=4.0, help="guidance scale (default: 4)")
+    parser.add_argument("--scheduler", default="euler_a", help="euler_a, euler, ddim or dpm (default: euler_a)")
+    parser.add_argument("--batch", type=int, default=10, help="pairs drawn at a time (default: 10)")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/sharing.json"), help="file of the figures")
+    parsed = parser.parse_args()
+    try:
+        run(parsed)
+    except Ip2pError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
