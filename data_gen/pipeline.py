@@ -72,13 +72,15 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
         WriterError: the language model cannot be reached.
     """
     began = time.monotonic()
+    from ip2p.data_gen.captions import read_captions
     from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds; a wrong key is told before
     from ip2p.data_gen.workspace import Workspace, hash_origins
 
     workspace = Workspace(config, hash_origins(config))
-    workspace.claim()
+    captions = read_captions(config.captions, config.seed)
+    workspace.claim()  # nothing is written before all that is asked for is there
     stages = Stages(workspace, say)
-    stages.write_captions()
+    stages.write_captions(captions)
     stages.write_triples()
     stages.draw_pairs()
     stages.score_pairs()

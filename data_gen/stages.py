@@ -15,7 +15,6 @@ from datasets import Features
 
 from ip2p.backbone import load_backbone
 from ip2p.data_gen import rows
-from ip2p.data_gen.captions import read_captions
 from ip2p.data_gen.filter import decide
 from ip2p.data_gen.llm import ModelWriter
 from ip2p.data_gen.pairs import PairMaker, plan
@@ -57,9 +56,9 @@ class Stages:
         self.drawn = self.unet_rows = 0
         self.seconds = 0.0
 
-    def write_captions(self) -> None:
-        """Read or draw all captions."""
-        chunks = self._chunks(read_captions(self.config.captions, self.config.seed))
+    def write_captions(self, captions: Sequence[Caption]) -> None:
+        """Write all captions, as `read_captions` gives them."""
+        chunks = self._chunks(captions)
 
         def make(index: int, progress: StageProgress) -> list[Row]:
             progress.advance(len(chunks[index]))

@@ -54,19 +54,31 @@ class Workspace:
         return fingerprint(settings | {"origins": origins})
 
     def claim(self) -> None:
-        """Note what the build is begun with; or check that it goes on with the same, and clean up after killed runs.
+        """Note what the build is made with, check that it goes on with the same, and clean up after killed runs.
+
+        A setting is bound from the moment that the stage which reads it has finished a shard.
 
         Raises:
             ConfigError: the folder belongs to a build with other settings or other weights.
             DataError: its note is unreadable.
         """
         now = self._begun_with()
-        if (self.out / BEGUN).exists():
-            _compare(read_begun(self.out), now, self.out)
-        else:
+        begun = read_begun(self.out) if (self.out / BEGUN).exists() else {}
+        for key in dict.fromkeys((*now, *begun)):
+            if begun.get(key) != now.get(key) and self._is_bound(key):
+                raise ConfigError(
+                    f"{key} was {begun.get(key)!r} when {self.out} was begun, and is {now.get(key)!r} now",
+                    f"Give another folder by out=..., or remove {self.out} to begin anew",
+                )
+        if now != begun:
             atomic_write(self.out / BEGUN, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
         for folder in (self.out, *map(self.folder, STAGES)):
             sweep_temporaries(folder)
+
+    def _is_bound(self, key: str) -> bool:
+        section = key.partition(".")[0]
+        stage = next((each for each, read in SETTINGS.items() if read == section), STAGES[0])
+        return any(self.folder(stage).glob("shard-*.json"))
 
     def _begun_with(self) -> dict[str, Any]:
         flat = _flat(self.config.model_dump(mode="json"))
@@ -129,16 +141,6 @@ def hash_model(name: str) -> str:
 def _hash_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-
-
-def _compare(begun: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
-    """Raise on the first setting that is not as it was."""
-    for key in dict.fromkeys((*now, *begun)):
-        if begun.get(key) != now.get(key):
-            raise ConfigError(
-                f"{key} was {begun.get(key)!r} when {out} was begun, and is {now.get(key)!r} now",
-                f"Give another folder by out=..., or remove {out} to begin anew",
-            )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

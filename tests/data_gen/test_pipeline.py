@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from datasets import DatasetDict, load_dataset
 
 from ip2p.config import DatasetConfig
@@ -122,15 +123,21 @@ def test_where_nothing_is_kept_the_report_tells_why(make_config: MakeConfig) -> 
     assert not (Path(config.out) / "packed").exists()
 
 
-def test_bad_beginnings_leave_nothing(make_config: MakeConfig, editor_folder: Path, tmp_path: Path) -> None:
+def test_bad_beginnings_leave_nothing(
+    make_config: MakeConfig, editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ip2p.data_gen.stages.best_device", lambda: torch.device("cpu"))
     with pytest.raises(DataError, match="no file of captions"):
-        pipeline.build(make_config("captions.source=missing.txt"), say=quiet)
+        pipeline.build(make_config("captions.source=missing.txt", f"out={tmp_path / 'nowhere'}"), say=quiet)
     with pytest.raises(DataError, match="no data set build"):
         pipeline.refilter(make_config(f"out={tmp_path / 'nowhere'}"), say=quiet)
     with pytest.raises(ModelError, match="no text-to-image model"):
         pipeline.build(make_config(f"pairs.model={editor_folder}", f"out={tmp_path / 'wrong'}"), say=quiet)
     assert not (tmp_path / "nowhere").exists() and not (tmp_path / "wrong" / "packed").exists()
     assert pipeline.main(["pairs.stepps=3"]) == 2
+    with pytest.raises(ConfigError, match="pairs.precision=fp16 is for a GPU"):
+        pipeline.build(make_config("pairs.precision=fp16", f"out={tmp_path / 'wrong'}"), say=quiet)
+    assert pipeline.build(make_config(f"out={tmp_path / 'wrong'}"), say=quiet).tally.total == 14
 
 
 def test_killed_twice_it_ends_with_the_same_bytes(make_config: MakeConfig, settings: list[str], tmp_path: Path) -> None:
