@@ -1,0 +1,171 @@
+"""Scenes of the storybook world: what is shown, where it stands, and which values are held back.
+
+A scene is a set of attributes and a layout. *Natural* layouts are drawn from P(layout | attributes), as in photographs:
+the horizon goes with the season and the place, the building's place and size with its kind, the mirroring with the time
+of day. So the same noise under another caption moves things, and Prompt-to-Prompt has something to hold. An edit changes
+attributes and keeps the layout, so that every edit has its exact target.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, fields
+from typing import Literal
+
+Vocabulary = Literal["base", "clip", "all"]
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "place": ("meadow", "lake", "mountains", "beach"),
+    "season": ("spring", "summer", "autumn", "winter"),
+    "time": ("day", "sunset", "night"),
+    "weather": ("clear", "rain", "fog", "storm"),
+    "building": ("barn", "castle", "cottage", "windmill", "lighthouse", "pagoda"),
+    "color": ("red", "blue", "yellow", "white", "green"),
+    "animal": ("none", "sheep", "cow", "fox", "rabbit"),
+    "sky": ("none", "balloon", "rainbow", "bird"),
+    "style": ("illustration", "watercolor", "sketch", "poster", "mosaic", "neon", "pixel", "glass"),
+}
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """Concepts held back by name, before anything was trained.
+
+    Args:
+        clip_only: values that the CLIPs see and the base model and the editor never do (shifting a domain by text).
+        unseen: values that only the judge sees (textual inversion, teaching from examples).
+        no_triple: a kind of edit whose two ends the base model can draw, but which no triple asks for.
+        pairs: combinations of building and colour that only evaluation shows.
+    """
+
+    clip_only: dict[str, tuple[str, ...]]
+    unseen: dict[str, tuple[str, ...]]
+    no_triple: str
+    pairs: frozenset[tuple[str, str]]
+
+
+RESERVED = Reserved(
+    clip_only={"style": ("mosaic", "neon"), "weather": ("storm",)},
+    unseen={"style": ("pixel", "glass"), "building": ("pagoda",)},
+    no_triple="swap_sky",
+    pairs=frozenset({("barn", "yellow"), ("castle", "green"), ("windmill", "blue")}),
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things stand, in fractions of the picture's side, before mirroring.
+
+    Args:
+        horizon: height of the horizon from the top, 0.42 to 0.68.
+        building_x: middle of the building, 0.2 to 0.55.
+        building_size: height of the building, 0.24 to 0.52.
+        mirrored: the finished picture is flipped left to right.
+        animal_x: middle of the animal, 0.55 to 0.72.
+        sky_x, sky_y: middle of the thing in the sky.
+        seed: of the small things (flowers, clouds, stars, texture).
+    """
+
+    horizon: float
+    building_x: float
+    building_size: float
+    mirrored: bool
+    animal_x: float
+    sky_x: float
+    sky_y: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture of the world: nine attributes (see `ATTRIBUTES`) and a layout."""
+
+    place: str
+    season: str
+    time: str
+    weather: str
+    building: str
+    color: str
+    animal: str
+    sky: str
+    style: str
+    layout: Layout
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The nine attributes by name, in the order of `ATTRIBUTES`."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "layout"}
+
+
+def values(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
+    """Values each attribute may take for a reader that sees `vocabulary`.
+
+    Args:
+        vocabulary: "base" (base model, editor), "clip" (adds the CLIP-only concepts) or "all" (the judge's).
+    """
+    hidden: dict[str, set[str]] = {name: set() for name in ATTRIBUTES}
+    if vocabulary != "all":
+        for name, held in RESERVED.unseen.items():
+            hidden[name].update(held)
+    if vocabulary == "base":
+        for name, held in RESERVED.clip_only.items():
+            hidden[name].update(held)
+    return {name: tuple(v for v in all_values if v not in hidden[name]) for name, all_values in ATTRIBUTES.items()}
+
+
+# Share of the common value of an attribute; the rest share what remains. Everything else is drawn evenly.
+_COMMON = {"weather": ("clear", 0.5), "animal": ("none", 0.3), "sky": ("none", 0.4), "style": ("illustration", 0.4)}
+
+
+def _draw(rng: random.Random, name: str, allowed: tuple[str, ...]) -> str:
+    common = _COMMON.get(name)
+    if common is None:
+        return rng.choice(allowed)
+    if rng.random() < common[1]:
+        return common[0]
+    return rng.choice([value for value in allowed if value != common[0]])
+
+
+def is_held_out(attributes: dict[str, str]) -> bool:
+    """Whether these attributes belong to the combinations that only evaluation shows."""
+    return (attributes["building"], attributes["color"]) in RESERVED.pairs
+
+
+def sample_scene(rng: random.Random, vocabulary: Vocabulary = "base", held_out: bool = False) -> Scene:
+    """Draw a scene with a natural layout.
+
+    Args:
+        rng: source of all randomness.
+        vocabulary: whose values may appear.
+        held_out: True allows the combinations that training never shows, False refuses them.
+    """
+    allowed = values(vocabulary)
+    while True:
+        attributes = {name: _draw(rng, name, allowed[name]) for name in ATTRIBUTES}
+        if held_out or not is_held_out(attributes):
+            return Scene(**attributes, layout=natural_layout(attributes, rng))
+
+
+_HORIZON = {"spring": 0.585, "summer": 0.63, "autumn": 0.54, "winter": 0.495}
+_HORIZON_SHIFT = {"meadow": 0.0, "lake": -0.015, "mountains": 0.015, "beach": -0.03}
+_BUILDING_X = {"barn": 0.40, "castle": 0.46, "cottage": 0.34, "windmill": 0.30, "lighthouse": 0.24, "pagoda": 0.42}
+_BUILDING_SIZE = {
+    "barn": 0.32, "castle": 0.42, "cottage": 0.28, "windmill": 0.40, "lighthouse": 0.47, "pagoda": 0.44,
+}  # fmt: skip
+_MIRRORED = {"day": 0.1, "sunset": 0.5, "night": 0.9}
+
+
+def natural_layout(attributes: dict[str, str], rng: random.Random) -> Layout:
+    """Draw from P(layout | attributes); every quantity has noise of its own."""
+    horizon = _HORIZON[attributes["season"]] + _HORIZON_SHIFT[attributes["place"]] + rng.gauss(0, 0.016)
+    size = _BUILDING_SIZE[attributes["building"]] * (1 + rng.gauss(0, 0.07))
+    return Layout(
+        horizon=min(max(horizon, 0.42), 0.68),
+        building_x=min(max(_BUILDING_X[attributes["building"]] + rng.gauss(0, 0.03), 0.2), 0.55),
+        building_size=min(max(size, 0.24), 0.52),
+        mirrored=rng.random() < _MIRRORED[attributes["time"]],
+        animal_x=rng.uniform(0.55, 0.72),
+        sky_x=rng.uniform(0.52, 0.74),
+        sky_y=rng.uniform(0.15, 0.24),
+        seed=rng.randrange(1 << 31),
+    )
