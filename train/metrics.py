@@ -31,13 +31,25 @@ class Metrics:
         step: where the run goes on.
         steps: where it ends.
         active: False on all ranks but one: nothing is written or shown.
+        stream: to show progress on.
+        unit: what a sample is called.
     """
 
-    def __init__(self, path: Path, *, step: int, steps: int, active: bool = True, stream: TextIO = sys.stderr) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        step: int,
+        steps: int,
+        active: bool = True,
+        stream: TextIO = sys.stderr,
+        unit: str = "samples",
+    ) -> None:
         self.path = path
         self.steps = steps
         self.active = active
         self._stream = stream
+        self._unit = unit
         self._shown = float("-inf")
         self._since = (time.monotonic(), 0.0)
         self._open_line = False
@@ -59,7 +71,7 @@ class Metrics:
         if not self.active or (now - self._shown < (0.2 if terminal else QUIET_SECONDS) and not last):
             return
         seconds, before = now - self._since[0], self._since[1]
-        rate = f"{(samples - before) / seconds:6.1f} samples/s" if before else "     - samples/s"
+        rate = f"{(samples - before) / seconds:6.1f} {self._unit}/s" if before else f"     - {self._unit}/s"
         self._shown, self._since = now, (now, samples)
         line = f"step {step}/{self.steps}  {done:4.0%}  {rate}  loss {loss:.4f}"
         self._stream.write(f"\r{line}\033[K" if terminal else line + "\n")

@@ -44,7 +44,7 @@ WATER: dict[str, Color] = {
 }
 # sky at the top, sky at the horizon
 SKIES: dict[str, tuple[Color, Color]] = {
-    "day": (((92, 172, 236)), (206, 234, 250)),
+    "day": ((92, 172, 236), (206, 234, 250)),
     "sunset": ((226, 112, 108), (255, 204, 112)),
     "night": ((16, 20, 62), (52, 60, 122)),
 }
@@ -79,6 +79,11 @@ def light(time: str, weather: str) -> Tint:
         return (min(255, round(color[0] * r)), min(255, round(color[1] * g)), min(255, round(color[2] * b)))
 
     return tint
+
+
+def brighter(tint: Tint, share: float) -> Tint:
+    """A light that takes only 1 - `share` from every colour of what `tint` takes."""
+    return lambda color: mix(tint(color), color, share)
 
 
 def sky_gradient(time: str, weather: str) -> tuple[Color, Color]:

@@ -1,0 +1,115 @@
+"""Edits of scenes: one attribute changes, the layout stays, and so every edit has its exact target."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ip2p.seeding import derive_seed
+from ip2p.storybook.language import caption, edited_caption, instruction
+from ip2p.storybook.scene import ATTRIBUTES, RESERVED, Scene, Vocabulary, sample_scene, values
+
+KINDS = (
+    "season", "time", "weather", "style", "place", "swap_building", "recolor", "add_animal", "remove_animal",
+    "swap_animal", "add_sky", "remove_sky", "swap_sky",
+)  # fmt: skip
+
+_BY_ATTRIBUTE = {"building": "swap_building", "color": "recolor"}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One attribute gets another value.
+
+    Args:
+        kind: one of KINDS; it follows from the attribute and the two values.
+        attribute: one of ATTRIBUTES.
+        value: that it gets, one of the attribute's.
+    """
+
+    kind: str
+    attribute: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """An edit to measure an editor by.
+
+    Args:
+        scene: before the edit.
+        edit: what changes.
+        caption: of the scene.
+        instruction: asks for the edit.
+        edited_caption: of the target, the caption changed in place.
+    """
+
+    scene: Scene
+    edit: Edit
+    caption: str
+    instruction: str
+    edited_caption: str
+
+    @property
+    def target(self) -> Scene:
+        """The exact scene after the edit."""
+        return apply(self.scene, self.edit)
+
+
+def possible_edits(
+    attributes: Mapping[str, str], vocabulary: Vocabulary = "base", reserved: bool = False
+) -> list[Edit]:
+    """Every edit of one attribute, in the order of `ATTRIBUTES` and their values.
+
+    Args:
+        attributes: of a scene, all nine.
+        vocabulary: whose values may be asked for.
+        reserved: True gives the kind RESERVED.no_triple too.
+    """
+    edits = [
+        Edit(_kind(name, attributes[name], value), name, value)
+        for name, allowed in values(vocabulary).items()
+        for value in allowed
+        if value != attributes[name]
+    ]
+    return [edit for edit in edits if reserved or edit.kind != RESERVED.no_triple]
+
+
+def _kind(attribute: str, old: str, new: str) -> str:
+    if "none" not in ATTRIBUTES[attribute]:
+        return _BY_ATTRIBUTE.get(attribute, attribute)
+    verb = "add" if old == "none" else "remove" if new == "none" else "swap"
+    return f"{verb}_{attribute}"
+
+
+def apply(scene: Scene, edit: Edit) -> Scene:
+    """The scene after an edit; its layout stays."""
+    changes: dict[str, str] = {edit.attribute: edit.value}
+    return replace(scene, **changes)  # type: ignore[arg-type]  # an attribute, never the layout
+
+
+def evaluation_cases(count: int = 500, seed: int = 2024) -> list[Case]:
+    """Held-out scenes, each with an edit and its exact target; case k follows from the seed and k alone.
+
+    The kinds of edit that triples ask for take turns, and so do common and held-out phrasings of instructions, kind by
+    kind. Captions are phrased as in training: they are what other methods draw from.
+
+    Args:
+        count: of cases.
+        seed: of all draws.
+    """
+    return [_case(seed, number) for number in range(count)]
+
+
+def _case(seed: int, number: int) -> Case:
+    rng = random.Random(derive_seed(seed, "evaluation", str(number)))
+    kinds = [kind for kind in KINDS if kind != RESERVED.no_triple]
+    turn, place = divmod(number, len(kinds))
+    options: list[Edit] = []
+    while not options:
+        scene = sample_scene(rng, "base", held_out=True)
+        options = [edit for edit in possible_edits(scene.attributes) if edit.kind == kinds[place]]
+    edit, text = rng.choice(options), caption(scene, rng)
+    asked = instruction(edit, scene, rng, held_out=turn % 2 == 1)
+    return Case(scene, edit, text, asked, edited_caption(text, scene, edit))

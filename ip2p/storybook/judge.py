@@ -1,0 +1,308 @@
+"""The judge: a small network that reads the nine attributes and the layout from a picture of the storybook world.
+
+It measures, and nothing else: no filter and no training of an editor asks it. An edit is judged against the scene that
+was edited, whose attributes and layout are known: the edited attribute has to be read as asked, all else as it was.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ip2p.backbone import BUNDLED_NAMES, bundled_path
+from ip2p.errors import ModelError
+from ip2p.shards import atomic_dir
+from ip2p.storybook.edits import Case
+from ip2p.storybook.scene import ATTRIBUTES, Layout, Scene
+
+SIDE = 128
+WIDTHS = (32, 96, 160)
+BLOCKS = (1, 2, 2)
+GROUPS = 8
+BATCH = 64
+
+LAYOUT = ("horizon", "building_x", "building_size", "mirrored")
+TOLERANCE = (0.04, 0.06, 0.06, 0.5)
+"""How far a reading of the layout may be off, in fractions of the side; "mirrored" is a probability."""
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+REMEDY = "Give storybook-judge or a folder that `python train/base.py` wrote"
+
+
+class Reading(NamedTuple):
+    """What the judge reads from pictures.
+
+    Attributes:
+        attributes: by name, the index of the value in `ATTRIBUTES`.
+        layout: in the order of `LAYOUT`, fractions of the side as seen in the picture; mirrored is a probability.
+    """
+
+    attributes: dict[str, Int[Tensor, " b"]]
+    layout: Float[Tensor, "b 4"]
+
+
+class Output(NamedTuple):
+    """What the network says about pictures.
+
+    Attributes:
+        logits: by name of the attribute, (b, values) in fp32.
+        layout: in the order of `LAYOUT`, (b, 4) in fp32, each in [0, 1]; mirrored is a probability, not a logit.
+    """
+
+    logits: dict[str, Float[Tensor, "b n"]]
+    layout: Float[Tensor, "b 4"]
+
+    def reading(self) -> Reading:
+        """The likeliest value of each attribute, and the layout."""
+        return Reading({name: rows.argmax(-1) for name, rows in self.logits.items()}, self.layout)
+
+
+class Outcome(NamedTuple):
+    """How an edit went, by the judge.
+
+    Attributes:
+        success: the edited attribute is read as the asked value.
+        attributes_kept: share of the other attributes that are read as they are in the source scene.
+        layout_kept: share of the quantities in `LAYOUT` that are read within `TOLERANCE` of the source scene's.
+        preservation: attributes_kept * layout_kept, so that a picture of another composition, or of other things in
+            the same composition, does not pass for a preserved one.
+        everything_kept: all other attributes and all of the layout.
+    """
+
+    success: bool
+    attributes_kept: float
+    layout_kept: float
+    preservation: float
+    everything_kept: bool
+
+
+class _Config(BaseModel):
+    """What a judge's config.json says: what it reads, in order, and how wide it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    attributes: dict[str, tuple[str, ...]]
+    layout: tuple[str, ...]
+    widths: tuple[int, int, int]
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions with group normalisation beside a shortcut; stride 2 halves the side."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(before, width, 3, stride, 1, bias=False),
+            nn.GroupNorm(GROUPS, width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            nn.GroupNorm(GROUPS, width),
+        )
+        same = before == width and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(before, width, 1))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k i j"]:
+        return F.relu(self.body(x) + self.shortcut(x))
+
+
+class JudgeNet(nn.Module):
+    """A ResNet at 32, 16 and 8 px with one head per attribute and one for the layout; rows do not see each other.
+
+    Attributes come from the mean and the largest value of each feature at 16 and at 8 px: the mean knows what is
+    everywhere (style, season), the largest value what is small (an animal has 20 to 30 px). The layout comes from
+    the features at 8 px with their places.
+
+    Args:
+        widths: channels at 32, 16 and 8 px, multiples of 8.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = WIDTHS) -> None:
+        super().__init__()
+        assert all(width > 0 and width % GROUPS == 0 for width in widths), f"widths {widths}"
+        self.widths = widths
+        first, middle, last = widths
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 24, 3, 2, 1), nn.ReLU(), nn.Conv2d(24, first, 3, 2, 1), nn.GroupNorm(GROUPS, first), nn.ReLU()
+        )
+        stages, before = [], first
+        for number, (width, blocks) in enumerate(zip(widths, BLOCKS, strict=True)):
+            strides = [2 if number and not k else 1 for k in range(blocks)]
+            stages.append(
+                nn.Sequential(*(_Block(width if k else before, width, stride) for k, stride in enumerate(strides)))
+            )
+            before = width
+        self.fine, self.middle, self.coarse = stages
+        self.trunk = nn.Sequential(nn.Linear(2 * (middle + last), 192), nn.GELU())
+        self.heads = nn.ModuleDict({name: nn.Linear(192, len(values)) for name, values in ATTRIBUTES.items()})
+        self.place = nn.Sequential(
+            nn.Conv2d(last, 16, 1), nn.Flatten(), nn.Linear(16 * (SIDE // 16) ** 2, 64), nn.GELU(),
+            nn.Linear(64, len(LAYOUT)),
+        )  # fmt: skip
+
+    def forward(self, x: Float[Tensor, "b 3 128 128"]) -> Output:
+        """Read pictures in [-1, 1]; under autocast, too, what comes out is fp32."""
+        middle = self.middle(self.fine(self.stem(x)))
+        coarse = self.coarse(middle)
+        pooled = torch.cat([part for h in (middle, coarse) for part in (h.mean((2, 3)), h.amax((2, 3)))], dim=1)
+        seen = self.trunk(pooled)
+        logits = {name: head(seen).float() for name, head in self.heads.items()}
+        return Output(logits, self.place(coarse).float().sigmoid())
+
+
+class Judge:
+    """A network that reads pictures, and what follows from its readings.
+
+    Args:
+        net: on any device; pictures go there and readings come back to the CPU.
+    """
+
+    def __init__(self, net: JudgeNet) -> None:
+        self.net = net.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path = "storybook-judge", *, device: str | torch.device = "cpu"
+    ) -> "Judge":
+        """Load a judge in fp32.
+
+        Args:
+            name_or_folder: bundled name, or a folder that `save_pretrained` wrote.
+            device: to compute on.
+
+        Raises:
+            ModelError: there is no such judge, it is damaged, or it reads other attributes or values than scenes have.
+        """
+        bundled = str(name_or_folder) in BUNDLED_NAMES
+        folder = bundled_path(str(name_or_folder)) if bundled else Path(name_or_folder)
+        try:
+            config = _Config.model_validate_json((folder / CONFIG).read_bytes())
+            _check(config, folder)
+            if any(width <= 0 or width % GROUPS for width in config.widths):
+                raise ValueError(f"its widths {config.widths} are no multiples of {GROUPS}")
+            net = JudgeNet(config.widths)
+            net.load_state_dict(load_file(folder / WEIGHTS))  # rounded on disk, fp32 in memory
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"cannot load the judge {name_or_folder} ({_reason(error)})", REMEDY) from error
+        return cls(net.to(device))
+
+    def save_pretrained(self, folder: Path, extra: Mapping[str, str] | None = None) -> None:
+        """Write config.json and the weights in fp16; whole, or not at all.
+
+        Args:
+            folder: replaced if there.
+            extra: texts of more files by name, such as "README.md".
+        """
+        config = _Config(attributes=ATTRIBUTES, layout=LAYOUT, widths=self.net.widths)
+        weights = {
+            key: value.detach().to("cpu", torch.float16).contiguous() for key, value in self.net.state_dict().items()
+        }
+        with atomic_dir(folder) as temporary:
+            (temporary / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+            save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
+            for file, text in (extra or {}).items():
+                (temporary / file).write_text(text)
+
+    @torch.inference_mode()
+    def read(self, x: Float[Tensor, "b 3 h w"]) -> Reading:
+        """Attributes and layout of pictures in [-1, 1], of any size; 64 at a time."""
+        device = next(self.net.parameters()).device
+        readings: list[Reading] = []
+        for rows in x.float().split(BATCH):
+            rows = rows.to(device)
+            if rows.shape[-2:] != (SIDE, SIDE):
+                rows = F.interpolate(rows, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
+            output: Output = self.net(rows)
+            readings.append(output.reading())
+        return Reading(
+            {name: torch.cat([reading.attributes[name] for reading in readings]).cpu() for name in ATTRIBUTES},
+            torch.cat([reading.layout for reading in readings]).cpu(),
+        )
+
+    def measure(self, x: Float[Tensor, "b 3 h w"], cases: Sequence[Case]) -> list[Outcome]:
+        """Judge edited pictures in [-1, 1], each against its case."""
+        return outcomes(self.read(x), cases)
+
+
+def attribute_target(scene: Scene) -> list[int]:
+    """The true indices of a scene's values, in the order of `ATTRIBUTES`."""
+    return [ATTRIBUTES[name].index(value) for name, value in scene.attributes.items()]
+
+
+def layout_target(layout: Layout) -> list[float]:
+    """The true layout in the order of `LAYOUT`, as seen in the finished picture: a mirrored x is 1 - x."""
+    seen_x = 1 - layout.building_x if layout.mirrored else layout.building_x
+    return [layout.horizon, seen_x, layout.building_size, float(layout.mirrored)]
+
+
+def outcomes(reading: Reading, cases: Sequence[Case]) -> list[Outcome]:
+    """How edits went, by what was read from the edited pictures, row by row."""
+    assert len(cases) == len(reading.layout), f"{len(cases)} cases for {len(reading.layout)} pictures"
+    found = []
+    for row, case in enumerate(cases):
+        edited = case.edit.attribute
+        read = {name: ATTRIBUTES[name][int(indices[row])] for name, indices in reading.attributes.items()}
+        attributes = [read[name] == value for name, value in case.scene.attributes.items() if name != edited]
+        true = layout_target(case.scene.layout)
+        off = [abs(float(seen) - t) for seen, t in zip(reading.layout[row], true, strict=True)]
+        layout = [distance <= allowed for distance, allowed in zip(off, TOLERANCE, strict=True)]
+        attributes_kept, layout_kept = sum(attributes) / len(attributes), sum(layout) / len(layout)
+        found.append(
+            Outcome(
+                success=read[edited] == case.edit.value,
+                attributes_kept=attributes_kept,
+                layout_kept=layout_kept,
+                preservation=attributes_kept * layout_kept,
+                everything_kept=all(attributes) and all(layout),
+            )
+        )
+    return found
+
+
+def judge_loss(output: Output, attributes: Int[Tensor, "b 9"], layout: Float[Tensor, "b 4"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the attributes + mean loss of the layout.
+
+    The layout's quantities are counted in tolerances, so that one tolerance off costs as much as a doubtful attribute:
+    smooth L1 of (read - true) / tolerance, quadratic below one half; mirrored has its binary cross-entropy.
+
+    Args:
+        output: of the network.
+        attributes: indices as `attribute_target` gives them.
+        layout: as `layout_target` gives it.
+    """
+    entropies = [F.cross_entropy(output.logits[name], attributes[:, k]) for k, name in enumerate(ATTRIBUTES)]
+    off = (output.layout - layout)[:, :3] / layout.new_tensor(TOLERANCE[:3])
+    distances = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.5, reduction="none").mean(0)
+    with torch.autocast(layout.device.type, enabled=False):  # which refuses probabilities; these are fp32
+        mirrored = F.binary_cross_entropy(output.layout[:, 3], layout[:, 3])
+    return torch.stack(entropies).mean() + torch.stack([*distances, mirrored]).mean()
+
+
+def _check(config: _Config, folder: Path) -> None:
+    """Refuse a judge that reads other things than scenes have, or in another order."""
+    if list(config.attributes) != list(ATTRIBUTES):
+        wrong = f"the attributes {', '.join(config.attributes)}, and scenes have {', '.join(ATTRIBUTES)}"
+    elif config.layout != LAYOUT:
+        wrong = f"the layout {', '.join(config.layout)}, and here it is {', '.join(LAYOUT)}"
+    else:
+        other = [name for name, values in ATTRIBUTES.items() if config.attributes[name] != values]
+        if not other:
+            return
+        name = other[0]
+        wrong = f"{name} as {', '.join(config.attributes[name])}, and scenes have {', '.join(ATTRIBUTES[name])}"
+    raise ModelError(f"the judge {folder} reads {wrong}", "Train it again with `python train/base.py`")
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, in one short line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{CONFIG}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
+    return " ".join(str(error).split())[:200] or type(error).__name__

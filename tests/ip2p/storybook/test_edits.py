@@ -1,0 +1,95 @@
+"""Edits of scenes, and the cases that editors are measured by."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+from ip2p.storybook.edits import KINDS, Case, Edit, apply, evaluation_cases, possible_edits
+from ip2p.storybook.language import instruction, parse
+from ip2p.storybook.phrases import UNSAID
+from ip2p.storybook.scene import ATTRIBUTES, RESERVED, is_held_out, sample_scene, values
+
+
+def test_possible_edits_are_all_there_are() -> None:
+    rng = random.Random(0)
+    for _ in range(100):
+        scene = sample_scene(rng)
+        edits = possible_edits(scene.attributes, reserved=True)
+        assert len(set(edits)) == len(edits) == sum(len(allowed) - 1 for allowed in values("base").values())
+        assert all(edit.value != scene.attributes[edit.attribute] for edit in edits)
+        usual = possible_edits(scene.attributes)
+        assert usual == [edit for edit in edits if edit.kind != RESERVED.no_triple]
+        assert all(edit.value in values("base")[edit.attribute] for edit in edits)
+
+
+def test_kinds_follow_from_what_changes() -> None:
+    rng = random.Random(1)
+    attributes = {**sample_scene(rng).attributes, "animal": "none", "sky": "bird", "weather": "rain", "style": "poster"}
+    kinds = {(edit.attribute, edit.value): edit.kind for edit in possible_edits(attributes, reserved=True)}
+    assert kinds["animal", "fox"] == "add_animal" and kinds["sky", "none"] == "remove_sky"
+    assert kinds["sky", "rainbow"] == "swap_sky" == RESERVED.no_triple
+    assert kinds["weather", "clear"] == "weather" and kinds["style", "illustration"] == "style"
+    edits = possible_edits(attributes | {"animal": "cow", "sky": "none", "color": "red", "building": "barn"})
+    kinds = {(edit.attribute, edit.value): edit.kind for edit in edits}
+    assert kinds["animal", "fox"] == "swap_animal" and kinds["animal", "none"] == "remove_animal"
+    assert kinds["sky", "bird"] == "add_sky" and kinds["color", "blue"] == "recolor"
+    assert kinds["building", "castle"] == "swap_building"
+
+
+def test_vocabularies_open_what_is_reserved() -> None:
+    scene = sample_scene(random.Random(2))
+    reachable = {
+        name: {edit.value for edit in possible_edits(scene.attributes, name, reserved=True)}  # type: ignore[arg-type]
+        for name in ("base", "clip", "all")
+    }
+    assert reachable["clip"] - reachable["base"] == {"mosaic", "neon", "storm"}
+    assert reachable["all"] - reachable["clip"] == {"pixel", "glass", "pagoda"}
+    assert possible_edits({**scene.attributes, "style": "neon"})  # a scene may have what no edit asks for
+
+
+def test_an_edit_changes_one_attribute_and_keeps_the_layout() -> None:
+    rng = random.Random(3)
+    for _ in range(50):
+        scene = sample_scene(rng, "all")
+        for edit in possible_edits(scene.attributes, "all", reserved=True):
+            target = apply(scene, edit)
+            assert target.layout == scene.layout and target.attributes[edit.attribute] == edit.value
+            old = {edit.attribute: scene.attributes[edit.attribute]}
+            assert replace(target, **old) == scene
+
+
+def test_cases_are_right_and_in_the_base_vocabulary() -> None:
+    allowed = values("base")
+    for case in evaluation_cases(120):
+        assert case.target == apply(case.scene, case.edit) != case.scene
+        assert UNSAID | parse(case.caption) == case.scene.attributes
+        assert UNSAID | parse(case.edited_caption) == case.target.attributes
+        for scene in (case.scene, case.target):
+            assert all(scene.attributes[name] in allowed[name] for name in ATTRIBUTES)
+
+
+def test_case_k_follows_from_the_seed_and_k_alone() -> None:
+    assert evaluation_cases(30)[:10] == evaluation_cases(10)
+    assert not set(evaluation_cases(30)) & set(evaluation_cases(30, seed=1))
+    assert len({case.scene for case in evaluation_cases(60)}) == 60
+
+
+def test_kinds_and_phrasings_are_even() -> None:
+    cases = evaluation_cases(240)
+    usual = {kind for kind in KINDS if kind != RESERVED.no_triple}
+    assert Counter(case.edit.kind for case in cases) == dict.fromkeys(usual, 20)
+    held_out = [_is_held_out(case) for case in cases]
+    assert Counter(case.edit.kind for case, held in zip(cases, held_out, strict=True) if held) == dict.fromkeys(
+        usual, 10
+    )
+    assert sum(is_held_out(case.scene.attributes) for case in cases) > 10
+
+
+def _is_held_out(case: Case) -> bool:
+    rng = random.Random(0)
+    return case.instruction not in {instruction(case.edit, case.scene, rng) for _ in range(400)}
+
+
+def test_edits_are_values() -> None:
+    assert Edit("season", "season", "winter") == Edit("season", "season", "winter")
+    assert len({Edit("season", "season", "winter"), Edit("season", "season", "winter")}) == 1

@@ -1,0 +1,238 @@
+"""The storybook language: captions are read back as they were meant, and an edit changes what it should alone."""
+
+import random
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from ip2p.storybook.edits import KINDS, Edit, possible_edits
+from ip2p.storybook.language import LONGEST, caption, edited_caption, instruction, parse, vocabulary
+from ip2p.storybook.phrases import ROWS, UNSAID, WORDS
+from ip2p.storybook.scene import ATTRIBUTES, Layout, Scene, sample_scene
+
+LAYOUT = Layout(0.5, 0.4, 0.3, False, 0.6, 0.6, 0.2, 0)
+
+
+def tokens(text: str) -> list[str]:
+    """Words and punctuation marks."""
+    return re.findall(r"[a-z]+|[^a-z\s]", text)
+
+
+def captions(count: int, seed: int, held_out: bool | None = None) -> Iterator[tuple[Scene, str]]:
+    """Scenes of all vocabularies with captions, by turns held out or not."""
+    for number in range(count):
+        rng = random.Random(seed * 100_003 + number)
+        scene = sample_scene(rng, "all", held_out=True)
+        yield scene, caption(scene, rng, held_out=bool(number % 2) if held_out is None else held_out)
+
+
+def scene_of(text: str) -> Scene:
+    """The scene that a text names, with the first value where it names none."""
+    return Scene(**{name: values[0] for name, values in ATTRIBUTES.items()} | parse(text), layout=LAYOUT)
+
+
+def edited(text: str, attribute: str, value: str) -> str:
+    scene = scene_of(text)
+    (edit,) = [
+        edit
+        for edit in possible_edits(scene.attributes, "all", True)
+        if (edit.attribute, edit.value) == (attribute, value)
+    ]
+    return edited_caption(text, scene, edit)
+
+
+def well_formed(text: str) -> bool:
+    """No space or mark too many, no wrong article."""
+    article = re.search(r"\ba [aeiou]|\ban [^aeiou]|\b(a|an|the)([,:]| (a|an|the)\b|$)", text)
+    return not article and not re.search(r"  | [,:]|[,:] ?[,:]|^[\s,:]|[\s,:]$|,(?! )", text) and "{" not in text
+
+
+def test_what_a_caption_says_is_what_the_scene_has() -> None:
+    for scene, text in captions(600, 0):
+        named = parse(text)
+        assert UNSAID | named == scene.attributes, text
+        assert named.keys() >= ATTRIBUTES.keys() - UNSAID.keys()
+        assert "none" not in named.values()
+
+
+def test_what_need_not_be_said_is_said_at_times() -> None:
+    named = [parse(text) for _, text in captions(300, 1)]
+    for name, value in (("weather", "clear"), ("style", "illustration")):
+        assert 0 < sum(each.get(name) == value for each in named) < sum(name not in each for each in named)
+
+
+def test_captions_are_short_varied_and_well_formed() -> None:
+    texts = [text for _, text in captions(600, 2)]
+    assert max(len(tokens(text)) for text in texts) <= LONGEST
+    assert all(text == text.lower() and well_formed(text) for text in texts)
+    rng = random.Random(0)
+    scene = sample_scene(rng)
+    assert len({caption(scene, rng) for _ in range(200)}) > 150
+
+
+def test_the_seed_decides_and_the_layout_does_not() -> None:
+    scene = sample_scene(random.Random(3))
+    same = Scene(**scene.attributes, layout=LAYOUT)
+    assert caption(scene, random.Random(1)) == caption(same, random.Random(1))
+    assert len({caption(scene, random.Random(seed)) for seed in range(20)}) > 10
+
+
+def test_an_edit_changes_one_attribute_of_the_caption() -> None:
+    for scene, text in captions(250, 4):
+        before = parse(text)
+        for edit in possible_edits(scene.attributes, "all", reserved=True):
+            changed = edited_caption(text, scene, edit)
+            after = parse(changed)
+            differ = {name for name in ATTRIBUTES if before.get(name) != after.get(name)}
+            assert differ == {edit.attribute}, (text, changed)
+            assert after.get(edit.attribute) == (None if UNSAID.get(edit.attribute) == edit.value else edit.value)
+            assert well_formed(changed), (text, changed)
+            assert len(tokens(changed)) <= LONGEST, changed
+
+
+def test_an_edit_and_its_reverse_leave_the_other_words() -> None:
+    """Where a value gives way to another one, the words before and after it stay."""
+    for scene, text in captions(100, 5):
+        for edit in possible_edits(scene.attributes, reserved=True):
+            if edit.attribute in parse(text) and edit.value != UNSAID.get(edit.attribute):
+                old, new = tokens(text), tokens(edited_caption(text, scene, edit))
+                start = next(index for index, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+                end = next(index for index, (a, b) in enumerate(zip(old[::-1], new[::-1], strict=False)) if a != b)
+                assert len(old) - start - end <= 5, (text, edit)  # a phrase at most
+
+
+@pytest.mark.parametrize(
+    ("text", "attribute", "value", "expected"),
+    [
+        ("a red barn by a lake in winter", "place", "beach", "a red barn on a beach in winter"),
+        ("a red barn on a rainy autumn day", "weather", "clear", "a red barn on an autumn day"),
+        ("a red barn on a winter night", "season", "autumn", "a red barn on an autumn night"),
+        ("a watercolor of a red barn", "style", "illustration", "a red barn"),
+        ("a red barn, with a fox, under a rainbow", "animal", "none", "a red barn, under a rainbow"),
+        ("under a rainbow, a red barn", "sky", "none", "a red barn"),
+        ("a fox beside a red barn", "animal", "none", "a red barn"),
+        ("a red barn, in the rain, as a poster", "weather", "clear", "a red barn, as a poster"),
+        ("a red barn in spring", "style", "watercolor", "a watercolor of a red barn in spring"),
+        ("winter by a lake: a red barn", "style", "sketch", "winter by a lake: a red barn, as a sketch"),
+        ("a red barn", "animal", "cow", "a red barn with a cow"),
+        ("A red barn in Winter.", "season", "spring", "A red barn in spring."),
+        ("A red barn, with foxes.", "animal", "none", "A red barn."),
+        ("Red barns with foxes", "animal", "sheep", "Red barns with sheep"),
+        ("Red barns", "building", "castle", "Red castles"),
+        ("a red barn.", "sky", "bird", "a red barn under a flying bird."),
+    ],
+)
+def test_edited_captions_read_well(text: str, attribute: str, value: str, expected: str) -> None:
+    assert edited(text, attribute, value) == expected
+
+
+@pytest.mark.parametrize("attribute", ["building", "color"])
+def test_a_building_that_is_not_named_cannot_change(attribute: str) -> None:
+    scene = scene_of("a red barn")
+    with pytest.raises(ValueError, match=f"'a lake' names no {attribute}"):
+        edited_caption("a lake", scene, Edit("recolor", attribute, "blue"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a red car by a barn",
+        "a red barn with two doors",
+        "a photo of a dog",
+        "",
+        "?!",
+        "日本の写真",
+        "a barn, red",
+        "a barn",
+    ]
+    + ["a red fox and a barn", "a red barn near a blue castle", "a barn under a red rainbow", "red", "no red barn"],
+)
+def test_other_english_is_not_storybook(text: str) -> None:
+    assert not parse(text).keys() >= {"building", "color"}
+
+
+def test_what_is_named_twice_is_unclear() -> None:
+    assert parse("a red barn by a lake on a beach") == {"building": "barn", "color": "red"}
+
+
+def phrasings(edit: Edit, scene: Scene, held_out: bool) -> set[str]:
+    """All instructions for an edit that 400 draws give."""
+    rng = random.Random(0)
+    return {instruction(edit, scene, rng, held_out) for _ in range(400)}
+
+
+def test_every_kind_has_many_phrasings_and_some_are_held_out() -> None:
+    seen: dict[str, set[str]] = {}
+    common: set[str] = set()
+    held_out: set[str] = set()
+    for scene, _ in captions(6, 6):
+        for edit in possible_edits(scene.attributes, "all", reserved=True):
+            if edit.kind not in seen or edit.attribute in ("season", "time", "weather", "style"):
+                usual, held = phrasings(edit, scene, False), phrasings(edit, scene, True)
+                assert len(usual) >= 12 and len(held) >= 3 and not usual & held
+                assert all(well_formed(text.rstrip("?")) and text == text.lower() for text in usual | held)
+                assert max(len(tokens(text)) for text in usual | held) <= 16
+                seen[edit.kind] = usual
+                common |= usual
+                held_out |= held
+    assert seen.keys() == set(KINDS)
+    assert not common & held_out
+
+
+def test_an_instruction_says_what_is_asked() -> None:
+    scene = Scene("lake", "winter", "night", "rain", "barn", "red", "sheep", "none", "poster", LAYOUT)
+    for edit, words in {
+        Edit("swap_building", "building", "castle"): {"castle"},
+        Edit("recolor", "color", "blue"): {"blue"},
+        Edit("swap_animal", "animal", "cow"): {"cow"},
+        Edit("remove_animal", "animal", "none"): {"sheep"},
+        Edit("add_sky", "sky", "rainbow"): {"rainbow"},
+        Edit("season", "season", "summer"): {"summer"},
+        Edit("place", "place", "beach"): {"beach"},
+        Edit("style", "style", "watercolor"): {"watercolor"},
+        Edit("weather", "weather", "clear"): {"clear", "rain"},
+    }.items():
+        for held_out in (False, True):
+            assert all(words & set(tokens(text)) for text in phrasings(edit, scene, held_out))
+
+
+def test_held_out_sentences_have_no_words_of_their_own() -> None:
+    usual = {word for _, text in captions(1500, 7, held_out=False) for word in tokens(text)}
+    for _, text in captions(500, 8, held_out=True):
+        assert set(tokens(text)) <= usual, text
+    scenes = [scene for scene, _ in captions(12, 9)]
+    edits = [(edit, scene) for scene in scenes for edit in possible_edits(scene.attributes, "all", True)]
+    rng = random.Random(0)
+    asked = [instruction(edit, scene, rng) for edit, scene in edits for _ in range(60)]
+    usual |= {word for text in asked for word in tokens(text)}
+    for edit, scene in edits:
+        for _ in range(10):
+            assert set(tokens(instruction(edit, scene, rng, held_out=True))) <= usual
+    assert usual == set(vocabulary())  # no word too many either
+
+
+def test_held_out_captions_are_never_seen_in_training() -> None:
+    usual = {shape(text) for _, text in captions(1500, 10, held_out=False)}
+    assert not usual & {shape(text) for _, text in captions(300, 11, held_out=True)}
+
+
+def shape(text: str) -> tuple[str, ...]:
+    """The order in which a caption names attributes, with its marks and the words around the building."""
+    words = {word: name for name, values in WORDS.items() for synonyms in values.values() for word in synonyms}
+    return tuple(words.get(word, word) for word in tokens(text))
+
+
+def test_the_vocabulary_is_sorted_and_small() -> None:
+    words = vocabulary()
+    assert words == sorted(set(words)) and len(words) < 250
+    assert {"a", "an", ",", ":", "?", "turn", "pagoda", "neon", "stained"} <= set(words)
+
+
+def test_rows_have_a_phrase_for_every_value() -> None:
+    for slot, (common, held_out) in ROWS.items():
+        values = ATTRIBUTES[slot.partition("_")[0]]
+        for row in (*common, *held_out):
+            phrases = [phrase.strip() for phrase in row.split("|")]
+            assert len(phrases) == len(values)
+            assert all(phrase or value == "none" for value, phrase in zip(values, phrases, strict=True)), row

@@ -1,0 +1,120 @@
+"""The storybook autoencoder: 128 px pictures to 4 channels of 16 x 16 and back."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderTiny
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from ip2p.images import contact_sheet, to_images
+from ip2p.seeding import generator
+from ip2p.train.batches import Order
+from ip2p.train.world import World
+
+CROP = 64
+GRID = 8
+NOISE = 0.03
+SHEET_ROWS = 6
+
+
+class AutoencoderTask:
+    """Crops in, crops out: L1, L1 of gradients, and the hardest tenth of 8 x 8 patches once more.
+
+    Noise on the latents while training makes neighbouring latents decode alike. Mean and spread of every channel are
+    pulled to 0 and 1, which is what diffusion wants.
+
+    Args:
+        world: pictures to learn from.
+        device: to train on.
+        seed: of order, crops, noise and first weights.
+    """
+
+    name = "autoencoder"
+    batch = 16
+    learning_rate = 2e-3
+    weight_decay = 0.0
+    ema_decay = 0.995
+
+    def __init__(self, world: World, device: torch.device, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.vae = make_autoencoder().to(device)
+        self.modules: dict[str, nn.Module] = {"vae": self.vae}
+        self.settings = {
+            "task": self.name,
+            "seed": seed,
+            "scenes": len(world),
+            "width": self.vae.config.block_out_channels[0],
+        }
+        self.world, self.device, self.seed = world, device, seed
+        self.order = Order(len(world), seed)
+
+    def loss(self, positions: Sequence[int]) -> Tensor:
+        """See Task."""
+        rng = generator(self.seed, self.name, str(positions[0]))
+        pictures = self.world.pictures([self.order.row(position) for position in positions])
+        places = torch.randint((pictures.shape[-1] - CROP) // GRID + 1, (len(positions), 2), generator=rng) * GRID
+        crops = (
+            torch.stack(
+                [
+                    picture[:, y : y + CROP, x : x + CROP]
+                    for picture, (y, x) in zip(pictures, places.tolist(), strict=True)
+                ]
+            )
+            .to(self.device)
+            .contiguous(memory_format=torch.channels_last)
+        )
+        latents = self.vae.encode(crops).latents.float()
+        noise = torch.randn(latents.shape, generator=rng).to(self.device)
+        decoded = self.vae.decode(latents + NOISE * noise).sample.float()
+        return reconstruction_loss(decoded, crops) + 0.01 * spread_loss(latents)
+
+    def sheet(self) -> Image.Image:
+        """Pictures beside what comes back."""
+        pictures = self.world.pictures(range(3 * SHEET_ROWS)).to(self.device)
+        back = to_images(self.vae.decode(self.vae.encode(pictures).latents).sample)
+        both = [image for pair in zip(to_images(pictures), back, strict=True) for image in pair]
+        return contact_sheet([both[start : start + SHEET_ROWS] for start in range(0, len(both), SHEET_ROWS)])
+
+
+def make_autoencoder() -> AutoencoderTiny:
+    """A small AutoencoderTiny, 8 times down, with few blocks where pictures are large."""
+    width = (48,) * 4
+    vae = AutoencoderTiny(
+        encoder_block_out_channels=width, decoder_block_out_channels=width, num_encoder_blocks=(0, 1, 2, 4),
+        num_decoder_blocks=(4, 2, 1, 0),
+    )  # fmt: skip
+    return vae.to(memory_format=torch.channels_last)
+
+
+def reconstruction_loss(x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+    """L1, half of the L1 of the differences between neighbours, and the mean of the worst tenth of 8 x 8 patches."""
+    error = (x - target).abs()
+    patches = F.avg_pool2d(error.mean(1, keepdim=True), GRID).flatten()
+    worst = patches.topk(max(1, len(patches) // 10)).values.mean()
+    slopes = sum((x.diff(dim=axis) - target.diff(dim=axis)).abs().mean() for axis in (2, 3))
+    return error.mean() + 0.5 * slopes + 0.3 * worst
+
+
+def spread_loss(latents: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+    """How far each channel's mean and standard deviation are from 0 and 1, squared."""
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    return mean.square().mean() + (std - 1).square().mean()
+
+
+@torch.no_grad()
+def normalise(vae: AutoencoderTiny, latents: Float[Tensor, "n c h w"]) -> None:
+    """Fold mean and spread of latents into the encoder's last and the decoder's first convolution.
+
+    Afterwards the encoder gives latents of mean 0 and spread 1, so the saved model needs no scaling factor. The decoder
+    squeezes its input by 3 tanh(z / 3) first; for spreads near 1, as the loss makes them, that changes next to nothing.
+    """
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    last, first = vae.encoder.layers[-1], vae.decoder.layers[0]
+    last.weight /= std[:, None, None, None]
+    last.bias.copy_((last.bias - mean) / std)
+    kernel = first.weight.clone()
+    first.weight.copy_(kernel * std[None, :, None, None])
+    first.bias += (kernel * mean[None, :, None, None]).sum((1, 2, 3))
