@@ -1,6 +1,7 @@
 """The storybook autoencoder: 128 px pictures to 4 channels of 16 x 16 and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ class AutoencoderTask:
         torch.manual_seed(seed)
         self.vae = make_autoencoder().to(device)
         self.modules: dict[str, nn.Module] = {"vae": self.vae}
-        self.settings = {
+        self.settings: Mapping[str, Any] = {
             "task": self.name,
             "seed": seed,
             "scenes": len(world),
@@ -79,10 +80,10 @@ class AutoencoderTask:
         return contact_sheet([both[start : start + SHEET_ROWS] for start in range(0, len(both), SHEET_ROWS)])
 
 
-def make_autoencoder() -> AutoencoderTiny:
+def make_autoencoder() -> Any:
     """A small AutoencoderTiny, 8 times down, with few blocks where pictures are large."""
     width = (48,) * 4
-    vae = AutoencoderTiny(
+    vae: Any = AutoencoderTiny(
         encoder_block_out_channels=width, decoder_block_out_channels=width, num_encoder_blocks=(0, 1, 2, 4),
         num_decoder_blocks=(4, 2, 1, 0),
     )  # fmt: skip
@@ -105,7 +106,7 @@ def spread_loss(latents: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
 
 
 @torch.no_grad()
-def normalise(vae: AutoencoderTiny, latents: Float[Tensor, "n c h w"]) -> None:
+def normalise(vae: Any, latents: Float[Tensor, "n c h w"]) -> None:
     """Fold mean and spread of latents into the encoder's last and the decoder's first convolution.
 
     Afterwards the encoder gives latents of mean 0 and spread 1, so the saved model needs no scaling factor. The decoder

@@ -8,8 +8,8 @@ In this order, because each reads what the ones before it made:
     clip-a        filters pairs
     clip-b        only measures
 
-Every call is one sitting: it goes on from the state of the last one, and is safe to kill. `export` writes the models with
-their cards, measured on scenes that training never saw.
+Every call is one sitting: it goes on from the state of the last one, and is safe to kill. `export` writes the models
+with their cards, measured on scenes that training never saw.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """A sitting: train one of the storybook models for some minutes, going on from the last sitting.
 
-The learning rate warms up, and falls to nearly nothing at the end of each sitting, so every sitting ends with weights that
-are ready to use. Killed, a sitting goes on from its last checkpoint as a new one.
+The learning rate warms up, and falls to nearly nothing at the end of each sitting, so every sitting ends with weights
+that are ready to use. Killed, a sitting goes on from its last checkpoint as a new one.
 """
 
 import math

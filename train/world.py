@@ -1,5 +1,7 @@
 """Storybook scenes as training data: drawn once by all cores, kept on disk, read as tensors."""
 
+import dataclasses
+import functools
 import hashlib
 import multiprocessing
 import os
@@ -21,27 +23,45 @@ CHUNK = 500
 DRAWN_BY = (palette, render, scene, scenery, sprites, styles)
 
 
-def world_scene(number: int, vocabulary: Vocabulary) -> Scene:
+def natural_scene(number: int, vocabulary: Vocabulary) -> Scene:
     """Training scene `number` of a vocabulary, with a natural layout; never a combination that is held out."""
     return sample_scene(random.Random(derive_seed(0, "world", vocabulary, number)), vocabulary)
 
 
+def judged_scene(number: int) -> Scene:
+    """A scene of the whole vocabulary with, as a rule, the layout of another one.
+
+    So the judge reads the layout from the picture, and never guesses it from the attributes: edits keep layouts.
+    """
+    rng = random.Random(derive_seed(0, "world", "judge", number))
+    shown, other = (sample_scene(rng, "all", held_out=True) for _ in range(2))
+    return shown if rng.random() < 0.3 else dataclasses.replace(shown, layout=other.layout)
+
+
+SCENES: dict[str, Callable[[int], Scene]] = {
+    "base": functools.partial(natural_scene, vocabulary="base"),
+    "clip": functools.partial(natural_scene, vocabulary="clip"),
+    "judge": judged_scene,
+}
+"""Scene by number, for each kind of world."""
+
+
 class World:
-    """The first `count` training scenes of a vocabulary and their pictures.
+    """The first `count` scenes of a kind and their pictures.
 
     Args:
         count: scenes; 24,000 take a minute and 1.2 GB of disk.
-        vocabulary: whose values may appear.
-        folder: of the pictures; those of another drawing code or vocabulary lie beside each other.
+        kind: of SCENES.
+        folder: of the pictures; those of other kinds and of other drawing code lie beside each other.
         say: takes a line when pictures must be drawn.
     """
 
-    def __init__(self, count: int, vocabulary: Vocabulary, folder: Path, say: Callable[[str], None]) -> None:
-        self.scenes = [world_scene(number, vocabulary) for number in range(count)]
-        path = folder / f"{vocabulary}-{count}-{drawing_code()}.npy"
+    def __init__(self, count: int, kind: str, folder: Path, say: Callable[[str], None]) -> None:
+        self.scenes = [SCENES[kind](number) for number in range(count)]
+        path = folder / f"{kind}-{count}-{drawing_code()}.npy"
         if not path.is_file():
             say(f"drawing {count} scenes into {path}")
-            _draw_all(path, count, vocabulary)
+            _draw_all(path, count, kind)
         self._pixels = np.load(path, mmap_mode="r")
 
     def __len__(self) -> int:
@@ -62,12 +82,12 @@ def drawing_code() -> str:
     return digest.hexdigest()[:12]
 
 
-def _draw_all(path: Path, count: int, vocabulary: Vocabulary) -> None:
+def _draw_all(path: Path, count: int, kind: str) -> None:
     """Draw into a file under another name, which gets its own when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, SIDE, SIDE, 3))
-    jobs = [(start, min(start + CHUNK, count), vocabulary) for start in range(0, count, CHUNK)]
+    jobs = [(start, min(start + CHUNK, count), kind) for start in range(0, count, CHUNK)]
     with multiprocessing.get_context("spawn").Pool() as pool:
         for (start, end, _), drawn in zip(jobs, pool.imap(_draw, jobs), strict=True):
             pixels[start:end] = drawn
@@ -75,6 +95,6 @@ def _draw_all(path: Path, count: int, vocabulary: Vocabulary) -> None:
     temporary.replace(path)
 
 
-def _draw(job: tuple[int, int, Vocabulary]) -> np.ndarray:
-    start, end, vocabulary = job
-    return np.stack([np.asarray(render.render(world_scene(number, vocabulary))) for number in range(start, end)])
+def _draw(job: tuple[int, int, str]) -> np.ndarray:
+    start, end, kind = job
+    return np.stack([np.asarray(render.render(SCENES[kind](number))) for number in range(start, end)])

@@ -10,7 +10,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ip2p.storybook.phrases import (
-    EXTRAS, INSTRUCTIONS, NAMES, PATTERNS, PLURALS, ROWS, UNSAID, WORDS, Phrasings,
+    EXTRAS,
+    INSTRUCTIONS,
+    NAMES,
+    PATTERNS,
+    PLURALS,
+    ROWS,
+    UNSAID,
+    WORDS,
+    Phrasings,
 )  # fmt: skip
 from ip2p.storybook.scene import ATTRIBUTES, Scene
 
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from ip2p.storybook.edits import Edit
 
 LONGEST = 28
-"""Words and marks of a caption at most, edited ones included: the text encoder has 30 places, two for its own tokens."""
+"""Words and marks of a caption, edited or not, at most: the text encoder has 30 places, two for tokens of its own."""
 
 _SAID_ANYWAY = 0.25  # how often a caption names a value that it need not
 _ADDED, _REPLACED = 5, 2  # words by which an edit lengthens a caption at most
@@ -26,7 +34,7 @@ _TOKEN = re.compile(r"[a-z]+|[^a-z\s]")
 
 
 def caption(scene: Scene, rng: random.Random, held_out: bool = False) -> str:
-    """A caption that names everything in the scene, but of "none" nothing, and "clear" and "illustration" only at times.
+    """A caption that names all that the scene has, though "clear" and "illustration" only at times and "none" never.
 
     Args:
         scene: with values of any vocabulary.
@@ -234,7 +242,7 @@ def _cased(phrase: str, first: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """One space between words, one mark where marks have met (the strongest), none at the ends; a or an as it should."""
+    """One space between words, the strongest mark where marks have met, none at the ends, and a or an as it should."""
     text = re.sub(r"\s*([,:.])(?:\s*[,:.])*", lambda run: max(run.group(), key=" ,:.".find), text)
     text = re.sub(r"(?<=[,:.])(?=\w)", " ", text)
     return _with_articles(re.sub(r"\s+", " ", text).strip().lstrip(",:. ").rstrip(",: "))

@@ -1,8 +1,8 @@
 """Phrases of the storybook language: tables only, of the words, captions and instructions that `language` speaks.
 
-A row has one phrase for each value of an attribute, in the order of `ATTRIBUTES`, so that an edit of a caption is a step
-along a row: "by a lake" becomes "on a beach". What is held out appears in evaluation only, and is made of words that the
-rest uses too, so that it asks for understanding and not for words never seen.
+A row has one phrase for each value of an attribute, in the order of `ATTRIBUTES`, so that an edit of a caption is a
+step along a row: "by a lake" becomes "on a beach". What is held out appears in evaluation only, and is made of words
+that the rest uses too, so that it asks for understanding and not for words never seen.
 """
 
 from typing import NamedTuple
@@ -165,10 +165,10 @@ PATTERNS = Phrasings(
         "{season_noun} {place}: a {color} {building} {animal_and} {time}, {weather}, {sky}, {style_as}",
         "a {weather_adjective} {season_noun} {time_noun} {place}, and a {color} {building} {animal}, {sky}, {style_as}",
         "{time} {season}, a {color} {building} {place}, {animal} {weather}, {sky}, {style_as}",
-        "{place} {season} stands a {color} {building}, {animal}, {time} {weather}, {sky}, {style_as}",
+        "{place} {season} stands a {color} {building} {animal}, {time} {weather}, {sky}, {style_as}",
         "{sky}, a {color} {building} {animal_and} {place} {season} {time} {weather}, {style_as}",
         "{weather}, {time} {season}: {animal_lead} a {color} {building} {place}, {sky}, {style_as}",
-        "there is a {color} {building} {place} {time}, {season}, {animal} {weather}, {sky}, {style_as}",
+        "there is a {color} {building} {place} {time} {season}, {animal} {weather}, {sky}, {style_as}",
         "the {color} {building} {place} {season} {weather} {time}, {animal}, {sky}, {style_as}",
     ),
     (
@@ -272,7 +272,7 @@ INSTRUCTIONS: dict[str, Phrasings] = {
             "move it to the {new}", "move the {building} to the {new}", "put it {place}", "put the {building} {place}",
             "set it {place}", "what would it look like {place}?", "change the place to the {new}", "show it {place}",
             "replace the {old} with the {new}", "let the {building} stand {place}", "take it to the {new}",
-            "it should be {place}", "turn the {old} into the {new}",
+            "it should be {place}", "swap the {old} for the {new}",
         ),
         (
             "take the {building} to the {new}", "what if it were {place}?", "change the {old} to the {new}",

@@ -50,6 +50,6 @@ def _things(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
         foot = (layout.sky_y + height / 2) * side
         FLYERS[scene.sky](Brush(draw, layout.sky_x * side, foot, height * side, dim))
     building = Brush(draw, layout.building_x * side, (layout.horizon + 0.16) * side, layout.building_size * side, dim)
-    BUILDINGS[scene.building](building, scene.color, scene.season, lit=scene.time != "day")
+    BUILDINGS[scene.building](building, scene.color, scene.season, scene.time != "day")
     if scene.animal in ANIMALS:
         ANIMALS[scene.animal](Brush(draw, layout.animal_x * side, 0.925 * side, ANIMAL_HEIGHT * side, dim))

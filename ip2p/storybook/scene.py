@@ -1,9 +1,9 @@
 """Scenes of the storybook world: what is shown, where it stands, and which values are held back.
 
-A scene is a set of attributes and a layout. *Natural* layouts are drawn from P(layout | attributes), as in photographs:
-the horizon goes with the season and the place, the building's place and size with its kind, the mirroring with the time
-of day. So the same noise under another caption moves things, and Prompt-to-Prompt has something to hold. An edit changes
-attributes and keeps the layout, so that every edit has its exact target.
+A scene is a set of attributes and a layout. *Natural* layouts are drawn from P(layout | attributes), as in
+photographs: the horizon goes with the season and the place, the building's place and size with its kind, the mirroring
+with the time of day. So the same noise under another caption moves things, and Prompt-to-Prompt has something to hold.
+An edit changes attributes and keeps the layout, so that every edit has its exact target.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Buildings, animals and things in the sky, drawn with strong outlines.
 
-Every function draws on a canvas of any size: positions and sizes are in pixels of that canvas, `tint` is the light of the
-scene. Nothing that bears meaning is under 14 px of a 128 px picture, so that an 8x autoencoder can carry it.
+Every function draws on a canvas of any size: positions and sizes are in pixels of that canvas, `tint` is the light of
+the scene. Nothing that bears meaning is under 14 px of a 128 px picture, so that an 8x autoencoder can carry it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from PIL.ImageDraw import ImageDraw
 
 from ip2p.storybook.palette import INK, ROOFS, WALLS, Color, Tint, mix
 
-Point = tuple[float, float]
-Box = tuple[float, float, float, float]
+Real = int | float
+Point = tuple[Real, Real]
+Box = tuple[Real, Real, Real, Real]
 
 
 class Brush:
     """Draws in a frame whose origin is the foot of a thing and whose unit is its height; y points up."""
 
-    def __init__(self, draw: ImageDraw, x: float, foot: float, height: float, tint: Tint) -> None:
+    def __init__(self, draw: ImageDraw, x: Real, foot: Real, height: Real, tint: Tint) -> None:
         self._draw, self._x, self._foot, self._height, self._tint = draw, x, foot, height, tint
         self._line = max(2, round(draw.im.size[0] / 85))
 
@@ -45,7 +46,7 @@ class Brush:
         ink = None if outline is None else self._tint(outline)
         self._draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=self._tint(color), outline=ink, width=self._line)
 
-    def line(self, points: Sequence[Point], color: Color, width: float = 1.0) -> None:
+    def line(self, points: Sequence[Point], color: Color, width: Real = 1.0) -> None:
         """An open line, `width` in units of the outline."""
         self._draw.line(
             [self._at(p) for p in points],
@@ -232,7 +233,9 @@ def bird(brush: Brush) -> None:
     brush.polygon([(-0.4, 0.4), (-0.82, 0.42), (-0.76, 0.2)], feather)
 
 
-BUILDINGS: dict[str, Callable[[Brush, str, str, bool], None]] = {
+DrawBuilding = Callable[[Brush, str, str, bool], None]
+
+BUILDINGS: dict[str, DrawBuilding] = {
     "barn": barn,
     "castle": castle,
     "cottage": cottage,

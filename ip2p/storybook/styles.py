@@ -87,14 +87,15 @@ def _pixels(image: Image.Image) -> Pixels:
     return np.asarray(image, np.float32)
 
 
-def _image(pixels: Pixels) -> Image.Image:
+def _image(pixels: npt.NDArray[np.floating]) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).round().astype(np.uint8))
 
 
 def _vivid(pixels: Pixels, amount: float) -> Pixels:
     """Saturation times `amount`."""
     grey = pixels.mean(2, keepdims=True)
-    return np.clip(grey + (pixels - grey) * np.float32(amount), 0, 255)
+    vivid: Pixels = np.clip(grey + (pixels - grey) * np.float32(amount), 0, 255)
+    return vivid
 
 
 def _edges(pixels: Pixels) -> Pixels:
@@ -102,7 +103,8 @@ def _edges(pixels: Pixels) -> Pixels:
     tone = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge") / 255
     across = np.abs(tone[1:-1, 2:] - tone[1:-1, :-2]).max(2)
     down = np.abs(tone[2:, 1:-1] - tone[:-2, 1:-1]).max(2)
-    return np.hypot(across, down)
+    edges: Pixels = np.hypot(across, down)
+    return edges
 
 
 @cache
@@ -111,7 +113,8 @@ def _frame(side: int) -> Pixels:
     ramp = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
     wobble = 2.0 * np.sin(np.arange(side) / 7.0) + 1.5 * np.sin(np.arange(side) / 3.1 + 1)
     inward = np.minimum(ramp[:, None] + wobble[None, :], ramp[None, :] + wobble[:, None])
-    return np.clip((inward - 1) / 5, 0, 1).astype(np.float32)
+    ramped: Pixels = np.clip((inward - 1) / 5, 0, 1).astype(np.float32)
+    return ramped
 
 
 @cache

@@ -34,12 +34,8 @@ def scene_of(text: str) -> Scene:
 
 def edited(text: str, attribute: str, value: str) -> str:
     scene = scene_of(text)
-    (edit,) = [
-        edit
-        for edit in possible_edits(scene.attributes, "all", True)
-        if (edit.attribute, edit.value) == (attribute, value)
-    ]
-    return edited_caption(text, scene, edit)
+    edits = {(edit.attribute, edit.value): edit for edit in possible_edits(scene.attributes, "all", True)}
+    return edited_caption(text, scene, edits[attribute, value])
 
 
 def well_formed(text: str) -> bool:
@@ -79,7 +75,7 @@ def test_the_seed_decides_and_the_layout_does_not() -> None:
 
 
 def test_an_edit_changes_one_attribute_of_the_caption() -> None:
-    for scene, text in captions(250, 4):
+    for scene, text in captions(200, 4):
         before = parse(text)
         for edit in possible_edits(scene.attributes, "all", reserved=True):
             changed = edited_caption(text, scene, edit)
@@ -137,17 +133,10 @@ def test_a_building_that_is_not_named_cannot_change(attribute: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "a red car by a barn",
-        "a red barn with two doors",
-        "a photo of a dog",
-        "",
-        "?!",
-        "日本の写真",
-        "a barn, red",
-        "a barn",
-    ]
-    + ["a red fox and a barn", "a red barn near a blue castle", "a barn under a red rainbow", "red", "no red barn"],
-)
+        "a red car by a barn", "a red barn with two doors", "a photo of a dog", "", "?!", "日本の写真", "a barn, red",
+        "a red fox and a barn", "a red barn near a blue castle", "a barn under a red rainbow", "red", "no red barn",
+    ],
+)  # fmt: skip
 def test_other_english_is_not_storybook(text: str) -> None:
     assert not parse(text).keys() >= {"building", "color"}
 
@@ -157,16 +146,16 @@ def test_what_is_named_twice_is_unclear() -> None:
 
 
 def phrasings(edit: Edit, scene: Scene, held_out: bool) -> set[str]:
-    """All instructions for an edit that 400 draws give."""
+    """Instructions for an edit; 150 draws give nearly all."""
     rng = random.Random(0)
-    return {instruction(edit, scene, rng, held_out) for _ in range(400)}
+    return {instruction(edit, scene, rng, held_out) for _ in range(150)}
 
 
 def test_every_kind_has_many_phrasings_and_some_are_held_out() -> None:
     seen: dict[str, set[str]] = {}
     common: set[str] = set()
     held_out: set[str] = set()
-    for scene, _ in captions(6, 6):
+    for scene, _ in captions(3, 6):
         for edit in possible_edits(scene.attributes, "all", reserved=True):
             if edit.kind not in seen or edit.attribute in ("season", "time", "weather", "style"):
                 usual, held = phrasings(edit, scene, False), phrasings(edit, scene, True)
@@ -198,16 +187,16 @@ def test_an_instruction_says_what_is_asked() -> None:
 
 
 def test_held_out_sentences_have_no_words_of_their_own() -> None:
-    usual = {word for _, text in captions(1500, 7, held_out=False) for word in tokens(text)}
-    for _, text in captions(500, 8, held_out=True):
+    usual = {word for _, text in captions(1000, 7, held_out=False) for word in tokens(text)}
+    for _, text in captions(300, 8, held_out=True):
         assert set(tokens(text)) <= usual, text
     scenes = [scene for scene, _ in captions(12, 9)]
     edits = [(edit, scene) for scene in scenes for edit in possible_edits(scene.attributes, "all", True)]
     rng = random.Random(0)
-    asked = [instruction(edit, scene, rng) for edit, scene in edits for _ in range(60)]
+    asked = [instruction(edit, scene, rng) for edit, scene in edits for _ in range(25)]
     usual |= {word for text in asked for word in tokens(text)}
     for edit, scene in edits:
-        for _ in range(10):
+        for _ in range(3):
             assert set(tokens(instruction(edit, scene, rng, held_out=True))) <= usual
     assert usual == set(vocabulary())  # no word too many either
 

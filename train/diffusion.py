@@ -1,0 +1,153 @@
+"""The storybook base model: a text encoder and a UNet that learn together to turn captions into latents."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from ip2p.backbone import Backbone
+from ip2p.generation import generate
+from ip2p.images import contact_sheet
+from ip2p.seeding import derive_seed, generator
+from ip2p.settings import Settings
+from ip2p.storybook.edits import evaluation_cases
+from ip2p.storybook.language import caption
+from ip2p.train.batches import Order
+from ip2p.train.objective import ForwardProcess, draw
+from ip2p.train.world import World
+
+NO_CAPTION = 0.1
+POSITIONS = 30
+TEXT_WIDTH = 160
+SETTINGS = Settings(scale=3.0, text_scale=4.0, image_scale=1.5, steps=20, scheduler="euler_a")
+SHEET = (4, 8)
+
+UNETS: dict[str, dict[str, Any]] = {
+    # Two levels with attention in both, 16 x 16 and 8 x 8, and more transformer than residual layers: 9.4 M weights.
+    "attention": {"block_out_channels": (96, 160), "transformer_layers_per_block": (1, 2)},
+    # Three levels, one transformer layer each, residual blocks prevail: 10 M weights, a third faster.
+    "deep": {"block_out_channels": (64, 128, 160), "transformer_layers_per_block": (1, 2, 1)},
+}
+HEAD = 32
+
+
+class DiffusionTask:
+    """Text encoder and UNet on latents of the world: v-prediction, a tenth of the captions dropped.
+
+    Args:
+        world: scenes to learn from.
+        vae: the finished autoencoder; frozen.
+        tokenizer: of captions.
+        unet: name in UNETS.
+        latents: (n, c, h, w) of the world's pictures, in fp16.
+        device: to train on.
+        seed: of order, captions, noise and first weights.
+    """
+
+    batch = 32
+    learning_rate = 1.5e-3
+    weight_decay = 0.01
+    ema_decay = 0.999
+
+    def __init__(
+        self, world: World, vae: Any, tokenizer: CLIPTokenizer, unet: str, latents: Tensor,
+        device: torch.device, seed: int,
+    ) -> None:  # fmt: skip
+        torch.manual_seed(seed)
+        self.name = f"diffusion-{unet}"
+        self.world, self.latents, self.device, self.seed = world, latents, device, seed
+        self.backbone = Backbone(
+            vae=vae.to(device), text_encoder=make_text_encoder(tokenizer).to(device), tokenizer=tokenizer,
+            unet=make_unet(unet).to(device), scheduler=make_schedule(), name=self.name, path=Path(), settings=SETTINGS,
+        )  # fmt: skip
+        self.modules: dict[str, nn.Module] = {"unet": self.backbone.unet, "text_encoder": self.backbone.text_encoder}
+        self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
+        self.process = ForwardProcess.of(self.backbone.scheduler, device)
+        self.order = Order(len(world), seed)
+
+    def loss(self, positions: Sequence[int]) -> Tensor:
+        """See Task."""
+        rows = [self.order.row(position) for position in positions]
+        target = self.latents[rows].to(self.device, torch.float32)
+        generators = [generator(self.seed, self.name, str(position)) for position in positions]
+        draws = draw(generators, (target.shape[1], target.shape[2], target.shape[3]), len(self.process.alphas))
+        captions = [
+            "" if gone else self._caption(row, position)
+            for row, position, gone in zip(rows, positions, (draws.uniform < NO_CAPTION).tolist(), strict=True)
+        ]
+        timesteps, noise = draws.timesteps.to(self.device), draws.noise.to(self.device)
+        text = self.backbone.text_encoder(self.backbone.tokenize(captions).to(self.device))[0]
+        noised = self.process.noised(target, noise, timesteps)
+        prediction: Tensor = self.backbone.unet(noised, timesteps, encoder_hidden_states=text).sample
+        return (prediction.float() - self.process.goal(target, noise, timesteps)).square().mean()
+
+    def sheet(self) -> Image.Image:
+        """Pictures of captions that training never saw."""
+        rows, columns = SHEET
+        captions = [case.caption for case in evaluation_cases(rows * columns, seed=1)]
+        pictures = generate(self.backbone, captions, seeds=list(range(len(captions))), batch=rows * columns)
+        return contact_sheet(
+            [pictures[start : start + columns] for start in range(0, len(pictures), columns)],
+            [" | ".join(captions[start : start + 2]) for start in range(0, len(pictures), columns)],
+        )
+
+    def _caption(self, row: int, position: int) -> str:
+        return caption(self.world.scenes[row], random.Random(derive_seed(self.seed, "caption", str(position))))
+
+
+def make_text_encoder(tokenizer: CLIPTokenizer) -> Any:
+    """Three layers, 160 wide."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH, num_hidden_layers=3,
+            num_attention_heads=4, max_position_embeddings=POSITIONS, projection_dim=TEXT_WIDTH,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+
+
+def make_unet(name: str) -> Any:
+    """A UNet of UNETS whose residual branches all begin as nothing, so that it begins as a shallow network."""
+    levels = len(UNETS[name]["block_out_channels"])
+    unet: Any = UNet2DConditionModel(
+        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=tuple(width // HEAD for width in UNETS[name]["block_out_channels"]),
+        down_block_types=("CrossAttnDownBlock2D",) * levels, up_block_types=("CrossAttnUpBlock2D",) * levels,
+        use_linear_projection=True, **UNETS[name],
+    )  # fmt: skip
+    for path, module in unet.named_modules():
+        if path.endswith(("conv2", "proj_out", "to_out.0", "ff.net.2", "conv_out")):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+    return unet
+
+
+def make_schedule() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule; the UNet predicts the velocity."""
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
+        clip_sample=False, set_alpha_to_one=False, steps_offset=1,
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def encode_world(world: World, vae: Any, path: Path) -> Float[Tensor, "n c h w"]:
+    """Latents of all pictures in fp16, from the file if it is there."""
+    if not path.is_file():
+        chunks = [
+            vae.encode(world.pictures(range(start, min(start + 64, len(world))))).latents.half()
+            for start in range(0, len(world), 64)
+        ]
+        temporary = path.with_suffix(".tmp")
+        torch.save(torch.cat(chunks), temporary)
+        temporary.replace(path)
+    latents: Tensor = torch.load(path, weights_only=True)
+    return latents

@@ -1,0 +1,83 @@
+"""The tokenizer of the storybook models: CLIP's, with a token for every word of the storybook language.
+
+It is a plain `CLIPTokenizer` file set, so that every library that knows CLIP reads it. The alphabet is all bytes, so
+other words have tokens too: a few of letters or of pieces.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTokenizer
+
+from ip2p.errors import DataError
+from ip2p.storybook.language import vocabulary
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+END_OF_WORD = "</w>"
+
+
+def make_tokenizer(folder: Path, positions: int = 30) -> CLIPTokenizer:
+    """Write vocab.json, merges.txt and tokenizer_config.json, the same bytes each time, and load them.
+
+    Args:
+        folder: made if missing.
+        positions: of the text encoder, start and end of a text included; longer texts are cut off on request.
+
+    Raises:
+        DataError: a word of the storybook language is not one token.
+    """
+    words = vocabulary()
+    merges = learn_merges(words)
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(letter + END_OF_WORD for letter in letters), *map("".join, merges), START, END]
+    settings = {
+        "tokenizer_class": "CLIPTokenizer", "model_max_length": positions, "bos_token": START, "eos_token": END,
+        "unk_token": END, "pad_token": END,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "vocab.json", json.dumps({token: index for index, token in enumerate(tokens)}))
+    _write(folder / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, merges)]))
+    _write(folder / "tokenizer_config.json", json.dumps(settings, indent=2))
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    broken = [word for word in words if len(tokenizer(word).input_ids) != 3]
+    if broken:
+        raise DataError(
+            f"the storybook word {broken[0]!r} has {len(tokenizer(broken[0]).input_ids) - 2} tokens, not one",
+            "Take words of letters, or single marks, in ip2p/storybook/phrases.py",
+        )
+    return tokenizer
+
+
+def learn_merges(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Byte-pair encoding until every word is one piece: always the most frequent pair, the first in order of those.
+
+    The trainer of the tokenizers library numbers letters in the order of a hash table, and so breaks ties otherwise in
+    every process.
+
+    Args:
+        words: of ASCII letters, or single marks; each counts once.
+    """
+    pieces = [[*word[:-1], word[-1] + END_OF_WORD] for word in words]
+    merges = []
+    while counts := Counter(pair for word in pieces for pair in pairwise(word)):
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        pieces = [list(_merged(word, best)) for word in pieces]
+    return merges
+
+
+def _merged(word: Sequence[str], pair: tuple[str, str]) -> Iterator[str]:
+    """Pieces of a word, in which the pair has become one wherever it stood."""
+    place = 0
+    while place < len(word):
+        found = tuple(word[place : place + 2]) == pair
+        yield "".join(pair) if found else word[place]
+        place += 2 if found else 1
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(f"{text}\n", encoding="utf-8")
