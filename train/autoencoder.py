@@ -1,6 +1,8 @@
 """The storybook autoencoder: 128 px pictures to 4 channels of 16 x 16 and back."""
 
+import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from ip2p.images import contact_sheet, to_images
 from ip2p.seeding import generator
+from ip2p.shards import atomic_dir
 from ip2p.train.batches import Order
 from ip2p.train.world import World
 
@@ -19,6 +22,7 @@ CROP = 64
 GRID = 8
 NOISE = 0.03
 SHEET_ROWS = 6
+NORM = 2000  # pictures whose latents say mean and spread
 
 
 class AutoencoderTask:
@@ -119,3 +123,21 @@ def normalise(vae: Any, latents: Float[Tensor, "n c h w"]) -> None:
     kernel = first.weight.clone()
     first.weight.copy_(kernel * std[None, :, None, None])
     first.bias += (kernel * mean[None, :, None, None]).sum((1, 2, 3))
+
+
+def finish_autoencoder(task: AutoencoderTask, folder: Path) -> None:
+    """Write the finished autoencoder with normalised latents; fp32, for the sittings of the other models."""
+    vae = copy.deepcopy(task.vae).eval()
+    with torch.inference_mode():
+        chunks = [vae.encode(task.world.pictures(range(k, k + 50)).to(task.device)).latents for k in range(0, NORM, 50)]
+    normalise(vae, torch.cat(chunks))
+    with atomic_dir(folder) as work:
+        vae.save_pretrained(work)
+
+
+def load_autoencoder(folder: Path) -> Any:
+    """The finished autoencoder, ready to compute; None if there is none yet."""
+    if not (folder / "config.json").is_file():
+        return None
+    vae: Any = AutoencoderTiny.from_pretrained(folder, use_safetensors=True)
+    return vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)

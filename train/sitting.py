@@ -7,7 +7,7 @@ that are ready to use. Killed, a sitting goes on from its last checkpoint as a n
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from PIL import Image
@@ -28,6 +28,7 @@ SAVE_MINUTES = 5.0
 PATIENCE = 5  # steps in a row without a finite gradient, before the sitting stops
 
 
+@runtime_checkable
 class Task(Protocol):
     """One model to train.
 

@@ -42,7 +42,7 @@ def make_tokenizer(folder: Path, positions: int = 30) -> CLIPTokenizer:
     _write(folder / "vocab.json", json.dumps({token: index for index, token in enumerate(tokens)}))
     _write(folder / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, merges)]))
     _write(folder / "tokenizer_config.json", json.dumps(settings, indent=2))
-    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
     broken = [word for word in words if len(tokenizer(word).input_ids) != 3]
     if broken:
         raise DataError(

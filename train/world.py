@@ -17,7 +17,7 @@ from torch import Tensor
 from ip2p.seeding import derive_seed
 from ip2p.storybook import palette, render, scene, scenery, sprites, styles
 from ip2p.storybook.render import SIDE
-from ip2p.storybook.scene import Scene, Vocabulary, sample_scene
+from ip2p.storybook.scene import Scene, Vocabulary, is_held_out, sample_scene, values
 
 CHUNK = 500
 DRAWN_BY = (palette, render, scene, scenery, sprites, styles)
@@ -38,9 +38,26 @@ def judged_scene(number: int) -> Scene:
     return shown if rng.random() < 0.3 else dataclasses.replace(shown, layout=other.layout)
 
 
+def edited_scene(number: int) -> Scene:
+    """Scene `number` of kind "clip" with one attribute changed, any of them, and its layout; never one held out.
+
+    By `scene` alone, which is part of the drawing code: pictures that are kept must not depend on more than that.
+    """
+    before = natural_scene(number, "clip")
+    edited: list[Scene] = [
+        dataclasses.replace(before, **{name: value})
+        for name, allowed in values("clip").items()
+        for value in allowed
+        if value != before.attributes[name]
+    ]
+    rng = random.Random(derive_seed(0, "world", "clip-edited", number))
+    return rng.choice([scene for scene in edited if not is_held_out(scene.attributes)])
+
+
 SCENES: dict[str, Callable[[int], Scene]] = {
     "base": functools.partial(natural_scene, vocabulary="base"),
     "clip": functools.partial(natural_scene, vocabulary="clip"),
+    "clip-edited": edited_scene,
     "judge": judged_scene,
 }
 """Scene by number, for each kind of world."""
@@ -88,9 +105,12 @@ def _draw_all(path: Path, count: int, kind: str) -> None:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, SIDE, SIDE, 3))
     jobs = [(start, min(start + CHUNK, count), kind) for start in range(0, count, CHUNK)]
-    with multiprocessing.get_context("spawn").Pool() as pool:
-        for (start, end, _), drawn in zip(jobs, pool.imap(_draw, jobs), strict=True):
-            pixels[start:end] = drawn
+    if len(jobs) == 1:  # done before other processes have started
+        pixels[:] = _draw(jobs[0])
+    else:
+        with multiprocessing.get_context("spawn").Pool() as pool:
+            for (start, end, _), drawn in zip(jobs, pool.imap(_draw, jobs), strict=True):
+                pixels[start:end] = drawn
     pixels.flush()
     temporary.replace(path)
 

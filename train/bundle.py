@@ -1,0 +1,96 @@
+"""Finished storybook models into ip2p/bundled: fp16 weights, and cards with figures measured on held-out scenes."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ip2p.backbone import Backbone, save_backbone
+from ip2p.evaluation import psnr
+from ip2p.generation import generate
+from ip2p.images import to_tensor
+from ip2p.settings import FILE
+from ip2p.storybook.edits import Case, evaluation_cases
+from ip2p.storybook.judge import Judge, attribute_target
+from ip2p.storybook.render import render
+from ip2p.storybook.scene import ATTRIBUTES
+from ip2p.train.checkpoint import State
+
+LIMITS = "It knows storybook scenes of 128 px and nothing else; for photographs use a real model.\n"
+
+
+def accuracies(judge: Judge, pictures: Float[Tensor, "b 3 h w"], cases: Sequence[Case]) -> dict[str, float]:
+    """Per attribute, the per cent of pictures whose value the judge reads as the scene has it; their mean as "all"."""
+    read = judge.read(pictures).attributes
+    truth = torch.tensor([attribute_target(case.scene) for case in cases])
+    found = {
+        name: 100 * float((read[name].cpu() == truth[:, column]).float().mean())
+        for column, name in enumerate(ATTRIBUTES)
+    }
+    return {"all": sum(found.values()) / len(found), **found}
+
+
+def measure_autoencoder(vae: Any, judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
+    """PSNR in dB, and what the judge reads from reconstructions."""
+    pictures = to_tensor([render(case.scene) for case in cases])
+    with torch.inference_mode():
+        back = torch.cat([vae.decode(vae.encode(rows).latents).sample.clamp(-1, 1) for rows in pictures.split(50)])
+    return {"PSNR (dB)": float(psnr(back, pictures).mean()), **accuracies(judge, back, cases)}
+
+
+def measure_judge(judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
+    """What the judge reads from pictures as drawn."""
+    return accuracies(judge, to_tensor([render(case.scene) for case in cases]), cases)
+
+
+def measure_base(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
+    """Attributes as captioned in pictures drawn from captions; what a caption does not name should not be there."""
+    drawn = generate(backbone, [case.caption for case in cases], seeds=list(range(len(cases))), batch=25)
+    return accuracies(judge, to_tensor(drawn), cases)
+
+
+def write_base(backbone: Backbone, folder: Path, state: State, figures: Mapping[str, Mapping[str, float]]) -> None:
+    """The base model as a folder for diffusers, with its card."""
+    body = card(
+        "storybook-base: captions to pictures",
+        "A StableDiffusionPipeline of small, standard parts: AutoencoderTiny, CLIPTextModel, UNet2DConditionModel.",
+        ["python train/base.py autoencoder", "python train/base.py diffusion", "python train/base.py export"],
+        state,
+        figures,
+    )
+    settings = backbone.settings.model_dump_json(include={"scale", "steps", "scheduler"}, indent=1) + "\n"
+    named = replace(backbone, name="storybook-base")
+    save_backbone(named, folder, pipeline_class="StableDiffusionPipeline", extra={"README.md": body, FILE: settings})
+
+
+def card(
+    title: str,
+    about: str,
+    commands: Sequence[str],
+    state: State,
+    figures: Mapping[str, Mapping[str, float]],
+) -> str:
+    """The card of a bundled model in Markdown: what it is, how it was made, what was measured, what it cannot do."""
+    lines = [f"# {title}", "", about, "", "## Made by", "", *(f"    {command}" for command in commands), ""]
+    lines += [
+        f"{state.samples:,} samples in {state.step:,} steps and {state.seconds / 60:.0f} minutes in all, on "
+        f"{'a GPU' if torch.cuda.is_available() else f'a CPU ({platform.machine()})'}, {state.precision}; "
+        "trained on pictures of the storybook world alone.",
+        "",
+        "## Measured",
+        "",
+    ]
+    for what, values in figures.items():
+        lines += [f"{what}:", "", "| " + " | ".join(values) + " |", "|" + " --- |" * len(values)]
+        lines += ["| " + " | ".join(f"{value:.1f}" for value in values.values()) + " |", ""]
+    return "\n".join([*lines, "## Limits", "", LIMITS])
+
+
+def held_out(count: int) -> list[Case]:
+    """The scenes that cards are measured on."""
+    return evaluation_cases(count)
