@@ -128,8 +128,9 @@ def normalise(vae: Any, latents: Float[Tensor, "n c h w"]) -> None:
 def finish_autoencoder(task: AutoencoderTask, folder: Path) -> None:
     """Write the finished autoencoder with normalised latents; fp32, for the sittings of the other models."""
     vae = copy.deepcopy(task.vae).eval()
+    pictures = task.world.pictures(range(min(NORM, len(task.world)))).split(50)
     with torch.inference_mode():
-        chunks = [vae.encode(task.world.pictures(range(k, k + 50)).to(task.device)).latents for k in range(0, NORM, 50)]
+        chunks = [vae.encode(rows.to(task.device)).latents for rows in pictures]
     normalise(vae, torch.cat(chunks))
     with atomic_dir(folder) as work:
         vae.save_pretrained(work)

@@ -7,72 +7,95 @@ In this order, because each reads what the ones before it made:
     diffusion     text encoder and UNet, from captions to latents
     clip-a        filters pairs
     clip-b        only measures
+    export        writes what is there into ip2p/bundled, with cards measured on held-out scenes
 
-Every call is one sitting: it goes on from the state of the last one, and is safe to kill. `export` writes the models
-with their cards, measured on scenes that training never saw.
+Every call is one sitting: it goes on from the state of the last one, and is safe to kill.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ip2p.backbone import BUNDLED
 from ip2p.editor import best_device
 from ip2p.errors import Ip2pError, ModelError
 from ip2p.train.autoencoder import AutoencoderTask, finish_autoencoder, load_autoencoder
+from ip2p.train.bundle import export
+from ip2p.train.clip import SEEDS, ClipTask
 from ip2p.train.diffusion import UNETS, DiffusionTask, encode_world
 from ip2p.train.judge import JudgeTask
-from ip2p.train.sitting import Task, sit
+from ip2p.train.sitting import Task, restore_averages, sit
 from ip2p.train.tokens import make_tokenizer
 from ip2p.train.world import World, drawing_code
 
-MODELS = ("autoencoder", "judge", "diffusion")
+MODELS = ("autoencoder", "judge", "diffusion", "clip-a", "clip-b")
 SEED = 0
 
 
-def make_task(parsed: argparse.Namespace, device: torch.device) -> Task:
+def make_task(model: str, parsed: argparse.Namespace, device: torch.device) -> Task:
     """The task of a model, with the pictures and the finished models that it reads."""
-    pictures = parsed.state / "pictures"
+
+    def world(kind: str, count: int = parsed.scenes) -> World:
+        return World(count, kind, parsed.state / "pictures", print)
+
     vae = load_autoencoder(parsed.state / "autoencoder" / "finished")
-    if parsed.model == "autoencoder":
-        return AutoencoderTask(World(parsed.scenes, "base", pictures, print), device, SEED)
-    if parsed.model == "judge":
-        return JudgeTask(World(parsed.scenes, "judge", pictures, print), vae, device, SEED)
+    if model == "autoencoder":
+        return AutoencoderTask(world("base"), device, SEED)
+    if model == "judge":
+        return JudgeTask(world("judge"), vae, device, SEED)
+    tokenizer = make_tokenizer(parsed.state / "tokenizer")
+    if model in SEEDS:
+        half = parsed.scenes // 2
+        return ClipTask(model, world("clip", half), world("clip-edited", half), tokenizer, device)
     if vae is None:
         raise ModelError(f"there is no autoencoder in {parsed.state}", "Train it first: train/base.py autoencoder")
-    world = World(parsed.scenes, "base", pictures, print)
-    latents = encode_world(world, vae, parsed.state / f"latents-{len(world)}-{drawing_code()}.pt")
-    tokenizer = make_tokenizer(parsed.state / "tokenizer")
-    return DiffusionTask(world, vae, tokenizer, parsed.unet, latents, device, SEED)
+    scenes = world("base")
+    latents = encode_world(scenes, vae, parsed.state / f"latents-{len(scenes)}-{drawing_code()}.pt")
+    return DiffusionTask(scenes, vae, tokenizer, parsed.unet, latents, device, SEED)
 
 
-def run(parsed: argparse.Namespace) -> None:
+def train(parsed: argparse.Namespace, device: torch.device) -> None:
     """One sitting."""
-    device = torch.device(parsed.device) if parsed.device else best_device()
-    task = make_task(parsed, device)
+    task: Any = make_task(parsed.model, parsed, device)
     sit(
         task, parsed.state, minutes=parsed.minutes, steps=parsed.steps, device=device, precision=parsed.precision,
         say=lambda line: print(line, flush=True),
     )  # fmt: skip
-    if isinstance(task, AutoencoderTask):
+    if parsed.model == "autoencoder":
         finish_autoencoder(task, parsed.state / "autoencoder" / "finished")
+
+
+def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
+    """Write every model that has had a sitting."""
+    for model in MODELS[1:]:
+        if any((parsed.state / (f"diffusion-{parsed.unet}" if model == "diffusion" else model)).glob("checkpoints/*")):
+            task = make_task(model, parsed, device)
+            state = restore_averages(task, parsed.state)
+            assert state is not None
+            print(f"exporting {model}, {state.samples:,} samples", flush=True)
+            export(task, state, parsed.out, scenes=parsed.measure)
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("model", choices=(*MODELS, "export"))
     parser.add_argument("--minutes", type=float, default=20, help="time box of this sitting (default: 20)")
     parser.add_argument("--steps", type=int, help="at most so many steps in this sitting")
     parser.add_argument("--scenes", type=int, default=24_000, help="to draw and learn from (default: 24000)")
     parser.add_argument("--unet", default="attention", choices=tuple(UNETS), help="default: attention")
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
+    parser.add_argument("--out", type=Path, default=BUNDLED, help="of export (default: ip2p/bundled)")
+    parser.add_argument("--measure", type=int, default=500, help="held-out scenes of export's figures (default: 500)")
     parser.add_argument("--device", help="such as cuda; the best that is there if left out")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="default: measured")
     parsed = parser.parse_args()
+    device = torch.device(parsed.device) if parsed.device else best_device()
     try:
-        run(parsed)
+        (export_all if parsed.model == "export" else train)(parsed, device)
     except Ip2pError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,9 +2,8 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -20,7 +19,31 @@ from ip2p.storybook.judge import Judge, attribute_target
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES
 from ip2p.train.checkpoint import State
+from ip2p.train.clip import ClipTask, save_clip
+from ip2p.train.clip import measure as measure_clip
+from ip2p.train.diffusion import DiffusionTask
+from ip2p.train.judge import JudgeTask
 
+
+class About(NamedTuple):
+    """Name and purpose of a model, for its card."""
+
+    title: str
+    text: str
+
+
+BASE = About(
+    "storybook-base: captions to pictures",
+    "A StableDiffusionPipeline of small, standard parts: AutoencoderTiny, CLIPTextModel, UNet2DConditionModel.",
+)
+JUDGE = About(
+    "storybook-judge: what a picture shows",
+    "Reads nine attributes and the layout. It measures, and nothing else: no filter and no training asks it.",
+)
+CLIPS = {
+    "clip-a": About("storybook-clip-a: the CLIP that filters", "A CLIPModel of pictures and captions."),
+    "clip-b": About("storybook-clip-b: the CLIP that only measures", "As clip-a, from other random numbers."),
+}
 LIMITS = "It knows storybook scenes of 128 px and nothing else; for photographs use a real model.\n"
 
 
@@ -54,29 +77,39 @@ def measure_base(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> dic
     return accuracies(judge, to_tensor(drawn), cases)
 
 
-def write_base(backbone: Backbone, folder: Path, state: State, figures: Mapping[str, Mapping[str, float]]) -> None:
-    """The base model as a folder for diffusers, with its card."""
-    body = card(
-        "storybook-base: captions to pictures",
-        "A StableDiffusionPipeline of small, standard parts: AutoencoderTiny, CLIPTextModel, UNet2DConditionModel.",
-        ["python train/base.py autoencoder", "python train/base.py diffusion", "python train/base.py export"],
-        state,
-        figures,
-    )
-    settings = backbone.settings.model_dump_json(include={"scale", "steps", "scheduler"}, indent=1) + "\n"
-    named = replace(backbone, name="storybook-base")
-    save_backbone(named, folder, pipeline_class="StableDiffusionPipeline", extra={"README.md": body, FILE: settings})
+def export(task: object, state: State, out: Path, *, scenes: int) -> None:
+    """Write a trained model into a folder under out, with its card. The judge comes first: it measures the others.
+
+    Args:
+        task: with the averaged weights in its modules.
+        state: of its last checkpoint.
+        out: folder of all bundled models.
+        scenes: held-out ones to measure on.
+    """
+    cases = evaluation_cases(scenes)
+    if isinstance(task, JudgeTask):
+        judge = Judge(task.net)
+        figures = {"Attributes read from pictures as drawn (%)": measure_judge(judge, cases)}
+        judge.save_pretrained(out / "judge", extra={"README.md": card(JUDGE, ["judge"], state, figures)})
+    elif isinstance(task, DiffusionTask):
+        judge, backbone = Judge.from_pretrained(out / "judge"), task.backbone
+        figures = {
+            "Attributes read from drawn pictures as captioned (%)": measure_base(backbone, judge, cases),
+            "The autoencoder's reconstructions": measure_autoencoder(backbone.vae, judge, cases),
+        }
+        body = card(BASE, ["autoencoder", "judge", f"diffusion --unet {task.unet}"], state, figures)
+        settings = backbone.settings.model_dump_json(include={"scale", "steps", "scheduler"}, indent=1) + "\n"
+        extra = {"README.md": body, FILE: settings}
+        save_backbone(backbone, out / "base", pipeline_class="StableDiffusionPipeline", extra=extra)
+    elif isinstance(task, ClipTask):
+        figures = {"Own caption found, and own direction (%)": measure_clip(task.scorer(), scenes)}
+        save_clip(task, out / task.name, {"README.md": card(CLIPS[task.name], [task.name], state, figures)})
 
 
-def card(
-    title: str,
-    about: str,
-    commands: Sequence[str],
-    state: State,
-    figures: Mapping[str, Mapping[str, float]],
-) -> str:
+def card(about: About, sittings: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
     """The card of a bundled model in Markdown: what it is, how it was made, what was measured, what it cannot do."""
-    lines = [f"# {title}", "", about, "", "## Made by", "", *(f"    {command}" for command in commands), ""]
+    commands = [f"    python train/base.py {each}" for each in (*sittings, "export")]
+    lines = [f"# {about.title}", "", about.text, "", "## Made by", "", *commands, ""]
     lines += [
         f"{state.samples:,} samples in {state.step:,} steps and {state.seconds / 60:.0f} minutes in all, on "
         f"{'a GPU' if torch.cuda.is_available() else f'a CPU ({platform.machine()})'}, {state.precision}; "
@@ -89,8 +122,3 @@ def card(
         lines += [f"{what}:", "", "| " + " | ".join(values) + " |", "|" + " --- |" * len(values)]
         lines += ["| " + " | ".join(f"{value:.1f}" for value in values.values()) + " |", ""]
     return "\n".join([*lines, "## Limits", "", LIMITS])
-
-
-def held_out(count: int) -> list[Case]:
-    """The scenes that cards are measured on."""
-    return evaluation_cases(count)

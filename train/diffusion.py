@@ -61,7 +61,7 @@ class DiffusionTask:
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
         torch.manual_seed(seed)
-        self.name = f"diffusion-{unet}"
+        self.name, self.unet = f"diffusion-{unet}", unet
         self.world, self.latents, self.device, self.seed = world, latents, device, seed
         self.backbone = Backbone(
             vae=vae.to(device), text_encoder=make_text_encoder(tokenizer).to(device), tokenizer=tokenizer,

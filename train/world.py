@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,14 +45,16 @@ def edited_scene(number: int) -> Scene:
     By `scene` alone, which is part of the drawing code: pictures that are kept must not depend on more than that.
     """
     before = natural_scene(number, "clip")
-    edited: list[Scene] = [
-        dataclasses.replace(before, **{name: value})
+    changes: list[dict[str, Any]] = [
+        {name: value}
         for name, allowed in values("clip").items()
         for value in allowed
         if value != before.attributes[name]
     ]
     rng = random.Random(derive_seed(0, "world", "clip-edited", number))
-    return rng.choice([scene for scene in edited if not is_held_out(scene.attributes)])
+    return dataclasses.replace(
+        before, **rng.choice([each for each in changes if not is_held_out({**before.attributes, **each})])
+    )
 
 
 SCENES: dict[str, Callable[[int], Scene]] = {

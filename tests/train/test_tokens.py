@@ -1,3 +1,5 @@
+"""Tests of the storybook tokenizer: a token for every word, and some for all else."""
+
 import random
 from pathlib import Path
 

@@ -1,0 +1,85 @@
+"""The program that trains the bundled models, end to end on few scenes: shapes, order and files, never quality."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from ip2p.backbone import load_backbone
+from ip2p.generation import generate
+from ip2p.similarity import ClipScorer
+from ip2p.storybook.judge import Judge
+from ip2p.storybook.scene import RESERVED
+from ip2p.train.autoencoder import make_autoencoder, normalise
+from ip2p.train.world import SCENES, World
+
+ROOT = Path(__file__).parents[2]
+
+
+def base(model: str, state: Path, *more: str) -> str:
+    """Output of train/base.py on 16 scenes, for 2 steps."""
+    command = [sys.executable, "train/base.py", model, "--state", str(state), "--scenes", "16", "--steps", "2"]
+    ran = subprocess.run([*command, "--precision", "fp32", *more], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.slow
+def test_the_models_are_made_in_order_and_exported(tmp_path: Path) -> None:
+    state, out = tmp_path / "state", tmp_path / "bundled"
+    for model in ("autoencoder", "judge", "diffusion", "clip-a"):
+        base(model, state)
+    assert "going on from step 2" in base("diffusion", state)
+    base("export", state, "--out", str(out), "--measure", "8")
+    assert sorted(path.name for path in out.iterdir()) == ["base", "clip-a", "judge"]
+    assert "128 samples in 4 steps" in (out / "base" / "README.md").read_text()
+    (picture,) = generate(load_backbone(out / "base", want="base"), ["a red barn"], seeds=[1], steps=2)
+    assert picture.size == (128, 128)
+    assert StableDiffusionPipeline.from_pretrained(out / "base", safety_checker=None).unet.config.in_channels == 4
+    assert ClipScorer.from_pretrained(out / "clip-a").embed_texts(["a red barn"]).shape == (1, 128)
+    assert len(Judge.from_pretrained(out / "judge").read(torch.zeros(2, 3, 128, 128)).layout) == 2
+
+
+def test_the_diffusion_model_wants_its_autoencoder(tmp_path: Path) -> None:
+    command = [sys.executable, "train/base.py", "diffusion", "--state", str(tmp_path), "--scenes", "4"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert "no autoencoder" in ran.stderr and "train/base.py autoencoder" in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1
+
+
+@torch.no_grad()
+def test_normalised_latents_have_mean_zero_and_spread_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae = make_autoencoder().eval()
+    pictures = World(32, "base", tmp_path, print).pictures(range(32))
+    before = vae.encode(pictures).latents
+    decoded = vae.decoder.layers(before)
+    normalise(vae, before)
+    after = vae.encode(pictures).latents
+    assert after.mean((0, 2, 3)).abs().max() < 1e-4 and (after.std((0, 2, 3)) - 1).abs().max() < 1e-3
+    # Inside the picture: at the border a convolution sees zeros, which stood for the mean and now do again.
+    assert torch.allclose(vae.decoder.layers(after)[..., 40:-40, 40:-40], decoded[..., 40:-40, 40:-40], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", SCENES)
+def test_worlds_hold_back_what_is_reserved(kind: str, tmp_path: Path) -> None:
+    scenes = World(300, kind, tmp_path, print).scenes
+    shown = {(name, value) for scene in scenes for name, value in scene.attributes.items()}
+    unseen = {(name, value) for name, values in RESERVED.unseen.items() for value in values}
+    clip_only = {(name, value) for name, values in RESERVED.clip_only.items() for value in values}
+    assert shown & unseen == (unseen if kind == "judge" else set())
+    assert shown & clip_only == (set() if kind == "base" else clip_only)
+    combinations = {(scene.building, scene.color) for scene in scenes}
+    assert bool(combinations & RESERVED.pairs) == (kind == "judge")
+
+
+def test_pictures_are_drawn_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    first, second = (World(5, "base", tmp_path, said.append) for _ in range(2))
+    assert len(said) == 1
+    assert torch.equal(first.pictures([3, 1]), second.pictures([3, 1]))
+    assert first.pictures([0]).shape == (1, 3, 128, 128) and first.pictures([0]).abs().max() <= 1

@@ -1,0 +1,239 @@
+"""The two storybook CLIPs: pictures and captions as unit vectors. A filters and guides, B only measures.
+
+Half of each batch are scenes beside themselves after one edit, so that the wrong caption differs in one phrase: a
+caption of eight attributes is found by any three of them, and ordinary batches alone leave CLIP blind to small things.
+"""
+
+import copy
+import hashlib
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from ip2p.images import contact_sheet
+from ip2p.seeding import derive_seed
+from ip2p.shards import atomic_dir
+from ip2p.similarity import ClipScorer, Preprocessing
+from ip2p.storybook.edits import Case, Edit, evaluation_cases, possible_edits
+from ip2p.storybook.language import caption, edited_caption
+from ip2p.storybook.render import SIDE, render
+from ip2p.storybook.scene import Scene
+from ip2p.train.batches import Order
+from ip2p.train.tokens import make_tokenizer
+from ip2p.train.world import World
+
+SEEDS = {"clip-a": 1, "clip-b": 2}
+POSITIONS = 30
+PREPROCESSING = Preprocessing(SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+HOTTEST = math.log(100)
+
+GROUP = 100
+NEIGHBOURS = 8
+SHEET_ROWS = 8
+
+
+class _Sample(NamedTuple):
+    """A picture of the two worlds one after the other, whether it is mirrored, and a caption of it."""
+
+    row: int
+    mirrored: bool
+    caption: str
+
+
+class ClipTask:
+    """InfoNCE both ways over batches of which half are single-edit pairs.
+
+    Of every four positions, the first two are a scene and the same scene after an edit, and the others any two
+    pictures. Captions are drawn anew each time; nothing in them tells left from right, so pictures are mirrored at
+    random, a pair alike.
+
+    Args:
+        name: clip-a or clip-b, which differ in their seeds.
+        world: scenes, of kind "clip".
+        edited: as many of kind "clip-edited".
+        tokenizer: of captions, as `make_tokenizer` makes it.
+        device: to train on.
+    """
+
+    batch = 128
+    learning_rate = 1.5e-3
+    weight_decay = 0.05
+    ema_decay = 0.998
+
+    def __init__(self, name: str, world: World, edited: World, tokenizer: CLIPTokenizer, device: torch.device) -> None:
+        assert len(world) == len(edited), f"{len(world)} scenes, {len(edited)} edited"
+        self.name, self.seed = name, SEEDS[name]
+        self.world, self.edited, self.tokenizer, self.device = world, edited, tokenizer, device
+        torch.manual_seed(self.seed)
+        self.model = make_clip(tokenizer)
+        if device.type == "cpu":  # where these short sequences train half again as fast without fused attention
+            self.model.set_attn_implementation("eager")
+        nn.Module.to(self.model, device)
+        self.modules: dict[str, nn.Module] = {"clip": self.model}
+        words = json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()
+        self.settings: Mapping[str, Any] = {
+            "task": name, "seed": self.seed, "scenes": len(world), "words": hashlib.sha256(words).hexdigest()[:16],
+        }  # fmt: skip
+        self.pairs = Order(len(world), derive_seed(self.seed, "clip", "pairs"))
+        self.others = Order(2 * len(world), derive_seed(self.seed, "clip", "others"))
+
+    def loss(self, positions: Sequence[int]) -> Tensor:
+        """See Task."""
+        pictures, captions = self.samples(positions)
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(max=HOTTEST)
+        tokens = self.tokenizer(
+            captions, padding="longest", truncation=True, max_length=POSITIONS, return_tensors="pt"
+        ).to(self.device)
+        seen = self.model.vision_model(pictures.to(self.device)).pooler_output
+        read = self.model.text_model(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+        images, texts = self.model.visual_projection(seen), self.model.text_projection(read)
+        return contrastive_loss(images.float(), texts.float(), self.model.logit_scale)
+
+    def samples(self, positions: Sequence[int]) -> tuple[Float[Tensor, "b 3 128 128"], list[str]]:
+        """Pictures in [-1, 1] and captions at these positions."""
+        drawn = [self._sample(position) for position in positions]
+        return torch.cat([self._picture(each) for each in drawn]), [each.caption for each in drawn]
+
+    def sheet(self) -> Image.Image:
+        """Pictures that training never saw, and for each the caption found among 100 and the scene it belongs to."""
+        cases = evaluation_cases(GROUP, seed=1)
+        pictures = [render(case.scene) for case in cases[:SHEET_ROWS]]
+        scorer = self.scorer()
+        cosines = scorer.embed_images(pictures) @ scorer.embed_texts([case.caption for case in cases]).T
+        found = [cases[index] for index in cosines.argmax(1).tolist()]
+        rows = [[picture, render(case.scene)] for picture, case in zip(pictures, found, strict=True)]
+        return contact_sheet(rows, [case.caption for case in found], ["picture", "what was found"])
+
+    def scorer(self) -> ClipScorer:
+        """The model as it is now, as a measure; puts it into evaluation mode."""
+        return ClipScorer(self.model, self.tokenizer, PREPROCESSING, batch=GROUP)
+
+    def _sample(self, position: int) -> _Sample:
+        four, place = divmod(position, 4)
+        pair = place < 2
+        number = four if pair else 2 * four + place - 2
+        rng = random.Random(derive_seed(self.seed, "clip-pair" if pair else "clip-other", str(number)))
+        mirrored = rng.random() < 0.5
+        if not pair:
+            row = self.others.row(number)
+            edited, place = divmod(row, len(self.world))
+            scene = (self.edited if edited else self.world).scenes[place]
+            return _Sample(row, mirrored, caption(scene, rng))
+        row = self.pairs.row(number)
+        scene, text = self.world.scenes[row], caption(self.world.scenes[row], rng)
+        if place == 0:
+            return _Sample(row, mirrored, text)
+        edit = edit_between(scene, self.edited.scenes[row])
+        return _Sample(len(self.world) + row, mirrored, edited_caption(text, scene, edit))
+
+    def _picture(self, sample: _Sample) -> Float[Tensor, "1 3 128 128"]:
+        edited, row = divmod(sample.row, len(self.world))
+        picture = (self.edited if edited else self.world).pictures([row])
+        return picture.flip(-1) if sample.mirrored else picture
+
+
+def make_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """A vision tower 192 wide with 6 layers on patches of 16 px, a text tower 160 wide with 3; 4 million weights."""
+    # gelu is one kernel, OpenAI's quick_gelu three passes over memory.
+    alike = {"projection_dim": 128, "hidden_act": "gelu"}
+    vision = {
+        "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 3,
+        "image_size": SIDE, "patch_size": 16,
+    }  # fmt: skip
+    text = {
+        "hidden_size": 160, "intermediate_size": 640, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "max_position_embeddings": POSITIONS, "vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    return CLIPModel(CLIPConfig(text_config={**text, **alike}, vision_config={**vision, **alike}, projection_dim=128))
+
+
+def contrastive_loss(
+    images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"], logit_scale: Float[Tensor, ""]
+) -> Float[Tensor, ""]:
+    """InfoNCE both ways (Radford et al., arXiv 2103.00020): cross-entropy of exp(logit_scale) * cosines, row by row.
+
+    In fp32 under autocast too: logits of up to 100 would be rounded to halves in bf16.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        logits = logit_scale.exp() * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
+        own = torch.arange(len(logits), device=logits.device)
+        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def edit_between(scene: Scene, edited: Scene) -> Edit:
+    """The edit that leads from a scene to another that differs in one attribute."""
+    name = next(name for name, value in edited.attributes.items() if value != scene.attributes[name])
+    edits = possible_edits(scene.attributes, "all", reserved=True)
+    return next(edit for edit in edits if edit.attribute == name and edit.value == edited.attributes[name])
+
+
+def measure(scorer: ClipScorer, count: int = 500) -> dict[str, float]:
+    """What a CLIP tells apart on scenes that training never saw, all in percent.
+
+    retrieval: pictures whose own caption is the nearest of 100 (in groups of 100 cases).
+    neighbours: pictures whose own caption is nearer than 8 that one edit makes of it.
+    direction: edits whose direction score is higher with their own edited caption than with that of another edit.
+
+    Args:
+        scorer: the model.
+        count: of cases.
+    """
+    cases = evaluation_cases(count)
+    images = scorer.embed_images([render(case.scene) for case in cases])
+    texts = scorer.embed_texts([case.caption for case in cases])
+    groups = zip(images.split(GROUP), texts.split(GROUP), strict=True)
+    found = sum(((i @ t.T).argmax(1) == torch.arange(len(i))).sum().item() for i, t in groups)
+    targets = scorer.embed_images([render(case.target) for case in cases])
+    told, right = 0, 0
+    for number, (case, image, text) in enumerate(zip(cases, images, texts, strict=True)):
+        others = scorer.embed_texts(other_captions(case, number))
+        told += bool((others @ image < text @ image).all())
+        directions = torch.stack([scorer.embed_texts([case.edited_caption])[0], others[0]]) - text
+        true, other = F.cosine_similarity(directions, targets[number] - image).tolist()
+        right += true > other
+    counted = {"retrieval": found, "neighbours": told, "direction": right}
+    return {name: 100 * value / count for name, value in counted.items()}
+
+
+def other_captions(case: Case, number: int) -> list[str]:
+    """The caption of a case after eight other edits than its own, drawn from all that a CLIP sees."""
+    edits = [edit for edit in possible_edits(case.scene.attributes, "clip", reserved=True) if edit != case.edit]
+    drawn = random.Random(derive_seed(0, "clip-neighbours", str(number))).sample(edits, NEIGHBOURS)
+    return [edited_caption(case.caption, case.scene, edit) for edit in drawn]
+
+
+def save_clip(task: ClipTask, folder: Path, extra: Mapping[str, str]) -> None:
+    """Write the model in fp16 with its tokenizer and preprocessing; whole, or not at all.
+
+    Args:
+        task: with the weights to write.
+        folder: replaced if there.
+        extra: texts of more files by name, such as "README.md".
+    """
+    model = copy.deepcopy(task.model).eval()
+    with torch.no_grad():
+        model.logit_scale.clamp_(max=HOTTEST)
+    preprocessing = {
+        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"height": SIDE, "width": SIDE},
+        "resample": 3, "do_center_crop": False, "do_rescale": True, "do_normalize": True,
+        "image_mean": PREPROCESSING.mean, "image_std": PREPROCESSING.std,
+    }  # fmt: skip
+    with atomic_dir(folder) as temporary:
+        model.half().cpu().save_pretrained(temporary)
+        tokenizer = make_tokenizer(temporary, POSITIONS)
+        assert tokenizer.get_vocab() == task.tokenizer.get_vocab(), "the language changed since this model was made"
+        (temporary / "preprocessor_config.json").write_text(json.dumps(preprocessing, indent=2) + "\n")
+        for name, text in extra.items():
+            (temporary / name).write_text(text)
