@@ -22,6 +22,7 @@ from ip2p.storybook.language import caption
 from ip2p.train.batches import Order
 from ip2p.train.objective import ForwardProcess, draw
 from ip2p.train.world import World
+from ip2p.unet import suit_attention
 
 NO_CAPTION = 0.1
 POSITIONS = 30
@@ -67,6 +68,7 @@ class DiffusionTask:
             vae=vae.to(device), text_encoder=make_text_encoder(tokenizer).to(device), tokenizer=tokenizer,
             unet=make_unet(unet).to(device), scheduler=make_schedule(), name=self.name, path=Path(), settings=SETTINGS,
         )  # fmt: skip
+        suit_attention(self.backbone.unet, device)
         self.modules: dict[str, nn.Module] = {"unet": self.backbone.unet, "text_encoder": self.backbone.text_encoder}
         self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
         self.process = ForwardProcess.of(self.backbone.scheduler, device)

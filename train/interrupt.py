@@ -11,14 +11,18 @@ _PR_SET_PDEATHSIG = 1
 class Interrupts:
     """Context in which SIGTERM and SIGINT only set a flag; the loop saves at its next step and leaves.
 
-    When the parent dies, the process gets SIGTERM: `accelerate launch` with one process does not pass signals on, and
-    would leave its trainer running as an orphan. So SIGTERM may come twice, from a scheduler and from a dying parent,
-    and stays a request; a second Ctrl-C acts at once.
+    When the parent dies, the process gets SIGTERM, too: `accelerate launch` with one process does not pass signals on,
+    and would leave its trainer running as an orphan. So SIGTERM may come twice, from a scheduler and from a dying
+    parent, and stays a request; a second Ctrl-C acts at once.
+
+    Args:
+        with_parent: whether the death of the parent is such a request. Not for a program that people start with nohup.
     """
 
     signals = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_parent: bool = True) -> None:
+        self.with_parent = with_parent
         self.received = 0
         self._previous: dict[int, signal._HANDLER] = {}
 
@@ -28,7 +32,7 @@ class Interrupts:
                 self._previous[number] = signal.signal(number, self._note)
             except ValueError:  # signals belong to the main thread; in another one the caller stops us by its own means
                 return self
-        if sys.platform == "linux":
+        if self.with_parent and sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
         return self
 

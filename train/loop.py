@@ -26,7 +26,7 @@ from ip2p.train.precision import PRECISIONS, choose_precision, precision_name
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import Clock, learning_rate_factor, share_done
 from ip2p.train.validation import Validation
-from ip2p.unet import widen_conv_in
+from ip2p.unet import suit_attention, widen_conv_in
 
 PATIENCE = 5  # steps in a row without a finite loss, before the run stops
 PATIENCE_SCALED = 25  # in fp16 the first ones only search the scale of the loss
@@ -294,6 +294,7 @@ def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, Edi
     backbone.vae.requires_grad_(False)
     backbone.text_encoder.requires_grad_(config.train_text_encoder)
     backbone.unet.requires_grad_(True)
+    suit_attention(backbone.unet, device)
     modules: dict[str, nn.Module] = {"unet": backbone.unet}
     if config.train_text_encoder:
         modules["text_encoder"] = backbone.text_encoder

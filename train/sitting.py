@@ -84,7 +84,7 @@ def sit(
         TrainingError: the gradient was not finite for several steps in a row.
         ConfigError: the state in the folder is of another recipe.
     """
-    with Interrupts() as interrupts:
+    with Interrupts(with_parent=False) as interrupts:
         sitting = _Sitting(task, folder / task.name, minutes, steps, device, precision, say)
         while sitting.done < 1 and not interrupts.received:
             sitting.step()

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ip2p.backbone import load_backbone
 from ip2p.errors import ModelError
-from ip2p.unet import widen_conv_in
+from ip2p.unet import suit_attention, widen_conv_in
 
 
 @settings(max_examples=12, deadline=None)
@@ -46,3 +47,15 @@ def test_new_channels_learn(base_folder: Path) -> None:
 def test_an_editor_is_not_widened_again(editor_folder: Path) -> None:
     with pytest.raises(ModelError, match="8 channels and predicts 4.*already"):
         widen_conv_in(load_backbone(editor_folder).unet)
+
+
+def test_attention_that_suits_the_cpu_computes_the_same(base_folder: Path) -> None:
+    unet = load_backbone(base_folder).unet
+    unet.requires_grad_(False)
+    x, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 16)
+    before = unet(x, torch.tensor(100), encoder_hidden_states=text).sample
+    suit_attention(unet, torch.device("cuda"))
+    assert {type(each) for each in unet.attn_processors.values()} == {AttnProcessor2_0}
+    suit_attention(unet, torch.device("cpu"))
+    assert {type(each) for each in unet.attn_processors.values()} == {AttnProcessor}
+    assert torch.allclose(unet(x, torch.tensor(100), encoder_hidden_states=text).sample, before, atol=1e-5)
