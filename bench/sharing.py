@@ -1,8 +1,9 @@
-"""What sharing self-attention does to pairs, by the judge: `python bench/sharing.py [--edits 100] [--base FOLDER]`.
+"""What sharing does to pairs, by the judge: `python bench/sharing.py [--edits 100] [--base FOLDER]`.
 
-The base model draws held-out edits, source and edited caption from the same noise, at each share p of the steps. The
-judge, which nothing was trained on, reads both pictures: whether the edited attribute is as asked, how many of the
-others are as in the source picture, and how far the layout has moved between the two.
+The base model draws held-out edits, source and edited caption from the same noise. For a share p of the steps the edited
+picture takes the source's self-attention, or its decoder features besides. The judge, which nothing was trained on,
+reads both pictures: whether the edited attribute is as asked, how many of the others are as in the source picture, and
+how far the layout has moved between the two.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ip2p.backbone import load_backbone
-from ip2p.config import Pairs
+from ip2p.config import Pairs, Share
 from ip2p.data_gen.pairs import Job, Pair, PairMaker
 from ip2p.editor import best_device
 from ip2p.errors import Ip2pError
@@ -32,21 +33,25 @@ from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge, Reading
 from ip2p.storybook.scene import ATTRIBUTES
 
-SHARES = (0.0, 0.4, 0.8)
+SHARES: tuple[tuple[Share, float], ...] = (
+    ("attention", 0.0), ("attention", 0.4), ("attention", 0.8), ("features", 0.4), ("features", 0.8),
+)  # fmt: skip
 SEED = 2024
 
 
 class Measured(NamedTuple):
-    """Means over all edits at one share p.
+    """Means over all edits.
 
     Attributes:
-        p: share of the steps with shared self-attention.
+        share: what the edited picture takes from the source.
+        p: share of the steps in which it does.
         changed: the judge reads the asked value in the edited picture.
         kept: share of the other attributes that it reads alike in both pictures.
         moved: mean absolute difference of the layouts that it reads in both pictures, in fractions of the side.
         unet_rows, seconds: that drawing took.
     """
 
+    share: str
     p: float
     changed: float
     kept: float
@@ -84,7 +89,7 @@ def compare(cases: Sequence[Case], source: Reading, edited: Reading) -> tuple[fl
 
 
 def measure(maker: PairMaker, judge: Judge, cases: Sequence[Case], p: float, cfg: float) -> Measured:
-    """Draw all cases at one share, and let the judge read both pictures of each."""
+    """Draw all cases at one p, and let the judge read both pictures of each."""
     began = time.monotonic()
     pairs: list[Pair] = list(maker.draw(jobs_of(cases, p, cfg=cfg, steps=maker.settings.steps)))
     seconds = time.monotonic() - began
@@ -92,17 +97,17 @@ def measure(maker: PairMaker, judge: Judge, cases: Sequence[Case], p: float, cfg
         judge.read(to_tensor(images)) for images in ([pair.source for pair in pairs], [pair.edited for pair in pairs])
     )
     rows = sum(pair.unet_rows for pair in pairs)
-    return Measured(p, *compare(cases, source, edited), rows, seconds)
+    return Measured(maker.settings.share, p, *compare(cases, source, edited), rows, seconds)
 
 
 def show(results: Sequence[Measured], console: Console) -> None:
     """The table: movement also in per cent of that without sharing."""
-    table = Table("p", "changed as asked", "others kept", "layout moved", "against p = 0", "UNet rows", "seconds")
+    table = Table("shared", "p", "changed as asked", "others kept", "layout moved", "against p = 0", "UNet rows", "seconds")
     still = results[0].moved
     for each in results:
         against = f"{each.moved / still:.0%}" if still else "-"
         table.add_row(
-            f"{each.p:g}", f"{each.changed:.1%}", f"{each.kept:.1%}", f"{each.moved:.4f}", against,
+            each.share, f"{each.p:g}", f"{each.changed:.1%}", f"{each.kept:.1%}", f"{each.moved:.4f}", against,
             str(each.unet_rows), f"{each.seconds:.0f}",
         )  # fmt: skip
     console.print(table)
@@ -112,13 +117,14 @@ def run(parsed: argparse.Namespace) -> None:
     """Measure all shares, print the table and write the file."""
     backbone = load_backbone(parsed.base, device=best_device(), want="base")
     settings = Pairs(model=str(parsed.base), steps=parsed.steps, batch=parsed.batch, scheduler=parsed.scheduler)
-    maker, judge = PairMaker(backbone, settings), Judge.from_pretrained(parsed.judge)
+    judge = Judge.from_pretrained(parsed.judge)
     cases = evaluation_cases(parsed.edits)
     console = Console()
     results = []
-    for p in SHARES:
+    for share, p in SHARES:
+        maker = PairMaker(backbone, settings.model_copy(update={"share": share}))
         results.append(measure(maker, judge, cases, p, parsed.cfg))
-        console.print(f"p = {p:g}: {results[-1].seconds:.0f} s", highlight=False)
+        console.print(f"{share}, p = {p:g}: {results[-1].seconds:.0f} s", highlight=False)
     show(results, console)
     report = {
         "command": "python " + " ".join(sys.argv),

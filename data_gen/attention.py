@@ -4,6 +4,10 @@ For the first fraction p of the steps the edited picture attends with the source
 and in both halves of guidance; cross-attention stays its own. A map is softmax(q k^T / sqrt(d)), so taking the source's
 map is taking the source's q and k, with the edited picture's own v: no map is ever materialised, every attention kernel
 serves, and a batch holds any number of pairs.
+
+Stable Diffusion's self-attention carries the layout. In a small convolutional UNet the residual blocks carry it, and
+shared attention alone holds nothing (measured: docs/decisions.md). There the edited picture can take the source's
+features too, from the decoder's residual blocks, as Plug-and-Play does (Tumanyan et al., arXiv 2211.12572).
 """
 
 import functools
@@ -13,6 +17,7 @@ from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from ip2p.errors import ModelError
@@ -20,8 +25,8 @@ from ip2p.errors import ModelError
 PLAIN = (AttnProcessor, AttnProcessor2_0)
 
 
-class SharedAttention:
-    """Says which rows of a UNet batch attend with whose q and k; `at` moves it from step to step.
+class SharedRows:
+    """Says which rows of a UNet batch take what from whom; `at` moves it from step to step.
 
     A batch holds, for each half of guidance, all source rows and then all edited rows: [source x n, edited x n] once or
     several times.
@@ -53,7 +58,7 @@ class SharedAttention:
         self._index = torch.empty(0, dtype=torch.long)  # made at the first layer of the step, for all of its layers
 
     def sources(self, rows: int) -> list[int]:
-        """For each row of a UNet batch, the row whose q and k it uses.
+        """For each row of a UNet batch, the row whose q, k and features it uses.
 
         Raises:
             ValueError: the rows are not whole halves of all pairs.
@@ -64,17 +69,19 @@ class SharedAttention:
         edited = [pair if shared else self.pairs + pair for pair, shared in enumerate(self._shared)]
         return [start + row for start in range(0, rows, half) for row in (*range(self.pairs), *edited)]
 
-    def __call__(self, projected: Tensor) -> Tensor:
-        """q or k (rows, tokens, channels) with the rows that each row attends with."""
+    def __call__(self, own: Tensor) -> Tensor:
+        """What each row uses, of what all rows have: q or k (rows, tokens, channels), features (rows, c, h, w)."""
         if not self.active:
-            return projected
-        if len(self._index) != len(projected):
-            self._index = torch.tensor(self.sources(len(projected)), device=projected.device)
-        return projected[self._index]
+            return own
+        if len(self._index) != len(own):
+            self._index = torch.tensor(self.sources(len(own)), device=own.device)
+        return own[self._index]
 
 
 @contextmanager
-def share_self_attention(unet: nn.Module, fractions: Sequence[float], steps: int) -> Iterator[SharedAttention]:
+def share_with_source(
+    unet: nn.Module, fractions: Sequence[float], steps: int, *, features: bool = False
+) -> Iterator[SharedRows]:
     """While the block runs, edited rows of the UNet's batches attend as their sources do.
 
     Hooks on the q and k projections of all self-attention layers do it, and are gone when the block ends, however it
@@ -84,6 +91,7 @@ def share_self_attention(unet: nn.Module, fractions: Sequence[float], steps: int
         unet: of Stable Diffusion's kind.
         fractions: p of each pair, 0 to 1.
         steps: of the sampler.
+        features: share the outputs of the decoder's residual blocks as well, of all but the last one.
 
     Yields:
         The control; call its `at` before each step.
@@ -91,19 +99,20 @@ def share_self_attention(unet: nn.Module, fractions: Sequence[float], steps: int
     Raises:
         ModelError: the UNet has no self-attention, or computes it by a processor that is not diffusers' plain one.
     """
-    layers = _self_attention(unet)
-    control = SharedAttention(fractions, steps)
+    modules = [projection for layer in _self_attention(unet) for projection in (layer.to_q, layer.to_k)]
+    modules += _decoder_blocks(unet)[:-1] if features else []
+    control = SharedRows(fractions, steps)
     handles = []
     try:
-        for projection in (projection for layer in layers for projection in (layer.to_q, layer.to_k)):
-            handles.append(projection.register_forward_hook(functools.partial(_replace, control)))
+        for module in modules:
+            handles.append(module.register_forward_hook(functools.partial(_replace, control)))
         yield control
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _replace(control: SharedAttention, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+def _replace(control: SharedRows, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
     return control(output)
 
 
@@ -124,3 +133,12 @@ def _self_attention(unet: nn.Module) -> list[Attention]:
                 "Switch it off first: unet.set_default_attn_processor(), or unet.unfuse_qkv_projections()",
             )
     return list(layers.values())
+
+
+def _decoder_blocks(unet: nn.Module) -> list[nn.Module]:
+    """The residual blocks of the decoder, from the lowest resolution to the highest."""
+    return [
+        module
+        for name, module in unet.named_modules()
+        if isinstance(module, ResnetBlock2D) and name.startswith("up_blocks.")
+    ]

@@ -23,6 +23,7 @@ FEATURES = Features(
     {name: Image() if name in PICTURES else Value(NUMBERS.get(name, "string")) for name in PACKED_COLUMNS}
 )
 SPLITS = ("train", "test")
+SHARED = {"attention": "self-attention", "features": "self-attention and decoder features"}
 
 
 def packed_row(candidate: Candidate, triple: Triple, images: Mapping[str, Any], provenance: str) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def dataset_card(config: DatasetConfig, tally: Tally, splits: Sequence[str]) -> 
 
 Made by ip2p as InstructPix2Pix made its own (arXiv 2211.09800, section 3.1). Captions of {config.captions.source};
 instructions and edited captions by {_writer(config)}; both pictures of a pair drawn by {config.pairs.model} from the
-same noise with shared self-attention; filtered by the similarities of {config.scores.clip}.
+same noise with shared {SHARED[config.pairs.share]}; filtered by the similarities of {config.scores.clip}.
 
 ```python
 from datasets import load_dataset

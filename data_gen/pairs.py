@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ip2p.backbone import Backbone
 from ip2p.config import Pairs
-from ip2p.data_gen.attention import share_self_attention
+from ip2p.data_gen.attention import share_with_source
 from ip2p.errors import ConfigError
 from ip2p.guidance import TextGuidance
 from ip2p.images import to_images
@@ -92,7 +92,8 @@ class PairMaker:
         generators = [torch.Generator().manual_seed(candidate.seed) for candidate in candidates * 2]
         latent = (backbone.latent_channels, self.side // backbone.downscale, self.side // backbone.downscale)
         noise = randn(latent, generators, device=backbone.device)
-        with share_self_attention(backbone.unet, [each.p for each in candidates], settings.steps) as control:
+        fractions, features = [each.p for each in candidates], settings.share == "features"
+        with share_with_source(backbone.unet, fractions, settings.steps, features=features) as control:
             latents = sample(
                 guidance,
                 noise,

@@ -43,6 +43,9 @@ class Triples(Settings):
     max_words: int = Field(default=60, ge=1, description="longest caption or instruction; CLIP reads 77 tokens")
 
 
+Share = Literal["attention", "features"]
+
+
 class Pairs(Settings):
     """How pairs of pictures are drawn by Prompt-to-Prompt."""
 
@@ -50,13 +53,16 @@ class Pairs(Settings):
     candidates: int = Field(default=4, ge=1, description="pairs drawn for each triple")
     scheduler: SchedulerName = Field(default="euler_a", description="euler_a, euler, ddim or dpm")
     steps: int = Field(default=20, ge=1, description="of the sampler")
-    p_min: float = Field(default=0.1, ge=0, le=1, description="least share of the steps with shared attention")
-    p_max: float = Field(default=0.9, ge=0, le=1, description="largest share of the steps with shared attention")
+    share: Share = Field(
+        default="attention", description="self-attention as the paper, or the decoder's features besides"
+    )
+    p_min: float = Field(default=0.1, ge=0, le=1, description="least share of the steps that share")
+    p_max: float = Field(default=0.9, ge=0, le=1, description="largest share of the steps that share")
     cfg_min: float = Field(default=3.0, ge=0, description="least guidance scale")
     cfg_max: float = Field(default=5.0, ge=0, description="largest guidance scale")
     batch: int = Field(default=8, ge=1, description="pairs drawn at a time")
     size: int = Field(default=0, ge=0, description="side of the pictures in pixels; 0 for the model's own")
-    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="of the model; fp32 on a CPU")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="of the model; fp32 for equal pictures everywhere")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Pairs":

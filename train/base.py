@@ -86,7 +86,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20, help="time box of this sitting (default: 20)")
     parser.add_argument("--steps", type=int, help="at most so many steps in this sitting")
     parser.add_argument("--scenes", type=int, default=24_000, help="to draw and learn from (default: 24000)")
-    parser.add_argument("--unet", default="attention", choices=tuple(UNETS), help="default: attention")
+    parser.add_argument("--unet", default="deep", choices=tuple(UNETS), help="default: deep")
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
     parser.add_argument("--out", type=Path, default=BUNDLED, help="of export (default: ip2p/bundled)")
     parser.add_argument("--measure", type=int, default=500, help="held-out scenes of export's figures (default: 500)")
