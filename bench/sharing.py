@@ -1,9 +1,9 @@
 """What sharing does to pairs, by the judge: `python bench/sharing.py [--edits 100] [--base FOLDER]`.
 
-The base model draws held-out edits, source and edited caption from the same noise. For a share p of the steps the edited
-picture takes the source's self-attention, or its decoder features besides. The judge, which nothing was trained on,
-reads both pictures: whether the edited attribute is as asked, how many of the others are as in the source picture, and
-how far the layout has moved between the two.
+The base model draws held-out edits, source and edited caption from the same noise. For a share p of the steps the
+edited picture takes the source's self-attention, or its decoder features besides. The judge, which nothing was trained
+on, reads both pictures: whether the edited attribute is as asked, how many of the others are as in the source picture,
+and how far the layout has moved between the two.
 """
 
 import argparse
@@ -102,7 +102,9 @@ def measure(maker: PairMaker, judge: Judge, cases: Sequence[Case], p: float, cfg
 
 def show(results: Sequence[Measured], console: Console) -> None:
     """The table: movement also in per cent of that without sharing."""
-    table = Table("shared", "p", "changed as asked", "others kept", "layout moved", "against p = 0", "UNet rows", "seconds")
+    table = Table(
+        "shared", "p", "changed as asked", "others kept", "layout moved", "against p = 0", "UNet rows", "seconds"
+    )
     still = results[0].moved
     for each in results:
         against = f"{each.moved / still:.0%}" if still else "-"

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,21 @@ def split_of(caption_id: str, share: float) -> str:
     return "test" if place < share else "train"
 
 
-def pack(rows: Iterable[tuple[str, dict[str, Any]]], folder: Path, *, shard_rows: int, card: str, config: str) -> int:
+def pack(
+    rows: Iterable[tuple[str, dict[str, Any]]],
+    folder: Path,
+    *,
+    shard_rows: int,
+    card: Callable[[str], str],
+    config: str,
+) -> int:
     """Write the data set: data/train-00000-of-00002.parquet and so on, and README.md; whole, or not at all.
 
     Args:
         rows: (split, row) in the order in which they are to stand.
         folder: replaced if there.
         shard_rows: rows of a parquet file.
-        card: text of README.md.
+        card: text of README.md, from a digest of all shards.
         config: fingerprint of the settings that led here.
 
     Returns:
@@ -71,11 +78,12 @@ def pack(rows: Iterable[tuple[str, dict[str, Any]]], folder: Path, *, shard_rows
     """
     waiting: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
     written: Counter[str] = Counter()
-    count = 0
+    count, digest = 0, hashlib.sha256()
     with atomic_dir(folder) as temporary:
 
         def flush(split: str) -> None:
-            write_shard(temporary / split, written[split], waiting[split], schema=FEATURES, config=config)
+            made = write_shard(temporary / split, written[split], waiting[split], schema=FEATURES, config=config)
+            digest.update(made.sha256.encode())
             written[split] += 1
             waiting[split] = []
 
@@ -92,17 +100,19 @@ def pack(rows: Iterable[tuple[str, dict[str, Any]]], folder: Path, *, shard_rows
             raise DataError(
                 "no pair was kept", "Lower the thresholds (filter.direction=0.1, ...) and look at the report"
             )
-        atomic_write(temporary / "README.md", card.encode())
+        atomic_write(temporary / "README.md", card(digest.hexdigest()[:16]).encode())
     return count
 
 
-def dataset_card(config: DatasetConfig, tally: Tally, splits: Sequence[str]) -> str:
+def dataset_card(config: DatasetConfig, tally: Tally, splits: Sequence[str], digest: str) -> str:
     """The data-set card: what it is, how it was made, how many of each kind were kept, and how to load it.
 
     Args:
         config: of the build.
         tally: of all its shards.
         splits: that have a pair.
+        digest: names the contents. `datasets` keeps what it has read under a hash of this header: without the digest it
+            would go on giving the pairs of a build that was filtered anew since.
     """
     settings = config.model_dump(mode="json", exclude={"out"})
     kinds = "\n".join(
@@ -116,6 +126,7 @@ def dataset_card(config: DatasetConfig, tally: Tally, splits: Sequence[str]) -> 
         "configs": [
             {
                 "config_name": "default",
+                "description": f"contents {digest}",
                 "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in splits],
             }
         ],

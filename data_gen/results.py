@@ -1,5 +1,6 @@
 """What a build leaves when all candidates are decided: counts, report.html, and the packed data set."""
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -64,7 +65,7 @@ class Results:
             return
         note.unlink(missing_ok=True)  # from here until all is done, nobody may trust what lies there
         with StageProgress("packed", "pairs", total=self.tally.pairs, done=0, say=self.say) as progress:
-            card = dataset_card(self.config, self.tally, self._splits())
+            card = functools.partial(dataset_card, self.config, self.tally, self._splits())
             size = self.config.pack.shard_rows
             pack(self._packed_rows(progress), folder, shard_rows=size, card=card, config=fingerprint)
         atomic_write(note, fingerprint.encode())

@@ -163,7 +163,10 @@ class Stages:
         """The base model, loaded when the first shard wants it."""
         settings, device = self.config.pairs, best_device()
         if device.type == "cpu" and settings.precision == "fp16":
-            raise ConfigError(f"pairs.precision={settings.precision} is for a GPU", "Give pairs.precision=fp32, or bf16 if this CPU computes it")
+            raise ConfigError(
+                f"pairs.precision={settings.precision} is for a GPU",
+                "Give pairs.precision=fp32, or bf16 if this CPU computes it",
+            )
         backbone = load_backbone(settings.model, device=device, dtype=DTYPES[settings.precision], want="base")
         return PairMaker(backbone, settings)
 

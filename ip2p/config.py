@@ -62,7 +62,9 @@ class Pairs(Settings):
     cfg_max: float = Field(default=5.0, ge=0, description="largest guidance scale")
     batch: int = Field(default=8, ge=1, description="pairs drawn at a time")
     size: int = Field(default=0, ge=0, description="side of the pictures in pixels; 0 for the model's own")
-    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="of the model; fp32 for equal pictures everywhere")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="of the model; fp32 for equal pictures everywhere"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "Pairs":

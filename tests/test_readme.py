@@ -65,7 +65,7 @@ def test_commands_exist(line: str) -> None:
             pytest.fail(f"the README runs something unknown: {line}")
 
 
-def test_the_commands_of_the_issue_are_told() -> None:
+def test_the_main_commands_are_told() -> None:
     told = " ".join(COMMANDS)
     for command in ("make demo", "make test", "make dataset", "accelerate launch train/finetune.py", "ip2p edit"):
         assert command in told

@@ -165,4 +165,3 @@ def test_shared_features_hold_more_than_attention(unet: UNet2DConditionModel) ->
         apart.append((shared[0] - shared[1]).abs().mean())
     assert 0 < apart[1] < apart[0]
     assert not any(module._forward_hooks for module in unet.modules())
-

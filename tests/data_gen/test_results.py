@@ -1,5 +1,6 @@
 """Counts, the report and the packed data set, without any model."""
 
+import functools
 import io
 import re
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import load_dataset
 from PIL import Image
 
 from ip2p.config import DatasetConfig
@@ -129,14 +131,14 @@ def row(number: int) -> dict[str, Any]:
 def test_packing_replaces_the_folder_or_leaves_it(tmp_path: Path) -> None:
     folder = tmp_path / "packed"
     rows = [("train", row(number)) for number in range(5)] + [("test", row(9))]
-    assert pack(rows, folder, shard_rows=2, card="# card", config="x") == 6
+    assert pack(rows, folder, shard_rows=2, card="# card {}".format, config="x") == 6
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     train = {f"data/train-0000{number}-of-00003.parquet" for number in range(3)}
     assert names == {"README.md", "data/test-00000-of-00001.parquet"} | train
     with pytest.raises(DataError, match="no pair was kept"):
-        pack([], folder, shard_rows=2, card="", config="x")
+        pack([], folder, shard_rows=2, card=str, config="x")
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names
-    assert pack(rows[:1], folder, shard_rows=2, card="# card", config="x") == 1
+    assert pack(rows[:1], folder, shard_rows=2, card="# card {}".format, config="x") == 1
     assert len(list(folder.rglob("*.parquet"))) == 1 and not list(tmp_path.glob(".*"))
 
 
@@ -148,7 +150,7 @@ def test_rows_have_the_columns_in_order() -> None:
 
 def test_the_card_tells_how_it_was_made(tally: Tally, make_config: Callable[..., DatasetConfig]) -> None:
     config = make_config("filter.per_kind.color.direction=0.1")
-    card = dataset_card(config, tally, ["train"])
+    card = dataset_card(config, tally, ["train"], "0123")
     for told in (
         "# 3 edits",
         "| candidates | 11 |",
@@ -159,3 +161,14 @@ def test_the_card_tells_how_it_was_made(tally: Tally, make_config: Callable[...,
         assert told in card
     assert re.search(r"path: data/train-\*\.parquet", card) and "data/test" not in card
     assert config.out not in card
+
+
+def test_a_data_set_that_was_packed_anew_is_read_anew(
+    tally: Tally, make_config: Callable[..., DatasetConfig], tmp_path: Path
+) -> None:
+    card = functools.partial(dataset_card, make_config(), tally, ["train"])
+    rows = [("train", row(number)) for number in range(5)]
+    for kept in (rows, rows[1:], rows[2:]):
+        pack(kept, tmp_path / "packed", shard_rows=2, card=card, config="x")
+        read = load_dataset(str(tmp_path / "packed"), split="train", cache_dir=str(tmp_path / "cache"))
+        assert read["id"][:] == [each["id"] for _, each in kept]
