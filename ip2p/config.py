@@ -162,6 +162,7 @@ class FinetuneConfig(Settings):
     drop: float = Field(
         default=0.05, ge=0, le=1 / 3, description="share of samples without text, without image, without both, each"
     )
+    threads: int = Field(default=0, ge=0, description="of a process on a CPU; 0 shares all cores among the ranks")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="auto measures on a CPU and takes bf16 where a GPU has it"
     )

@@ -30,7 +30,7 @@ MARKER = "COMPLETE.json"
 # What may differ when a run goes on: how long it runs, where it reports, how often it saves. The rest shapes it.
 MAY_CHANGE = frozenset(
     ("steps", "minutes", "out", "precision", "checkpoint_every", "keep_checkpoints", "validate_every", "report_to")
-    + ("text_scale", "image_scale", "cache_latents")
+    + ("text_scale", "image_scale", "cache_latents", "threads")
 )
 
 

@@ -1,6 +1,7 @@
 """The training loop, top to bottom: base model in, editor folder out; killed and started again, it goes on exactly."""
 
 import math
+import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ class Run:
     """
 
     def __init__(self, config: FinetuneConfig, say: Callable[[str], None]) -> None:
-        self.config, self.out, place = config, Path(config.out), this_process()
+        self.config, self.out, place = config, Path(config.out), this_process(config.threads)
         self.clock, self.stopped, self.bad = Clock(), False, 0
         self.place, main = place, place.is_main_process
         self.say = say if main else lambda _: None
@@ -280,10 +281,15 @@ class Run:
             )
 
 
-def this_process() -> PartialState:
+def this_process(threads: int = 0) -> PartialState:
     """Rank and device, as `accelerate launch` or torchrun set them up; several ranks on CPUs too."""
     asked = parse_flag_from_env("ACCELERATE_USE_CPU")
-    return PartialState(cpu=asked or not torch.accelerator.is_available())
+    place = PartialState(cpu=asked or not torch.accelerator.is_available())
+    if place.device.type == "cpu":
+        # `accelerate launch` gives a process one thread, and would leave the other cores idle.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return place
 
 
 def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel, Learner]:
