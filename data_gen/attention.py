@@ -99,7 +99,9 @@ def share_with_source(
     Raises:
         ModelError: the UNet has no self-attention, or computes it by a processor that is not diffusers' plain one.
     """
-    modules = [projection for layer in _self_attention(unet) for projection in (layer.to_q, layer.to_k)]
+    modules: list[nn.Module] = [
+        projection for layer in _self_attention(unet) for projection in (layer.to_q, layer.to_k)
+    ]
     modules += _decoder_blocks(unet)[:-1] if features else []
     control = SharedRows(fractions, steps)
     handles = []

@@ -1,7 +1,5 @@
 """The bundled models are what their cards say: small enough, described, and good enough to show."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -28,10 +26,12 @@ def test_all_weights_together_are_small() -> None:
     assert sum(file.stat().st_size for file in BUNDLED.rglob("*") if file.is_file()) <= MOST_BYTES
 
 
-@pytest.mark.parametrize("name", BUNDLED_NAMES)
-def test_every_model_has_a_card(name: str) -> None:
-    card = (Path(bundled_path(name)) / "README.md").read_text()
-    assert name in card and "python train/" in card
+@pytest.mark.parametrize("folder", sorted(path.name for path in BUNDLED.iterdir()))
+def test_every_model_has_a_name_and_a_card(folder: str) -> None:
+    name = f"storybook-{folder}"
+    assert name in BUNDLED_NAMES
+    card = (bundled_path(name) / "README.md").read_text()
+    assert name in card and ("train/base.py" in card or "train/finetune.py" in card)
 
 
 def test_reconstructions_show_what_was_drawn(judge: Judge) -> None:

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def base(model: str, state: Path, *more: str) -> str:
-    """Output of train/base.py on 16 scenes, for 2 steps."""
-    command = [sys.executable, "train/base.py", model, "--state", str(state), "--scenes", "16", "--steps", "2"]
+    """Output of train/base.py on 24 scenes, for 2 steps."""
+    command = [sys.executable, "train/base.py", model, "--state", str(state), "--scenes", "24", "--steps", "2"]
     ran = subprocess.run([*command, "--precision", "fp32", *more], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
