@@ -363,6 +363,9 @@ def _save(part: Any, folder: Path, dtype: torch.dtype) -> None:
         part.save_pretrained(folder, state_dict=weights)
     else:
         part.save_config(folder)
+        config = json.loads((folder / "config.json").read_text())
+        config.pop("_name_or_path", None)  # where the weights once lay is nobody's business
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         save_file(weights, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
 
 

@@ -29,11 +29,10 @@ from ip2p.storybook.language import caption, edited_caption
 from ip2p.storybook.render import SIDE, render
 from ip2p.storybook.scene import Scene
 from ip2p.train.batches import Order
-from ip2p.train.tokens import make_tokenizer
+from ip2p.train.tokens import POSITIONS, make_tokenizer
 from ip2p.train.world import World
 
 SEEDS = {"clip-a": 1, "clip-b": 2}
-POSITIONS = 30
 PREPROCESSING = Preprocessing(SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 HOTTEST = math.log(100)
 

@@ -21,13 +21,13 @@ from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.language import caption
 from ip2p.train.batches import Order
 from ip2p.train.objective import ForwardProcess, draw
+from ip2p.train.tokens import POSITIONS
 from ip2p.train.world import World
 from ip2p.unet import suit_attention
 
 NO_CAPTION = 0.1
-POSITIONS = 30
 TEXT_WIDTH = 160
-SETTINGS = Settings(scale=3.0, text_scale=4.0, image_scale=1.5, steps=20, scheduler="euler_a")
+SETTINGS = Settings(scale=3.0)
 SHEET = (4, 8)
 
 UNETS: dict[str, dict[str, Any]] = {

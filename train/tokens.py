@@ -14,13 +14,14 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
 from ip2p.errors import DataError
-from ip2p.storybook.language import vocabulary
+from ip2p.storybook.language import LONGEST, vocabulary
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
+POSITIONS = LONGEST + 2  # of the text encoders: the longest caption between start and end
 
 
-def make_tokenizer(folder: Path, positions: int = 30) -> CLIPTokenizer:
+def make_tokenizer(folder: Path, positions: int = POSITIONS) -> CLIPTokenizer:
     """Write vocab.json, merges.txt and tokenizer_config.json, the same bytes each time, and load them.
 
     Args:
