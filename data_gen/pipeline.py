@@ -9,13 +9,14 @@ same bytes; other thresholds filter and pack anew without drawing.
 import argparse
 import functools
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ip2p.config import DatasetConfig, load_config
-from ip2p.errors import Ip2pError
+from ip2p.errors import DataError, Ip2pError
 
 if TYPE_CHECKING:
     from ip2p.data_gen.results import Results
@@ -73,7 +74,7 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
     """
     began = time.monotonic()
     from ip2p.data_gen.captions import read_captions
-    from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds; a wrong key is told before
+    from ip2p.data_gen.drawing import Stages  # torch and diffusers take seconds; a wrong key is told before
     from ip2p.data_gen.workspace import Workspace, hash_origins
 
     workspace = Workspace(config, hash_origins(config))
@@ -93,6 +94,63 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
     return summary
 
 
+def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
+    """Run the stages of text alone, captions to triples, and write triples.html; `build` goes on from there.
+
+    Returns:
+        The page.
+
+    Raises:
+        ConfigError: the folder belongs to a build with other settings.
+        DataError: captions cannot be read.
+        WriterError: the language model cannot be reached or refuses, or the budget is spent. The page is written all
+            the same, about what there is.
+    """
+    began = time.monotonic()
+    from ip2p.data_gen.captions import read_captions
+    from ip2p.data_gen.stages import TextStages
+    from ip2p.data_gen.workspace import Workspace, hash_origins
+
+    workspace = Workspace(config, hash_origins(config))
+    captions = read_captions(config.captions, config.seed)
+    workspace.claim()
+    stages = TextStages(workspace, say)
+    stages.write_captions(captions)
+    try:
+        stages.write_triples()
+    finally:
+        tally, page = stages.report_triples()
+        seconds = time.monotonic() - began
+        say(
+            f"{tally}\n{seconds:.1f} s in this sitting: {60 * tally.kept / seconds:.0f} triples a minute; report {page}"
+        )
+    return page
+
+
+def show_triples(config: DatasetConfig, texts: Sequence[str], *, say: Say = say_at_once) -> None:
+    """Take captions through the stages of text, and tell all about it; nothing is written.
+
+    Args:
+        config: of the writer and the checks; its captions are not read.
+        texts: captions.
+        say: prints a line.
+
+    Raises:
+        WriterError: the language model cannot be reached, or refuses.
+    """
+    from ip2p.data_gen.preview import preview
+    from ip2p.data_gen.writers import open_writer
+    from ip2p.records import Caption, content_id
+
+    captions = [Caption(id=content_id(text), text=text, source="command line") for text in texts]
+    if not captions:
+        raise DataError("there is no caption to show edits of", 'Give one, such as "a red barn by a lake"')
+    with tempfile.TemporaryDirectory() as folder:
+        writer = open_writer(config.triples, Path(folder), seed=config.seed, say=say)
+        for line in preview(captions, writer, config):
+            say(line)
+
+
 def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
     """Filter, report and pack anew, with the scores that are there; needs neither models nor a GPU.
 
@@ -101,7 +159,7 @@ def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
         DataError: there is no build with all scores, or no pair is kept.
     """
     began = time.monotonic()
-    from ip2p.data_gen.stages import Stages
+    from ip2p.data_gen.drawing import Stages
     from ip2p.data_gen.workspace import Workspace, begun_origins
 
     workspace = Workspace(config, begun_origins(Path(config.out)))
@@ -121,7 +179,7 @@ def report(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
         ConfigError: more than the filter and the packing has changed.
         DataError: there is no build that was filtered with these settings.
     """
-    from ip2p.data_gen.stages import Stages
+    from ip2p.data_gen.drawing import Stages
     from ip2p.data_gen.workspace import Workspace, begun_origins
 
     workspace = Workspace(config, begun_origins(Path(config.out)))

@@ -1,83 +1,91 @@
 """Captions into triples: caption, instruction, edited caption; by rules or by a language model, checked alike."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
 
-from ip2p.config import Triples
+from ip2p.config import Checks, Triples
+from ip2p.data_gen.checks import WholeSet, fault
+from ip2p.data_gen.drafts import Draft, Writer
 from ip2p.records import Caption, Reason, Triple, content_id
 
+LONGEST = 2000
+"""Signs of a model's text that are looked at; what is longer is refused anyway."""
 
-class Draft(NamedTuple):
-    """What a writer makes of a caption: an edit; or, with a reason, none."""
-
-    instruction: str = ""
-    edited_caption: str = ""
-    kind: str = "other"
-    reason: Reason = Reason.OK
+INVERSE_KINDS = {"add": "remove", "remove": "add"}
+"""Kinds of the edits that lead back, where they are others."""
 
 
-@runtime_checkable
-class Writer(Protocol):
-    """Writes edits for captions."""
+class Seen:
+    """What came before, over the whole set: captions, and the triples that were kept.
 
-    name: str
+    Args:
+        checks: that triples have to hold to.
+    """
 
-    def write(self, captions: Sequence[Caption], count: int) -> list[list[Draft]]:
-        """For each caption at least one draft and at most `count`, all different."""
-        ...
+    def __init__(self, checks: Checks) -> None:
+        self.captions: set[str] = set()
+        self.triples = WholeSet(checks)
+
+    def remember(self, captions: Sequence[Caption], triples: Sequence[Triple]) -> None:
+        """Take in a shard that an earlier run wrote."""
+        self.captions.update(caption.id for caption in captions)
+        for row in triples:
+            if row.status == "ok":
+                self.triples.add(row.caption, Draft(row.instruction, row.edited_caption, row.kind))
 
 
-def write_triples(captions: Sequence[Caption], writer: Writer, settings: Triples, *, known: set[str]) -> list[Triple]:
+def write_triples(captions: Sequence[Caption], writer: Writer, settings: Triples, *, seen: Seen) -> list[Triple]:
     """Triples of captions, in order; each caption leaves at least one row, refused or not.
 
     Args:
         captions: of one shard.
         writer: of instructions and edited captions.
-        settings: how many for each caption, and how long they may be.
-        known: ids of captions in earlier shards: a repetition is refused. Grows by those of this shard.
+        settings: how many for each caption, and the checks that they have to pass.
+        seen: what earlier shards had. Grows by what this one has.
     """
-    faults = [_fault(caption, settings, known) for caption in captions]
-    sound = [caption for caption, fault in zip(captions, faults, strict=True) if fault is Reason.OK]
+    reasons = [_fault(caption, settings.checks, seen) for caption in captions]
+    sound = [caption for caption, reason in zip(captions, reasons, strict=True) if reason is Reason.OK]
     written = iter(writer.write(sound, settings.per_caption))
     rows = []
-    for caption, fault in zip(captions, faults, strict=True):
-        drafts = next(written) if fault is Reason.OK else [Draft(reason=fault)]
-        seen: set[str] = set()
-        for draft in drafts:
-            rows.append(_triple(caption, draft, writer.name, settings, seen))
+    for caption, reason in zip(captions, reasons, strict=True):
+        for draft in next(written) if reason is Reason.OK else [Draft(reason=reason)]:
+            rows.append(_checked(caption.text, draft, caption, writer.name, settings.checks, seen))
+            if settings.inverse and draft.inverse and rows[-1].status == "ok":
+                back = Draft(draft.inverse, caption.text, INVERSE_KINDS.get(draft.kind, draft.kind))
+                rows.append(_checked(rows[-1].edited_caption, back, caption, writer.name, settings.checks, seen))
     return rows
 
 
-def _fault(caption: Caption, settings: Triples, known: set[str]) -> Reason:
+def _fault(caption: Caption, checks: Checks, seen: Seen) -> Reason:
     """Why a caption is not worth a writer's time."""
     if not caption.text:
         return Reason.EMPTY
-    if caption.id in known:
+    if caption.id in seen.captions:
         return Reason.DUPLICATE
-    known.add(caption.id)
-    return Reason.TOO_LONG if len(caption.text.split()) > settings.max_words else Reason.OK
+    seen.captions.add(caption.id)
+    return Reason.TOO_LONG if len(caption.text.split()) > checks.max_words else Reason.OK
 
 
-def _triple(caption: Caption, draft: Draft, writer: str, settings: Triples, seen: set[str]) -> Triple:
-    """The row of a draft; `seen` are the ids of this caption's other drafts."""
-    instruction, edited = " ".join(draft.instruction.split()), " ".join(draft.edited_caption.split())
-    identity = content_id(caption.text, instruction, edited)
-    reason = draft.reason
-    if reason is Reason.OK and not (instruction and edited):
-        reason = Reason.EMPTY
-    elif reason is Reason.OK and _plain(edited) == _plain(caption.text):
-        reason = Reason.UNCHANGED
-    elif reason is Reason.OK and max(len(instruction.split()), len(edited.split())) > settings.max_words:
-        reason = Reason.TOO_LONG
-    elif reason is Reason.OK and identity in seen:
-        reason = Reason.DUPLICATE
-    seen.add(identity)
+def _checked(text: str, draft: Draft, origin: Caption, writer: str, checks: Checks, seen: Seen) -> Triple:
+    """The row of a draft for a caption of this text, and why it is refused if it is.
+
+    Args:
+        text: the caption.
+        draft: of an edit.
+        origin: that all of this was written for.
+        writer: by name.
+        checks: to hold to.
+        seen: what came before; the triple is added if it is kept.
+    """
+    draft = draft._replace(instruction=_tidy(draft.instruction), edited_caption=_tidy(draft.edited_caption))
+    reason = draft.reason or fault(text, draft, checks) or seen.triples.fault(text, draft)
+    if reason is Reason.OK:
+        seen.triples.add(text, draft)
     return Triple(
-        id=identity,
-        caption_id=caption.id,
-        caption=caption.text,
-        instruction=instruction,
-        edited_caption=edited,
+        id=content_id(text, draft.instruction, draft.edited_caption),
+        caption_id=origin.id,
+        caption=text,
+        instruction=draft.instruction,
+        edited_caption=draft.edited_caption,
         kind=draft.kind,
         writer=writer,
         status="ok" if reason is Reason.OK else "refused",
@@ -85,6 +93,6 @@ def _triple(caption: Caption, draft: Draft, writer: str, settings: Triples, seen
     )
 
 
-def _plain(text: str) -> str:
-    """A text without what makes no difference to a picture: case, spaces, closing marks."""
-    return " ".join(text.lower().split()).strip(" .!?")
+def _tidy(text: str) -> str:
+    """A text of a model in one line, without signs that nobody sees, and of bounded length."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text[:LONGEST]).split())

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ip2p.backbone import BUNDLED_NAMES, bundled_path
 from ip2p.config import DatasetConfig
 from ip2p.data_gen.captions import STORYBOOK
 from ip2p.errors import ConfigError, DataError
+from ip2p.names import BUNDLED_NAMES, bundled_path
 from ip2p.records import SCHEMA_VERSION
 from ip2p.shards import atomic_write, fingerprint, sweep_temporaries
 
@@ -21,11 +21,14 @@ SETTINGS: dict[Stage, str] = {
 }  # fmt: skip
 """The part of the config that each stage reads; it depends on those of the stages before it, too."""
 
-MAY_CHANGE = ("out", "triples.parallel", "filter", "pack")
+UNREAD = {"parallel", "max_usd", "max_tokens", "price_in", "price_out"}
+"""Settings of the triples that change none of them."""
+MAY_CHANGE = ("out", *(f"triples.{name}" for name in sorted(UNREAD)), "filter", "pack")
 """Settings that draw nothing: a build goes on, or filters and packs anew, with others."""
 
 BEGUN = "build.json"
 WEIGHTS = ("*.safetensors", "*.json", "*.txt")
+TABLES = ("*.parquet", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.gz", "README.md")
 
 
 class Workspace:
@@ -49,7 +52,7 @@ class Workspace:
         """Names everything that the rows of a stage depend on."""
         read = [SETTINGS[each] for each in STAGES[: STAGES.index(stage) + 1]]
         settings = self.config.model_dump(mode="json", include={"seed", "shard_size", *read})
-        settings["triples"] = {key: value for key, value in settings.get("triples", {}).items() if key != "parallel"}
+        settings["triples"] = {key: value for key, value in settings.get("triples", {}).items() if key not in UNREAD}
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
         return fingerprint(settings | {"origins": origins})
 
@@ -101,6 +104,8 @@ def hash_origins(config: DatasetConfig) -> dict[str, str]:
     source = Path(config.captions.source)
     if config.captions.source != STORYBOOK and source.is_file():
         found["captions.source (its contents)"] = _hash_file(source)
+    elif config.captions.source != STORYBOOK and source.is_dir():
+        found["captions.source (its contents)"] = _hash_folder(source, TABLES)
     return found
 
 
@@ -131,7 +136,12 @@ def hash_model(name: str) -> str:
     folder = bundled_path(name) if name in BUNDLED_NAMES else Path(name)
     if not folder.is_dir():
         return name
-    files = sorted({path for pattern in WEIGHTS for path in folder.rglob(pattern)})
+    return _hash_folder(folder, WEIGHTS)
+
+
+def _hash_folder(folder: Path, patterns: Sequence[str]) -> str:
+    """16 digits of the SHA-256 of those files of a folder that match."""
+    files = sorted({path for pattern in patterns for path in folder.rglob(pattern)})
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(folder).as_posix()} {_hash_file(file)}\n".encode())

@@ -28,6 +28,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ip2p.errors import ModelError
+from ip2p.names import BUNDLED_NAMES, bundled_path
 from ip2p.seeding import randn
 from ip2p.settings import Settings, read_settings
 from ip2p.shards import atomic_dir
@@ -35,8 +36,6 @@ from ip2p.shards import atomic_dir
 Kind = Literal["base", "editor", "any"]
 PipelineClass = Literal["StableDiffusionPipeline", "StableDiffusionInstructPix2PixPipeline"]
 
-BUNDLED = Path(__file__).parent / "bundled"
-BUNDLED_NAMES = ("storybook-base", "storybook-editor", "storybook-clip-a", "storybook-clip-b", "storybook-judge")
 INDEX = "model_index.json"
 DAMAGED = "Download it again, or train it again"
 KNOWN = f"Give {BUNDLED_NAMES[0]}, {BUNDLED_NAMES[1]}, a folder with {INDEX}, or a hub id such as owner/name"
@@ -192,21 +191,6 @@ class Backbone:
         if not hasattr(encoded, "latent_dist"):
             return encoded.latents.float(), torch.zeros_like(encoded.latents, dtype=torch.float32)
         return encoded.latent_dist.mode().float(), encoded.latent_dist.std.float()
-
-
-def bundled_path(name: str) -> Path:
-    """Folder of a model that comes with ip2p.
-
-    Raises:
-        ModelError: no such name, or its weights are not there.
-    """
-    if name not in BUNDLED_NAMES:
-        raise ModelError(f"ip2p brings no model {name!r}", f"It brings {', '.join(BUNDLED_NAMES)}")
-    path = BUNDLED / name.removeprefix("storybook-")
-    if not any(path.rglob("*.safetensors")):
-        how = "python train/finetune.py" if name == "storybook-editor" else "python train/base.py"
-        raise ModelError(f"the weights of {name} are missing in {path}", f"Install ip2p again, or run `{how}`")
-    return path
 
 
 def load_backbone(

@@ -25,22 +25,62 @@ class Settings(BaseModel):
 
 
 class Captions(Settings):
-    """Where captions come from."""
+    """Where captions come from, how many of them, and whether they are cleaned."""
 
-    source: str = Field(default="storybook", description='"storybook", or a text, JSONL or parquet file')
+    source: str = Field(
+        default="storybook",
+        min_length=1,
+        description='"storybook", a file (text, JSONL, CSV, TSV, parquet; also .gz), a folder, or a hub data set',
+    )
     count: int = Field(default=150, ge=1, description="captions to draw, or at most to read")
-    text_column: str = Field(default="text", description="column of a JSONL or parquet file that holds the caption")
+    sample: bool = Field(
+        default=False, description="draw count at random by the run's seed instead of taking the first; reads all rows"
+    )
+    text_column: str = Field(default="text", description="column that holds the caption, but in text files")
+    split: str = Field(default="train", description="of a folder or hub data set")
+    subset: str = Field(default="", description="of a folder or hub data set that has several; empty for its default")
+    clean: bool = Field(
+        default=True, description="take from captions that are read what is not about the picture: addresses, ads, ids"
+    )
+    max_words: int = Field(default=40, ge=1, description="cleaning cuts longer captions, at a sentence if possible")
+
+
+class Checks(Settings):
+    """What a triple has to hold to, whoever wrote it."""
+
+    max_words: int = Field(default=60, ge=1, description="longest caption or instruction, in words")
+    max_tokens: int = Field(default=77, ge=3, description="longest caption or instruction, in tokens of CLIP")
+    kept: float = Field(default=0.4, ge=0, le=1, description="least share of the caption's words that the edit keeps")
+    near_duplicate: float = Field(
+        default=0.9, gt=0, le=1, description="Jaccard similarity of two triples from which the later one is refused"
+    )
+    kind_share: float = Field(default=1.0, gt=0, le=1, description="largest share of the triples that one kind may be")
+    moderation: Literal["none", "words", "server"] = Field(
+        default="words", description="a word list, the server's moderation besides, or none"
+    )
+
+
+WriterName = Literal["rules", "openai", "openai-batch", "local"]
 
 
 class Triples(Settings):
-    """Who turns captions into instructions and edited captions."""
+    """Who turns captions into instructions and edited captions, at what price, and what is asked of them."""
 
-    writer: Literal["rules", "openai"] = Field(default="rules", description="rules, or a language model by its API")
-    model: str = Field(default="", description="name of the language model")
+    writer: WriterName = Field(
+        default="rules", description="rules, an API, its batch form at half the price, or a model on this machine"
+    )
+    model: str = Field(default="", description="name of the language model, or its folder for writer=local")
     base_url: str = Field(default="", description="of an OpenAI-compatible server; empty for OpenAI's own")
     per_caption: int = Field(default=1, ge=1, description="triples for each caption")
-    parallel: int = Field(default=4, ge=1, description="requests to the language model at a time")
-    max_words: int = Field(default=60, ge=1, description="longest caption or instruction; CLIP reads 77 tokens")
+    inverse: bool = Field(default=False, description="ask for the instruction that undoes an edit, too: another triple")
+    shots: int = Field(default=6, ge=0, description="seed triples shown in each request, drawn anew for each")
+    temperature: float = Field(default=0.7, ge=0, le=2, description="of the language model")
+    parallel: int = Field(default=16, ge=1, description="requests to the language model at a time")
+    max_usd: float = Field(default=0.0, ge=0, description="money that the requests may cost at most; 0 for no limit")
+    max_tokens: int = Field(default=0, ge=0, description="tokens that the requests may cost at most; 0 for no limit")
+    price_in: float | None = Field(default=None, ge=0, description="USD per million tokens read; known for some models")
+    price_out: float | None = Field(default=None, ge=0, description="USD per million tokens written")
+    checks: Checks = Checks()
 
 
 Share = Literal["attention", "features"]
@@ -138,7 +178,9 @@ class FinetuneConfig(Settings):
 
     seed: int = Field(default=0, description="of the run; noise, order, crops and dropping follow from it")
     base: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
-    dataset: str = Field(default="data/storybook/packed", description="folder of a packed data set, or a hub data set")
+    dataset: str | tuple[str, ...] = Field(
+        default="data/storybook/packed", description="folder of a packed data set, or a hub data set; or several"
+    )
     out: str = Field(default="runs/editor", description="folder of checkpoints, metrics, sheets and the editor")
 
     minutes: float | None = Field(default=None, gt=0, description="end by the clock too, counted over all sittings")
@@ -173,6 +215,11 @@ class FinetuneConfig(Settings):
     report_to: str = Field(default="none", description="tracker that accelerate knows, such as tensorboard; or none")
     text_scale: float = Field(default=7.5, ge=0, description="default text guidance of the editor")
     image_scale: float = Field(default=1.5, ge=0, description="default image guidance of the editor")
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """All data sets that are trained on."""
+        return (self.dataset,) if isinstance(self.dataset, str) else self.dataset
 
 
 def load_config(model: type[M], source: str | Path | None = None, overrides: Sequence[str] = ()) -> M:

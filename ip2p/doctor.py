@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ip2p.backbone import BUNDLED_NAMES, bundled_path
 from ip2p.errors import ModelError
+from ip2p.names import BUNDLED_NAMES, bundled_path
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "pyarrow", "pillow", "pydantic", "typer")
 OPTIONAL = ("xformers", "gradio", "ray", "torchmetrics")

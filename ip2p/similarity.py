@@ -14,9 +14,9 @@ from transformers import CLIPModel, CLIPTokenizer
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
-from ip2p.backbone import BUNDLED_NAMES, bundled_path
 from ip2p.errors import ModelError
 from ip2p.images import to_tensor
+from ip2p.names import BUNDLED_NAMES, bundled_path
 
 REMEMBERED = 4096
 """Texts whose vectors are kept; captions come again for every candidate of a triple, and then no more."""

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from ip2p.backbone import BUNDLED, BUNDLED_NAMES, bundled_path, load_backbone
+from ip2p.backbone import load_backbone
 from ip2p.editor import Editor
 from ip2p.images import to_tensor
+from ip2p.names import BUNDLED, BUNDLED_NAMES, bundled_path
 from ip2p.similarity import ClipScorer
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.judge import Judge

@@ -21,7 +21,7 @@ COMMANDS = [
     if line.strip() and not line.startswith("#")
 ]
 TARGETS = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-MAPPED = ("ip2p", "ip2p/storybook", "data_gen", "train", "configs", "bench", "examples")
+MAPPED = ("ip2p", "ip2p/storybook", "data_gen", "data_gen/checks", "data_gen/writers", "train", "configs", "bench", "examples")
 
 
 def on_the_map() -> set[str]:

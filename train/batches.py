@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
 from datasets import Image as Picture
 from datasets.exceptions import DatasetGenerationError
 from PIL import Image
@@ -54,14 +54,25 @@ class Augmentation(NamedTuple):
 CENTRE = Augmentation(False, 0.5, 0.5)
 
 
-def open_pairs(source: str | Path) -> Pairs:
-    """Open a packed data set: a folder of parquet shards, or a data set of the hub.
+def open_pairs(*sources: str | Path) -> Pairs:
+    """Open packed data sets: folders of parquet shards, or data sets of the hub; several are one after another.
 
-    Held out are its split `test` or `validation`, else its last twentieth, at most 64 pairs.
+    Held out of each are its split `test` or `validation`, else its last twentieth; at most 64 pairs in all.
 
     Raises:
         DataError: nothing there, unreadable, a column missing, or fewer than two pairs.
     """
+    trains, held_outs = zip(*map(_open, sources), strict=True)
+    train, held_out = concatenate_datasets(list(trains)), concatenate_datasets(list(held_outs))
+    if not len(train):
+        raise DataError(
+            f"the data set {', '.join(map(str, sources))} has {len(held_out)} pairs, too few to train on", BUILD
+        )
+    return Pairs(train, held_out.select(range(min(HELD_OUT_MOST, len(held_out)))))
+
+
+def _open(source: str | Path) -> tuple[Dataset, Dataset]:
+    """What is trained on and what is held out of one data set."""
     folder = Path(source)
     if folder.is_dir() and not any(folder.rglob("*.parquet")):
         raise DataError(f"no parquet shard in the data set folder {source}", BUILD)
@@ -80,9 +91,7 @@ def open_pairs(source: str | Path) -> Pairs:
     if held_out is None or not len(held_out):
         kept = len(train) - min(HELD_OUT_MOST, max(1, len(train) // 20))
         train, held_out = train.select(range(max(0, kept))), train.select(range(max(0, kept), len(train)))
-    if not len(train):
-        raise DataError(f"the data set {source} has {len(held_out)} pairs, too few to train on", BUILD)
-    return Pairs(train, held_out.select(range(min(HELD_OUT_MOST, len(held_out)))))
+    return train, held_out
 
 
 class Order:

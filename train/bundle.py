@@ -42,7 +42,7 @@ JUDGE = About(
 )
 CLIPS = {
     "clip-a": About("storybook-clip-a: the CLIP that filters", "A CLIPModel of pictures and captions."),
-    "clip-b": About("storybook-clip-b: the CLIP that only measures", "As clip-a, from other random numbers."),
+    "clip-b": About("storybook-clip-b: the CLIP that only measures", "As clip-a, smaller, from other random numbers."),
 }
 LIMITS = "It knows storybook scenes of 128 px and nothing else; for photographs use a real model.\n"
 

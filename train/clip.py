@@ -32,7 +32,19 @@ from ip2p.train.batches import Order
 from ip2p.train.tokens import POSITIONS, make_tokenizer
 from ip2p.train.world import World
 
+
+class Towers(NamedTuple):
+    """Widths and numbers of layers of a CLIP's two halves; heads of the first are 64 wide or wider."""
+
+    vision_width: int
+    vision_layers: int
+    text_width: int
+    text_layers: int
+
+
 SEEDS = {"clip-a": 1, "clip-b": 2}
+TOWERS = {"clip-a": Towers(192, 6, 160, 3), "clip-b": Towers(160, 4, 128, 3)}
+"""4 million weights, and 2 million: with another 4 million all bundled models would pass 64 MB."""
 PREPROCESSING = Preprocessing(SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 HOTTEST = math.log(100)
 
@@ -74,7 +86,7 @@ class ClipTask:
         self.name, self.seed = name, SEEDS[name]
         self.world, self.edited, self.tokenizer, self.device = world, edited, tokenizer, device
         torch.manual_seed(self.seed)
-        self.model = make_clip(tokenizer)
+        self.model = make_clip(tokenizer, TOWERS[name])
         if device.type == "cpu":  # where these short sequences train half again as fast without fused attention
             self.model.set_attn_implementation("eager")
         nn.Module.to(self.model, device)
@@ -142,16 +154,18 @@ class ClipTask:
         return picture.flip(-1) if sample.mirrored else picture
 
 
-def make_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
-    """A vision tower 192 wide with 6 layers on patches of 16 px, a text tower 160 wide with 3; 4 million weights."""
+def make_clip(tokenizer: CLIPTokenizer, towers: Towers) -> CLIPModel:
+    """A CLIP of the storybook world with random weights; its vision tower reads patches of 16 px."""
     # gelu is one kernel, OpenAI's quick_gelu three passes over memory.
     alike = {"projection_dim": 128, "hidden_act": "gelu"}
     vision = {
-        "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 3,
+        "hidden_size": towers.vision_width, "intermediate_size": 4 * towers.vision_width,
+        "num_hidden_layers": towers.vision_layers, "num_attention_heads": towers.vision_width // 64,
         "image_size": SIDE, "patch_size": 16,
     }  # fmt: skip
     text = {
-        "hidden_size": 160, "intermediate_size": 640, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "hidden_size": towers.text_width, "intermediate_size": 4 * towers.text_width,
+        "num_hidden_layers": towers.text_layers, "num_attention_heads": 4,
         "max_position_embeddings": POSITIONS, "vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip

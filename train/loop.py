@@ -86,7 +86,7 @@ class Run:
         self.clock, self.stopped, self.bad = Clock(), False, 0
         self.place, main = place, place.is_main_process
         self.say = say if main else lambda _: None
-        self.pairs = open_pairs(config.dataset)
+        self.pairs = open_pairs(*config.datasets)
         resumed = self._resumable()
         self.backbone, self.model, self.learner = prepare(config, place.device)
         self.process = ForwardProcess.of(self.backbone.scheduler, place.device)

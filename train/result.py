@@ -59,7 +59,7 @@ Edits a picture as an English instruction says (InstructPix2Pix, arXiv 2211.0980
 | made from | |
 |---|---|
 | base model | {config.base} |
-| pairs | {pairs} of {config.dataset} |
+| pairs | {pairs} of {" and ".join(config.datasets)} |
 | steps | {state.step} ({state.updates} of them moved the weights) |
 | samples seen | {state.samples} |
 | device | {device_name()}, {state.precision} |

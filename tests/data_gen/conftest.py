@@ -1,13 +1,16 @@
-"""A tiny random CLIP, and the config of a build of seconds."""
+"""A tiny random CLIP, the config of a build of seconds, and a server that speaks OpenAI's API."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from llm_server import Server
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from ip2p.config import DatasetConfig, load_config
+from ip2p.data_gen.writers import asking, batch
 
 CAPTIONS = (
     "a red barn in summer", "a blue castle at night", "a dog on a hill", "a photo of a green car", "two cats",
@@ -62,3 +65,18 @@ def make_config(settings: list[str]) -> Callable[..., DatasetConfig]:
         return load_config(DatasetConfig, None, [*settings, *others])
 
     return make
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A language model's server of its own, and hardly any waiting between tries."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARY-0123456789")
+    monkeypatch.setattr(asking, "ROUND_PAUSE", 0.01)
+    monkeypatch.setattr(batch, "POLL", 0.0)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()

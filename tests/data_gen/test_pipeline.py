@@ -86,8 +86,8 @@ def test_two_builds_have_the_same_bytes(make_config: MakeConfig, tmp_path: Path)
 
 def test_other_thresholds_draw_nothing(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     first = pipeline.build(make_config(), say=quiet)
-    monkeypatch.setattr("ip2p.data_gen.stages.load_backbone", None)
-    monkeypatch.setattr("ip2p.data_gen.stages.ClipScorer", None)
+    monkeypatch.setattr("ip2p.data_gen.drawing.load_backbone", None)
+    monkeypatch.setattr("ip2p.data_gen.drawing.ClipScorer", None)
     every = pipeline.refilter(make_config("filter.direction=-1", "filter.image=-1", "filter.top_k=9"), say=quiet)
     assert every.tally.pairs == 14 > first.tally.pairs
     assert every.tally.total == first.tally.total
@@ -126,7 +126,7 @@ def test_where_nothing_is_kept_the_report_tells_why(make_config: MakeConfig) -> 
 def test_bad_beginnings_leave_nothing(
     make_config: MakeConfig, editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ip2p.data_gen.stages.best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("ip2p.data_gen.drawing.best_device", lambda: torch.device("cpu"))
     with pytest.raises(DataError, match="no file of captions"):
         pipeline.build(make_config("captions.source=missing.txt", f"out={tmp_path / 'nowhere'}"), say=quiet)
     with pytest.raises(DataError, match="no data set build"):

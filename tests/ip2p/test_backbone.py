@@ -9,8 +9,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from ip2p import backbone as module
-from ip2p.backbone import bundled_path, load_backbone, save_backbone
+from ip2p.backbone import load_backbone, save_backbone
 from ip2p.errors import ModelError
+from ip2p.names import bundled_path
 from ip2p.settings import Settings
 
 FOLDERS = ("base_folder", "editor_folder", "sd_base_folder", "sd_editor_folder")

@@ -4,8 +4,8 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from ip2p.data_gen.english import english_edits
-from ip2p.data_gen.triples import Draft
+from ip2p.data_gen.drafts import Draft, Message
+from ip2p.data_gen.writers.english import english_edits
 from ip2p.records import Caption, Reason
 from ip2p.seeding import derive_seed
 from ip2p.storybook.edits import possible_edits
@@ -29,6 +29,16 @@ class RuleWriter:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+
+    def prepare(self, captions: Sequence[Caption], count: int) -> None:
+        """Rules need no time."""
+
+    def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
+        """Rules ask nobody."""
+        return [], ""
+
+    def close(self) -> None:
+        """Rules hold nothing."""
 
     def write(self, captions: Sequence[Caption], count: int) -> list[list[Draft]]:
         """For each caption up to `count` edits; where no rule applies, one draft that says so."""

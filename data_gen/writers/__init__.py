@@ -1,0 +1,38 @@
+"""Who writes triples: one of these, by its name in the settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ip2p.config import Triples
+from ip2p.data_gen.drafts import Writer
+
+
+def open_writer(settings: Triples, folder: Path, *, seed: int, say: Callable[[str], None]) -> Writer:
+    """The writer that the settings name.
+
+    Args:
+        settings: of the triples.
+        folder: of the build, where a writer may keep what it was told.
+        seed: of the run.
+        say: prints a line.
+
+    Raises:
+        ConfigError: it lacks a setting.
+        ModelError: a local model is missing or of another kind.
+        WriterError: a server refuses, or cannot be reached.
+    """
+    if settings.writer == "rules":
+        from ip2p.data_gen.writers.rules import RuleWriter
+
+        return RuleWriter(seed)
+    if settings.writer == "local":
+        from ip2p.data_gen.writers.local import LocalWriter
+
+        return LocalWriter(settings, seed)
+    if settings.writer == "openai-batch":
+        from ip2p.data_gen.writers.batch import BatchWriter
+
+        return BatchWriter(settings, folder, seed=seed, say=say)
+    from ip2p.data_gen.writers.llm import ModelWriter
+
+    return ModelWriter(settings, folder, seed=seed, say=say)

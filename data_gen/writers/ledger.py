@@ -1,0 +1,200 @@
+"""Every request to a language model, and every answer: one append-only file that is cache, bill and memory at once.
+
+A line is on the disk before what it tells of goes on: a reservation before its request is sent, an answer together
+with its price. So a killed run asks nothing twice that was answered, and cannot spend more than it was given: what was
+under way when it died counts as spent.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from ip2p.errors import DataError, WriterError
+
+FILE = "asked.jsonl"
+
+
+class Cost(NamedTuple):
+    """What a request costs: tokens read and written, and USD."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Read and written."""
+        return self.tokens_in + self.tokens_out
+
+    def __add__(self, other: object) -> "Cost":
+        assert isinstance(other, Cost)
+        return Cost(self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out, self.usd + other.usd)
+
+    def minus(self, other: "Cost") -> "Cost":
+        """The difference."""
+        return Cost(self.tokens_in - other.tokens_in, self.tokens_out - other.tokens_out, self.usd - other.usd)
+
+
+class Spent(NamedTuple):
+    """What a language model cost over all runs: requests, their cost, and faults by name."""
+
+    requests: int
+    cost: Cost
+    faults: Counter[str]
+
+
+class Answer(NamedTuple):
+    """What came of a question, for good: a text, or the reason (of `Reason`) why there is none."""
+
+    text: str = ""
+    reason: str = ""
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum."""
+    return sum(costs, Cost())
+
+
+class BudgetError(WriterError):
+    """The next request could cost more than is left."""
+
+
+class Ledger:
+    """The file of all requests of a build; a context, which locks it against other runs.
+
+    Args:
+        path: of the file; made if missing.
+        max_usd, max_tokens: that all requests together may cost; 0 for no limit.
+
+    Attributes:
+        answers: by key of the question.
+        spent: of all runs so far. What was reserved and never settled is in it.
+        faults: how often each went wrong, by name.
+        requests: sent.
+        notes: what else was remembered, by name.
+
+    Raises:
+        DataError: another run has it, or it is damaged.
+    """
+
+    def __init__(self, path: Path, *, max_usd: float = 0.0, max_tokens: int = 0) -> None:
+        self.path, self.max_usd, self.max_tokens = path, max_usd, max_tokens
+        self.answers: dict[str, Answer] = {}
+        self.spent = Cost()
+        self.faults: Counter[str] = Counter()
+        self.requests = 0
+        self.notes: dict[str, Any] = {}
+        self._open: dict[int, Cost] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            raise DataError(f"another run is writing to {path}", "Wait for it, or give another folder") from error
+        self._read()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other runs have it."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def fits(self, most: Cost) -> bool:
+        """Whether what a request costs at most is left, beside all that is reserved."""
+        too_dear = self.max_usd and self.spent.usd + most.usd > self.max_usd
+        too_long = self.max_tokens and self.spent.tokens + most.tokens > self.max_tokens
+        return not (too_dear or too_long)
+
+    def reserve(self, most: Cost) -> int:
+        """Set aside what a request costs at most, before it is sent; gives the number of the reservation.
+
+        Raises:
+            BudgetError: it does not fit what is left.
+        """
+        if not self.fits(most):
+            limit = f"{self.max_usd:g} USD" if self.max_usd else f"{self.max_tokens} tokens"
+            raise BudgetError(
+                f"the budget of {limit} is spent ({self.spent.usd:.4f} USD, {self.spent.tokens} tokens)",
+                "All answers are kept: run the same command with a higher --max-usd or --max-tokens to go on",
+            )
+        number = self.requests
+        self._append({"reserve": number, "cost": list(most)})
+        return number
+
+    def settle(self, number: int, cost: Cost, *, fault: str = "", **answer: Any) -> None:
+        """Replace a reservation by what the request did cost, with what came of it in the same line.
+
+        Args:
+            number: as `reserve` gave it.
+            cost: that is billed; nothing for a request that the server turned down.
+            fault: what went wrong, by name.
+            answer: `key` of the question, `text` and `reason`, where this ends it.
+        """
+        self._append({"settle": number, "cost": list(cost), "fault": fault, **answer})
+
+    def answer(self, key: str, answer: Answer) -> None:
+        """End a question whose requests are all settled."""
+        self._append({"key": key, "text": answer.text, "reason": answer.reason})
+
+    def note(self, name: str, value: Any) -> None:
+        """Remember something else; a later note of the same name replaces it."""
+        self._append({"note": name, "value": value})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        data = json.dumps(line | {"at": round(time.time(), 3)}, ensure_ascii=True).encode() + b"\n"
+        written = os.write(self._file, data)
+        assert written == len(data), "a regular file takes a line whole, or raises"
+        os.fsync(self._file)
+        self._apply(line)
+
+    def _read(self) -> None:
+        """Take in what earlier runs wrote. Only a last line can be torn, and it tells of nothing that went on."""
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.ftruncate(self._file, whole)
+        for number, line in enumerate(data[:whole].splitlines(), 1):
+            try:
+                self._apply(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{self.path}, line {number} is damaged", "Remove that line; its question is asked again"
+                ) from error
+
+    def _apply(self, line: dict[str, Any]) -> None:
+        if "reserve" in line:
+            self._open[line["reserve"]] = cost = Cost(*line["cost"])
+            self.spent += cost
+            self.requests = max(self.requests, line["reserve"]) + 1
+        if "settle" in line:
+            self.spent = self.spent.minus(self._open.pop(line["settle"])) + Cost(*line["cost"])
+            self.faults.update([line["fault"]] if line["fault"] else [])
+        if "key" in line:
+            self.answers[line["key"]] = Answer(line["text"], line["reason"])
+        if "note" in line:
+            self.notes[line["note"]] = line["value"]
+
+
+def spending(folder: Path) -> Spent:
+    """What all runs of a build have spent so far.
+
+    Raises:
+        DataError: another run writes to the folder.
+    """
+    with Ledger(folder / FILE) as ledger:
+        return Spent(ledger.requests, ledger.spent, ledger.faults)
