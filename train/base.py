@@ -69,8 +69,8 @@ def train(parsed: argparse.Namespace, device: torch.device) -> None:
 
 
 def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
-    """Write every model that has had a sitting."""
-    for model in MODELS[1:]:
+    """Write every model that has had a sitting, or the one that is asked for."""
+    for model in [parsed.only] if parsed.only else MODELS[1:]:
         if any((parsed.state / (f"diffusion-{parsed.unet}" if model == "diffusion" else model)).glob("checkpoints/*")):
             task = make_task(model, parsed, device)
             state = restore_averages(task, parsed.state)
@@ -89,6 +89,7 @@ def main() -> int:
     parser.add_argument("--unet", default="deep", choices=tuple(UNETS), help="default: deep")
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
     parser.add_argument("--out", type=Path, default=BUNDLED, help="of export (default: ip2p/bundled)")
+    parser.add_argument("--only", choices=MODELS[1:], help="of export: this model and no other")
     parser.add_argument("--measure", type=int, default=500, help="held-out scenes of export's figures (default: 500)")
     parser.add_argument("--device", help="such as cuda; the best that is there if left out")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="default: measured")
