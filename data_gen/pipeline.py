@@ -121,9 +121,9 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
     finally:
         tally, page = stages.report_triples()
         seconds = time.monotonic() - began
-        say(
-            f"{tally}\n{seconds:.1f} s in this sitting: {60 * tally.kept / seconds:.0f} triples a minute; report {page}"
-        )
+        rate = 60 * tally.kept / seconds
+        if tally.total:
+            say(f"{tally}\n{seconds:.1f} s in this sitting: {rate:.0f} triples a minute; report {page}")
     return page
 
 

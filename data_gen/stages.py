@@ -86,14 +86,15 @@ class TextStages:
                 self.writer.close()
 
     def report_triples(self) -> tuple[TriplesTally, Path]:
-        """Count the triples that are there, and write triples.html about them."""
+        """Count the triples that are there, and write triples.html about them if there are any."""
         left = set(self._left("triples", self.shards))
         there = (index for index in range(self.shards) if index not in left)
         tally = TriplesTally(row for index in there for row in rows.read_triples(self.workspace, index))
         page = self.workspace.out / "triples.html"
         settings = self.config.triples
         spent = spending(self.workspace.out) if settings.writer.startswith("openai") else None
-        atomic_write(page, render_triples(tally, settings.model or settings.writer, spent).encode())
+        if tally.total:
+            atomic_write(page, render_triples(tally, settings.model or settings.writer, spent).encode())
         return tally, page
 
     def require(self, stage: Stage, fix: str) -> None:

@@ -1,6 +1,7 @@
 """A server on this machine that speaks OpenAI's API and answers by rules: the text stage without a key or a model.
 
     python examples/llm_server.py --port 8123 --faults 0.1
+    python examples/llm_server.py --model HuggingFaceTB/SmolLM2-135M-Instruct
     ip2p dataset triples --writer openai --base-url http://127.0.0.1:8123/v1 --captions examples/captions.txt
 
 It knows chat completions, moderations, files and batches, and goes wrong now and then in all the ways that real
@@ -68,6 +69,36 @@ def by_rules(request: Request) -> Reply:
         {"instruction": each.instruction, "edited_caption": each.edited_caption, "kind": each.kind} for each in chosen
     ]
     return completion(json.dumps({"edits": edits}, ensure_ascii=False), read=len(json.dumps(request)) // 4)
+
+
+def by_model(source: str) -> Script:
+    """What a language model on this machine answers, one question at a time; it knows no form of answer but text.
+
+    Args:
+        source: folder, hub id, or GGUF file.
+    """
+    import torch
+
+    from ip2p.data_gen.writers.local import load_language
+
+    language, lock = load_language(source, "cpu"), threading.Lock()
+
+    def answer(request: Request) -> Reply:
+        tokens = torch.tensor([language.encode(request["messages"])])
+        most = int(request.get("max_tokens", 200))
+        with lock, torch.inference_mode():
+            torch.manual_seed(request.get("seed", 0))
+            whole = language.model.generate(
+                tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=most, do_sample=True,
+                temperature=request.get("temperature", 0.7), eos_token_id=list(language.ends),
+                pad_token_id=language.ends[0],
+            )  # fmt: skip
+        written = whole[0, tokens.shape[1] :]
+        text = language.tokenizer.decode(written, skip_special_tokens=True)
+        finish = "stop" if written[-1] in language.ends else "length"
+        return completion(text, finish=finish, read=tokens.shape[1])
+
+    return answer
 
 
 FAULTS: tuple[Reply, ...] = (
@@ -251,9 +282,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=8123, help="default: 8123")
     parser.add_argument("--faults", type=float, default=0.0, help="share of answers that go wrong (default: 0)")
+    parser.add_argument("--model", help="language model that answers instead of rules: folder, hub id or GGUF file")
     parser.add_argument("--delay", type=float, default=0.1, help="seconds before each answer (default: 0.1)")
     parsed = parser.parse_args()
-    script = with_faults(parsed.faults, 0)
+    script = with_faults(parsed.faults, 0, by_model(parsed.model) if parsed.model else by_rules)
     with Server(parsed.port, lambda request: script(request)._replace(delay=parsed.delay)) as server:
         print(f"listening at {server.url}; stop with Ctrl-C", flush=True)
         try:

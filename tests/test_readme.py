@@ -20,8 +20,18 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip() and not line.startswith("#")
 ]
-TARGETS = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-MAPPED = ("ip2p", "ip2p/storybook", "data_gen", "data_gen/checks", "data_gen/writers", "train", "configs", "bench", "examples")
+TARGETS = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+MAPPED = (
+    "ip2p",
+    "ip2p/storybook",
+    "data_gen",
+    "data_gen/checks",
+    "data_gen/writers",
+    "train",
+    "configs",
+    "bench",
+    "examples",
+)
 
 
 def on_the_map() -> set[str]:

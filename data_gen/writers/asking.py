@@ -36,6 +36,8 @@ ROUNDS = 4
 """Through the queue, each with what the one before left."""
 ROUND_PAUSE = 2.0
 """Seconds before the second round, doubled for each further one."""
+PROBES = 3
+"""Questions by which the form of asking is looked for at most."""
 FAILED_SHARE = 0.02
 """Share of questions that may stay without an answer; their rows are refused. More is a server that fails."""
 
@@ -112,32 +114,41 @@ class Asker:
                 await self._round(left)
             self._give_up(self._unanswered(questions), len(questions))
 
-    async def first(self, question: Question) -> None:
-        """Ask one question, and find out by it how this server wants to be asked.
-
-        A form of asking is taken when its answer can be read. A server that does not know a form turns it down, fails,
-        or overlooks it, so that prose comes back: then the next form is tried, each of them twice, because a small
-        model fails now and then, and so does any server.
+    async def learn(self, questions: Sequence[Question]) -> None:
+        """Find out by a question how this server wants to be asked; by another one where it refuses that for itself.
 
         Raises:
-            WriterError: the server cannot be reached, or refuses.
+            WriterError: the server cannot be reached, or refuses us.
+        """
+        for question in questions[:PROBES]:
+            if await self._probe(question):
+                return
+        self._remember(self.dialect or Dialect(Form.TEXT))
+
+    async def _probe(self, question: Question) -> bool:
+        """Ask one question in all forms until one is understood.
+
+        A form is understood when its answer can be read, or speaks of the content. A server that does not know a form
+        turns it down, fails, or overlooks it, so that prose comes back: then the next form is tried, each of them
+        twice, because a small model fails now and then, and so does any server.
         """
         fault: Fault | None = None
         for form in Form:
-            dialect: Dialect | None = (self.dialect or Dialect())._replace(form=form)
+            dialect: Dialect | None = Dialect(form)
             tries = 0
             while dialect and tries < 2:
                 await self.pacer.wait()
                 fault, complaint = await self._ask(question, dialect, number=tries, retries=RETRIES if tries else 0)
                 self._stop_at(fault)
                 tries += 1
-                if fault is None:
-                    return self._remember(dialect)
+                if fault is None or fault.reason is Reason.WRITER_REFUSED:
+                    self._remember(dialect)
+                    return True
                 if mended := dialect.mended(complaint):
                     dialect, tries = mended, 0
         if fault and fault.do is Do.AGAIN:
             raise WriterError(f"the server cannot be reached or fails ({fault.name})", AGAIN_LATER)
-        self._remember(self.dialect or Dialect(Form.TEXT))
+        return False
 
     def _remember(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -147,9 +158,9 @@ class Asker:
         return [question for question in questions if question.key not in self.ledger.answers]
 
     async def _round(self, questions: Sequence[Question]) -> None:
-        """Ask each question once; the first alone if nothing is known of the server."""
+        """Ask each question once; some alone before, if nothing is known of the server."""
         if questions and self.dialect is None:
-            await self.first(questions[0])
+            await self.learn(questions)
         if left := self._unanswered(questions):
             shared = iter(left)
             workers = [asyncio.create_task(self._work(shared)) for _ in range(min(self.parallel, len(left)))]
@@ -225,7 +236,7 @@ class Asker:
         answer: Answer | None = None
         if fault is None:
             answer = Answer(text)
-        elif fault.do is Do.REFUSE or (fault.do is Do.MEND and last):
+        elif self.dialect and (fault.do is Do.REFUSE or (fault.do is Do.MEND and last)):  # else the form may be wrong
             answer = Answer(reason=fault.reason.value)
         ended = {"key": question.key, "text": answer.text, "reason": answer.reason} if answer else {}
         if call.reservation is not None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from ip2p import backbone as module
+from ip2p import names
 from ip2p.backbone import load_backbone, save_backbone
 from ip2p.errors import ModelError
 from ip2p.names import bundled_path
@@ -205,7 +205,7 @@ def test_settings_that_make_no_sense_are_told(copied: Path, text: str) -> None:
 def test_bundled_models_that_are_missing_say_how_to_make_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base_folder: Path
 ) -> None:
-    monkeypatch.setattr(module, "BUNDLED", tmp_path)
+    monkeypatch.setattr(names, "BUNDLED", tmp_path)
     with pytest.raises(ModelError, match=r"storybook-clip-a.*train/base\.py"):
         bundled_path("storybook-clip-a")
     with pytest.raises(ModelError, match="brings no model 'storybook'"):
