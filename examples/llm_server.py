@@ -159,7 +159,7 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, str] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.batch_share, self.batch_polls, self.batch_status = 1.0, 1, "completed"
-        self.models = [MODEL]
+        self.models, self.shutdown_date = [MODEL], ""
         self.flagged: Callable[[str], bool] = lambda text: "forbidden" in text
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -186,6 +186,9 @@ class Handler(BaseHTTPRequestHandler):
             case ["models"]:
                 data = [{"id": name, "object": "model", "created": 1, "owned_by": "me"} for name in self.server.models]
                 self._send(Reply(body=json.dumps({"object": "list", "data": data})))
+            case ["models", name] if name in self.server.models:
+                about = {"id": name, "object": "model", "created": 1, "owned_by": "me"}
+                self._send(Reply(body=json.dumps(about | {"shutdown_date": self.server.shutdown_date})))
             case ["batches"]:
                 self._send(Reply(body=json.dumps({"object": "list", "data": list(self.server.batches.values())})))
             case ["batches", name] if name in self.server.batches:

@@ -21,6 +21,8 @@ from ip2p.data_gen.writers.prompts import messages, read_reply, reply_model, sho
 from ip2p.errors import ConfigError, WriterError
 from ip2p.records import Caption, Reason, content_id
 
+URL = "OPENAI_BASE_URL"
+"""Environment variable that the SDK reads where no address is set."""
 TOKENS_OF_EDIT = 60
 """That an edit in an answer is likely to have."""
 MOST_OF_EDIT = 200
@@ -82,6 +84,7 @@ class ModelWriter:
         self, settings: Triples, folder: Path, *, seed: int, say: Callable[[str], None], api_key: str | None = None
     ) -> None:
         self.key = api_key or os.environ.get(KEY, "")
+        settings = settings.model_copy(update={"base_url": settings.base_url or os.environ.get(URL, "")})
         if not self.key and not settings.base_url:
             raise WriterError(f"no key for OpenAI in {KEY}", f"Set {KEY}, or triples.base_url for a server of your own")
         self.settings, self.seed, self.say = settings, seed, say
@@ -109,6 +112,8 @@ class ModelWriter:
         before, known = self._standing(), len(self.ledger.answers)
         left = [each for each in questions if each.key not in self.ledger.answers]
         if left:
+            if day := last_day(self.name, self.settings.base_url, self.key):
+                self.say(f"note: {self.name} is shut down on {day}; after that, the same settings ask nobody")
             self.say(self.estimate(left))
             done = len(questions) - len(left)
             with StageProgress("asked", "captions", total=len(questions), done=done, say=self.say) as progress:
@@ -235,3 +240,12 @@ def only_model(base_url: str, key: str) -> str:
         found = f"there are {', '.join(names[:8])}" if names else "the server has none"
         raise ConfigError(f"no model is named, and {found}", "Name one by triples.model=...")
     return names[0]
+
+
+def last_day(model: str, base_url: str, key: str) -> str:
+    """The day on which a server stops a model, where it says one; "" else. What goes wrong here is told when asking."""
+    try:
+        with openai.OpenAI(api_key=key or "none", base_url=base_url or None, timeout=TIMEOUT, max_retries=0) as client:
+            return str(getattr(client.models.retrieve(model), "shutdown_date", None) or "")
+    except openai.OpenAIError:
+        return ""

@@ -332,6 +332,19 @@ def bill(request: dict[str, Any]) -> float:
     return (10 * usage["prompt_tokens"] + 40 * usage["completion_tokens"]) / 1e6
 
 
+def test_a_model_that_will_be_shut_down_is_told_before(server: Server, tmp_path: Path) -> None:
+    server.shutdown_date, says = "2027-01-14", list[str]()
+    writer(server, tmp_path, says).prepare(barns(1), 1)
+    assert "shut down on 2027-01-14" in says[0] and "about" in says[1]
+
+
+def test_the_address_may_stand_in_the_environment(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    assert ModelWriter(Triples(writer="openai"), tmp_path, seed=0, say=print).name == MODEL
+
+
 def test_moderation_of_the_server(server: Server, tmp_path: Path) -> None:
     rows = captions("a barn", "a forbidden castle", "a tower")
     checks = {"checks": {"moderation": "server"}}
