@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from ip2p import backbone as module
 from ip2p import names
 from ip2p.backbone import load_backbone, save_backbone
 from ip2p.errors import ModelError
