@@ -9,6 +9,11 @@ Message = dict[str, str]
 """A turn of a conversation: "role" and "content"."""
 
 
+def visible(text: str) -> str:
+    """A text of a model or a file without signs that nobody sees: those that move a cursor or turn the direction."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
 class Draft(NamedTuple):
     """What a writer makes of a caption: an edit; or, with a reason, none.
 

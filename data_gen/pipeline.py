@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -147,8 +148,9 @@ def show_triples(config: DatasetConfig, texts: Sequence[str], *, say: Say = say_
         raise DataError("there is no caption to show edits of", 'Give one, such as "a red barn by a lake"')
     with tempfile.TemporaryDirectory() as folder:
         writer = open_writer(config.triples, Path(folder), seed=config.seed, say=say)
-        for line in preview(captions, writer, config):
-            say(line)
+        with closing(writer):
+            for line in preview(captions, writer, config):
+                say(line)
 
 
 def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:

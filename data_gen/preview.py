@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ip2p.config import DatasetConfig
-from ip2p.data_gen.drafts import Writer
+from ip2p.data_gen.drafts import Writer, visible
 from ip2p.data_gen.triples import Seen, write_triples
 from ip2p.records import Caption
 
@@ -32,4 +32,4 @@ def preview(captions: Sequence[Caption], writer: Writer, config: DatasetConfig) 
 
 def _one_line(text: str) -> str:
     """Text of a model or a file, safe to print: no sign in it moves the cursor or colours the terminal."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return " ".join(visible(text).split())

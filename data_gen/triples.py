@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ip2p.config import Checks, Triples
 from ip2p.data_gen.checks import WholeSet, fault
-from ip2p.data_gen.drafts import Draft, Writer
+from ip2p.data_gen.drafts import Draft, Writer, visible
 from ip2p.records import Caption, Reason, Triple, content_id
 
 LONGEST = 2000
@@ -95,4 +95,4 @@ def _checked(text: str, draft: Draft, origin: Caption, writer: str, checks: Chec
 
 def _tidy(text: str) -> str:
     """A text of a model in one line, without signs that nobody sees, and of bounded length."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text[:LONGEST]).split())
+    return " ".join(visible(text[:LONGEST]).split())

@@ -4,6 +4,7 @@ import html
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from ip2p.data_gen.drafts import visible
 from ip2p.data_gen.tally import share
 from ip2p.data_gen.writers.ledger import Spent
 from ip2p.records import Reason, Triple
@@ -112,4 +113,4 @@ def _examples(name: str, count: int, triples: Sequence[Triple]) -> str:
 def _text(value: str) -> str:
     """A text from outside: escaped, of bounded length, and without signs that turn the reading direction."""
     shown = value if len(value) <= LONGEST else f"{value[:LONGEST]} ..."
-    return html.escape("".join(sign if sign.isprintable() else " " for sign in shown), quote=True)
+    return html.escape(visible(shown), quote=True)

@@ -112,7 +112,7 @@ class Asker:
                 if number:
                     self.pacer.pause(ROUND_PAUSE * 2 ** (number - 1) * bool(left))
                 await self._round(left)
-            self._give_up(self._unanswered(questions), len(questions))
+        give_up(self.ledger, questions, self.server, self.advance)
 
     async def learn(self, questions: Sequence[Question]) -> None:
         """Find out by a question how this server wants to be asked; by another one where it refuses that for itself.
@@ -297,13 +297,25 @@ class Asker:
         if fault and self._failed_in_a_row >= max(8, 2 * self.parallel):
             raise WriterError(f"the server cannot be reached or fails ({fault.name})", AGAIN_LATER)
 
-    def _give_up(self, questions: Sequence[Question], asked: int) -> None:
-        """Refuse the few questions that no round brought an answer for."""
-        if len(questions) > max(1, FAILED_SHARE * asked):
-            raise WriterError(f"{len(questions)} of {asked} captions got no answer from {self.server}", AGAIN_LATER)
-        for question in questions:
-            self.ledger.answer(question.key, Answer(reason=Reason.WRITER_ERROR.value))
-            self.advance()
+
+def give_up(ledger: Ledger, asked: Sequence[Question], server: str, advance: Callable[[], None]) -> None:
+    """Refuse the few questions that no round brought an answer for.
+
+    Args:
+        ledger: of the answers.
+        asked: all questions of this run.
+        server: as an error names it.
+        advance: called for each that is refused.
+
+    Raises:
+        WriterError: they are more than a few.
+    """
+    left = [question for question in asked if question.key not in ledger.answers]
+    if len(left) > max(1, FAILED_SHARE * len(asked)):
+        raise WriterError(f"{len(left)} of {len(asked)} captions got no answer from {server}", AGAIN_LATER)
+    for question in left:
+        ledger.answer(question.key, Answer(reason=Reason.WRITER_ERROR.value))
+        advance()
 
 
 def read_completion(completion: ChatCompletion, question: Question, key: str) -> tuple[str, Fault | None]:

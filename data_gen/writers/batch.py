@@ -18,7 +18,7 @@ from openai.types import Batch
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, ValidationError
 
-from ip2p.data_gen.writers.asking import FAILED_SHARE, TIMEOUT, Question, read_completion
+from ip2p.data_gen.writers.asking import TIMEOUT, Question, give_up, read_completion
 from ip2p.data_gen.writers.dialect import Dialect, Form
 from ip2p.data_gen.writers.faults import AGAIN_LATER, Do, Fault, of_error, told
 from ip2p.data_gen.writers.ledger import Answer, Cost, total
@@ -73,7 +73,7 @@ class BatchWriter(ModelWriter):
                 fault = of_error(error, self.key)
                 said = told(error, self.key)
                 raise fault.error or WriterError(f"the batch cannot go on ({said})", AGAIN_LATER) from None
-        self._give_up([each for each in questions if each.key not in self.ledger.answers], len(questions), advance)
+        give_up(self.ledger, questions, f"{self.name} in {ROUNDS} batches", advance)
 
     def _begun(self, client: openai.OpenAI, left: Sequence[Question]) -> Begun:
         """The batch that is under way, or a new one for as many questions as fit into it and into the budget."""
@@ -170,14 +170,6 @@ class BatchWriter(ModelWriter):
         cost = self.price.of(usage.prompt_tokens, usage.completion_tokens) if usage else question.most
         text, fault = read_completion(completion, question, self.key)
         return text, fault, cost
-
-    def _give_up(self, questions: Sequence[Question], asked: int, advance: Callable[[], None]) -> None:
-        """Refuse the few questions that no batch brought an answer for."""
-        if len(questions) > max(1, FAILED_SHARE * asked):
-            raise WriterError(f"{len(questions)} of {asked} captions got no answer in {ROUNDS} batches", AGAIN_LATER)
-        for question in questions:
-            self.ledger.answer(question.key, Answer(reason=Reason.WRITER_ERROR.value))
-            advance()
 
 
 def _mark(batch: Batch) -> str:

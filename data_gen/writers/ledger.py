@@ -114,6 +114,11 @@ class Ledger:
             os.close(self._file)
             self._file = -1
 
+    @property
+    def standing(self) -> Spent:
+        """What all runs so far have spent."""
+        return Spent(self.requests, self.spent, self.faults.copy())
+
     def fits(self, most: Cost) -> bool:
         """Whether what a request costs at most is left, beside all that is reserved."""
         too_dear = self.max_usd and self.spent.usd + most.usd > self.max_usd
@@ -197,4 +202,4 @@ def spending(folder: Path) -> Spent:
         DataError: another run writes to the folder.
     """
     with Ledger(folder / FILE) as ledger:
-        return Spent(ledger.requests, ledger.spent, ledger.faults)
+        return ledger.standing

@@ -15,7 +15,7 @@ from ip2p.data_gen.drafts import Draft, Message
 from ip2p.data_gen.progress import StageProgress
 from ip2p.data_gen.writers.asking import TIMEOUT, Asker, Question
 from ip2p.data_gen.writers.faults import AGAIN_LATER, KEY, told
-from ip2p.data_gen.writers.ledger import FILE, Cost, Ledger
+from ip2p.data_gen.writers.ledger import FILE, Cost, Ledger, Spent
 from ip2p.data_gen.writers.prices import Price, price_of, tokens_about, tokens_at_most
 from ip2p.data_gen.writers.prompts import messages, read_reply, reply_model, shots_for
 from ip2p.errors import ConfigError, WriterError
@@ -109,7 +109,7 @@ class ModelWriter:
                 spent.
         """
         questions = list({each.key: each for each in (self.question(caption, count) for caption in captions)}.values())
-        before, known = self._standing(), len(self.ledger.answers)
+        before = self.ledger.standing
         left = [each for each in questions if each.key not in self.ledger.answers]
         if left:
             if day := last_day(self.name, self.settings.base_url, self.key):
@@ -121,7 +121,6 @@ class ModelWriter:
                     self._ask(left, lambda: progress.advance(1, self._note()))
                 finally:
                     self.say(str(self._bill(left, before, progress.seconds)))
-        assert len(self.ledger.answers) >= known
         if self.settings.checks.moderation == "server":
             self._moderate(questions)
 
@@ -204,17 +203,14 @@ class ModelWriter:
     def _note(self) -> str:
         return f"{self.ledger.spent.usd:.4f} USD, {self.ledger.requests} requests"
 
-    def _standing(self) -> tuple[int, Cost, Counter[str]]:
-        return self.ledger.requests, self.ledger.spent, self.ledger.faults.copy()
-
-    def _bill(self, asked: Sequence[Question], before: tuple[int, Cost, Counter[str]], seconds: float) -> Bill:
+    def _bill(self, asked: Sequence[Question], before: Spent, seconds: float) -> Bill:
         """What changed since."""
         answers = [self.ledger.answers[each.key] for each in asked if each.key in self.ledger.answers]
         refused = sum(bool(answer.reason) for answer in answers)
-        requests, spent, faults = before
+        now = self.ledger.standing
         return Bill(
-            self.name, len(answers) - refused, refused, self.ledger.requests - requests,
-            self.ledger.spent.minus(spent), seconds, self.ledger.faults - faults,
+            self.name, len(answers) - refused, refused, now.requests - before.requests, now.cost.minus(before.cost),
+            seconds, now.faults - before.faults,
         )  # fmt: skip
 
 
