@@ -23,6 +23,7 @@ COMMANDS = [
 TARGETS = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
 MAPPED = (
     "ip2p",
+    "ip2p/cli",
     "ip2p/storybook",
     "data_gen",
     "data_gen/checks",

@@ -1,0 +1,48 @@
+"""Commands about models: train them, measure them, and see what is installed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, Config, Settings, say
+
+app = typer.Typer()
+
+
+@app.command()
+def finetune(config: Config = "storybook_finetune.yaml", settings: Settings = None) -> None:
+    """Train an editor on a packed data set, or go on with it."""
+    from ip2p.train.finetune import finetune as train
+
+    raise typer.Exit(train(config, settings or ()))
+
+
+@app.command()
+def doctor() -> None:
+    """Show what is installed, and what is wrong."""
+    from ip2p.doctor import examine
+
+    facts, troubles = examine()
+    for name, value in facts:
+        print(f"{name:18}{value}")
+    for trouble in troubles:
+        say(trouble)
+    raise typer.Exit(1 if troubles else 0)
+
+
+@app.command()
+def evaluate(
+    scenes: Annotated[int, typer.Option(min=1, help="Held-out storybook scenes, each with one edit.")] = 200,
+    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
+    base: Annotated[str, typer.Option(help="Text-to-image model that the baselines draw with.")] = BUNDLED_BASE,
+    seed: Annotated[int, typer.Option(min=0, help="Of the scenes and of all noise.")] = 2024,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of table, figures and sheet.")] = Path(
+        "runs/evaluation"
+    ),
+) -> None:
+    """Measure an editor on held-out scenes."""
+    from ip2p.evaluation import evaluate as measure
+
+    print(measure(model, base, scenes=scenes, seed=seed, out=output))
+    print(f"\nWrote {output}/evaluation.md, evaluation.json and sheet.png")
