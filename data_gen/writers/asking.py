@@ -236,7 +236,7 @@ class Asker:
         answer: Answer | None = None
         if fault is None:
             answer = Answer(text)
-        elif self.dialect and (fault.do is Do.REFUSE or (fault.do is Do.MEND and last)):  # else the form may be wrong
+        elif self.dialect and fault.ends(last=last):  # else the form may be wrong
             answer = Answer(reason=fault.reason.value)
         ended = {"key": question.key, "text": answer.text, "reason": answer.reason} if answer else {}
         if call.reservation is not None:
@@ -296,6 +296,11 @@ class Asker:
         self._failed_in_a_row = self._failed_in_a_row + 1 if fault and fault.do is Do.AGAIN else 0
         if fault and self._failed_in_a_row >= max(8, 2 * self.parallel):
             raise WriterError(f"the server cannot be reached or fails ({fault.name})", AGAIN_LATER)
+
+
+def connect(base_url: str, key: str, **options: Any) -> openai.OpenAI:
+    """A client that asks one thing at a time; servers of one's own take any key, and the SDK insists on some."""
+    return openai.OpenAI(api_key=key or "none", base_url=base_url or None, timeout=TIMEOUT, **options)
 
 
 def give_up(ledger: Ledger, asked: Sequence[Question], server: str, advance: Callable[[], None]) -> None:

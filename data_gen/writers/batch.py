@@ -18,7 +18,7 @@ from openai.types import Batch
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, ValidationError
 
-from ip2p.data_gen.writers.asking import TIMEOUT, Question, give_up, read_completion
+from ip2p.data_gen.writers.asking import Question, connect, give_up, read_completion
 from ip2p.data_gen.writers.dialect import Dialect, Form
 from ip2p.data_gen.writers.faults import AGAIN_LATER, Do, Fault, of_error, told
 from ip2p.data_gen.writers.ledger import Answer, Cost, total
@@ -60,8 +60,7 @@ class BatchWriter(ModelWriter):
 
     def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
         by_key = {question.key: question for question in questions}
-        key, url = self.key or "none", self.settings.base_url or None
-        with openai.OpenAI(api_key=key, base_url=url, timeout=TIMEOUT) as client:
+        with connect(self.settings.base_url, self.key) as client:
             try:
                 for number in range(ROUNDS):
                     left = [each for each in questions if each.key not in self.ledger.answers]
@@ -143,7 +142,7 @@ class BatchWriter(ModelWriter):
             seen.add(question.key)
             text, fault, usage = self._read(line, question)
             cost += usage
-            reason = fault.reason.value if fault and (fault.do is Do.REFUSE or last and fault.do is Do.MEND) else ""
+            reason = fault.reason.value if fault and fault.ends(last=last) else ""
             if (reason or not fault) and question.key not in self.ledger.answers:
                 self.ledger.answer(question.key, Answer(text, reason))
                 advance()

@@ -49,6 +49,10 @@ class Fault(NamedTuple):
     wait: float = 0.0
     error: WriterError | None = None
 
+    def ends(self, *, last: bool) -> bool:
+        """Whether its question is refused for good, at the last try or before."""
+        return self.do is Do.REFUSE or (last and self.do is Do.MEND)
+
 
 def of_error(error: Exception, key: str) -> Fault:
     """Sort what the SDK raised.

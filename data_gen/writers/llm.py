@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from ip2p.config import Triples
 from ip2p.data_gen.drafts import Draft, Message
 from ip2p.data_gen.progress import StageProgress
-from ip2p.data_gen.writers.asking import TIMEOUT, Asker, Question
+from ip2p.data_gen.writers.asking import Asker, Question, connect
 from ip2p.data_gen.writers.faults import AGAIN_LATER, KEY, told
 from ip2p.data_gen.writers.ledger import FILE, Cost, Ledger, Spent
 from ip2p.data_gen.writers.prices import Price, price_of, tokens_about, tokens_at_most
@@ -182,9 +182,7 @@ class ModelWriter:
     def _moderate(self, questions: Sequence[Question]) -> None:
         """Ask the server's moderation about every edit that it was not asked about."""
         left = [each for each in questions if f"flagged {each.key}" not in self.ledger.notes]
-        with openai.OpenAI(
-            api_key=self.key or "none", base_url=self.settings.base_url or None, timeout=TIMEOUT
-        ) as client:
+        with connect(self.settings.base_url, self.key) as client:
             for start in range(0, len(left), MODERATED_AT_ONCE):
                 chunk = left[start : start + MODERATED_AT_ONCE]
                 drafts = [(each, n, d) for each in chunk for n, d in enumerate(self._drafts(each))]
@@ -224,7 +222,7 @@ def only_model(base_url: str, key: str) -> str:
     if not base_url:
         raise ConfigError("the writer is a language model, and none is named", "Name one by triples.model=...")
     try:
-        with openai.OpenAI(api_key=key or "none", base_url=base_url, timeout=TIMEOUT) as client:
+        with connect(base_url, key) as client:
             names = [model.id for model in client.models.list()]
     except openai.APIConnectionError as error:
         raise WriterError(f"there is no server at {base_url} ({told(error, key)})", "Check triples.base_url") from None
@@ -241,7 +239,7 @@ def only_model(base_url: str, key: str) -> str:
 def last_day(model: str, base_url: str, key: str) -> str:
     """The day on which a server stops a model, where it says one; "" else. What goes wrong here is told when asking."""
     try:
-        with openai.OpenAI(api_key=key or "none", base_url=base_url or None, timeout=TIMEOUT, max_retries=0) as client:
+        with connect(base_url, key, max_retries=0) as client:
             return str(getattr(client.models.retrieve(model), "shutdown_date", None) or "")
     except openai.OpenAIError:
         return ""
