@@ -5,18 +5,22 @@ Dual guidance (InstructPix2Pix, arXiv 2211.09800, section 3.2.1), with I the pic
     guided = e(0,0) + s_I (e(I,0) - e(0,0)) + s_T (e(I,T) - e(I,0))
            = (1 - s_I) e(0,0) + (s_I - s_T) e(I,0) + s_T e(I,T)
 
-The second line tells which predictions are needed: one whose weight is zero is never computed.
+The second line tells which predictions are needed: one whose weight is zero is never computed. The others can be told
+by their differences, which vary slowly and need not be computed at every step (`held.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ip2p.held import HeldDifference, Schedule
+
 UNetCall = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Prediction (b c h w) from what the UNet sees (b c+ h w), the timestep, and text embeddings (b n d)."""
+EXACT = Schedule()
 
 
 class Branches(NamedTuple):
@@ -30,13 +34,16 @@ class Branches(NamedTuple):
 def combine(branches: Branches, text_scale: float, image_scale: float) -> Float[Tensor, "b c h w"]:
     """e(0,0) + s_I (e(I,0) - e(0,0)) + s_T (e(I,T) - e(I,0)), for any scales, also below 1."""
     text_image, image, null = branches
-    return null + image_scale * (image - null) + text_scale * (text_image - image)
+    # Added in the order of diffusers' pipeline, so that rounding is the same too.
+    return null + text_scale * (text_image - image) + image_scale * (image - null)
 
 
 class DualGuidance:
-    """An editor's guided prediction, of as few UNet rows as the scales need.
+    """An editor's guided prediction, of as few UNet rows as the scales and the schedule need.
 
-    Three rows for each picture; two at s_I = 1, at s_I = s_T, and at s_T = 0; one where only one weight is left.
+    Three rows for each picture; two at s_I = 1, at s_I = s_T, and at s_T = 0; one where only one weight is left. The
+    first of those that are needed is computed at every step. The others follow from differences that are held between
+    the steps of a schedule; what is not refreshed takes no row.
 
     Args:
         unet: called once a step, with rows [text and image, image, neither] of those that are needed.
@@ -45,6 +52,12 @@ class DualGuidance:
         null_text: embedding of the empty prompt, one row.
         text_scale: s_T.
         image_scale: s_I.
+        schedule: of the differences; exact by default.
+        interval: shares of the noise schedule, from 0 (noise) to 1, between which there is guidance at all
+            (arXiv 2404.07724); outside, e(I,T) alone.
+        rescale: share by which the guided prediction gets the standard deviation of e(I,T) (arXiv 2305.08891,
+            equations 15 and 16); 0 is off.
+        timesteps: of the noise schedule.
     """
 
     def __init__(
@@ -56,24 +69,94 @@ class DualGuidance:
         *,
         text_scale: float,
         image_scale: float,
+        schedule: Schedule = EXACT,
+        interval: tuple[float, float] = (0.0, 1.0),
+        rescale: float = 0.0,
+        timesteps: int = 1000,
     ) -> None:
         self.unet = unet
-        self.text_scale = text_scale
-        self.image_scale = image_scale
-        self.rows = 0
+        self.text_scale, self.image_scale = text_scale, image_scale
+        self.interval, self.rescale, self.timesteps = interval, rescale, timesteps
+        self.exact = schedule == EXACT
+        self.rows = self.step = 0
         weights = {"text_image": text_scale, "image": image_scale - text_scale, "null": 1 - image_scale}
         nothing, no_text = torch.zeros_like(condition), null_text.expand_as(text)
         inputs = {"text_image": (condition, text), "image": (condition, no_text), "null": (nothing, no_text)}
         self.needed = [name for name, weight in weights.items() if weight != 0]
-        self.condition = torch.cat([inputs[name][0] for name in self.needed])
-        self.text = torch.cat([inputs[name][1] for name in self.needed])
+        self.inputs = [inputs[name] for name in self.needed]
+        self.whole = torch.cat([row for row, _ in self.inputs]), torch.cat([words for _, words in self.inputs])
+        self.full = (condition, text)
+        self.differences = [
+            HeldDifference(
+                schedule.image_every if name == "null" else schedule.text_every,
+                abs(sum(weights[each] for each in self.needed[place:])),
+                schedule,
+            )
+            for place, name in enumerate(self.needed[1:], start=1)
+        ]
 
     def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor) -> Float[Tensor, "b c h w"]:
         """The guided prediction for latents x, scaled as the UNet wants them."""
-        rows = torch.cat([torch.cat([x] * len(self.needed)), self.condition], dim=1)
-        self.rows += len(rows)
-        predicted = dict(zip(self.needed, self.unet(rows, timestep, self.text).chunk(len(self.needed)), strict=True))
-        return combine(_filled(predicted), self.text_scale, self.image_scale)
+        share = 1 - float(timestep) / self.timesteps
+        start, stop = self.interval
+        if not start <= share <= stop:
+            return self._predict(x, timestep, *self.full)
+        branches = self._all(x, timestep) if self.exact else self._branches(x, timestep, share)
+        guided = combine(_filled(dict(zip(self.needed, branches, strict=True))), self.text_scale, self.image_scale)
+        self.step += 1
+        return _rescaled(guided, branches[0], self.rescale) if self.rescale else guided
+
+    def _predict(self, x: Tensor, timestep: Tensor, condition: Tensor, text: Tensor) -> Tensor:
+        """What the UNet says, its rows counted."""
+        self.rows += len(x)
+        return self.unet(torch.cat([x, condition], dim=1), timestep, text)
+
+    def _all(self, x: Tensor, timestep: Tensor) -> list[Tensor]:
+        """The needed predictions, all computed."""
+        count = len(self.needed)
+        return list(self._predict(torch.cat([x] * count), timestep, *self.whole).chunk(count))
+
+    def _branches(self, x: Tensor, timestep: Tensor, share: float) -> list[Tensor]:
+        """The needed predictions, computed or made of a neighbour and a held difference."""
+        wanted = self._wanted(share, len(x))
+        computed = self._compute(x, timestep, wanted)
+        branches = computed[:1]
+        size = branches[0].flatten(1).norm(dim=1)
+        for place, held in enumerate(self.differences, start=1):
+            which = torch.tensor(wanted[place], device=x.device)
+            if which.any():
+                held.refresh(self.step, which, computed[place - 1] - computed[place], size)
+            made = branches[-1] - held.at(self.step)
+            branches.append(torch.where(which[:, None, None, None], computed[place], made))
+        return branches
+
+    def _wanted(self, share: float, count: int) -> list[list[bool]]:
+        """For each branch, which pictures' rows are computed: a difference takes both of its branches."""
+        wanted = [[False] * count]
+        for held in reversed(self.differences):
+            due = held.wanted(self.step, share, count)
+            wanted.append([this or further for this, further in zip(due, wanted[-1], strict=True)])
+        return [[True] * count, *wanted[:0:-1]]
+
+    def _compute(self, x: Tensor, timestep: Tensor, wanted: Sequence[Sequence[bool]]) -> list[Tensor]:
+        """Predictions of the wanted rows in one call; what was not wanted is zero."""
+        places = [[row for row, due in enumerate(each) if due] for each in wanted]
+        there = [(place, *inputs) for place, inputs in zip(places, self.inputs, strict=True) if place]
+        predicted = self._predict(
+            torch.cat([x[place] for place, _, _ in there]),
+            timestep,
+            torch.cat([condition[place] for place, condition, _ in there]),
+            torch.cat([text[place] for place, _, text in there]),
+        )
+        parts, computed = iter(predicted.split([len(place) for place, _, _ in there])), []
+        for place in places:
+            part = next(parts) if place else predicted[:0]
+            if len(place) < len(x):
+                part = torch.zeros_like(x, dtype=predicted.dtype).index_copy(
+                    0, torch.tensor(place, dtype=torch.long, device=x.device), part
+                )
+            computed.append(part)
+        return computed
 
 
 class TextGuidance:
@@ -116,3 +199,11 @@ def _filled(predicted: dict[str, Tensor]) -> Branches:
     last = next(iter(predicted.values()))
     image = predicted.get("image", predicted.get("null", last))
     return Branches(predicted.get("text_image", image), image, predicted.get("null", image))
+
+
+def _rescaled(
+    guided: Float[Tensor, "b c h w"], plain: Float[Tensor, "b c h w"], share: float
+) -> Float[Tensor, "b c h w"]:
+    """A guided prediction with the standard deviation, picture by picture, of one that is not guided."""
+    ratio = plain.flatten(1).std(dim=1) / guided.flatten(1).std(dim=1)
+    return guided * (1 - share + share * ratio.reshape(-1, 1, 1, 1))

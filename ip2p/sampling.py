@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from diffusers import (
     DDIMScheduler,
+    DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    LCMScheduler,
+    UniPCMultistepScheduler,
 )
 from jaxtyping import Float
 from torch import Tensor
@@ -27,6 +30,9 @@ _CLASSES: dict[str, Any] = {
     "euler": EulerDiscreteScheduler,
     "ddim": DDIMScheduler,
     "dpm": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+    "ddpm": DDPMScheduler,
+    "lcm": LCMScheduler,
 }
 _LATENTS = {"clip_sample": False, "thresholding": False}  # both are for pixels; DDIM would clip latents by default
 
@@ -80,7 +86,8 @@ def make_scheduler(scheduler: Any, name: str) -> Any:
 
     Args:
         scheduler: that came with the model.
-        name: euler_a, euler, ddim, or dpm (DPM-Solver++ 2M).
+        name: euler_a, euler, ddim, dpm (DPM-Solver++ 2M), unipc, ddpm, or lcm (for models that were
+            distilled for it).
 
     Raises:
         ConfigError: another name.

@@ -2,21 +2,44 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ip2p.errors import ConfigError, ModelError
 
 FILE = "ip2p.json"
-SchedulerName = Literal["euler_a", "euler", "ddim", "dpm"]
+SchedulerName = Literal["euler_a", "euler", "ddim", "ddpm", "dpm", "unipc", "lcm"]
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
+
+
+class Options(TypedDict, total=False):
+    """Settings by name, for functions that take any of them; None leaves one as it is. See Settings."""
+
+    text_scale: float | None
+    image_scale: float | None
+    scale: float | None
+    strength: float | None
+    steps: int | None
+    scheduler: str | None
+    resolution: int | None
+    text_every: int | None
+    image_every: int | None
+    tolerance: float | None
+    extrapolate: float | None
+    hold_after: float | None
+    guidance_start: float | None
+    guidance_stop: float | None
+    rescale: float | None
+    reuse: int | None
 
 
 class Settings(BaseModel):
     """Checked settings of sampling; a model folder's `ip2p.json` holds those that differ from the ones here.
 
     text_scale and image_scale steer an editor, scale a text-to-image model. Any finite number is allowed, also below 1.
+    What follows resolution trades exactness for speed, as `held.py`, `guidance.py` and `reuse.py` say; the values that
+    stand here are exact.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -28,6 +51,15 @@ class Settings(BaseModel):
     steps: int = Field(default=20, ge=1, le=1000, description="1 to 1000")
     scheduler: SchedulerName = Field(default="euler_a", description=f"one of {', '.join(SCHEDULERS)}")
     resolution: int | None = Field(default=None, ge=8, le=4096, description="8 to 4096 pixels")
+    text_every: int = Field(default=1, ge=1, le=1000, description="1 to 1000 steps")
+    image_every: int = Field(default=1, ge=1, le=1000, description="1 to 1000 steps")
+    tolerance: float = Field(default=0.0, ge=0, description="0 or more")
+    extrapolate: float = Field(default=0.0, ge=0, le=1, description="0 to 1")
+    hold_after: float = Field(default=1.0, ge=0, le=1, description="0 to 1")
+    guidance_start: float = Field(default=0.0, ge=0, le=1, description="0 to 1")
+    guidance_stop: float = Field(default=1.0, ge=0, le=1, description="0 to 1")
+    rescale: float = Field(default=0.0, ge=0, le=1, description="0 to 1")
+    reuse: int = Field(default=1, ge=1, le=1000, description="1 to 1000 steps")
 
     def replaced(self, **given: Any) -> "Settings":
         """These settings with others in place of those given; None leaves one as it is.
@@ -42,6 +74,31 @@ class Settings(BaseModel):
             name, value = _first_fault(error)
             fix = f"Give {name} as {Settings.model_fields[name].description}"
             raise ConfigError(f"{name}={value!r} cannot be used", fix) from None
+
+
+_EXACT: Options = {
+    "text_every": 1, "image_every": 1, "tolerance": 0.0, "extrapolate": 0.0, "hold_after": 1.0,
+    "guidance_start": 0.0, "guidance_stop": 1.0, "rescale": 0.0, "reuse": 1,
+}  # fmt: skip
+PRESETS: dict[str, Options] = {
+    "exact": _EXACT,
+    "balanced": {**_EXACT, "text_every": 3, "image_every": 6},
+    "fast": {**_EXACT, "scheduler": "dpm", "steps": 8, "text_every": 2, "image_every": 4},
+    "paper": {**_EXACT, "scheduler": "euler_a", "steps": 100},
+}
+"""Settings that go together. exact is what the pipeline of diffusers draws, balanced stays close to it, fast is a
+solver of few steps, and paper what arXiv 2211.09800 used. docs/editing.md has what each costs and keeps."""
+
+
+def preset(name: str) -> Options:
+    """The settings of a preset.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"there is no preset {name!r}", f"Give one of {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 def read_settings(folder: Path) -> Settings:

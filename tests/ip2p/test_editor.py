@@ -71,7 +71,7 @@ def test_latents_are_those_of_diffusers(folder: Path, scheduler: str, scales: tu
         scheduler=scheduler,
     )  # fmt: skip
     assert ours.abs().max() > 0.5
-    assert (ours - theirs).abs().max() <= 1e-4
+    assert (ours - theirs).abs().max() <= 1e-5 * max(10, theirs.abs().max())  # random weights run away under LCM
 
 
 def test_a_saved_editor_draws_the_same_picture_in_diffusers(folder: Path, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_text_to_image_model_is_no_editor(base_folder: Path) -> None:
         ("a", {"seeds": [1, 2, 3]}, InstructionError, "3 seeds for 2 edits of 1 samples each. Give 1 or 2"),
         ("a", {"samples": 0}, InstructionError, "0 samples"),
         ("a", {"steps": 0}, ConfigError, "steps=0.*1 to 1000"),
-        ("a", {"scheduler": "plms"}, ConfigError, "scheduler='plms'.*euler_a, euler, ddim, dpm"),
+        ("a", {"scheduler": "plms"}, ConfigError, "scheduler='plms'.*euler_a, euler, ddim, ddpm, dpm"),
         ("a", {"text_scale": float("nan")}, ConfigError, "text_scale=nan"),
         ("a", {"resolution": 4}, ConfigError, "resolution=4"),
     ],

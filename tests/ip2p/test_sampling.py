@@ -83,7 +83,7 @@ def test_schedulers_keep_what_the_model_predicts_and_never_clip_latents(name: st
 
 
 def test_what_cannot_be_used_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'plms'.*euler_a, euler, ddim, dpm"):
+    with pytest.raises(ConfigError, match="'plms'.*euler_a, euler, ddim, ddpm, dpm"):
         make_scheduler(DDIMScheduler(), "plms")
     with pytest.raises(ModelError, match="FlowMatchEuler"):
         make_scheduler(FlowMatchEulerDiscreteScheduler(), "ddim")
