@@ -1,8 +1,8 @@
 """Edits inside a mask only: white is edited, black stays, grey blends.
 
-A mask works twice. While a picture is drawn, the original's latents are put back outside of it after every step, noised
-as they are then (arXiv 2201.09865), so that what is drawn inside joins them. Once it is drawn, the original's own pixels
-are put back outside, equal to the bit, which no autoencoder is.
+A mask works twice. While a picture is drawn, the original's latents are put back outside of it after every step,
+noised as they are then (arXiv 2201.09865), so that what is drawn inside joins them. Once it is drawn, the original's
+own pixels take their place, equal to the bit, which those of no autoencoder are.
 """
 
 from collections.abc import Callable, Sequence
