@@ -59,7 +59,7 @@ def pasted(edited: Image.Image, original: Image.Image, mask: Image.Image | None)
         edited, original: RGB.
         mask: grey, all of one size. None is white everywhere.
     """
-    return edited if mask is None else Image.composite(edited, original, mask)
+    return edited if mask is None else Image.composite(edited, original.convert(edited.mode), mask)
 
 
 def hold_outside(origin: Float[Tensor, "b c h w"], masks: Sequence[Image.Image | None], downscale: int) -> Constrain:

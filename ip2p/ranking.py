@@ -1,4 +1,4 @@
-"""Which of several edits of one picture did best what was asked, by CLIP's direction: cos(change of picture, of text)."""
+"""Which of several edits of a picture does best what was asked, by CLIP: whether it has changed as the text has."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ip2p.errors import InstructionError
 from ip2p.similarity import ClipScorer
 
 
@@ -19,8 +18,8 @@ def direction_scores(
 ) -> list[float]:
     """How well the change of each edit points where the text does, in [-1, 1].
 
-    The change of the text is edited caption minus caption where these are known. Else it is the instruction's own vector,
-    which tells CLIP, who learned from captions, much less.
+    The score is the cosine of the change of the picture and that of the text: edited caption minus caption where these
+    are known; else the instruction's own vector, which tells much less to a CLIP that has learned from captions.
 
     Args:
         clip: that scores.
@@ -28,14 +27,7 @@ def direction_scores(
         edits: pictures after, of any sizes.
         instruction: that they were made by.
         captions: of the picture before and after, if known.
-
-    Raises:
-        InstructionError: both captions are the same.
     """
-    if captions and captions[0].split() == captions[1].split():
-        raise InstructionError(
-            f"both captions are {captions[0]!r}", "Say in the edited caption what is to be different"
-        )
     if captions:
         count = len(edits)
         scores = clip.scores([source] * count, edits, [captions[0]] * count, [captions[1]] * count)
