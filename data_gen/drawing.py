@@ -10,13 +10,13 @@ from ip2p.backbone import load_backbone
 from ip2p.data_gen import rows
 from ip2p.data_gen.filter import decide
 from ip2p.data_gen.pairs import PairMaker, plan
-from ip2p.data_gen.progress import StageProgress
 from ip2p.data_gen.results import Results
 from ip2p.data_gen.scores import score
 from ip2p.data_gen.stages import Row, TextStages
 from ip2p.data_gen.workspace import Workspace
 from ip2p.editor import best_device
 from ip2p.errors import ConfigError
+from ip2p.progress import StageProgress
 from ip2p.shards import read_shard
 from ip2p.similarity import ClipScorer
 

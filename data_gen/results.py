@@ -9,11 +9,11 @@ from typing import Any
 
 import ip2p
 from ip2p.data_gen.pack import SPLITS, dataset_card, pack, packed_row, split_of
-from ip2p.data_gen.progress import StageProgress
 from ip2p.data_gen.report import Choice, Shown, render_report
 from ip2p.data_gen.rows import Decided, read_decided, read_pictures
 from ip2p.data_gen.tally import Tally
 from ip2p.data_gen.workspace import Workspace
+from ip2p.progress import StageProgress
 from ip2p.records import Candidate
 from ip2p.shards import atomic_write
 

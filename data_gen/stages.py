@@ -15,13 +15,13 @@ from datasets import Features
 
 from ip2p.data_gen import rows
 from ip2p.data_gen.drafts import Writer
-from ip2p.data_gen.progress import StageProgress
 from ip2p.data_gen.triples import Seen, write_triples
 from ip2p.data_gen.triples_report import TriplesTally, render_triples
 from ip2p.data_gen.workspace import Stage, Workspace
 from ip2p.data_gen.writers import open_writer
 from ip2p.data_gen.writers.ledger import spending
 from ip2p.errors import DataError, WriterError
+from ip2p.progress import StageProgress
 from ip2p.records import Caption
 from ip2p.shards import atomic_write, read_shards, shard_done, write_shard
 

@@ -11,8 +11,10 @@ from PIL import Image
 from ip2p.backbone import Backbone, load_backbone
 from ip2p.guidance import DualGuidance
 from ip2p.images import to_images, to_tensor
-from ip2p.jobs import Images, Job, Seeds, Texts, alike, plan, resized, working_size
-from ip2p.sampling import OnStep, make_scheduler, sample
+from ip2p.jobs import Images, Job, Masks, Seeds, Texts, alike, plan, resized, working_size
+from ip2p.masks import hold_outside, pasted
+from ip2p.previews import Previewed, Previews
+from ip2p.sampling import Denoise, OnStep, make_scheduler, sample
 from ip2p.seeding import randn
 from ip2p.settings import Settings
 
@@ -77,9 +79,12 @@ class Editor:
         samples: int | None = None,
         scheduler: str | None = None,
         resolution: int | None = None,
+        masks: Masks = None,
+        cross: bool = False,
         keep_size: bool = True,
         batch: int = 8,
         on_step: OnStep | None = None,
+        previews: Previews | None = None,
     ) -> list[Edited]:
         """Edit one picture in many ways, many in one way, or each in its own; several times if asked.
 
@@ -95,15 +100,20 @@ class Editor:
             samples: pictures of each image and instruction.
             scheduler: euler_a, euler, ddim or dpm.
             resolution: long side of the picture that the model works on, in pixels.
+            masks: where to edit, of the sizes of the images: white is edited, black stays as it is to the bit, grey
+                blends. One, or one for each image and instruction.
+            cross: every image with every instruction, image by image, whatever their numbers.
             keep_size: bring results back to the sizes of their originals; else they are as the model made them.
             batch: pictures at once; the UNet sees up to three rows for each.
             on_step: called after each step of each batch with its number and the latents.
+            previews: shown the pictures that the model is heading for.
 
         Returns:
             Edited pictures: image by image or instruction by instruction, and within these sample by sample.
 
         Raises:
             InstructionError: an instruction is empty, or there are not as many as images or seeds.
+            ImageError: a mask has another size than its image, or is all black.
             ConfigError: a setting is out of range.
         """
         settings = self.backbone.settings.replaced(
@@ -111,34 +121,43 @@ class Editor:
         )
         settings = settings.replaced(resolution=settings.resolution or self.backbone.image_size)
         assert settings.resolution is not None
-        jobs = plan(images, instructions, seeds, samples)
+        jobs = plan(images, instructions, seeds, samples, masks=masks, cross=cross)
         sizes = [working_size(job.image.size, settings.resolution, self.backbone.downscale) for job in jobs]
         results: dict[int, Edited] = {}
         for rows in alike(sizes, batch):
-            drawn = self._edit_batch([jobs[row] for row in rows], sizes[rows[0]], settings, on_step)
+            chosen = [jobs[row] for row in rows]
+            watch = _watch(previews, rows, chosen, keep_size) if previews else None
+            drawn = self._edit_batch(chosen, sizes[rows[0]], settings, on_step, watch)
             for row, image in zip(rows, drawn, strict=True):
                 job = jobs[row]
-                image = resized(image, job.image.size) if keep_size else image
-                results[row] = Edited(image, job.seed, self._parameters(job, settings))
+                results[row] = Edited(_finished(job, image, keep_size), job.seed, self._parameters(job, settings))
         return [results[row] for row in range(len(jobs))]
 
     def _edit_batch(
-        self, jobs: Sequence[Job], size: tuple[int, int], settings: Settings, on_step: OnStep | None
+        self,
+        jobs: Sequence[Job],
+        size: tuple[int, int],
+        settings: Settings,
+        on_step: OnStep | None,
+        previews: Previews | None,
     ) -> list[Image.Image]:
         """Edit pictures together, all at one working size (width, height)."""
         backbone = self.backbone
         generators = [job.generator for job in jobs]
         pictures = to_tensor([resized(job.image, size) for job in jobs]).to(backbone.device)
         condition = backbone.encode_condition(pictures)
-        guided = DualGuidance(
+        guided: Denoise = DualGuidance(
             backbone.predict, condition, backbone.encode_text([job.text for job in jobs]), backbone.encode_text([""]),
             text_scale=settings.text_scale, image_scale=settings.image_scale,
         )  # fmt: skip
+        scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
+        if previews:
+            guided = Previewed(guided, scheduler, lambda latents: to_images(backbone.decode(latents)), previews)
+        masks = [job.mask for job in jobs]
+        outside = hold_outside(backbone.encode_target(pictures), masks, backbone.downscale) if any(masks) else None
         latents = sample(
-            guided,
-            randn(tuple(condition.shape[1:]), generators, device=backbone.device),
-            make_scheduler(backbone.scheduler, settings.scheduler),
-            steps=settings.steps, generators=generators, on_step=on_step,
+            guided, randn(tuple(condition.shape[1:]), generators, device=backbone.device), scheduler,
+            steps=settings.steps, generators=generators, on_step=on_step, constrain=outside,
         )  # fmt: skip
         return to_images(backbone.decode(latents))
 
@@ -154,6 +173,21 @@ class Editor:
             "device": self.backbone.device.type,
             "versions": ", ".join(versions),
         }
+
+
+def _finished(job: Job, image: Image.Image, keep_size: bool) -> Image.Image:
+    """What the model made of a job, at the size of its original if wanted, and the original outside of the mask."""
+    size = job.image.size if keep_size else image.size
+    return pasted(resized(image, size), resized(job.image, size), resized(job.mask, size) if job.mask else None)
+
+
+def _watch(previews: Previews, rows: Sequence[int], jobs: Sequence[Job], keep_size: bool) -> Previews:
+    """Previews of one batch, for those who count in results."""
+
+    def show(place: int, step: int, image: Image.Image) -> None:
+        previews.show(rows[place], step, _finished(jobs[place], image, keep_size))
+
+    return Previews(previews.every, show)
 
 
 def best_device() -> torch.device:

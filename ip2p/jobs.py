@@ -2,25 +2,28 @@
 
 import random
 from collections.abc import Hashable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 
 from ip2p.errors import InstructionError
 from ip2p.images import to_rgb
+from ip2p.masks import checked
 
 Images = Image.Image | Sequence[Image.Image]
 Texts = str | Sequence[str]
 Seeds = int | Sequence[int] | None
+Masks = Image.Image | Sequence[Image.Image | None] | None
 
 
 class Job(NamedTuple):
-    """One picture to make: from which image, by which text, from which seed."""
+    """One picture to make: from which image, by which text, from which seed, and where (everywhere without a mask)."""
 
     image: Image.Image
     text: str
     seed: int
+    mask: Image.Image | None = None
 
     @property
     def generator(self) -> torch.Generator:
@@ -28,32 +31,50 @@ class Job(NamedTuple):
         return torch.Generator().manual_seed(self.seed)
 
 
-def plan(images: Images, texts: Texts, seeds: Seeds, samples: int | None = None) -> list[Job]:
+def plan(
+    images: Images,
+    texts: Texts,
+    seeds: Seeds,
+    samples: int | None = None,
+    *,
+    masks: Masks = None,
+    cross: bool = False,
+) -> list[Job]:
     """Jobs in order: 1 x N, N x 1 or N x N images and texts, and each of them `samples` times.
 
     Args:
         images, texts: of equal number, or one of the two single. Images of any mode; they become RGB.
         seeds: one, counted up over the samples; or one for each sample; or one for each job. Drawn if None.
         samples: of each image and text; None for one, or for as many as there are seeds for a single pair.
+        masks: one, or one for each pair of image and text, of the sizes of the images. None is white everywhere.
+        cross: every image with every text, image by image; masks are then one, or one for each image.
 
     Raises:
         InstructionError: a text is empty, or numbers do not fit together.
+        ImageError: a mask has another size than its image, or is all black.
     """
-    pictures = [to_rgb(image) for image in ([images] if isinstance(images, Image.Image) else images)]
+    pictures = [to_rgb(image) for image in _listed(images)]
     texts = [texts] if isinstance(texts, str) else list(texts)
+    regions = _listed(masks)
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise InstructionError(f"the text {text!r} is empty", 'Write what you want, such as "make it winter"')
+    if cross:
+        regions = [mask for mask in regions for _ in texts] if len(regions) > 1 else regions
+        pictures, texts = [image for image in pictures for _ in texts], texts * len(pictures)
     pairs = max(len(pictures), len(texts))
     if not pictures or not texts or {len(pictures), len(texts)} - {1, pairs}:
         raise InstructionError(
             f"{len(pictures)} images and {len(texts)} texts do not fit together", "Give as many of both, or one of one"
         )
-    return [
-        Job(pictures[pair % len(pictures)], texts[pair % len(texts)], seed)
-        for pair, chosen in enumerate(_seeds(seeds, pairs, samples))
-        for seed in chosen
-    ]
+    if len(regions) not in (1, pairs):
+        raise InstructionError(f"{len(regions)} masks for {pairs} edits", f"Give 1 or {pairs}")
+    made = []
+    for pair, chosen in enumerate(_seeds(seeds, pairs, samples)):
+        image, mask = pictures[pair % len(pictures)], regions[pair % len(regions)]
+        mask = checked(mask, image.size) if mask else None
+        made += [Job(image, texts[pair % len(texts)], seed, mask) for seed in chosen]
+    return made
 
 
 def working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int]:
@@ -77,6 +98,11 @@ def alike(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:
         places.setdefault(key, []).append(place)
     for found in places.values():
         yield from (found[start : start + most] for start in range(0, len(found), most))
+
+
+def _listed(images: Image.Image | Sequence[Any] | None) -> list[Any]:
+    """One picture, or none, as a list of one."""
+    return list(images) if isinstance(images, Sequence) else [images]
 
 
 def _seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]]:

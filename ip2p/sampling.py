@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 """The model's prediction for latents (b c h w), scaled by the scheduler, at a timestep."""
 OnStep = Callable[[int, Tensor], None]
 """Told the number of a step, from 0, and the latents after it."""
+Constrain = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
+"""Given the latents after a step, and what brings clean latents to their noise level: the latents to go on with."""
 
 _CLASSES: dict[str, Any] = {
     "euler_a": EulerAncestralDiscreteScheduler,
@@ -47,6 +50,7 @@ def sample(
     origin: Float[Tensor, "b c h w"] | None = None,
     start: int = 0,
     on_step: OnStep | None = None,
+    constrain: Constrain | None = None,
 ) -> Float[Tensor, "b c h w"]:
     """Denoise step by step.
 
@@ -59,6 +63,7 @@ def sample(
         origin: latents to noise and start from (SDEdit, arXiv 2108.01073); None starts from pure noise.
         start: step to start at, below `steps`.
         on_step: called after each step.
+        constrain: called after each step, before `on_step`; what it returns takes the place of the latents.
 
     Returns:
         Latents, as the autoencoder's scaled latents are.
@@ -76,9 +81,18 @@ def sample(
     for number, timestep in enumerate(timesteps):
         prediction = denoise(scheduler.scale_model_input(x, timestep), timestep)
         x = scheduler.step(prediction, timestep, x, **chance, return_dict=False)[0]
+        if constrain is not None:
+            following = timesteps[number + 1 : number + 2].repeat(len(x))
+            x = constrain(x, partial(_noised, scheduler, noise, following))
         if on_step is not None:
             on_step(number, x)
     return x
+
+
+def _noised(scheduler: Any, noise: Tensor, timesteps: Tensor, clean: Tensor) -> Tensor:
+    """Clean latents at the noise level of timesteps; as they are where none is left."""
+    noised: Tensor = scheduler.add_noise(clean, noise, timesteps) if len(timesteps) else clean
+    return noised
 
 
 def make_scheduler(scheduler: Any, name: str) -> Any:

@@ -12,13 +12,13 @@ from pydantic import BaseModel
 
 from ip2p.config import Triples
 from ip2p.data_gen.drafts import Draft, Message
-from ip2p.data_gen.progress import StageProgress
 from ip2p.data_gen.writers.asking import Asker, Question, connect
 from ip2p.data_gen.writers.faults import AGAIN_LATER, KEY, told
 from ip2p.data_gen.writers.ledger import FILE, Cost, Ledger, Spent
 from ip2p.data_gen.writers.prices import Price, price_of, tokens_about, tokens_at_most
 from ip2p.data_gen.writers.prompts import messages, read_reply, reply_model, shots_for
 from ip2p.errors import ConfigError, WriterError
+from ip2p.progress import StageProgress
 from ip2p.records import Caption, Reason, content_id
 
 URL = "OPENAI_BASE_URL"

@@ -1,10 +1,11 @@
 """Commands that make pictures."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ip2p.cli.editing import best_of, both, chosen_clip, progress_writer
 from ip2p.cli.options import (
     BUNDLED_BASE,
     BUNDLED_EDITOR,
@@ -30,7 +31,12 @@ app = typer.Typer()
 @app.command()
 def edit(
     image: Annotated[Path, typer.Argument(help="PNG, JPEG, WEBP, BMP, GIF or TIFF file.")],
-    instruction: Annotated[str, typer.Argument(help='Such as "make it winter".')],
+    instructions: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INSTRUCTION...", help='Such as "make it winter"; several are done one after the other.'
+        ),
+    ],
     output: Output = None,
     text_scale: Annotated[
         float | None, typer.Option("--text-scale", "--cfg-text", help="How strongly to edit; e.g. 7.5.")
@@ -44,24 +50,55 @@ def edit(
     model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
     scheduler: Scheduler = None,
     resolution: Resolution = None,
+    mask: Annotated[Path | None, typer.Option(help="Picture of the same size: white is edited, black stays.")] = None,
+    keep_unchanged: Annotated[
+        bool | None,
+        typer.Option(help="Give back the pixels that an edit did not change; as a rule for several instructions."),
+    ] = None,
+    keep_best: Annotated[bool, typer.Option("--keep-best", help="Of the samples, by CLIP's direction.")] = False,
+    clip: Annotated[str | None, typer.Option(help="CLIP for --keep-best: bundled name, folder or hub id.")] = None,
+    caption: Annotated[str | None, typer.Option(help="Of the picture, for --keep-best.")] = None,
+    edited_caption: Annotated[str | None, typer.Option(help="Of what is wanted, for --keep-best.")] = None,
+    save_progress: Annotated[bool, typer.Option("--save-progress", help="Write pictures on the way, too.")] = False,
+    every: Annotated[int, typer.Option("--progress-every", min=1, help="Steps between these.")] = 5,
 ) -> None:
-    """Edit a picture as an instruction says."""
-    refuse_empty(instruction, "instruction", "make it winter")
+    """Edit a picture as instructions say, one after the other."""
+    for instruction in instructions:
+        refuse_empty(instruction, "instruction", "make it winter")
+    judge = chosen_clip(model, clip, samples) if keep_best else None
+    captions = both(caption, edited_caption)
     from ip2p.images import EDITED, open_image
+    from ip2p.masks import open_mask
 
     source = open_image(image)
+    masks = open_mask(mask, source.size) if mask else None
     seeds = counted(seed, samples)
-    paths = outputs(output, f"{image.stem}-{slug(instruction)}", seeds)
-    if image.resolve() in [path.resolve() for path in paths]:
+    name = f"{image.stem}-{slug(' '.join(instructions))}"
+    paths = outputs(output, name, seeds)
+    if image.resolve() in [path.resolve() for path in (*paths, *filter(None, [output]))]:
         raise ImageError(f"the edit would overwrite {image}", "Give another name with -o")
     if model == BUNDLED_EDITOR:
         say(f"the bundled editor draws storybook scenes; for photos use --model {FOR_PHOTOS}")
     from ip2p.editor import Editor
 
-    edits = Editor.from_pretrained(model).edit(
-        source, instruction, text_scale=text_scale, image_scale=image_scale, steps=steps, seeds=seeds,
-        scheduler=scheduler, resolution=resolution,
-    )  # fmt: skip
+    editor = Editor.from_pretrained(model)
+    settings: dict[str, Any] = {
+        "text_scale": text_scale, "image_scale": image_scale, "steps": steps, "scheduler": scheduler,
+        "resolution": resolution, "seeds": seeds, "masks": masks,
+    }  # fmt: skip
+    watch, on_turn = progress_writer(paths, seeds, instructions, every) if save_progress else (None, None)
+    if len(instructions) > 1 or keep_unchanged:
+        from ip2p.turns import edit_in_turns
+
+        keep = keep_unchanged is not False
+        edits = edit_in_turns(
+            editor, source, instructions, keep_unchanged=keep, watch=watch, on_turn=on_turn, **settings
+        )
+    else:
+        edits = editor.edit(source, instructions, previews=watch(1) if watch else None, **settings)
+    if judge:
+        edits = [best_of(edits, source, ", ".join(instructions), captions, judge)]
+        paths = outputs(output, name, [edits[0].seed])
     for each, path in zip(edits, paths, strict=True):
         write(each.image, path, each.parameters, EDITED)
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from ip2p.data_gen.progress import StageProgress
+from ip2p.progress import StageProgress
 
 
 def test_plain_lines_say_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(float(second) for second in range(0, 1000, 4))
-    monkeypatch.setattr("ip2p.data_gen.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("ip2p.progress.time.monotonic", lambda: next(clock))
     lines: list[str] = []
     with StageProgress("candidates", "candidates", total=40, done=10, say=lines.append) as progress:
         for _ in range(30):

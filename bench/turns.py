@@ -1,0 +1,95 @@
+"""What keeping unchanged pixels does over several turns: `python bench/turns.py [--scenes 16] [--turns 5]`.
+
+Held-out scenes are edited turn by turn, each turn by an edit of another attribute, so that every turn has its exact
+target. PSNR is taken where no turn so far was to change anything; the judge reads all attributes.
+"""
+
+import argparse
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ip2p import Editor
+from ip2p.images import contact_sheet, save_png, to_tensor
+from ip2p.seeding import derive_seed
+from ip2p.storybook.edits import Edit, apply, possible_edits
+from ip2p.storybook.judge import Judge, attribute_target
+from ip2p.storybook.language import instruction
+from ip2p.storybook.render import render
+from ip2p.storybook.scene import Scene, sample_scene
+from ip2p.turns import edit_in_turns
+
+LOCAL = ("building", "color", "animal", "sky")
+"""Attributes whose edits leave most of a picture alone."""
+SEED = 2025
+
+
+class Story(NamedTuple):
+    """A scene, what is asked of it turn by turn, and the exact scenes, the first one before any turn."""
+
+    instructions: list[str]
+    scenes: list[Scene]
+
+
+def tell(number: int, turns: int) -> Story:
+    """Edits of local attributes in turn, the same attribute again only after all others."""
+    rng = random.Random(derive_seed(SEED, "turns", str(number)))
+    scenes, instructions = [sample_scene(rng)], []
+    order = rng.sample(LOCAL, len(LOCAL))
+    for turn in range(turns):
+        edits: Sequence[Edit] = possible_edits(scenes[-1].attributes)
+        edit = rng.choice([edit for edit in edits if edit.attribute == order[turn % len(order)]])
+        instructions.append(instruction(edit, scenes[-1], rng))
+        scenes.append(apply(scenes[-1], edit))
+    return Story(instructions, scenes)
+
+
+def outside(picture: Image.Image, renders: Sequence[Image.Image]) -> float:
+    """PSNR in dB, at most 60, of the pixels that are equal in all renders."""
+    stack = np.stack([np.asarray(each, dtype=float) for each in renders])
+    same = (np.ptp(stack, axis=0) <= 2).all(-1)
+    mse = float(((np.asarray(picture, dtype=float) - stack[0])[same] ** 2).mean())
+    return min(60.0, 10 * float(np.log10(255**2 / max(mse, 1e-9))))
+
+
+def main() -> None:
+    """Print a table and write a sheet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scenes", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("runs/turns"))
+    parsed = parser.parse_args()
+
+    editor, judge = Editor.from_pretrained(), Judge.from_pretrained("storybook-judge")
+    figures: dict[tuple[bool, int], list[tuple[float, float]]] = {}
+    sheet: list[list[Image.Image]] = []
+    for number in range(parsed.scenes):
+        story = tell(number, parsed.turns)
+        renders = [render(scene) for scene in story.scenes]
+        for keep in (False, True):
+            made: list[Image.Image] = []
+            edit_in_turns(
+                editor, renders[0], story.instructions, seeds=number, keep_unchanged=keep,
+                on_turn=lambda _, pictures, made=made: made.append(pictures[0]),
+            )  # fmt: skip
+            read = judge.read(to_tensor(made)).attributes
+            for turn, scene in enumerate(story.scenes[1:], 1):
+                wanted = zip(read.values(), attribute_target(scene), strict=True)
+                right = float(np.mean([int(values[turn - 1]) == value for values, value in wanted]))
+                figures.setdefault((keep, turn), []).append((outside(made[turn - 1], renders[: turn + 1]), right))
+            sheet.append([renders[0], *made])
+        sheet.append(renders)
+    print("| turns | kept | dB where nothing was to change | attributes as asked |\n|---|---|---|---|")
+    for (keep, turn), rows in sorted(figures.items(), key=lambda item: (item[0][1], item[0][0])):
+        decibels, right = np.mean(rows, axis=0)
+        print(f"| {turn} | {'yes' if keep else 'no'} | {decibels:.1f} | {100 * right:.1f} % |")
+    labels = ["nothing kept", "kept", "exact targets"] * parsed.scenes
+    save_png(contact_sheet(sheet, labels), parsed.out / "turns.png", {"seed": SEED})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The rows of a batch: `edits.jsonl` line by line, each checked by itself, so that a bad one stops no other."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ip2p.errors import ConfigError, DataError, Ip2pError
+from ip2p.seeding import derive_seed
+from ip2p.settings import Settings
+from ip2p.shards import fingerprint
+
+RESERVED = "results"
+LONGEST = 1_000_000
+"""Bytes of a line."""
+
+Text = Annotated[str, Field(pattern=r"\S")]
+
+
+class Row(BaseModel):
+    """One line: a picture, what to do with it, and how. Names of files are relative to the file of rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    image: str = Field(min_length=1, description="the name of a picture")
+    instruction: Text | None = Field(default=None, description='a text such as "make it winter"')
+    instructions: list[Text] | None = Field(default=None, min_length=1, description="a list of texts, turn by turn")
+    mask: str | None = Field(default=None, min_length=1, description="the name of a mask")
+    output: str | None = Field(default=None, min_length=1, description="the name of a picture to write")
+    seed: int | None = Field(default=None, ge=0, lt=2**63, description="a whole number from 0")
+    samples: int = Field(default=1, ge=1, le=64, description="a whole number from 1 to 64")
+    text_scale: float | None = Field(default=None, description="a number such as 7.5")
+    image_scale: float | None = Field(default=None, description="a number such as 1.5")
+    steps: int | None = Field(default=None, description="a whole number from 1 to 1000")
+    scheduler: str | None = Field(default=None, description="euler_a, euler, ddim or dpm")
+    resolution: int | None = Field(default=None, description="8 to 4096 pixels")
+
+    @model_validator(mode="after")
+    def _asked(self) -> "Row":
+        if (self.instruction is None) == (self.instructions is None):
+            raise ValueError("it has to have an instruction, or instructions for several turns, and not both")
+        return self
+
+    @property
+    def turns(self) -> tuple[str, ...]:
+        """What to do, in order."""
+        return (self.instruction,) if self.instruction else tuple(self.instructions or ())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the sampler that the row gives."""
+        names = {"text_scale", "image_scale", "steps", "scheduler", "resolution"}
+        return self.model_dump(include=names, exclude_none=True)
+
+
+class Edit(NamedTuple):
+    """One picture to make.
+
+    Args:
+        id: of its contents; equal lines have ids of their own.
+        line: number in the file of rows, from 1.
+        row: None where the line is not one.
+        seed: given, or made of the id.
+        output: within the folder of results; empty where the row has none that may be written.
+        error: why it cannot be made, in one line; empty if nothing is known against it.
+    """
+
+    id: str
+    line: int
+    row: Row | None
+    seed: int
+    output: str
+    error: str
+
+
+def read_edits(path: Path, defaults: dict[str, Any]) -> Iterator[Edit]:
+    """Edits of a file of rows, sample by sample. Lines that make no sense are edits with an error.
+
+    Args:
+        path: JSON lines; empty ones are passed over.
+        defaults: settings of the rows that do not have their own, and the model's name.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read.
+    """
+    known: dict[str, int] = {}
+    written: dict[str, int] = {}
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield from _edits_of(line, number, defaults, known, written)
+    except OSError as error:
+        raise DataError(f"cannot read {path} ({error.strerror})", "Give a file of JSON lines") from error
+
+
+def _edits_of(
+    line: bytes, number: int, defaults: dict[str, Any], known: dict[str, int], written: dict[str, int]
+) -> Iterator[Edit]:
+    """Edits of one line, `known` counting lines of equal contents and `written` telling the line of each output."""
+    try:
+        row = _row(line, number)
+        Settings().replaced(**row.settings)
+        if row.output:
+            _refuse_outside(row.output)
+    except Ip2pError as error:
+        key = fingerprint({"line": line.hex()})
+        known[key] = known.get(key, 0) + 1
+        yield Edit(f"{key}-{known[key]}", number, None, 0, "", str(error))
+        return
+    key = fingerprint(defaults | row.model_dump(exclude_none=True))
+    known[key] = known.get(key, 0) + 1
+    for sample in range(row.samples):
+        name = f"{key}-{known[key]}-{sample}"
+        first = derive_seed(0, "edits", f"{key}-{known[key]}") % 2**32 if row.seed is None else row.seed
+        seed = (first + sample) % 2**63
+        output, error_line = _output(row, seed, name), ""
+        if output.lower() in written:
+            error_line = f"{output} is the output of line {written[output.lower()]} too. Give each a name of its own"
+        written.setdefault(output.lower(), number)
+        yield Edit(name, number, row, seed, output, error_line)
+
+
+def _row(line: bytes, number: int) -> Row:
+    """A checked row.
+
+    Raises:
+        DataError: the line is no JSON object, or has unknown or impossible values.
+    """
+    if len(line) > LONGEST:
+        raise DataError(f"line {number} has {len(line)} bytes, more than {LONGEST}", "Give a row of one edit")
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"line {number} is not JSON ({reason})", 'Write {"image": ..., "instruction": ...}') from None
+    if not isinstance(values, dict):
+        raise DataError(f"line {number} is no object", 'Write {"image": ..., "instruction": ...}')
+    try:
+        return Row.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise _told(number, str(fault["loc"][0]) if fault["loc"] else "", fault["type"], fault) from None
+
+
+def _told(number: int, name: str, kind: str, fault: Any) -> DataError:
+    """What is wrong with a row, and what it should be."""
+    if not name:
+        return DataError(f"line {number}: {fault['msg'].removeprefix('Value error, ')}", "Give one of them")
+    if kind == "extra_forbidden":
+        return DataError(f"line {number} has an unknown key {name!r}", f"Known are {', '.join(Row.model_fields)}")
+    should = Row.model_fields[name].description
+    if kind == "missing":
+        return DataError(f"line {number} has no {name}", f"Give {should}")
+    got = repr(fault["input"])
+    return DataError(f"line {number}: {name}={got[:80]} cannot be used", f"Give {should}")
+
+
+def _refuse_outside(output: str) -> None:
+    """Outputs lie in the folder of results.
+
+    Raises:
+        ConfigError: the name leads out of it, is one of our own, or not of a PNG.
+    """
+    path = PurePosixPath(output.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in output:
+        raise ConfigError(f"the output {output!r} lies outside of the folder of results", "Give a name within it")
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"the output {output!r} is no PNG", "Give a name that ends in .png")
+    if len(path.parts) == 1 and path.stem.lower() == RESERVED:
+        raise ConfigError(f"the output {output!r} is the sheet of all results", "Give another name")
+
+
+def _output(row: Row, seed: int, name: str) -> str:
+    """Where an edit goes: as told, with the seed where there are samples; else named by picture, words and contents."""
+    if row.output:
+        path = PurePosixPath(row.output)
+        return str(path if row.samples == 1 else path.with_stem(f"{path.stem}-{seed}"))
+    key, again, sample = name.split("-")
+    apart = "" if (again, sample) == ("1", "0") else f"-{again}-{sample}"
+    return f"{_words(Path(row.image).stem)}-{_words(' '.join(row.turns))}-{key[:8]}{apart}.png"
+
+
+def _words(text: str) -> str:
+    """Text as a part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-") or "picture"

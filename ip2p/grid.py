@@ -1,0 +1,66 @@
+"""One edit at many strengths: a sheet of the two scales against each other, all of it from one seed."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from ip2p.editor import Editor
+from ip2p.errors import ConfigError
+from ip2p.images import contact_sheet, to_rgb
+from ip2p.jobs import resized
+
+TEXT_SCALES = (1.5, 3.0, 5.0, 7.5)
+IMAGE_SCALES = (1.0, 1.2, 1.5, 2.0)
+MOST = 100
+
+
+def scale_grid(
+    editor: Editor,
+    image: Image.Image,
+    instruction: str,
+    *,
+    text_scales: Sequence[float] = TEXT_SCALES,
+    image_scales: Sequence[float] = IMAGE_SCALES,
+    seed: int,
+    steps: int | None = None,
+    scheduler: str | None = None,
+    resolution: int | None = None,
+) -> Image.Image:
+    """Draw an edit at every pair of scales: text scale to the right, image scale downwards, the picture at the left.
+
+    Args:
+        editor: that edits.
+        image: of any size; the sheet shows it at the model's.
+        instruction: what to change.
+        text_scales: s_T of the columns, how strongly to edit.
+        image_scales: s_I of the rows, how much to keep.
+        seed: of every cell.
+        steps, scheduler, resolution: as of `Editor.edit`.
+
+    Raises:
+        InstructionError, ConfigError: as `Editor.edit`; also scales that are none or too many.
+    """
+    cells = len(text_scales) * len(image_scales)
+    if not 1 <= cells <= MOST:
+        raise ConfigError(f"a grid of {cells} pictures", f"Give 1 to {MOST}, such as --text-scales 3,7.5")
+    for text_scale in text_scales:  # all numbers are looked at before the first picture is drawn
+        editor.backbone.settings.replaced(text_scale=text_scale)
+    for image_scale in image_scales:
+        editor.backbone.settings.replaced(image_scale=image_scale)
+    rows = [
+        [
+            editor.edit(
+                image, instruction, text_scale=text_scale, image_scale=image_scale, seeds=seed, keep_size=False,
+                steps=steps, scheduler=scheduler, resolution=resolution,
+            )[0].image
+            for text_scale in text_scales
+        ]
+        for image_scale in image_scales
+    ]  # fmt: skip
+    source = resized(to_rgb(image), rows[0][0].size)
+    blank = Image.new("RGB", source.size, "white")
+    return contact_sheet(
+        [[blank if number else source, *row] for number, row in enumerate(rows)],
+        [f"image scale {scale:g}" for scale in image_scales],
+        ["the picture", *(f"text scale {scale:g}" for scale in text_scales)],
+    )
