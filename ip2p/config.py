@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ip2p.errors import ConfigError
-from ip2p.settings import SchedulerName
+from ip2p.settings import SCHEDULERS, SchedulerName
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -91,7 +91,7 @@ class Pairs(Settings):
 
     model: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
     candidates: int = Field(default=4, ge=1, description="pairs drawn for each triple")
-    scheduler: SchedulerName = Field(default="euler_a", description="euler_a, euler, ddim or dpm")
+    scheduler: SchedulerName = Field(default="euler_a", description=f"one of {', '.join(SCHEDULERS)}")
     steps: int = Field(default=20, ge=1, description="of the sampler")
     share: Share = Field(
         default="attention", description="self-attention as the paper, or the decoder's features besides"

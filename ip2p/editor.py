@@ -3,31 +3,45 @@
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from ip2p.backbone import Backbone, load_backbone
-from ip2p.guidance import DualGuidance
+from ip2p.guidance import DualGuidance, UNetCall
+from ip2p.held import Schedule
 from ip2p.images import to_images, to_tensor
 from ip2p.jobs import Images, Job, Masks, Seeds, Texts, alike, plan, resized, working_size
 from ip2p.masks import hold_outside, pasted
 from ip2p.previews import Previewed, Previews
+from ip2p.reuse import FeatureReuse
 from ip2p.sampling import Denoise, OnStep, make_scheduler, sample
 from ip2p.seeding import randn
-from ip2p.settings import Settings
+from ip2p.settings import Options, Settings, preset_options
 
+SHOWN = {"text_scale", "image_scale", "steps", "scheduler", "resolution"}
+"""Settings that are told of every edit; the others where they are not what is exact."""
 PRECISION = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 @dataclass(frozen=True)
 class Edited:
-    """An edited picture, the seed it came from, and all that it takes to make it again."""
+    """An edited picture.
+
+    Attributes:
+        image: the picture.
+        seed: it came from.
+        parameters: all that it takes to make it again.
+        unet_rows: that it took: pictures that went through the UNet, three a step at most.
+    """
 
     image: Image.Image
     seed: int
     parameters: dict[str, Any]
+    unet_rows: int
 
 
 class Editor:
@@ -72,19 +86,16 @@ class Editor:
         images: Images,
         instructions: Texts,
         *,
-        text_scale: float | None = None,
-        image_scale: float | None = None,
-        steps: int | None = None,
         seeds: Seeds = None,
         samples: int | None = None,
-        scheduler: str | None = None,
-        resolution: int | None = None,
         masks: Masks = None,
         cross: bool = False,
         keep_size: bool = True,
         batch: int = 8,
         on_step: OnStep | None = None,
         previews: Previews | None = None,
+        preset: str | None = None,
+        **options: Unpack[Options],
     ) -> list[Edited]:
         """Edit one picture in many ways, many in one way, or each in its own; several times if asked.
 
@@ -92,14 +103,9 @@ class Editor:
 
         Args:
             images, instructions: of equal number, or one of the two single. Images of any sizes.
-            text_scale: s_T, how strongly to edit; any number.
-            image_scale: s_I, how much to keep; any number.
-            steps: of the sampler.
             seeds: one, counted up over the samples; or one for each sample; or one for each picture made. Drawn, and
                 told in the result, if None.
             samples: pictures of each image and instruction.
-            scheduler: euler_a, euler, ddim or dpm.
-            resolution: long side of the picture that the model works on, in pixels.
             masks: where to edit, of the sizes of the images: white is edited, black stays as it is to the bit, grey
                 blends. One, or one for each image and instruction.
             cross: every image with every instruction, image by image, whatever their numbers.
@@ -107,6 +113,10 @@ class Editor:
             batch: pictures at once; the UNet sees up to three rows for each.
             on_step: called after each step of each batch with its number and the latents.
             previews: shown the pictures that the model is heading for.
+            preset: exact, balanced, fast or paper: settings that go together.
+            options: settings one by one, which come before those of the preset. text_scale is s_T, how strongly to
+                edit; image_scale is s_I, how much to keep; any numbers. steps and scheduler are of the sampler.
+                resolution is the long side of what the model works on, in pixels. All others: see Settings.
 
         Returns:
             Edited pictures: image by image or instruction by instruction, and within these sample by sample.
@@ -116,9 +126,7 @@ class Editor:
             ImageError: a mask has another size than its image, or is all black.
             ConfigError: a setting is out of range.
         """
-        settings = self.backbone.settings.replaced(
-            text_scale=text_scale, image_scale=image_scale, steps=steps, scheduler=scheduler, resolution=resolution
-        )
+        settings = self.backbone.settings.replaced(**preset_options(preset, options))
         settings = settings.replaced(resolution=settings.resolution or self.backbone.image_size)
         assert settings.resolution is not None
         jobs = plan(images, instructions, seeds, samples, masks=masks, cross=cross)
@@ -128,9 +136,9 @@ class Editor:
             chosen = [jobs[row] for row in rows]
             watch = _watch(previews, rows, chosen, keep_size) if previews else None
             drawn = self._edit_batch(chosen, sizes[rows[0]], settings, on_step, watch)
-            for row, image in zip(rows, drawn, strict=True):
-                job = jobs[row]
-                results[row] = Edited(_finished(job, image, keep_size), job.seed, self._parameters(job, settings))
+            for row, job, (image, unet_rows) in zip(rows, chosen, drawn, strict=True):
+                parameters = self._parameters(job, settings)
+                results[row] = Edited(_finished(job, image, keep_size), job.seed, parameters, unet_rows)
         return [results[row] for row in range(len(jobs))]
 
     def _edit_batch(
@@ -140,26 +148,40 @@ class Editor:
         settings: Settings,
         on_step: OnStep | None,
         previews: Previews | None,
-    ) -> list[Image.Image]:
-        """Edit pictures together, all at one working size (width, height)."""
+    ) -> list[tuple[Image.Image, int]]:
+        """Edit pictures together, all at one working size (width, height); tells the UNet rows of each."""
         backbone = self.backbone
         generators = [job.generator for job in jobs]
         pictures = to_tensor([resized(job.image, size) for job in jobs]).to(backbone.device)
         condition = backbone.encode_condition(pictures)
-        guided: Denoise = DualGuidance(
-            backbone.predict, condition, backbone.encode_text([job.text for job in jobs]), backbone.encode_text([""]),
-            text_scale=settings.text_scale, image_scale=settings.image_scale,
-        )  # fmt: skip
         scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
+        reuse = FeatureReuse(backbone.predict, backbone.unet, settings.reuse)
+        guidance = self._guidance(reuse, condition, [job.text for job in jobs], settings)
+        denoise: Denoise = guidance
         if previews:
-            guided = Previewed(guided, scheduler, lambda latents: to_images(backbone.decode(latents)), previews)
+            denoise = Previewed(guidance, scheduler, lambda latents: to_images(backbone.decode(latents)), previews)
         masks = [job.mask for job in jobs]
         outside = hold_outside(backbone.encode_target(pictures), masks, backbone.downscale) if any(masks) else None
-        latents = sample(
-            guided, randn(tuple(condition.shape[1:]), generators, device=backbone.device), scheduler,
-            steps=settings.steps, generators=generators, on_step=on_step, constrain=outside,
+        with reuse:
+            latents = sample(
+                denoise, randn(tuple(condition.shape[1:]), generators, device=backbone.device), scheduler,
+                steps=settings.steps, generators=generators, on_step=on_step, constrain=outside,
+            )  # fmt: skip
+        return list(zip(to_images(backbone.decode(latents)), guidance.rows_each, strict=True))
+
+    def _guidance(
+        self, unet: UNetCall, condition: Float[Tensor, "b c h w"], instructions: Sequence[str], settings: Settings
+    ) -> DualGuidance:
+        """Guidance of a batch by its settings."""
+        return DualGuidance(
+            unet, condition, self.backbone.encode_text(instructions), self.backbone.encode_text([""]),
+            text_scale=settings.text_scale, image_scale=settings.image_scale,
+            schedule=Schedule(
+                settings.text_every, settings.image_every, settings.tolerance, settings.extrapolate, settings.hold_after
+            ),
+            interval=(settings.guidance_start, settings.guidance_stop), rescale=settings.rescale,
+            timesteps=self.backbone.scheduler.config.num_train_timesteps,
         )  # fmt: skip
-        return to_images(backbone.decode(latents))
 
     def _parameters(self, job: Job, settings: Settings) -> dict[str, Any]:
         """Everything that the picture of a job depends on."""
@@ -167,7 +189,8 @@ class Editor:
         return {
             "instruction": job.text,
             "seed": job.seed,
-            **settings.model_dump(include={"text_scale", "image_scale", "steps", "scheduler", "resolution"}),
+            **settings.model_dump(include=SHOWN),
+            **settings.model_dump(exclude={*SHOWN, "scale", "strength"}, exclude_defaults=True),
             "model": self.backbone.name,
             "precision": PRECISION.get(self.backbone.dtype, str(self.backbone.dtype)),
             "device": self.backbone.device.type,

@@ -35,7 +35,7 @@ class Row(BaseModel):
     text_scale: float | None = Field(default=None, description="a number such as 7.5")
     image_scale: float | None = Field(default=None, description="a number such as 1.5")
     steps: int | None = Field(default=None, description="a whole number from 1 to 1000")
-    scheduler: str | None = Field(default=None, description="euler_a, euler, ddim or dpm")
+    scheduler: str | None = Field(default=None, description="a scheduler such as euler_a")
     resolution: int | None = Field(default=None, description="8 to 4096 pixels")
 
     @model_validator(mode="after")

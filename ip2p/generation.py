@@ -35,7 +35,7 @@ def generate(
         scale: of classifier-free guidance, any number.
         steps: of the sampler.
         seeds: one for all captions, or one for each; drawn if None. A picture depends on its seed, not on its batch.
-        scheduler: euler_a, euler, ddim or dpm.
+        scheduler: one of ip2p.settings.SCHEDULERS.
         resolution: side of the pictures, in pixels.
         batch: pictures at once.
         on_step: called after each step of each batch with its number and the latents.

@@ -1,6 +1,7 @@
 """One edit at many strengths: a sheet of the two scales against each other, all of it from one seed."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from PIL import Image
 
@@ -8,6 +9,7 @@ from ip2p.editor import Editor
 from ip2p.errors import ConfigError
 from ip2p.images import contact_sheet, to_rgb
 from ip2p.jobs import resized
+from ip2p.settings import Options
 
 TEXT_SCALES = (1.5, 3.0, 5.0, 7.5)
 IMAGE_SCALES = (1.0, 1.2, 1.5, 2.0)
@@ -22,9 +24,7 @@ def scale_grid(
     text_scales: Sequence[float] = TEXT_SCALES,
     image_scales: Sequence[float] = IMAGE_SCALES,
     seed: int,
-    steps: int | None = None,
-    scheduler: str | None = None,
-    resolution: int | None = None,
+    **options: Unpack[Options],
 ) -> Image.Image:
     """Draw an edit at every pair of scales: text scale to the right, image scale downwards, the picture at the left.
 
@@ -35,7 +35,7 @@ def scale_grid(
         text_scales: s_T of the columns, how strongly to edit.
         image_scales: s_I of the rows, how much to keep.
         seed: of every cell.
-        steps, scheduler, resolution: as of `Editor.edit`.
+        options: settings of `Editor.edit`, but for the two scales.
 
     Raises:
         InstructionError, ConfigError: as `Editor.edit`; also scales that are none or too many.
@@ -51,7 +51,7 @@ def scale_grid(
         [
             editor.edit(
                 image, instruction, text_scale=text_scale, image_scale=image_scale, seeds=seed, keep_size=False,
-                steps=steps, scheduler=scheduler, resolution=resolution,
+                **options,
             )[0].image
             for text_scale in text_scales
         ]

@@ -78,7 +78,8 @@ class DualGuidance:
         self.text_scale, self.image_scale = text_scale, image_scale
         self.interval, self.rescale, self.timesteps = interval, rescale, timesteps
         self.exact = schedule == EXACT
-        self.rows = self.step = 0
+        self.rows_each = [0] * len(condition)
+        self.step = 0
         weights = {"text_image": text_scale, "image": image_scale - text_scale, "null": 1 - image_scale}
         nothing, no_text = torch.zeros_like(condition), null_text.expand_as(text)
         inputs = {"text_image": (condition, text), "image": (condition, no_text), "null": (nothing, no_text)}
@@ -100,21 +101,28 @@ class DualGuidance:
         share = 1 - float(timestep) / self.timesteps
         start, stop = self.interval
         if not start <= share <= stop:
-            return self._predict(x, timestep, *self.full)
+            self._count([[True] * len(x)])
+            return self.unet(torch.cat([x, self.full[0]], dim=1), timestep, self.full[1])
         branches = self._all(x, timestep) if self.exact else self._branches(x, timestep, share)
         guided = combine(_filled(dict(zip(self.needed, branches, strict=True))), self.text_scale, self.image_scale)
         self.step += 1
         return _rescaled(guided, branches[0], self.rescale) if self.rescale else guided
 
-    def _predict(self, x: Tensor, timestep: Tensor, condition: Tensor, text: Tensor) -> Tensor:
-        """What the UNet says, its rows counted."""
-        self.rows += len(x)
-        return self.unet(torch.cat([x, condition], dim=1), timestep, text)
+    @property
+    def rows(self) -> int:
+        """UNet rows that were computed so far."""
+        return sum(self.rows_each)
+
+    def _count(self, wanted: Sequence[Sequence[bool]]) -> None:
+        """Add the rows of a call, for each branch and picture."""
+        self.rows_each = [before + sum(now) for before, *now in zip(self.rows_each, *wanted, strict=True)]
 
     def _all(self, x: Tensor, timestep: Tensor) -> list[Tensor]:
         """The needed predictions, all computed."""
         count = len(self.needed)
-        return list(self._predict(torch.cat([x] * count), timestep, *self.whole).chunk(count))
+        self._count([[True] * len(x)] * count)
+        condition, text = self.whole
+        return list(self.unet(torch.cat([torch.cat([x] * count), condition], dim=1), timestep, text).chunk(count))
 
     def _branches(self, x: Tensor, timestep: Tensor, share: float) -> list[Tensor]:
         """The needed predictions, computed or made of a neighbour and a held difference."""
@@ -142,12 +150,9 @@ class DualGuidance:
         """Predictions of the wanted rows in one call; what was not wanted is zero."""
         places = [[row for row, due in enumerate(each) if due] for each in wanted]
         there = [(place, *inputs) for place, inputs in zip(places, self.inputs, strict=True) if place]
-        predicted = self._predict(
-            torch.cat([x[place] for place, _, _ in there]),
-            timestep,
-            torch.cat([condition[place] for place, condition, _ in there]),
-            torch.cat([text[place] for place, _, text in there]),
-        )
+        rows = torch.cat([torch.cat([x[place], condition[place]], dim=1) for place, condition, _ in there])
+        predicted = self.unet(rows, timestep, torch.cat([text[place] for place, _, text in there]))
+        self._count(wanted)
         parts, computed = iter(predicted.split([len(place) for place, _, _ in there])), []
         for place in places:
             part = next(parts) if place else predicted[:0]

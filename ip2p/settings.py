@@ -68,12 +68,17 @@ class Settings(BaseModel):
             ConfigError: a value is out of range.
         """
         known = {name: value for name, value in given.items() if value is not None}
+        if unknown := [name for name in known if name not in Settings.model_fields]:
+            raise ConfigError(f"there is no setting {unknown[0]!r}", f"Give some of {', '.join(Settings.model_fields)}")
         try:
-            return Settings.model_validate(self.model_dump() | known)
+            made = Settings.model_validate(self.model_dump() | known)
         except ValidationError as error:
             name, value = _first_fault(error)
             fix = f"Give {name} as {Settings.model_fields[name].description}"
             raise ConfigError(f"{name}={value!r} cannot be used", fix) from None
+        if made.tolerance and made.reuse > 1:  # features are kept for whole batches, and there each row has its own way
+            raise ConfigError("tolerance and reuse do not go together", "Leave one of the two at its default")
+        return made
 
 
 _EXACT: Options = {
@@ -90,15 +95,16 @@ PRESETS: dict[str, Options] = {
 solver of few steps, and paper what arXiv 2211.09800 used. docs/editing.md has what each costs and keeps."""
 
 
-def preset(name: str) -> Options:
-    """The settings of a preset.
+def preset_options(name: str | None, given: Options) -> Options:
+    """The settings of a preset, and in their place those that are given.
 
     Raises:
         ConfigError: there is no such preset.
     """
-    if name not in PRESETS:
+    if name is not None and name not in PRESETS:
         raise ConfigError(f"there is no preset {name!r}", f"Give one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    known: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    return Options(**{**(PRESETS[name] if name else {}), **known})  # type: ignore[typeddict-item]
 
 
 def read_settings(folder: Path) -> Settings:

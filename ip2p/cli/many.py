@@ -8,13 +8,16 @@ import typer
 
 from ip2p.cli.options import (
     BUNDLED_EDITOR,
+    Preset,
     Resolution,
     Scheduler,
     Seed,
+    Set,
     Steps,
     counted,
     outputs,
     refuse_empty,
+    sampling,
     say,
     slug,
     write,
@@ -36,6 +39,8 @@ def batch(
     model: Editor = BUNDLED_EDITOR,
     scheduler: Scheduler = None,
     resolution: Resolution = None,
+    preset: Preset = None,
+    more: Set = None,
     at_once: Annotated[int, typer.Option("--batch", min=1, max=256, help="Pictures at once.")] = 8,
 ) -> None:
     """Make the edits of a file, or go on with them."""
@@ -43,16 +48,14 @@ def batch(
         raise DataError(f"there is no file {edits}", "Give a file of JSON lines, one edit a line")
     from ip2p.batch import RESULTS, Batch
     from ip2p.editor import Editor
-    from ip2p.settings import Settings
 
     out = output or edits.with_name(f"{edits.stem}-edited")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file", "Give a folder with -o")
-    settings = {
-        "text_scale": text_scale, "image_scale": image_scale, "steps": steps, "scheduler": scheduler,
-        "resolution": resolution,
-    }  # fmt: skip
-    Settings().replaced(**settings)
+    settings = sampling(
+        preset, more, text_scale=text_scale, image_scale=image_scale, steps=steps, scheduler=scheduler,
+        resolution=resolution,
+    )  # fmt: skip
     run = Batch(
         edits, out, lambda: Editor.from_pretrained(model), model=model, defaults=settings, size=at_once, say=say
     )
@@ -73,9 +76,12 @@ def grid(
     model: Editor = BUNDLED_EDITOR,
     scheduler: Scheduler = None,
     resolution: Resolution = None,
+    preset: Preset = None,
+    more: Set = None,
 ) -> None:
     """Draw one edit at many pairs of scales, on one sheet."""
     refuse_empty(instruction, "instruction", "make it winter")
+    settings = sampling(preset, more, steps=steps, scheduler=scheduler, resolution=resolution)
     columns, rows = _numbers(text_scales, "--text-scales"), _numbers(image_scales, "--image-scales")
     from ip2p.images import EDITED, open_image
 
@@ -88,7 +94,7 @@ def grid(
 
     sheet = scale_grid(
         Editor.from_pretrained(model), source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
-        steps=steps, scheduler=scheduler, resolution=resolution,
+        **settings,
     )  # fmt: skip
     told = {"instruction": instruction, "seed": chosen, "text_scales": columns, "image_scales": rows, "model": model}
     write(sheet, path, told, EDITED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ip2p.errors import ImageError, InstructionError
+from ip2p.errors import ConfigError, ImageError, InstructionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,7 +22,16 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="PNG to writ
 Steps = Annotated[int | None, typer.Option(min=1, max=1000, help="Of the sampler; the model's own if not given.")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed draws the same picture.")]
 Samples = Annotated[int, typer.Option(min=1, max=64, help="Pictures to draw, each from a seed of its own.")]
-Scheduler = Annotated[str | None, typer.Option(help="euler_a, euler, ddim or dpm; the model's own if not given.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="euler_a, euler, ddim, ddpm, dpm, unipc or lcm; the model's own if not given.")
+]
+Preset = Annotated[
+    str | None, typer.Option(help="exact, balanced, fast or paper: settings that go together; see docs/editing.md.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of sampling, such as tolerance=0.1."),
+]
 Resolution = Annotated[int | None, typer.Option(help="Pixels along the long side, for the model to work on.")]
 Config = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace those of the config.")]
@@ -36,6 +45,25 @@ def refuse_empty(text: str, what: str, example: str) -> None:
     """Told before any model is loaded."""
     if not text.strip():
         raise InstructionError(f"the {what} is empty", f'Write one, such as "{example}"')
+
+
+def sampling(preset: str | None, more: Sequence[str] | None, **given: Any) -> dict[str, Any]:
+    """Settings of sampling, of a preset, one by one, and of --set; checked before any model is loaded.
+
+    Raises:
+        ConfigError: one is not known, or out of range.
+    """
+    from ip2p.settings import Settings, preset_options
+
+    options: Any = {name: value for name, value in given.items() if value is not None}
+    for word in more or ():
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {word!r} sets nothing", "Give a name and a value, such as tolerance=0.1")
+        options[name] = value
+    options = preset_options(preset, options)
+    checked = Settings().replaced(**options)
+    return {name: getattr(checked, name) for name in options}
 
 
 def counted(seed: int | None, samples: int) -> list[int]:

@@ -1,7 +1,7 @@
 """Commands that make pictures."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,14 +11,17 @@ from ip2p.cli.options import (
     BUNDLED_EDITOR,
     FOR_PHOTOS,
     Output,
+    Preset,
     Resolution,
     Samples,
     Scheduler,
     Seed,
+    Set,
     Steps,
     counted,
     outputs,
     refuse_empty,
+    sampling,
     say,
     slug,
     write,
@@ -50,6 +53,8 @@ def edit(
     model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
     scheduler: Scheduler = None,
     resolution: Resolution = None,
+    preset: Preset = None,
+    more: Set = None,
     mask: Annotated[Path | None, typer.Option(help="Picture of the same size: white is edited, black stays.")] = None,
     keep_unchanged: Annotated[
         bool | None,
@@ -67,6 +72,10 @@ def edit(
         refuse_empty(instruction, "instruction", "make it winter")
     judge = chosen_clip(model, clip, samples) if keep_best else None
     captions = both(caption, edited_caption)
+    settings = sampling(
+        preset, more, text_scale=text_scale, image_scale=image_scale, steps=steps, scheduler=scheduler,
+        resolution=resolution,
+    )  # fmt: skip
     from ip2p.images import EDITED, open_image
     from ip2p.masks import open_mask
 
@@ -82,10 +91,7 @@ def edit(
     from ip2p.editor import Editor
 
     editor = Editor.from_pretrained(model)
-    settings: dict[str, Any] = {
-        "text_scale": text_scale, "image_scale": image_scale, "steps": steps, "scheduler": scheduler,
-        "resolution": resolution, "seeds": seeds, "masks": masks,
-    }  # fmt: skip
+    settings |= {"seeds": seeds, "masks": masks}
     watch, on_turn = progress_writer(paths, seeds, instructions, every) if save_progress else (None, None)
     if len(instructions) > 1 or keep_unchanged:
         from ip2p.turns import edit_in_turns

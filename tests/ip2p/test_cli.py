@@ -199,3 +199,20 @@ def test_doctor_tells_versions_device_and_weights(capsys: pytest.CaptureFixture[
     output, errors = capsys.readouterr()
     assert all(name in output for name in ("torch", "device", "storybook-editor", "disk"))
     assert (code == 0) == (errors == "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "tolerance"], "--set 'tolerance' sets nothing"),
+        (["--set", "tolerence=1"], "no setting 'tolerence'"),
+        (["--set", "tolerance=much"], "tolerance='much'"),
+        (["--preset", "quick"], "no preset 'quick'"),
+        (["--text-scale", "nan"], "text_scale=nan"),
+    ],
+)
+def test_settings_are_checked_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert cli.run(["edit", "barn.png", "make it winter", "--model", "/nowhere", *words]) == 2
+    assert message in capsys.readouterr().err

@@ -16,7 +16,7 @@ from ip2p.backbone import load_backbone, save_backbone
 from ip2p.errors import ConfigError, InstructionError, ModelError
 from ip2p.images import to_tensor
 from ip2p.sampling import make_scheduler
-from ip2p.settings import SCHEDULERS
+from ip2p.settings import PRESETS, SCHEDULERS, Settings
 
 
 def picture(seed: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
@@ -191,6 +191,37 @@ def test_parameters_tell_everything(editor: Editor, editor_folder: Path) -> None
     assert "ip2p 0" in versions and "diffusers" in versions and "torch" in versions
 
 
+@pytest.mark.parametrize(("preset", "rows"), [("exact", 3 * 20), ("balanced", 20 + 7 + 4), ("fast", 8 + 4 + 2)])
+def test_presets_say_what_rows_they_take(editor: Editor, preset: str, rows: int) -> None:
+    (made,) = editor.edit(picture(1), "make it winter", seeds=3, preset=preset)
+    assert made.unet_rows == rows
+    chosen = {name: value for name, value in PRESETS[preset].items() if value != Settings.model_fields[name].default}
+    assert chosen.items() <= made.parameters.items()
+    again = {name: made.parameters[name] for name in Settings.model_fields if name in made.parameters}
+    assert difference(editor.edit(picture(1), "make it winter", seeds=3, **again), [made.image]) == 0
+
+
+def test_what_is_asked_for_comes_before_the_preset(editor: Editor) -> None:
+    (made,) = editor.edit(picture(1), "make it winter", seeds=3, preset="paper", steps=3, image_every=2)
+    assert made.parameters["steps"] == 3 and made.unet_rows == 3 + 3 + 2
+
+
+def test_deep_features_are_reused_between_and_left_alone_after(editor: Editor) -> None:
+    (exact,) = editor.edit(picture(1), "make it winter", seeds=3, steps=4)
+    calls = [0, 0]
+
+    def counted(place: int, block: Any) -> Any:
+        return block.register_forward_hook(lambda *_: calls.__setitem__(place, calls[place] + 1))
+
+    unet = editor.backbone.unet
+    hooks = [counted(0, unet.down_blocks[0]), counted(1, unet.mid_block.resnets[0])]
+    (reused,) = editor.edit(picture(1), "make it winter", seeds=3, steps=4, reuse=2)
+    for hook in hooks:
+        hook.remove()
+    assert calls == [4, 2] and difference([reused], [exact.image]) > 0
+    assert difference(editor.edit(picture(1), "make it winter", seeds=3, steps=4), [exact.image]) == 0
+
+
 def test_the_model_folder_brings_its_defaults(editor_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(editor_folder, tmp_path / "editor"))
     (folder / "ip2p.json").write_text('{"text_scale": 3, "steps": 2, "scheduler": "ddim", "resolution": 16}')
@@ -222,6 +253,10 @@ def test_a_text_to_image_model_is_no_editor(base_folder: Path) -> None:
         (["a", "b", "c"], {}, InstructionError, "2 images and 3 texts"),
         ("a", {"seeds": [1, 2, 3]}, InstructionError, "3 seeds for 2 edits of 1 samples each. Give 1 or 2"),
         ("a", {"samples": 0}, InstructionError, "0 samples"),
+        ("a", {"preset": "quick"}, ConfigError, "no preset 'quick'.*exact, balanced, fast, paper"),
+        ("a", {"text_evry": 2}, ConfigError, "no setting 'text_evry'"),
+        ("a", {"tolerance": -1.0}, ConfigError, "tolerance=-1.0.*0 or more"),
+        ("a", {"tolerance": 0.1, "reuse": 2}, ConfigError, "tolerance.*reuse"),
         ("a", {"steps": 0}, ConfigError, "steps=0.*1 to 1000"),
         ("a", {"scheduler": "plms"}, ConfigError, "scheduler='plms'.*euler_a, euler, ddim, ddpm, dpm"),
         ("a", {"text_scale": float("nan")}, ConfigError, "text_scale=nan"),
