@@ -12,6 +12,7 @@ from ip2p.backbone import Backbone, load_backbone
 from ip2p.guidance import DualGuidance
 from ip2p.images import to_images, to_tensor
 from ip2p.jobs import Images, Job, Seeds, Texts, alike, plan, resized, working_size
+from ip2p.modes import with_alpha
 from ip2p.sampling import OnStep, make_scheduler, sample
 from ip2p.seeding import randn
 from ip2p.settings import Settings
@@ -86,7 +87,8 @@ class Editor:
         Settings that are None are the model's own. A picture depends on its seed, not on its batch.
 
         Args:
-            images, instructions: of equal number, or one of the two single. Images of any sizes.
+            images, instructions: of equal number, or one of the two single. Images of any mode, of at least 16
+                pixels on each side; they are taken upright, and white stands behind what is transparent.
             text_scale: s_T, how strongly to edit; any number.
             image_scale: s_I, how much to keep; any number.
             steps: of the sampler.
@@ -95,7 +97,8 @@ class Editor:
             samples: pictures of each image and instruction.
             scheduler: euler_a, euler, ddim or dpm.
             resolution: long side of the picture that the model works on, in pixels.
-            keep_size: bring results back to the sizes of their originals; else they are as the model made them.
+            keep_size: bring results back to the sizes of their originals, and give them their transparency; else
+                they are as the model made them.
             batch: pictures at once; the UNet sees up to three rows for each.
             on_step: called after each step of each batch with its number and the latents.
 
@@ -104,6 +107,7 @@ class Editor:
 
         Raises:
             InstructionError: an instruction is empty, or there are not as many as images or seeds.
+            ImageError: an image is smaller than 16 x 16 pixels, or longer than 20 : 1.
             ConfigError: a setting is out of range.
         """
         settings = self.backbone.settings.replaced(
@@ -118,7 +122,7 @@ class Editor:
             drawn = self._edit_batch([jobs[row] for row in rows], sizes[rows[0]], settings, on_step)
             for row, image in zip(rows, drawn, strict=True):
                 job = jobs[row]
-                image = resized(image, job.image.size) if keep_size else image
+                image = with_alpha(resized(image, job.image.size), job.alpha) if keep_size else image
                 results[row] = Edited(image, job.seed, self._parameters(job, settings))
         return [results[row] for row in range(len(jobs))]
 

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from ip2p.errors import InstructionError
-from ip2p.images import to_rgb
+from ip2p.modes import split_alpha
+from ip2p.opening import check_shape
 
 Images = Image.Image | Sequence[Image.Image]
 Texts = str | Sequence[str]
@@ -16,11 +17,12 @@ Seeds = int | Sequence[int] | None
 
 
 class Job(NamedTuple):
-    """One picture to make: from which image, by which text, from which seed."""
+    """One picture to make: from which image (RGB, its alpha apart), by which text, from which seed."""
 
     image: Image.Image
     text: str
     seed: int
+    alpha: Image.Image | None = None
 
     @property
     def generator(self) -> torch.Generator:
@@ -32,14 +34,14 @@ def plan(images: Images, texts: Texts, seeds: Seeds, samples: int | None = None)
     """Jobs in order: 1 x N, N x 1 or N x N images and texts, and each of them `samples` times.
 
     Args:
-        images, texts: of equal number, or one of the two single. Images of any mode; they become RGB.
+        images, texts: of equal number, or one of the two single. Images of any mode; they become RGB, upright.
         seeds: one, counted up over the samples; or one for each sample; or one for each job. Drawn if None.
         samples: of each image and text; None for one, or for as many as there are seeds for a single pair.
 
     Raises:
         InstructionError: a text is empty, or numbers do not fit together.
     """
-    pictures = [to_rgb(image) for image in ([images] if isinstance(images, Image.Image) else images)]
+    pictures = [split_alpha(image) for image in ([images] if isinstance(images, Image.Image) else images)]
     texts = [texts] if isinstance(texts, str) else list(texts)
     for text in texts:
         if not isinstance(text, str) or not text.strip():
@@ -50,14 +52,20 @@ def plan(images: Images, texts: Texts, seeds: Seeds, samples: int | None = None)
             f"{len(pictures)} images and {len(texts)} texts do not fit together", "Give as many of both, or one of one"
         )
     return [
-        Job(pictures[pair % len(pictures)], texts[pair % len(texts)], seed)
+        Job(image, texts[pair % len(texts)], seed, alpha)
         for pair, chosen in enumerate(_seeds(seeds, pairs, samples))
+        for image, alpha in [pictures[pair % len(pictures)]]
         for seed in chosen
     ]
 
 
 def working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int]:
-    """Width and height for a model: long side near `resolution`, the aspect kept to the nearest multiples."""
+    """Width and height for a model: long side near `resolution`, the aspect kept to the nearest multiples.
+
+    Raises:
+        ImageError: the picture is smaller or longer than makes sense.
+    """
+    check_shape(size, "the picture")
     long = max(size)
     width, height = (
         max(1, (2 * side * resolution + long * multiple) // (2 * long * multiple)) * multiple for side in size

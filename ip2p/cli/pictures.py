@@ -20,6 +20,7 @@ from ip2p.cli.options import (
     refuse_empty,
     say,
     slug,
+    source_of,
     write,
 )
 from ip2p.errors import ImageError
@@ -44,12 +45,17 @@ def edit(
     model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
     scheduler: Scheduler = None,
     resolution: Resolution = None,
+    frame: Annotated[int | None, typer.Option(help="Which one of an animation or of many pages, from 0.")] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Leave the result in the size that the model works in.")
+    ] = False,
 ) -> None:
     """Edit a picture as an instruction says."""
     refuse_empty(instruction, "instruction", "make it winter")
-    from ip2p.images import EDITED, open_image
+    from ip2p.opening import open_image
+    from ip2p.saving import EDITED
 
-    source = open_image(image)
+    source = open_image(image, frame)
     seeds = counted(seed, samples)
     paths = outputs(output, f"{image.stem}-{slug(instruction)}", seeds)
     if image.resolve() in [path.resolve() for path in paths]:
@@ -60,10 +66,11 @@ def edit(
 
     edits = Editor.from_pretrained(model).edit(
         source, instruction, text_scale=text_scale, image_scale=image_scale, steps=steps, seeds=seeds,
-        scheduler=scheduler, resolution=resolution,
+        scheduler=scheduler, resolution=resolution, keep_size=not native,
     )  # fmt: skip
+    about = source_of(image, frame, native)
     for each, path in zip(edits, paths, strict=True):
-        write(each.image, path, each.parameters, EDITED)
+        write(each.image, path, {**each.parameters, **about}, EDITED)
 
 
 @app.command()
@@ -85,7 +92,7 @@ def generate(
     from ip2p.backbone import load_backbone
     from ip2p.editor import best_device
     from ip2p.generation import generate as draw
-    from ip2p.images import GENERATED
+    from ip2p.saving import GENERATED
 
     backbone = load_backbone(model, device=best_device(), want="base")
     settings = backbone.settings.replaced(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
@@ -93,3 +100,18 @@ def generate(
     pictures = draw(backbone, [caption] * samples, seeds=seeds, **used)
     for picture, path, each in zip(pictures, paths, seeds, strict=True):
         write(picture, path, {"caption": caption, "seed": each, **used, "model": model}, GENERATED)
+
+
+@app.command()
+def inspect(picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP file.")]) -> None:
+    """Show how a picture was made, and the command that makes it again."""
+    from ip2p.parameters import command, shown
+    from ip2p.saving import FORMATS, read_parameters
+
+    parameters = read_parameters(picture)
+    for name, value in parameters.items():
+        print(f"{shown(name)}: {shown(value)}")
+    suffix = picture.suffix if picture.suffix.lower() in FORMATS else ".png"
+    again = command(parameters, f"{picture.stem}-again{suffix}")
+    if again:
+        print(f"\n{again}")
