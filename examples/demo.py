@@ -12,7 +12,8 @@ from pathlib import Path
 from ip2p import Editor
 from ip2p.backbone import load_backbone
 from ip2p.generation import generate
-from ip2p.images import contact_sheet, save_png
+from ip2p.saving import save_picture
+from ip2p.sheets import contact_sheet
 
 CAPTION = "a red barn by a lake in summer"
 INSTRUCTIONS = ["make it winter", "make it night", "turn the barn into a castle", "make it a watercolor"]
@@ -27,15 +28,15 @@ def main() -> None:
 
     print(f'drawing "{CAPTION}"')
     (before,) = generate(load_backbone("storybook-base", want="base"), [CAPTION], seeds=[parsed.seed])
-    save_png(before, parsed.out / "before.png", {"caption": CAPTION, "seed": parsed.seed})
+    save_picture(before, parsed.out / "before.png", {"caption": CAPTION, "seed": parsed.seed})
 
     print(f"editing it: {', '.join(INSTRUCTIONS)}")
     edits = Editor.from_pretrained().edit(before, INSTRUCTIONS, seeds=parsed.seed)
     for instruction, edit in zip(INSTRUCTIONS, edits, strict=True):
-        save_png(edit.image, parsed.out / f"{instruction.replace(' ', '-')}.png", edit.parameters)
+        save_picture(edit.image, parsed.out / f"{instruction.replace(' ', '-')}.png", edit.parameters)
 
     sheet = contact_sheet([[before, *(edit.image for edit in edits)]], header=[CAPTION, *INSTRUCTIONS])
-    save_png(sheet, parsed.out / "winter.png", {"caption": CAPTION, "seed": parsed.seed})
+    save_picture(sheet, parsed.out / "winter.png", {"caption": CAPTION, "seed": parsed.seed})
     print(f"wrote {parsed.out / 'winter.png'}")
 
 

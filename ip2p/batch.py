@@ -16,11 +16,14 @@ from PIL import Image
 from ip2p.editor import Edited, Editor
 from ip2p.edits import RESERVED, Edit, read_edits
 from ip2p.errors import DataError, ImageError, Ip2pError
-from ip2p.images import contact_sheet, open_image, read_parameters, save_png
 from ip2p.jobs import working_size
 from ip2p.masks import open_mask
+from ip2p.modes import to_rgb
+from ip2p.opening import open_image
 from ip2p.progress import StageProgress
+from ip2p.saving import read_parameters, save_picture
 from ip2p.shards import atomic_write, sweep_temporaries
+from ip2p.sheets import contact_sheet
 from ip2p.turns import edit_in_turns
 
 RESULTS = f"{RESERVED}.jsonl"
@@ -190,7 +193,7 @@ class Batch:
             return
         for each, made in zip(group, edited, strict=True):
             try:
-                save_png(made.image, self.out / each.edit.output, made.parameters | {MARK: each.edit.id})
+                save_picture(made.image, self.out / each.edit.output, made.parameters | {MARK: each.edit.id})
                 yield _result(each.edit)
             except Ip2pError as error:
                 yield _result(each.edit, _one_line(error))
@@ -227,7 +230,8 @@ class Batch:
         for edit in shown:
             assert edit.row
             try:
-                pair = [open_image(self.file.parent / edit.row.image), open_image(self.out / edit.output)]
+                files = (self.file.parent / edit.row.image, self.out / edit.output)
+                pair = [to_rgb(open_image(file)) for file in files]
             except ImageError:  # moved away after it was edited
                 continue
             for image in pair:
@@ -235,7 +239,7 @@ class Batch:
             rows.append(pair)
             labels.append(", then ".join(edit.row.turns))
         if rows:
-            save_png(contact_sheet(rows, labels, ["before", "after"]), self.out / SHEET, {"edits": self.file.name})
+            save_picture(contact_sheet(rows, labels, ["before", "after"]), self.out / SHEET, {"edits": self.file.name})
 
 
 def _result(edit: Edit, error: str = "") -> dict[str, Any]:

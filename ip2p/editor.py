@@ -16,6 +16,7 @@ from ip2p.held import Schedule
 from ip2p.images import to_images, to_tensor
 from ip2p.jobs import Images, Job, Masks, Seeds, Texts, alike, plan, resized, working_size
 from ip2p.masks import hold_outside, pasted
+from ip2p.modes import with_alpha
 from ip2p.previews import Previewed, Previews
 from ip2p.reuse import FeatureReuse
 from ip2p.sampling import Denoise, OnStep, make_scheduler, sample
@@ -102,14 +103,16 @@ class Editor:
         Settings that are None are the model's own. A picture depends on its seed, not on its batch.
 
         Args:
-            images, instructions: of equal number, or one of the two single. Images of any sizes.
+            images, instructions: of equal number, or one of the two single. Images of any mode, of at least 16
+                pixels on each side; they are taken upright, and white stands behind what is transparent.
             seeds: one, counted up over the samples; or one for each sample; or one for each picture made. Drawn, and
                 told in the result, if None.
             samples: pictures of each image and instruction.
             masks: where to edit, of the sizes of the images: white is edited, black stays as it is to the bit, grey
                 blends. One, or one for each image and instruction.
             cross: every image with every instruction, image by image, whatever their numbers.
-            keep_size: bring results back to the sizes of their originals; else they are as the model made them.
+            keep_size: bring results back to the sizes of their originals, and give them their transparency; else
+                they are as the model made them.
             batch: pictures at once; the UNet sees up to three rows for each.
             on_step: called after each step of each batch with its number and the latents.
             previews: shown the pictures that the model is heading for.
@@ -123,7 +126,8 @@ class Editor:
 
         Raises:
             InstructionError: an instruction is empty, or there are not as many as images or seeds.
-            ImageError: a mask has another size than its image, or is all black.
+            ImageError: an image is smaller than 16 x 16 pixels, or longer than 20 : 1; a mask has another size than
+                its image, or is all black.
             ConfigError: a setting is out of range.
         """
         settings = self.backbone.settings.replaced(**preset_options(preset, options))
@@ -201,7 +205,8 @@ class Editor:
 def _finished(job: Job, image: Image.Image, keep_size: bool) -> Image.Image:
     """What the model made of a job, at the size of its original if wanted, and the original outside of the mask."""
     size = job.image.size if keep_size else image.size
-    return pasted(resized(image, size), resized(job.image, size), resized(job.mask, size) if job.mask else None)
+    image = pasted(resized(image, size), resized(job.image, size), resized(job.mask, size) if job.mask else None)
+    return with_alpha(image, job.alpha) if keep_size else image
 
 
 def _watch(previews: Previews, rows: Sequence[int], jobs: Sequence[Job], keep_size: bool) -> Previews:

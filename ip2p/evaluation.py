@@ -22,10 +22,12 @@ from torch import Tensor
 from ip2p.backbone import Backbone, load_backbone
 from ip2p.editor import Editor, best_device
 from ip2p.generation import generate, img2img
-from ip2p.images import contact_sheet, save_png, to_tensor
+from ip2p.images import to_tensor
 from ip2p.jobs import resized
+from ip2p.saving import save_picture
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_write
+from ip2p.sheets import contact_sheet
 from ip2p.standings import Row, Score, full_table, kinds_table, overall_table, standings
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge, Outcome
@@ -219,7 +221,7 @@ def _write(evaluation: Evaluation, trials: Sequence[Trial], pictures: dict[str, 
         ["input", EDITOR, TEXT_TO_IMAGE, f"{SDEDIT} at {evaluation.strength}", "exact target"],
     )
     about = evaluation.model_dump(include={"editor", "base", "scenes", "seed", "versions"})
-    save_png(sheet, out / "sheet.png", about)
+    save_picture(sheet, out / "sheet.png", about)
     text = f"# Evaluation\n\n{evaluation}\n\n## Every method, by kind of edit\n\n{full_table(evaluation.scores)}\n"
     atomic_write(out / "evaluation.md", text.encode())
     atomic_write(out / "evaluation.json", (json.dumps(evaluation.model_dump(mode="json"), indent=1) + "\n").encode())

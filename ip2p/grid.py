@@ -7,9 +7,10 @@ from PIL import Image
 
 from ip2p.editor import Editor
 from ip2p.errors import ConfigError
-from ip2p.images import contact_sheet, to_rgb
 from ip2p.jobs import resized
+from ip2p.modes import to_rgb
 from ip2p.settings import Options
+from ip2p.sheets import contact_sheet
 
 TEXT_SCALES = (1.5, 3.0, 5.0, 7.5)
 IMAGE_SCALES = (1.0, 1.2, 1.5, 2.0)

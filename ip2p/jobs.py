@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from ip2p.errors import InstructionError
-from ip2p.images import to_rgb
 from ip2p.masks import checked
+from ip2p.modes import split_alpha
+from ip2p.opening import check_shape
 
 Images = Image.Image | Sequence[Image.Image]
 Texts = str | Sequence[str]
@@ -18,12 +19,16 @@ Masks = Image.Image | Sequence[Image.Image | None] | None
 
 
 class Job(NamedTuple):
-    """One picture to make: from which image, by which text, from which seed, and where (everywhere without a mask)."""
+    """One picture to make: from which image (RGB, its alpha apart), by which text and seed, and where.
+
+    Without a mask it is everywhere.
+    """
 
     image: Image.Image
     text: str
     seed: int
     mask: Image.Image | None = None
+    alpha: Image.Image | None = None
 
     @property
     def generator(self) -> torch.Generator:
@@ -43,7 +48,7 @@ def plan(
     """Jobs in order: 1 x N, N x 1 or N x N images and texts, and each of them `samples` times.
 
     Args:
-        images, texts: of equal number, or one of the two single. Images of any mode; they become RGB.
+        images, texts: of equal number, or one of the two single. Images of any mode; they become RGB, upright.
         seeds: one, counted up over the samples; or one for each sample; or one for each job. Drawn if None.
         samples: of each image and text; None for one, or for as many as there are seeds for a single pair.
         masks: one, or one for each pair of image and text, of the sizes of the images. None is white everywhere.
@@ -53,7 +58,7 @@ def plan(
         InstructionError: a text is empty, or numbers do not fit together.
         ImageError: a mask has another size than its image, or is all black.
     """
-    pictures = [to_rgb(image) for image in _listed(images)]
+    pictures = [split_alpha(image) for image in _listed(images)]
     texts = [texts] if isinstance(texts, str) else list(texts)
     regions = _listed(masks)
     for text in texts:
@@ -71,14 +76,19 @@ def plan(
         raise InstructionError(f"{len(regions)} masks for {pairs} edits", f"Give 1 or {pairs}")
     made = []
     for pair, chosen in enumerate(_seeds(seeds, pairs, samples)):
-        image, mask = pictures[pair % len(pictures)], regions[pair % len(regions)]
+        (image, alpha), mask = pictures[pair % len(pictures)], regions[pair % len(regions)]
         mask = checked(mask, image.size) if mask else None
-        made += [Job(image, texts[pair % len(texts)], seed, mask) for seed in chosen]
+        made += [Job(image, texts[pair % len(texts)], seed, mask, alpha) for seed in chosen]
     return made
 
 
 def working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int]:
-    """Width and height for a model: long side near `resolution`, the aspect kept to the nearest multiples."""
+    """Width and height for a model: long side near `resolution`, the aspect kept to the nearest multiples.
+
+    Raises:
+        ImageError: the picture is smaller or longer than makes sense.
+    """
+    check_shape(size, "the picture")
     long = max(size)
     width, height = (
         max(1, (2 * side * resolution + long * multiple) // (2 * long * multiple)) * multiple for side in size

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from ip2p.errors import ImageError
-from ip2p.images import open_image, to_rgb
+from ip2p.modes import to_rgb
+from ip2p.opening import open_image
 from ip2p.sampling import Constrain
 
 

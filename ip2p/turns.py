@@ -7,7 +7,6 @@ pixels stay.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from ip2p.errors import InstructionError
 from ip2p.images import to_tensor
 from ip2p.jobs import Images, Masks, Seeds, plan, resized
 from ip2p.masks import pasted
+from ip2p.modes import with_alpha
 from ip2p.previews import Previews
 from ip2p.seeding import derive_seed
 
@@ -73,12 +73,13 @@ def edit_in_turns(
         jobs = plan(images, text, seeds, samples, masks=masks)  # all turns are looked at before the first begins
         seeds = [job.seed for job in jobs]
         samples = len(jobs) // (1 if isinstance(images, Image.Image) else len(images))
-    pictures = [job.image for job in jobs]
+    pictures, taken = [job.image for job in jobs], [0] * len(jobs)
     for turn, text in enumerate(instructions, 1):
         edits = editor.edit(
             pictures, text, seeds=[_turn_seed(job.seed, turn) for job in jobs], masks=[job.mask for job in jobs],
             keep_size=False, previews=watch(turn) if watch else None, **settings,
         )  # fmt: skip
+        taken = [before + edit.unet_rows for before, edit in zip(taken, edits, strict=True)]
         for place, (job, edit) in enumerate(zip(jobs, edits, strict=True)):
             before, made = pictures[place], resized(edit.image, job.image.size)
             if keep_unchanged:
@@ -86,13 +87,12 @@ def edit_in_turns(
             pictures[place] = pasted(made, before, job.mask)
         if on_turn:
             on_turn(turn, list(pictures))
-    told = {"turns": list(instructions)} if len(instructions) > 1 else {}
+    told: dict[str, Any] = {"turns": list(instructions)} if len(instructions) > 1 else {}
+    told["keep_unchanged"] = keep_unchanged
     return [
-        replace(edit, image=image, seed=job.seed, parameters=edit.parameters | told | {
-            "seed": job.seed, "keep_unchanged": keep_unchanged,
-        })
-        for image, job, edit in zip(pictures, jobs, edits, strict=True)
-    ]  # fmt: skip
+        Edited(with_alpha(image, job.alpha), job.seed, edit.parameters | told | {"seed": job.seed}, rows)
+        for image, job, edit, rows in zip(pictures, jobs, edits, taken, strict=True)
+    ]
 
 
 def changed(backbone: Backbone, before: Image.Image, edit: Image.Image) -> Image.Image:

@@ -14,9 +14,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ip2p.backbone import Backbone
 from ip2p.generation import generate
-from ip2p.images import contact_sheet
 from ip2p.seeding import derive_seed, generator
 from ip2p.settings import Settings
+from ip2p.sheets import contact_sheet
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.language import caption
 from ip2p.train.batches import Order

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ip2p.errors import TrainingError
-from ip2p.images import save_png
+from ip2p.saving import save_picture
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
@@ -178,7 +178,7 @@ class _Sitting:
         save_checkpoint(self.out / "checkpoints", checkpoint, keep=2)
         _eval(self.task.modules)
         with self.learner.averaged(), torch.inference_mode():
-            save_png(self.task.sheet(), self.out / f"sheet-{self.state.step:08d}.png", {"step": self.state.step})
+            save_picture(self.task.sheet(), self.out / f"sheet-{self.state.step:08d}.png", {"step": self.state.step})
         for module in self.task.modules.values():
             module.train()
 

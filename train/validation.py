@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 
 from ip2p.editor import Editor
-from ip2p.images import contact_sheet, save_png
+from ip2p.saving import save_picture
 from ip2p.seeding import derive_seed, generator
+from ip2p.sheets import contact_sheet
 from ip2p.train.batches import CENTRE, Batches
 from ip2p.train.objective import EditingModel, ForwardProcess, assemble, draw, editing_loss
 
@@ -66,5 +67,5 @@ class Validation:
         sheet = contact_sheet(table, instructions, ["original", f"edit at step {step}", "edited picture of the pair"])
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:08d}.png"
-        save_png(sheet, path, {"step": step, "text_scale": text_scale, "image_scale": image_scale, "steps": STEPS})
+        save_picture(sheet, path, {"step": step, "text_scale": text_scale, "image_scale": image_scale, "steps": STEPS})
         return path

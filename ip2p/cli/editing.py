@@ -71,8 +71,8 @@ def progress_writer(
     paths: Sequence[Path], seeds: Sequence[int], texts: Sequence[str], every: int
 ) -> "tuple[Callable[[int], Previews], Callable[[int, list[Image]], None]]":
     """What writes the predicted picture of every n-th step of a turn, and the picture after each turn but the last."""
-    from ip2p.images import EDITED
     from ip2p.previews import Previews
+    from ip2p.saving import EDITED
 
     def name(path: Path, turn: int) -> str:
         return path.stem if len(texts) == 1 else f"{path.stem}-turn{turn}"

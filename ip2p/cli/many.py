@@ -83,7 +83,8 @@ def grid(
     refuse_empty(instruction, "instruction", "make it winter")
     settings = sampling(preset, more, steps=steps, scheduler=scheduler, resolution=resolution)
     columns, rows = _numbers(text_scales, "--text-scales"), _numbers(image_scales, "--image-scales")
-    from ip2p.images import EDITED, open_image
+    from ip2p.opening import open_image
+    from ip2p.saving import EDITED
 
     source, (chosen,) = open_image(image), counted(seed, 1)
     (path,) = outputs(output, f"{image.stem}-{slug(instruction)}-grid", [chosen])

@@ -1,5 +1,6 @@
 """What commands share: options of the same name and meaning, where pictures go, and what is told on the way."""
 
+import hashlib
 import random
 import re
 import sys
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ip2p.errors import ConfigError, ImageError, InstructionError
+from ip2p.errors import ConfigError, InstructionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,7 +19,10 @@ BUNDLED_EDITOR = "storybook-editor"
 BUNDLED_BASE = "storybook-base"
 FOR_PHOTOS = "timbrooks/instruct-pix2pix"
 
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write; named by its seed if not given.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="PNG, JPEG or WebP; named by its seed if not given."),
+]
 Steps = Annotated[int | None, typer.Option(min=1, max=1000, help="Of the sampler; the model's own if not given.")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed draws the same picture.")]
 Samples = Annotated[int, typer.Option(min=1, max=64, help="Pictures to draw, each from a seed of its own.")]
@@ -76,8 +80,9 @@ def outputs(output: Path | None, name: str, seeds: Sequence[int]) -> list[Path]:
     """Where each sample goes: NAME-SEED.png; or as told, with the seed in the name where there are several."""
     if output is None:
         return [Path(f"{name}-{seed}.png") for seed in seeds]
-    if output.suffix.lower() != ".png":
-        raise ImageError(f"cannot write {output}: pictures are written as PNG", "Give a name that ends in .png")
+    from ip2p.saving import format_of
+
+    format_of(output)
     return [output] if len(seeds) == 1 else [output.with_stem(f"{output.stem}-{seed}") for seed in seeds]
 
 
@@ -86,9 +91,15 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-") or "picture"
 
 
+def source_of(image: Path, frame: int | None = None, native: bool = False) -> dict[str, Any]:
+    """What is to be known of an edited file to make the edit again: its name, its hash, and how it was taken."""
+    taken = {"input": image.name, "input_sha256": hashlib.sha256(image.read_bytes()).hexdigest()}
+    return taken | ({} if frame is None else {"frame": frame}) | ({"native": True} if native else {})
+
+
 def write(picture: "Image", path: Path, parameters: Mapping[str, Any], source_type: str) -> None:
     """Save a picture with what made it, and tell its name and seed."""
-    from ip2p.images import save_png
+    from ip2p.saving import save_picture
 
-    save_png(picture, path, parameters, source_type=source_type)
+    save_picture(picture, path, parameters, source_type=source_type)
     print(f"{path} (seed {parameters['seed']})")

@@ -24,9 +24,10 @@ from ip2p.cli.options import (
     sampling,
     say,
     slug,
+    source_of,
     write,
 )
-from ip2p.errors import ImageError
+from ip2p.errors import ConfigError, ImageError
 
 app = typer.Typer()
 
@@ -64,22 +65,29 @@ def edit(
     clip: Annotated[str | None, typer.Option(help="CLIP for --keep-best: bundled name, folder or hub id.")] = None,
     caption: Annotated[str | None, typer.Option(help="Of the picture, for --keep-best.")] = None,
     edited_caption: Annotated[str | None, typer.Option(help="Of what is wanted, for --keep-best.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Which one of an animation or of many pages, from 0.")] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Leave the result in the size that the model works in.")
+    ] = False,
     save_progress: Annotated[bool, typer.Option("--save-progress", help="Write pictures on the way, too.")] = False,
     every: Annotated[int, typer.Option("--progress-every", min=1, help="Steps between these.")] = 5,
 ) -> None:
     """Edit a picture as instructions say, one after the other."""
     for instruction in instructions:
         refuse_empty(instruction, "instruction", "make it winter")
+    if native and (len(instructions) > 1 or keep_unchanged):
+        raise ConfigError("--native is for one instruction", "Leave it out: turns are made at the picture's own size")
     judge = chosen_clip(model, clip, samples) if keep_best else None
     captions = both(caption, edited_caption)
     settings = sampling(
         preset, more, text_scale=text_scale, image_scale=image_scale, steps=steps, scheduler=scheduler,
         resolution=resolution,
     )  # fmt: skip
-    from ip2p.images import EDITED, open_image
     from ip2p.masks import open_mask
+    from ip2p.opening import open_image
+    from ip2p.saving import EDITED
 
-    source = open_image(image)
+    source = open_image(image, frame)
     masks = open_mask(mask, source.size) if mask else None
     seeds = counted(seed, samples)
     name = f"{image.stem}-{slug(' '.join(instructions))}"
@@ -101,12 +109,15 @@ def edit(
             editor, source, instructions, keep_unchanged=keep, watch=watch, on_turn=on_turn, **settings
         )
     else:
-        edits = editor.edit(source, instructions, previews=watch(1) if watch else None, **settings)
+        edits = editor.edit(
+            source, instructions, previews=watch(1) if watch else None, **settings, keep_size=not native
+        )
     if judge:
         edits = [best_of(edits, source, ", ".join(instructions), captions, judge)]
         paths = outputs(output, name, [edits[0].seed])
+    about = source_of(image, frame, native)
     for each, path in zip(edits, paths, strict=True):
-        write(each.image, path, each.parameters, EDITED)
+        write(each.image, path, {**each.parameters, **about}, EDITED)
 
 
 @app.command()
@@ -128,7 +139,7 @@ def generate(
     from ip2p.backbone import load_backbone
     from ip2p.editor import best_device
     from ip2p.generation import generate as draw
-    from ip2p.images import GENERATED
+    from ip2p.saving import GENERATED
 
     backbone = load_backbone(model, device=best_device(), want="base")
     settings = backbone.settings.replaced(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
@@ -136,3 +147,18 @@ def generate(
     pictures = draw(backbone, [caption] * samples, seeds=seeds, **used)
     for picture, path, each in zip(pictures, paths, seeds, strict=True):
         write(picture, path, {"caption": caption, "seed": each, **used, "model": model}, GENERATED)
+
+
+@app.command()
+def inspect(picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP file.")]) -> None:
+    """Show how a picture was made, and the command that makes it again."""
+    from ip2p.parameters import command, shown
+    from ip2p.saving import FORMATS, read_parameters
+
+    parameters = read_parameters(picture)
+    for name, value in parameters.items():
+        print(f"{shown(name)}: {shown(value)}")
+    suffix = picture.suffix if picture.suffix.lower() in FORMATS else ".png"
+    again = command(parameters, f"{picture.stem}-again{suffix}")
+    if again:
+        print(f"\n{again}")

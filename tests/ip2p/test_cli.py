@@ -1,5 +1,7 @@
 """Whatever goes wrong on the command line is one line with a remedy, and leaves nothing behind."""
 
+import hashlib
+import shlex
 import subprocess
 import sys
 import warnings
@@ -12,7 +14,8 @@ from PIL import Image
 import ip2p
 from ip2p import cli
 from ip2p.errors import Ip2pError
-from ip2p.images import read_parameters
+from ip2p.opening import open_image
+from ip2p.saving import read_parameters
 
 BARN = Image.new("RGB", (32, 32), "firebrick")
 
@@ -22,6 +25,8 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     BARN.save("barn.png")
+    BARN.resize((12, 40)).save("small.png")
+    BARN.save("moving.gif", save_all=True, append_images=[Image.new("RGB", BARN.size, "navy")])
     Path("empty.png").touch()
     Path("text.png").write_text("make it winter")
     Path("folder").mkdir()
@@ -38,8 +43,13 @@ BAD = {
     "a text file": (["edit", "text.png", "make it winter"], "text.png is not a picture"),
     "no instruction": (["edit", "barn.png", ""], "the instruction is empty"),
     "blanks for an instruction": (["edit", "barn.png", " \n"], "the instruction is empty"),
+    "a picture of a few pixels": (["edit", "small.png", "make it winter"], "12 x 40 pixels, smaller than 16 x 16"),
+    "an animation": (["edit", "moving.gif", "make it winter"], "has 2 frames. Choose one with --frame, 0 to 1"),
+    "a frame that is not there": (["edit", "moving.gif", "make it", "--frame", "2"], "moving.gif has no frame 2"),
+    "no parameters": (["inspect", "barn.png"], "barn.png carries no parameters"),
+    "no picture to inspect": (["inspect", "text.png"], "text.png is not a picture"),
     "no caption": (["generate", " "], "the caption is empty"),
-    "an output that is no PNG": (["edit", "barn.png", "make it winter", "-o", "a.jpg"], "ends in .png"),
+    "an output of another format": (["edit", "barn.png", "make it winter", "-o", "a.gif"], "ends in .png, .jpg or"),
     "an output that is the input": (["edit", "barn.png", "make it winter", "-o", "./barn.png"], "overwrite barn.png"),
     "an unknown command": (["paint"], "No such command 'paint'"),
     "an unknown option": (["edit", "barn.png", "make it winter", "--stepz", "3"], "--stepz"),
@@ -103,7 +113,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["edit", "generate", "evaluate", "finetune", "doctor", "dataset build", "dataset filter"]
+    "command", ["edit", "generate", "inspect", "evaluate", "finetune", "doctor", "dataset build", "dataset filter"]
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([*command.split(), "--help"]) == 0
@@ -150,6 +160,59 @@ def test_samples_have_names_and_seeds_of_their_own(editor_folder: Path, capsys: 
     assert edited(editor_folder, "-o", "alone.png", "--seed", "5") == 0
     with Image.open("alone.png") as alone, Image.open(names[1]) as second:
         assert alone.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("options", [["-o", "winter.png"], ["-o", "winter.webp", "--native"], ["-o", "winter.jpg"]])
+def test_inspect_shows_the_command_that_makes_the_picture_again(
+    editor_folder: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    Image.new("RGB", (40, 30), "navy").save("my barn.gif", save_all=True, append_images=[BARN.resize((40, 30))])
+    words = [
+        "edit",
+        "my barn.gif",
+        "make it 'winter' 冬",
+        "--frame",
+        "1",
+        "--model",
+        str(editor_folder),
+        "--steps",
+        "2",
+    ]
+    assert cli.run([*words, *options]) == 0
+    capsys.readouterr()
+    assert cli.run(["inspect", options[1]]) == 0
+    *told, blank, command = capsys.readouterr().out.splitlines()
+    digest = hashlib.sha256(Path("my barn.gif").read_bytes()).hexdigest()
+    assert {"instruction: make it 'winter' 冬", "input: my barn.gif", f"input_sha256: {digest}", "frame: 1"} <= set(
+        told
+    )
+    assert blank == ""
+    again = Path(options[1]).with_stem("winter-again")
+    assert cli.run(shlex.split(command)[1:]) == 0
+    assert again.read_bytes() == Path(options[1]).read_bytes()
+
+
+def test_a_large_photo_that_lies_on_its_side_comes_back_upright_in_its_size(editor_folder: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.linear_gradient("L").resize((4032, 3024)).convert("RGB").save("photo.jpg", exif=exif)
+    words = ["edit", "photo.jpg", "make it winter", "--model", str(editor_folder), "--steps", "1", "-o", "winter.jpg"]
+    assert cli.run(words) == 0
+    with Image.open("winter.jpg") as made:
+        assert (made.size, made.getexif().get(0x0112, 1)) == ((3024, 4032), 1)
+    assert open_image("winter.jpg").size == open_image("photo.jpg").size == (3024, 4032)
+
+
+@pytest.mark.filterwarnings("always:.* is a JPEG")
+def test_transparency_goes_through_and_a_jpeg_tells_that_it_has_none(
+    editor_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGBA", (32, 32), (9, 9, 9, 0)).save("barn.png")
+    assert edited(editor_folder, "-o", "clear.png") == 0
+    assert open_image("clear.png").getextrema()[3] == (0, 0)
+    assert "transparent" not in capsys.readouterr().err
+    assert edited(editor_folder, "-o", "white.jpg") == 0
+    assert "ip2p: white.jpg is a JPEG: what was transparent is white in it" in capsys.readouterr().err.splitlines()
 
 
 def test_a_picture_is_drawn_from_a_caption(base_folder: Path) -> None:

@@ -1,0 +1,55 @@
+"""Contact sheets: pictures in rows on white, with labels and titles."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+GAP = 8
+LABEL_WIDTH = 150
+TEXT_SIZE = 14
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Image.Image]],
+    labels: Sequence[str] | None = None,
+    header: Sequence[str] | None = None,
+) -> Image.Image:
+    """Pictures in rows on white, with a wrapped label on the left of each row and a title above each column."""
+    assert rows and any(rows), "a sheet of nothing"
+    assert labels is None or len(labels) == len(rows), f"{len(labels or ())} labels for {len(rows)} rows"
+    font = ImageFont.load_default(TEXT_SIZE)
+    width = max(image.width for row in rows for image in row)
+    left = LABEL_WIDTH + 2 * GAP if labels else GAP
+    titles = [_wrap(title, font, width) for title in header or ()]
+    top = GAP + max((_text_height(title) + GAP for title in titles), default=0)
+    texts = [_wrap(label, font, LABEL_WIDTH) for label in labels or [""] * len(rows)]
+    heights = [
+        max([_text_height(text), *(image.height for image in row)]) for row, text in zip(rows, texts, strict=True)
+    ]
+    columns = max(len(titles), *(len(row) for row in rows))
+    sheet = Image.new("RGB", (left + columns * (width + GAP), top + sum(heights) + GAP * len(rows)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        pen.multiline_text((left + column * (width + GAP), GAP), title, "black", font)
+    for row, text, height in zip(rows, texts, heights, strict=True):
+        pen.multiline_text((GAP, top), text, "black", font)
+        for column, image in enumerate(row):
+            sheet.paste(image, (left + column * (width + GAP), top))
+        top += height + GAP
+    return sheet
+
+
+def _wrap(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    """Text broken between words where a line would be wider than `width` pixels."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def _text_height(text: str) -> int:
+    """Pixels that wrapped text takes from top to bottom, line gaps included."""
+    return (text.count("\n") + 1) * (TEXT_SIZE + 4) if text else 0
