@@ -105,8 +105,8 @@ def evaluate(
     editor = Editor.from_pretrained(editor_name)
     base = load_backbone(base_name, device=best_device(), want="base")
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        trials = _trials(scenes, seed, "evaluate")
-        strengths = _try_strengths(base, _trials(TRIAL_SCENES, seed + 1, "strength"), measure, progress)
+        trials = held_out_trials(scenes, seed, "evaluate")
+        strengths = _try_strengths(base, held_out_trials(TRIAL_SCENES, seed + 1, "strength"), measure, progress)
         strength = max(strengths, key=lambda each: strengths[each])
         pictures = {
             EDITOR: _drawn(EDITOR, _edits(editor), trials, progress),
@@ -150,7 +150,7 @@ def psnr(x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float
     return (10 * torch.log10(4 / mse.clamp_min(1e-30))).clamp_max(60)
 
 
-def _trials(count: int, seed: int, stage: str) -> list[Trial]:
+def held_out_trials(count: int, seed: int, stage: str) -> list[Trial]:
     """Held-out cases with their pictures."""
     cases = evaluation_cases(count, seed)
     return [

@@ -79,7 +79,7 @@ def test_files_are_written_and_equal_in_every_run(editor_folder: Path, base_fold
 
 
 def test_the_exact_target_is_the_best_there_is() -> None:
-    trials = evaluation._trials(3, 1, "test")
+    trials = evaluation.held_out_trials(3, 1, "test")
     rows = judged("target", trials, [trial.target for trial in trials], by_pixels)
     assert [row.psnr for row in rows] == [60.0] * 3
     small = judged("small", trials, [trial.target.resize((64, 64)) for trial in trials], by_pixels)

@@ -1,0 +1,285 @@
+"""Editing beside the pipeline of diffusers, on the same weights: `python bench/edit.py [--repeats 7] [--parts ...]`.
+
+exactness: largest difference of the latents, over schedulers and scales. rows: UNet rows that the same edit takes.
+seconds: one picture edited from PIL to PIL, interleaved, medians, on the storybook editor and on a UNet of Stable
+Diffusion 1.5's proportions with random weights. quality: `fast` beside `paper` on held-out scenes, read by the judge.
+"""
+
+import argparse
+import importlib.util
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from ip2p import Editor
+from ip2p.backbone import Backbone, save_backbone
+from ip2p.errors import Ip2pError
+from ip2p.evaluation import BATCH, Trial, held_out_trials, judged, psnr
+from ip2p.images import to_tensor
+from ip2p.sampling import make_scheduler
+from ip2p.shards import atomic_write
+from ip2p.storybook.judge import Judge
+
+PARTS = ("exactness", "rows", "seconds", "quality")
+SCHEDULERS = ("euler_a", "ddim", "dpm", "unipc", "lcm")
+SCALES = ((7.5, 1.5), (3.0, 1.0), (2.0, 2.0), (1.5, 4.0))
+STEPS = 20
+SEED = 7
+Figures = dict[str, Any]
+
+
+class Pair:
+    """An editor of ours and the pipeline of diffusers, on the same folder."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.ours = Editor.from_pretrained(str(folder))
+        path = self.ours.backbone.path
+        self.theirs = StableDiffusionInstructPix2PixPipeline.from_pretrained(path, safety_checker=None)
+        self.theirs.set_progress_bar_config(disable=True)
+        self.theirs.unet.eval().requires_grad_(False)
+
+    def reference(self, image: Image.Image, text: str, scheduler: str, scales: tuple[float, float], **more: Any) -> Any:
+        """What the pipeline makes of a picture; PIL or latents as `output_type` says."""
+        self.theirs.scheduler = make_scheduler(self.ours.backbone.scheduler, scheduler)
+        chosen = {"num_inference_steps": STEPS} | more
+        return self.theirs(
+            text, image, guidance_scale=scales[0], image_guidance_scale=scales[1],
+            generator=torch.Generator().manual_seed(SEED), **chosen,
+        ).images  # fmt: skip
+
+    def edited(self, image: Image.Image, text: str, scheduler: str, scales: tuple[float, float], **more: Any) -> Any:
+        """The same by our editor."""
+        chosen: Any = {"steps": STEPS} | more
+        return self.ours.edit(
+            image, text, seeds=SEED, scheduler=scheduler, text_scale=scales[0], image_scale=scales[1],
+            **chosen,
+        )[0]  # fmt: skip
+
+
+def rows_of(unet: Any, make: Callable[[], Any]) -> int:
+    """UNet rows that making something takes."""
+    found = []
+    hook = unet.conv_in.register_forward_pre_hook(lambda _, inputs: found.append(len(inputs[0])))
+    try:
+        make()
+    finally:
+        hook.remove()
+    return sum(found)
+
+
+def interleaved(
+    peers: dict[str, Callable[[], Any]], repeats: int, seldom: Sequence[str] = ()
+) -> dict[str, tuple[float, float]]:
+    """Median seconds and half the range between the quartiles, all peers in turn; those that take long less often."""
+    times: dict[str, list[float]] = {name: [] for name in peers}
+    for turn in range(repeats + 1):
+        for name, make in peers.items():
+            if name in seldom and turn > max(1, repeats // 3):
+                continue
+            began = time.perf_counter()
+            make()
+            times[name].append(time.perf_counter() - began)
+    kept = {name: each[1:] for name, each in times.items()}  # the first of each warms up
+    return {
+        name: (statistics.median(each), (max(each) - min(each)) / 2 if len(each) < 4 else _quartiles(each))
+        for name, each in kept.items()
+    }
+
+
+def _quartiles(values: Sequence[float]) -> float:
+    low, _, high = statistics.quantiles(values, n=4)
+    return (high - low) / 2
+
+
+def with_deepcache(pair: Pair, interval: int) -> Pair:
+    """The pipeline with DeepCache's helper on."""
+    from DeepCache import DeepCacheSDHelper
+
+    helper = DeepCacheSDHelper(pipe=pair.theirs)
+    helper.set_params(cache_interval=interval, cache_branch_id=0)
+    helper.enable()
+    return pair
+
+
+def proportioned(folder: Path, storybook: Backbone) -> Path:
+    """An editor of Stable Diffusion 1.5's proportions at a fifth of its width, with random weights."""
+    torch.manual_seed(SEED)
+    unet = UNet2DConditionModel(
+        sample_size=32, in_channels=8, out_channels=4, block_out_channels=(64, 128, 256, 256), layers_per_block=2,
+        attention_head_dim=8, cross_attention_dim=storybook.text_encoder.config.hidden_size,
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(32, 64, 128, 128), layers_per_block=2, latent_channels=4, sample_size=256,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    )  # fmt: skip
+    scheduler = PNDMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, skip_prk_steps=True
+    )
+    parts = {"unet": unet, "vae": vae, "scheduler": scheduler}
+    made = Backbone(
+        tokenizer=storybook.tokenizer, text_encoder=storybook.text_encoder, name=str(folder), path=folder, **parts
+    )
+    save_backbone(made, folder, pipeline_class="StableDiffusionInstructPix2PixPipeline", dtype=torch.float32)
+    return folder
+
+
+def exactness(pair: Pair, image: Image.Image, text: str, console: Console) -> Figures:
+    """Largest difference of the last latents, for each scheduler and scales."""
+    table = Table("scheduler", *(f"s_T {text_scale:g}, s_I {image_scale:g}" for text_scale, image_scale in SCALES))
+    figures: Figures = {}
+    for scheduler in SCHEDULERS:
+        found = []
+        for scales in SCALES:
+            seen: list[torch.Tensor] = []
+            theirs = pair.reference(image, text, scheduler, scales, output_type="latent")
+            pair.edited(image, text, scheduler, scales, on_step=lambda _, x, seen=seen: seen.append(x))
+            found.append(float((seen[-1] - theirs).abs().max()))
+        figures[scheduler] = dict(zip(map(str, SCALES), found, strict=True))
+        table.add_row(scheduler, *(f"{each:.1e}" for each in found))
+    console.print(table)
+    return figures
+
+
+def rows(pair: Pair, image: Image.Image, text: str, console: Console) -> Figures:
+    """UNet rows of one edit, counted at the first convolution."""
+    table, figures = Table("scales and preset", "diffusers", "ip2p", "of three rows a step"), {}
+    settings: list[tuple[tuple[float, float], dict[str, Any]]] = [
+        ((7.5, 1.5), {}), ((7.5, 1.0), {}), ((1.5, 1.5), {}), ((1.0, 1.0), {}), ((7.5, 1.5), {"preset": "balanced"}),
+        ((7.5, 1.5), {"preset": "fast", "steps": None}),
+    ]  # fmt: skip
+    for scales, more in settings:
+        name = f"s_T {scales[0]:g}, s_I {scales[1]:g} {more.get('preset', '')}".strip()
+        theirs = rows_of(pair.theirs.unet, lambda scales=scales: pair.reference(image, text, "euler_a", scales))
+        scheduler = None if "steps" in more else "euler_a"
+        ours = rows_of(
+            pair.ours.backbone.unet,
+            lambda scales=scales, more=more, scheduler=scheduler: pair.edited(image, text, scheduler, scales, **more),
+        )
+        figures[name] = {"diffusers": theirs, "ip2p": ours}
+        table.add_row(name, str(theirs), str(ours), f"{ours / (3 * STEPS):.3f}")
+    console.print(table)
+    return figures
+
+
+def seconds(pair: Pair, image: Image.Image, text: str, repeats: int, console: Console) -> Figures:
+    """Medians of whole edits, and their ratio to the tuned pipeline."""
+    tuned = Pair(pair.ours.backbone.path)
+    tuned.theirs.unet.to(memory_format=torch.channels_last)
+    tuned.theirs.vae.to(memory_format=torch.channels_last)
+    general, no_image = (7.5, 1.5), (7.5, 1.0)
+    peers: dict[str, Callable[[], Any]] = {
+        "diffusers": lambda: pair.reference(image, text, "euler_a", general),
+        "diffusers, tuned": lambda: tuned.reference(image, text, "euler_a", general),
+        "diffusers, tuned, s_I 1": lambda: tuned.reference(image, text, "euler_a", no_image),
+        "ip2p exact": lambda: pair.edited(image, text, "euler_a", general),
+        "ip2p exact, s_I 1": lambda: pair.edited(image, text, "euler_a", no_image),
+        "ip2p balanced": lambda: pair.edited(image, text, "euler_a", general, preset="balanced"),
+        "ip2p fast": lambda: pair.edited(image, text, None, general, preset="fast", steps=None),
+        "ip2p paper": lambda: pair.edited(image, text, None, general, preset="paper", steps=None),
+        "ip2p exact, reuse 3": lambda: pair.edited(image, text, "euler_a", general, reuse=3),
+    }  # fmt: skip
+    if importlib.util.find_spec("DeepCache"):
+        cached = with_deepcache(Pair(pair.ours.backbone.path), interval=3)
+        peers["DeepCache 3"] = lambda: cached.reference(image, text, "euler_a", general)
+    medians = interleaved(peers, repeats, seldom=("ip2p paper",))
+    table = Table("edit", "seconds", "against", "times as fast")
+    against = {"ip2p exact, s_I 1": "diffusers, tuned, s_I 1", "ip2p fast": "ip2p paper", "ip2p balanced": "ip2p exact"}
+    for name, (median, spread) in medians.items():
+        peer = against.get(name, "diffusers, tuned")
+        ratio = f"{medians[peer][0] / median:.2f}" if name != peer else ""
+        table.add_row(name, f"{median:.3f} (+- {spread:.3f})", peer if ratio else "", ratio)
+    console.print(table)
+    return {name: {"median": median, "spread": spread} for name, (median, spread) in medians.items()}
+
+
+def quality(editor: Editor, trials: Sequence[Trial], console: Console) -> Figures:
+    """Presets on held-out scenes: by the judge, and how near they are to what `exact` draws."""
+    measure = Judge.from_pretrained("storybook-judge").measure
+    table = Table("preset", "rows", "success", "preservation", "success x preservation", "PSNR to exact")
+    figures: Figures = {}
+    exact: torch.Tensor | None = None
+    for preset in ("exact", "balanced", "fast", "paper"):
+        made = editor.edit(
+            [trial.source for trial in trials], [trial.case.instruction for trial in trials],
+            seeds=[trial.seed for trial in trials], batch=BATCH, preset=preset,
+        )  # fmt: skip
+        scores = judged(preset, trials, [each.image for each in made], measure)
+        x = to_tensor([each.image for each in made])
+        exact = x if exact is None else exact
+        means = [
+            sum(float(getattr(row, name)) for row in scores) / len(scores)
+            for name in ("success", "preservation", "product")
+        ]
+        near = float(psnr(x, exact).mean()) if preset == "balanced" else None
+        count = sum(each.unet_rows for each in made) / len(made)
+        figures[preset] = dict(zip(("success", "preservation", "product"), means, strict=True))
+        figures[preset] |= {"rows": count, "psnr": near}
+        table.add_row(preset, f"{count:.0f}", *(f"{mean:.1%}" for mean in means), f"{near:.1f} dB" if near else "")
+    console.print(table)
+    return figures
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """All parts that are asked for, one after the other."""
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    console, figures = Console(width=120), {}
+    trials = held_out_trials(max(parsed.scenes, 1), SEED, "bench")
+    image, text = trials[0].source, trials[0].case.instruction
+    storybook = Pair(parsed.editor)
+    if "exactness" in parsed.parts:
+        figures["exactness"] = exactness(storybook, image, text, console)
+    if "rows" in parsed.parts:
+        figures["rows"] = rows(storybook, image, text, console)
+    if "seconds" in parsed.parts:
+        console.print("the storybook editor, 128 x 128")
+        figures["seconds"] = seconds(storybook, image, text, parsed.repeats, console)
+        with tempfile.TemporaryDirectory() as folder:
+            large = Pair(proportioned(Path(folder) / "model", storybook.ours.backbone))
+            console.print("Stable Diffusion 1.5 at a fifth of its width, random weights, 256 x 256")
+            picture = image.resize((256, 256))
+            figures["seconds, proportioned"] = seconds(large, picture, text, parsed.repeats, console)
+    if "quality" in parsed.parts:
+        figures["quality"] = quality(storybook.ours, trials, console)
+    about = {
+        "command": "python " + " ".join(sys.argv), "editor": str(parsed.editor), "scenes": parsed.scenes,
+        "device": f"{storybook.ours.backbone.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
+        "versions": {name: version(name) for name in ("ip2p", "torch", "diffusers")},
+    }  # fmt: skip
+    atomic_write(parsed.out, (json.dumps(about | figures, indent=1) + "\n").encode())
+    console.print(f"wrote {parsed.out}", highlight=False)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--editor", default="storybook-editor", help="editor: bundled name or folder")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
+    parser.add_argument("--repeats", type=int, default=7, help="of each timed edit (default: 7)")
+    parser.add_argument("--scenes", type=int, default=48, help="held-out scenes for quality (default: 48)")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/edit.json"), help="file of the figures")
+    parsed = parser.parse_args()
+    try:
+        run(parsed)
+    except Ip2pError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
