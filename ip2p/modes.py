@@ -107,7 +107,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     white = next((white for white in WHITES.get(image.mode, (65535.0,)) if peak <= white), peak)
     grey = np.empty(values.shape, np.uint8)
     for strip, out in zip(_strips(values), _strips(grey), strict=True):
-        out[:] = np.nan_to_num(strip.astype(np.float64) / white * 255).round().clip(0, 255)
+        out[:] = (np.nan_to_num(strip).astype(np.float64) / white * 255).round().clip(0, 255)
     return Image.fromarray(grey)
 
 

@@ -5,6 +5,8 @@ goes wrong inside Pillow comes out as one line. No network addresses are opened,
 """
 
 import io
+import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -25,13 +27,15 @@ MIN_SIDE = 16
 MAX_FRAMES = 1000
 MAX_FRAME_PIXELS = 1_000_000_000
 MAX_SCANS = 200
-MAX_READS = 1_000_000
+MAX_READS = 500_000
 
 READABLE = f"Give a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
 SMALLER = "Make it smaller first"
 AGAIN = "Save it again, or give another file"
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # of a JPEG; neither a stuffed byte nor a restart
 END, SCAN = b"\xff\xd9", b"\xff\xda"
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its complaints come out beside our one line
 
 
 def open_image(path: str | Path, frame: int | None = None) -> Image.Image:
@@ -51,12 +55,12 @@ def open_image(path: str | Path, frame: int | None = None) -> Image.Image:
     """
     data = read_bytes(path)
     with opened(data, path) as image:
-        _check_pixels(image, path)  # by the header, before any pixel is decoded
         check_shape(image.size, str(path))
         if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
             raise ImageError(f"{path} is drawn in more than {MAX_SCANS} scans", AGAIN)
         _choose(image, frame, path)
-        image.load()
+        with _silence():
+            image.load()
         return standard(image)
 
 
@@ -96,6 +100,7 @@ def opened(data: bytes, path: str | Path) -> Iterator[Image.Image]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)  # damaged metadata; the pixels are what counts
             with Image.open(_Counted(data), formats=FORMATS) as image:
+                _check_pixels(image, path)  # by the header, before any pixel is decoded
                 yield image
     except ImageError:
         raise
@@ -130,7 +135,7 @@ def check_shape(size: tuple[int, int], name: str) -> None:
 
 
 class _TooManyParts(Exception):
-    """A file makes its reader come back a million times."""
+    """A file makes its reader come back half a million times."""
 
 
 class _Counted(io.BytesIO):
@@ -143,6 +148,19 @@ class _Counted(io.BytesIO):
         if self.reads > MAX_READS:
             raise _TooManyParts
         return super().read(size)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without what libtiff writes to the screen, past Python, about files that it cannot decode."""
+    screen = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
 
 
 def _check_pixels(image: Image.Image, path: str | Path) -> None:

@@ -91,7 +91,7 @@ def read_parameters(path: str | Path) -> dict[str, Any]:
     """
     with opened(read_bytes(path), path) as image:
         if image.format == "PNG" and not {"ip2p", "parameters"} & set(image.info):
-            image.load()  # texts may stand behind the pixels
+            image.load()  # what is written may stand behind the pixels
         found = _own(image) or from_text(_text(image))
     if not found:
         raise ImageError(f"{path} carries no parameters", "Give a picture that ip2p wrote, as it wrote it")
