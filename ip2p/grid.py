@@ -9,8 +9,8 @@ from ip2p.errors import ConfigError
 from ip2p.images import contact_sheet, to_rgb
 from ip2p.jobs import resized
 
-TEXT_SCALES = (1.5, 3.0, 5.0, 7.5)
-IMAGE_SCALES = (1.0, 1.2, 1.5, 2.0)
+TEXT_SCALES = (0.5, 1.0, 2.0, 4.0, 7.5)
+IMAGE_SCALES = (0.5, 1.0, 1.5, 2.5)
 MOST = 100
 
 
