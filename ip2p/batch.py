@@ -117,15 +117,14 @@ class Batch:
         return Summary(len(self.edits) - len(made) - len(failed), len(failed), len(made))
 
     def _is_made(self, edit: Edit) -> bool:
-        """Whether an edit lies on the disk; one without a line of results gets it."""
+        """Whether an edit lies on the disk; its result is then told as it stands in the file now."""
         path = self.out / edit.output
         if edit.error or not path.is_file():
             return False
-        if self.results.get(edit.id, {}).get("status") != "done":
-            if _mark(path) != edit.id:
-                return False
-            self.results[edit.id] = _result(edit)
-        return bool(self.results[edit.id]["output"] == edit.output)
+        if self.results.get(edit.id, {}).get("status") != "done" and _mark(path) != edit.id:
+            return False
+        self.results[edit.id] = _result(edit)
+        return True
 
     def _made(self, todo: Sequence[Edit]) -> Iterator[dict[str, Any]]:
         """Results of edits as they are made: of those of one size and equal settings together."""
@@ -259,7 +258,7 @@ def _read_results(path: Path) -> dict[str, dict[str, Any]]:
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
             result = json.loads(line)
-            found[str(result["id"])] = {"output": "", **result}
+            found[str(result["id"])] = dict(result)
         except (ValueError, KeyError, TypeError):
             continue
     return found

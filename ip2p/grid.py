@@ -12,8 +12,8 @@ from ip2p.modes import to_rgb
 from ip2p.settings import Options
 from ip2p.sheets import contact_sheet
 
-TEXT_SCALES = (1.5, 3.0, 5.0, 7.5)
-IMAGE_SCALES = (1.0, 1.2, 1.5, 2.0)
+TEXT_SCALES = (0.5, 1.0, 2.0, 4.0, 7.5)
+IMAGE_SCALES = (0.5, 1.0, 1.5, 2.5)
 MOST = 100
 
 

@@ -8,6 +8,9 @@ from PIL import Image
 
 from ip2p.similarity import ClipScorer
 
+NOTHING = 1e-4
+"""Length of a change of a unit vector that rounding alone makes."""
+
 
 def direction_scores(
     clip: ClipScorer,
@@ -33,7 +36,8 @@ def direction_scores(
         scores = clip.scores([source] * count, edits, [captions[0]] * count, [captions[1]] * count)
         return [float(score) for score in scores.direction]
     change = clip.embed_images(edits) - clip.embed_images([source])
-    return [float(score) for score in F.cosine_similarity(change, clip.embed_texts([instruction]), dim=-1)]
+    scores = F.cosine_similarity(change, clip.embed_texts([instruction]), dim=-1)
+    return [float(score) for score in scores.where(change.norm(dim=-1) > NOTHING, 0.0)]
 
 
 def best(scores: Sequence[float]) -> int:
