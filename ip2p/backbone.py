@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
+from diffusers.loaders import TextualInversionLoaderMixin
 from jaxtyping import Float, Int
 from PIL import Image
 from safetensors import SafetensorError
@@ -64,6 +65,7 @@ class Backbone:
         text_encoder_2, tokenizer_2: SDXL's second ones, CLIPTextModelWithProjection and CLIPTokenizer.
         zero_empty_text: whether no text is zeros instead of the encoded empty text, as SDXL asks for.
         safety: the checker that it brings, if it brings one.
+        adapters: names of the LoRA and embedding files that were added to it.
     """
 
     vae: Any
@@ -78,6 +80,7 @@ class Backbone:
     tokenizer_2: Any = None
     zero_empty_text: bool = False
     safety: SafetyChecker | None = None
+    adapters: list[str] = field(default_factory=list)
 
     @property
     def latent_channels(self) -> int:
@@ -106,9 +109,17 @@ class Backbone:
         return self.text_encoder_2 is not None
 
     @property
+    def pipeline_class(self) -> PipelineClass:
+        """Of diffusers, that it is a model for."""
+        if self.is_xl:
+            return "StableDiffusionXLInstructPix2PixPipeline" if self.is_editor else "StableDiffusionXLPipeline"
+        return "StableDiffusionInstructPix2PixPipeline" if self.is_editor else "StableDiffusionPipeline"
+
+    @property
     def device(self) -> torch.device:
-        """Where the UNet is."""
-        return torch.device(self.unet.device)
+        """Where the UNet computes; accelerate's hook knows it where the UNet waits on the CPU."""
+        hook = getattr(self.unet, "_hf_hook", None)
+        return torch.device(getattr(hook, "execution_device", None) or self.unet.device)
 
     @property
     def modules(self) -> list[Any]:
@@ -346,6 +357,8 @@ def _assembled(parts: dict[str, Any], texts: Path, path: Path) -> Backbone:
 def _tokenize(tokenizer: Any, text_encoder: Any, texts: Sequence[str], *, warn: bool) -> Int[Tensor, "b n"]:
     """Token ids for one text encoder; what is cut off is told if wanted."""
     longest = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    if any(word.endswith("_1") for word in tokenizer.get_added_vocab()):  # textual inversion: one word, many tokens
+        texts = TextualInversionLoaderMixin().maybe_convert_prompt(list(texts), tokenizer)
     rows = []
     for text, ids in zip(texts, tokenizer(list(texts), verbose=False).input_ids, strict=True):
         if len(ids) > longest:

@@ -193,7 +193,7 @@ def quiet() -> Iterator[None]:
     logs = (diffusers.utils.logging, transformers.utils.logging)
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     for log in logs:
-        log.set_verbosity_error()
+        log.set_verbosity(log.CRITICAL)
         log.disable_progress_bar()
     try:
         yield

@@ -35,11 +35,11 @@ TEXTS = "ip2p"
 FAMILY = "a model folder of the same family, whose configs and tokenizer are read and whose weights are not"
 
 
-def read_checkpoint(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
-    """The tensors of a file by name.
+def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
+    """What a file of weights holds, by name.
 
     Args:
-        path: of a .safetensors file, or of a pickled checkpoint.
+        path: of a .safetensors file, or of a pickled one.
         allow_pickle: read a pickled one, of which tensors and plain containers are let through and no code runs.
 
     Raises:
@@ -62,7 +62,13 @@ def read_checkpoint(path: Path, *, allow_pickle: bool = False) -> dict[str, Tens
     while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict):
-        raise ModelError(f"{path} holds a {type(found).__name__}, not tensors by name", "Give a file of weights")
+        raise ModelError(f"{path} holds a {type(found).__name__}, not weights by name", "Give a file of weights")
+    return found
+
+
+def read_checkpoint(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
+    """The tensors of a file by name; see `read_weights`."""
+    found = read_weights(path, allow_pickle=allow_pickle)
     return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
 
 

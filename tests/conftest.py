@@ -22,6 +22,8 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from ip2p.parts import quiet
+
 WORDS = 16  # longest text of the tiny models, in tokens
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
@@ -129,6 +131,22 @@ def sd_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sd_editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An editor of 32 px of the classes of timbrooks/instruct-pix2pix: AutoencoderKL, epsilon, 8 channels."""
     return write_model(tmp_path_factory.mktemp("sd-editor"), editor=True, vae="kl", scheduler=sd_scheduler())
+
+
+@pytest.fixture(scope="session")
+def sd2_editor_folder(sd_editor_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An editor of Stable Diffusion 2's classes: OpenCLIP's activation, linear projections, v-prediction."""
+    torch.manual_seed(8)
+    folder = tmp_path_factory.mktemp("sd2-editor") / "model"
+    with quiet():
+        pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(sd_editor_folder)
+        config = pipeline.text_encoder.config
+        config.hidden_act = "gelu"
+        unet = UNet2DConditionModel.from_config(pipeline.unet.config, use_linear_projection=True)
+        parts = {"unet": unet, "text_encoder": CLIPTextModel(config), "scheduler": storybook_scheduler()}
+        pipeline.register_modules(**parts)
+        pipeline.save_pretrained(folder)
+    return folder
 
 
 def write_xl(folder: Path, *, editor: bool) -> Path:
