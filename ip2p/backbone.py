@@ -1,50 +1,51 @@
 """The parts of a latent diffusion model and what they do to pictures, texts and latents.
 
-The only file that knows diffusers' and transformers' model classes. A model folder has diffusers' layout:
-`model_index.json` and a folder for each part. Pictures are (b, 3, h, w) in [-1, 1]; latents (b, c, h/k, w/k) in fp32,
-whatever the precision of the weights.
+Stable Diffusion 1, 2 and XL, text-to-image models and editors, and storybook's, which are of the same classes. Pictures
+are (b, 3, h, w) in [-1, 1]; latents (b, c, h/k, w/k) in fp32, whatever the precision of the weights.
 """
 
-import json
-import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
-import diffusers
 import torch
-import transformers
-from diffusers import SchedulerMixin
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+import torch.nn.functional as F
+from diffusers.loaders import TextualInversionLoaderMixin
 from jaxtyping import Float, Int
+from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from ip2p.errors import ModelError
-from ip2p.names import BUNDLED_NAMES, bundled_path
+from ip2p.parts import DAMAGED, PARTS, SAFETY, SECOND, locate, one_line, read_folder, read_index, write_folder
+from ip2p.safety import SafetyChecker
 from ip2p.seeding import randn
 from ip2p.settings import Settings, read_settings
 from ip2p.shards import atomic_dir
+from ip2p.single_file import read_checkpoint, read_single_file, texts_of
 
 Kind = Literal["base", "editor", "any"]
-PipelineClass = Literal["StableDiffusionPipeline", "StableDiffusionInstructPix2PixPipeline"]
+PipelineClass = Literal[
+    "StableDiffusionPipeline",
+    "StableDiffusionInstructPix2PixPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionXLInstructPix2PixPipeline",
+]
+SIZES = 6  # that SDXL's UNet is told: of the original, of what is cropped off, of the target; each along two sides
 
-INDEX = "model_index.json"
-DAMAGED = "Download it again, or train it again"
-KNOWN = f"Give {BUNDLED_NAMES[0]}, {BUNDLED_NAMES[1]}, a folder with {INDEX}, or a hub id such as owner/name"
-CLASSES: dict[str, tuple[str, ...]] = {
-    "vae": ("AutoencoderKL", "AutoencoderTiny"),
-    "text_encoder": ("CLIPTextModel",),
-    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
-    "unet": ("UNet2DConditionModel",),
-}
+
+class Loading(TypedDict, total=False):
+    """What may be said about loading a model besides its name.
+
+    config: for a single file, a folder or hub id with the configs and tokenizer of its family. allow_pickle: read
+    .ckpt files, weights only. safety_checker: keep the one that the model brings, if it brings one.
+    """
+
+    config: str | Path | None
+    allow_pickle: bool
+    safety_checker: bool
 
 
 @dataclass
@@ -61,6 +62,10 @@ class Backbone:
         name: that it was loaded by.
         path: its folder.
         settings: how it is run unless told otherwise.
+        text_encoder_2, tokenizer_2: SDXL's second ones, CLIPTextModelWithProjection and CLIPTokenizer.
+        zero_empty_text: whether no text is zeros instead of the encoded empty text, as SDXL asks for.
+        safety: the checker that it brings, if it brings one.
+        adapters: names of the LoRA and embedding files that were added to it.
     """
 
     vae: Any
@@ -71,6 +76,11 @@ class Backbone:
     name: str
     path: Path
     settings: Settings = field(default_factory=Settings)
+    text_encoder_2: Any = None
+    tokenizer_2: Any = None
+    zero_empty_text: bool = False
+    safety: SafetyChecker | None = None
+    adapters: list[str] = field(default_factory=list)
 
     @property
     def latent_channels(self) -> int:
@@ -94,9 +104,27 @@ class Backbone:
         return int(self.unet.config.in_channels) == 2 * self.latent_channels
 
     @property
+    def is_xl(self) -> bool:
+        """Whether it has SDXL's two text encoders."""
+        return self.text_encoder_2 is not None
+
+    @property
+    def pipeline_class(self) -> PipelineClass:
+        """Of diffusers, that it is a model for."""
+        if self.is_xl:
+            return "StableDiffusionXLInstructPix2PixPipeline" if self.is_editor else "StableDiffusionXLPipeline"
+        return "StableDiffusionInstructPix2PixPipeline" if self.is_editor else "StableDiffusionPipeline"
+
+    @property
     def device(self) -> torch.device:
-        """Where the UNet is."""
-        return torch.device(self.unet.device)
+        """Where the UNet computes; accelerate's hook knows it where the UNet waits on the CPU."""
+        hook = getattr(self.unet, "_hf_hook", None)
+        return torch.device(getattr(hook, "execution_device", None) or self.unet.device)
+
+    @property
+    def modules(self) -> list[Any]:
+        """Its networks, without the safety checker's."""
+        return [each for each in (self.vae, self.text_encoder, self.text_encoder_2, self.unet) if each is not None]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -105,39 +133,71 @@ class Backbone:
         return dtype
 
     def require(self, want: Kind) -> None:
-        """Check that this is a text-to-image model ("base") or an editor.
+        """Check that its parts belong together, and that it is a text-to-image model ("base") or an editor.
 
         Raises:
-            ModelError: it is another kind of model.
+            ModelError: they do not, or it is another kind of model.
         """
+        self._require_one_family()
         channels, latent = int(self.unet.config.in_channels), self.latent_channels
+        inpainting = " (it is made for inpainting)" if channels == 2 * latent + 1 else ""
         if want == "editor" and not self.is_editor:
             raise ModelError(
-                f"{self.name} is no editor: its UNet takes {channels} channels, not {2 * latent}",
-                "Give an editor, such as storybook-editor, or make one of it with `ip2p finetune`",
+                f"{self.name} is no editor: its UNet takes {channels} channels, not {2 * latent}{inpainting}",
+                "Give an editor, such as storybook-editor, or make one of it with `ip2p finetune`"
+                if not inpainting
+                else "Give an editor, such as storybook-editor",
             )
         if want == "base" and channels != latent:
             raise ModelError(
-                f"{self.name} is no text-to-image model: its UNet takes {channels} channels, not {latent}",
+                f"{self.name} is no text-to-image model: its UNet takes {channels} channels, not {latent}{inpainting}",
                 "Give a text-to-image model, such as storybook-base",
             )
 
+    def _require_one_family(self) -> None:
+        """The UNet is conditioned on what the text encoders give, in kind and in width."""
+        config, second = self.unet.config, self.text_encoder_2
+        whole = "Give a whole model of one family: the UNet with the text encoders that it was trained with"
+        if (config.addition_embed_type == "text_time") != self.is_xl:
+            expected, got = ("one text encoder", "SDXL's two") if self.is_xl else ("SDXL's two text encoders", "one")
+            raise ModelError(f"the UNet of {self.name} expects {expected}, not {got}", whole)
+        width = self.text_encoder.config.hidden_size + (second.config.hidden_size if self.is_xl else 0)
+        if config.cross_attention_dim != width:
+            raise ModelError(
+                f"the UNet of {self.name} expects texts of width {config.cross_attention_dim}, not {width}", whole
+            )
+        if self.is_xl:
+            expected, pooled = config.projection_class_embeddings_input_dim, second.config.projection_dim
+            got = pooled + SIZES * config.addition_time_embed_dim
+            if expected != got or pooled > width:
+                raise ModelError(
+                    f"the UNet of {self.name} expects {expected} numbers of size and pooled text, not {got}", whole
+                )
+
     def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "b n"]:
         """Token ids, padded to the longest text that the encoder takes. What is beyond is cut off, with a warning."""
-        longest = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
-        rows = []
-        for text, ids in zip(texts, self.tokenizer(list(texts), verbose=False).input_ids, strict=True):
-            if len(ids) > longest:
-                lost = self.tokenizer.decode(ids[longest - 1 : -1]).strip()
-                warnings.warn(f"text longer than {longest - 2} tokens; not read: {lost!r} of {text!r}", stacklevel=2)
-                ids = [*ids[: longest - 1], ids[-1]]
-            rows.append(ids + [self.tokenizer.pad_token_id] * (longest - len(ids)))
-        return torch.tensor(rows, dtype=torch.long).reshape(len(rows), longest)
+        return _tokenize(self.tokenizer, self.text_encoder, texts, warn=True)
 
-    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "b n d"]:
-        """Embeddings that condition the UNet; no text is the empty one."""
-        embeddings: Tensor = self.text_encoder(self.tokenize(texts).to(self.device))[0]
-        return embeddings.float()
+    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "b m d"]:
+        """Embeddings that condition the UNet, a row for each token; no text is the empty one.
+
+        SDXL reads the last layers but one of two encoders side by side, and a pooled embedding of the whole text
+        besides. That is the last row here, filled up with zeros, and `predict` takes it off again: so guidance and
+        batches deal in one tensor, whatever the model.
+        """
+        tokens = self.tokenize(texts).to(self.device)
+        if not self.is_xl:
+            embeddings: Tensor = self.text_encoder(tokens)[0]
+            return embeddings.float()
+        first = self.text_encoder(tokens, output_hidden_states=True)
+        tokens = _tokenize(self.tokenizer_2, self.text_encoder_2, texts, warn=False).to(self.device)
+        second = self.text_encoder_2(tokens, output_hidden_states=True)
+        rows = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+        pooled = F.pad(second.text_embeds, (0, rows.shape[-1] - second.text_embeds.shape[-1]))
+        rows = torch.cat([rows, pooled[:, None]], dim=1).float()
+        if self.zero_empty_text:
+            rows = rows * torch.tensor([bool(text) for text in texts], device=rows.device)[:, None, None]
+        return rows
 
     def encode_condition(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
         """Latents that an editor reads beside the noisy ones: the posterior's mode, not scaled."""
@@ -169,13 +229,26 @@ class Backbone:
         return pictures.float().clamp(-1, 1)
 
     def predict(
-        self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Float[Tensor, "b n d"]
+        self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Float[Tensor, "b m d"]
     ) -> Float[Tensor, "b k h w"]:
-        """What the UNet predicts for latents scaled by the scheduler, an editor's with the condition behind them."""
+        """What the UNet predicts for latents scaled by the scheduler, an editor's with the condition behind them.
+
+        SDXL's is told sizes too: that the picture had the size that it is to have, and nothing was cropped off.
+        """
+        text, added = text.to(self.dtype), None
+        if self.is_xl:
+            height, width = (side * self.downscale for side in x.shape[-2:])
+            sizes = text.new_tensor([height, width, 0, 0, height, width]).expand(len(x), SIZES)
+            text, pooled = text[:, :-1], text[:, -1, : self.text_encoder_2.config.projection_dim]
+            added = {"text_embeds": pooled, "time_ids": sizes}
         prediction: Tensor = self.unet(
-            x.to(self.dtype), timestep, encoder_hidden_states=text.to(self.dtype), return_dict=False
+            x.to(self.dtype), timestep, encoder_hidden_states=text, added_cond_kwargs=added, return_dict=False
         )[0]
         return prediction.float()
+
+    def flagged(self, images: Sequence[Image.Image]) -> list[bool]:
+        """Which pictures the model's safety checker takes for unsafe; none where it has no checker."""
+        return self.safety.flagged(images, self.device) if self.safety else [False] * len(images)
 
     @property
     def _scale(self) -> float:
@@ -199,28 +272,30 @@ def load_backbone(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     want: Kind = "any",
+    **loading: Unpack[Loading],
 ) -> Backbone:
     """Load a model, ready to compute, without gradients.
 
     Args:
-        name: bundled, a folder, or a hub id; only safetensors are read, and no code of the model's.
+        name: bundled, a folder, a single file in the original layout, or a hub id; no code of the model's is run.
         device, dtype: to compute on and in.
         want: "base" for a text-to-image model, "editor" for an editor.
+        loading: see Loading.
 
     Raises:
         ModelError: it is not there, of another kind, or damaged.
     """
-    path = _folder(name)
-    classes = _classes(path)
+    path = locate(name)
     try:
-        with _quiet():
-            parts = {part: _load(path, part, classes[part], dtype) for part in (*CLASSES, "scheduler")}
+        backbone = _from_file(path, dtype, loading) if path.is_file() else _from_folder(path, dtype, loading)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model {name} ({_one_line(error)})", DAMAGED) from error
-    for part in ("vae", "text_encoder", "unet"):
-        parts[part] = parts[part].to(device).eval().requires_grad_(False)
-    backbone = Backbone(**parts, name=str(name), path=path, settings=read_settings(path))
+        raise ModelError(f"cannot load the model {name} ({one_line(error)})", DAMAGED) from error
+    backbone.name = str(name)
     backbone.require(want)
+    for module in backbone.modules:
+        module.to(device).eval().requires_grad_(False)
+    if backbone.is_xl and backbone.vae.config.get("force_upcast"):
+        backbone.vae.float()  # SDXL's autoencoder overflows in fp16, and diffusers computes it in fp32 too
     return backbone
 
 
@@ -241,117 +316,55 @@ def save_backbone(
         dtype: of the weights on disk.
         extra: texts of more files by name, such as "README.md".
     """
-    parts = {part: getattr(backbone, part) for part in (*CLASSES, "scheduler")}
-    index: dict[str, Any] = {"_class_name": pipeline_class, "_diffusers_version": version("diffusers")}
-    for part, value in parts.items():
-        index[part] = ["transformers" if part in ("text_encoder", "tokenizer") else "diffusers", type(value).__name__]
-    index |= {part: [None, None] for part in ("safety_checker", "feature_extractor", "image_encoder")}
-    index["requires_safety_checker"] = False
+    parts = {part: getattr(backbone, part, None) for part in PARTS}
+    parts |= {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
+    index: dict[str, Any] = {"_class_name": pipeline_class}
+    if backbone.safety:
+        parts |= {"safety_checker": backbone.safety.checker, "feature_extractor": backbone.safety.feature_extractor}
+    if backbone.is_xl:
+        parts = {part: value for part, value in parts.items() if part not in (*SAFETY, "image_encoder")}
+        index["force_zeros_for_empty_prompt"] = backbone.zero_empty_text
+    else:
+        parts = {part: value for part, value in parts.items() if part not in SECOND}
+        index["requires_safety_checker"] = backbone.safety is not None
     with atomic_dir(folder) as temporary:
-        with _quiet():
-            for part, value in parts.items():
-                _save(value, temporary / part, dtype)
-        (temporary / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        write_folder(temporary, parts, index, dtype)
         for file, text in (extra or {}).items():
             (temporary / file).write_text(text)
 
 
-def _folder(name: str | Path) -> Path:
-    """Where a model lies, after a download if it is on the hub."""
-    if str(name) in BUNDLED_NAMES:
-        return bundled_path(str(name))
-    path = Path(name)
-    if path.is_dir():
-        return path
-    if path.is_file():
-        raise ModelError(f"{name} is a file, not a model folder", f"Give a folder with {INDEX}, in diffusers' layout")
-    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        raise ModelError(f"there is no model {name}", KNOWN)
-    wanted = [INDEX, "ip2p.json", *(f"{part}/*" for part in (*CLASSES, "scheduler"))]
-    try:
-        downloaded = snapshot_download(
-            name, allow_patterns=wanted, ignore_patterns=["*.bin", "*.fp16.*", "*.non_ema.*", "*.msgpack", "*.onnx"]
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        raise ModelError(
-            f"there is no folder {name}, and it cannot be fetched from the hub ({type(error).__name__})",
-            "Check the name and the network, or give a folder; bundled are storybook-editor and storybook-base",
-        ) from error
-    return Path(downloaded)
+def _from_folder(path: Path, dtype: torch.dtype, loading: Loading) -> Backbone:
+    parts = read_folder(path, dtype, safety_checker=loading.get("safety_checker", True))
+    return _assembled(parts, path, path)
 
 
-def _classes(path: Path) -> dict[str, str]:
-    """Class of each part of a model folder, checked against those that we load."""
-    try:
-        index = json.loads((path / INDEX).read_text())
-        classes = {part: str(index[part][1]) for part in (*CLASSES, "scheduler") if index.get(part)}
-    except FileNotFoundError:
-        raise ModelError(f"the folder {path} has no {INDEX}", KNOWN) from None
-    except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise ModelError(f"{path / INDEX} is not readable ({_one_line(error)})", DAMAGED) from error
-    for part, known in CLASSES.items():
-        if classes.get(part) not in known or f"{part}_2" in index:
-            found = f"{classes.get(part)} as its {part}" if f"{part}_2" not in index else f"two of {part}"
-            raise ModelError(f"the model {path} has {found}", "Give a model of the Stable Diffusion 1 or 2 family")
-    scheduler = getattr(diffusers, classes.get("scheduler", ""), None)
-    if not (isinstance(scheduler, type) and issubclass(scheduler, SchedulerMixin)):
-        raise ModelError(f"the model {path} has {classes.get('scheduler')} as its scheduler", "Give another model")
-    return classes
+def _from_file(path: Path, dtype: torch.dtype, loading: Loading) -> Backbone:
+    checkpoint = read_checkpoint(path, allow_pickle=loading.get("allow_pickle", False))
+    with texts_of(path, checkpoint, loading.get("config")) as texts:
+        return _assembled(read_single_file(checkpoint, texts, dtype), texts, path)
 
 
-def _load(path: Path, part: str, name: str, dtype: torch.dtype) -> Any:
-    """One part of a model, with all of its weights."""
-    folder = path / part
-    if not folder.is_dir():
-        raise OSError(f"it has no folder {part}")
-    if part == "tokenizer":
-        return CLIPTokenizer.from_pretrained(folder)
-    if part == "scheduler":
-        return getattr(diffusers, name).from_pretrained(folder)
-    library = transformers if part == "text_encoder" else diffusers
-    module, info = getattr(library, name).from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
-    )
-    if info["missing_keys"]:
-        raise ValueError(f"{part} lacks {len(info['missing_keys'])} weights, such as {sorted(info['missing_keys'])[0]}")
-    return module
+def _assembled(parts: dict[str, Any], texts: Path, path: Path) -> Backbone:
+    """Parts as one, run as the texts of their folder say."""
+    checker = [parts.pop(part, None) for part in SAFETY]
+    zero = "text_encoder_2" in parts and bool(read_index(texts).get("force_zeros_for_empty_prompt", True))
+    return Backbone(
+        **parts, name=str(path), path=path, settings=read_settings(texts), zero_empty_text=zero,
+        safety=SafetyChecker(*checker) if None not in checker else None,
+    )  # fmt: skip
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars of a blink, and no warnings about settings that a class wrote itself."""
-    logs = (diffusers.utils.logging, transformers.utils.logging)
-    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
-    for log in logs:
-        log.set_verbosity_error()
-        log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for log, verbosity, bars in before:
-            log.set_verbosity(verbosity)
-            if bars:
-                log.enable_progress_bar()
-
-
-def _save(part: Any, folder: Path, dtype: torch.dtype) -> None:
-    """One part of a model; weights are rounded on the way, so that the model in memory keeps its own."""
-    if not hasattr(part, "state_dict"):
-        part.save_pretrained(folder)
-        return
-    weights = {
-        name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
-        for name, value in part.state_dict().items()
-    }
-    if isinstance(part, CLIPTextModel):
-        part.save_pretrained(folder, state_dict=weights)
-    else:
-        part.save_config(folder)
-        config = json.loads((folder / "config.json").read_text())
-        config.pop("_name_or_path", None)  # where the weights once lay is nobody's business
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        save_file(weights, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _tokenize(tokenizer: Any, text_encoder: Any, texts: Sequence[str], *, warn: bool) -> Int[Tensor, "b n"]:
+    """Token ids for one text encoder; what is cut off is told if wanted."""
+    longest = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    if any(word.endswith("_1") for word in tokenizer.get_added_vocab()):  # textual inversion: one word, many tokens
+        texts = TextualInversionLoaderMixin().maybe_convert_prompt(list(texts), tokenizer)
+    rows = []
+    for text, ids in zip(texts, tokenizer(list(texts), verbose=False).input_ids, strict=True):
+        if len(ids) > longest:
+            lost = tokenizer.decode(ids[longest - 1 : -1]).strip()
+            if warn:
+                warnings.warn(f"text longer than {longest - 2} tokens; not read: {lost!r} of {text!r}", stacklevel=2)
+            ids = [*ids[: longest - 1], ids[-1]]
+        rows.append(ids + [tokenizer.pad_token_id] * (longest - len(ids)))
+    return torch.tensor(rows, dtype=torch.long).reshape(len(rows), longest)

@@ -3,6 +3,7 @@
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -10,15 +11,18 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ip2p.backbone import Backbone, load_backbone
+from ip2p.adapters import Lora, add_embeddings, merge_loras
+from ip2p.backbone import Backbone, Loading, load_backbone
 from ip2p.guidance import DualGuidance, UNetCall
 from ip2p.held import Schedule
 from ip2p.images import to_images, to_tensor
 from ip2p.jobs import Images, Job, Masks, Seeds, Texts, alike, plan, resized, working_size
 from ip2p.masks import hold_outside, pasted
+from ip2p.memory import offload, require_gpu, tile
 from ip2p.modes import with_alpha
 from ip2p.previews import Previewed, Previews
 from ip2p.reuse import FeatureReuse
+from ip2p.safety import blacked
 from ip2p.sampling import Denoise, OnStep, make_scheduler, sample
 from ip2p.seeding import randn
 from ip2p.settings import Options, Settings, preset_options
@@ -26,6 +30,8 @@ from ip2p.settings import Options, Settings, preset_options
 SHOWN = {"text_scale", "image_scale", "steps", "scheduler", "resolution"}
 """Settings that are told of every edit; the others where they are not what is exact."""
 PRECISION = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+BLOCKED = "by the model's safety checker"
 
 
 @dataclass(frozen=True)
@@ -68,18 +74,39 @@ class Editor:
         name: str = "storybook-editor",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        loras: Sequence[Lora] = (),
+        embeddings: Sequence[Path] = (),
+        cpu_offload: bool = False,
+        vae_tiling: bool = False,
+        **loading: Unpack[Loading],
     ) -> "Editor":
-        """Load an editor by bundled name, folder or hub id.
+        """Load an editor of Stable Diffusion 1, 2 or XL, or storybook's, by bundled name, folder, file or hub id.
 
         Args:
-            name: of the model.
+            name: of the model; a file is .safetensors in the original layout.
             device: the best there is if None: cuda, then mps, then cpu.
             dtype: fp32 if None, so that a seed means the same picture everywhere; fp16 or bf16 are faster on a GPU.
+            loras, embeddings: files to add to it: LoRA weights with their scales, and words of textual inversion.
+            cpu_offload, vae_tiling: spare the GPU's memory: networks wait on the CPU; pictures are decoded in tiles.
+            loading: config, allow_pickle and safety_checker, see Loading.
 
         Raises:
-            ModelError: it is not there, damaged, or no editor.
+            ModelError: it is not there, damaged, or no editor; or a file does not fit it.
+            ConfigError: nothing can be offloaded, since it computes on the CPU.
         """
-        return cls(load_backbone(name, device=device or best_device(), dtype=dtype or torch.float32, want="editor"))
+        device, dtype = torch.device(device or best_device()), dtype or torch.float32
+        if cpu_offload:
+            require_gpu(device)
+        place = torch.device("cpu") if cpu_offload else device
+        backbone = load_backbone(name, device=place, dtype=dtype, want="editor", **loading)
+        merge_loras(backbone, loras, allow_pickle=loading.get("allow_pickle", False))
+        add_embeddings(backbone, embeddings, allow_pickle=loading.get("allow_pickle", False))
+        if cpu_offload:
+            offload(backbone, device)
+        if vae_tiling:
+            tile(backbone)
+        return cls(backbone)
 
     @torch.no_grad()
     def edit(
@@ -87,6 +114,7 @@ class Editor:
         images: Images,
         instructions: Texts,
         *,
+        negative_prompt: str | None = None,
         seeds: Seeds = None,
         samples: int | None = None,
         masks: Masks = None,
@@ -105,6 +133,7 @@ class Editor:
         Args:
             images, instructions: of equal number, or one of the two single. Images of any mode, of at least 16
                 pixels on each side; they are taken upright, and white stands behind what is transparent.
+            negative_prompt: what the pictures should not show; stands where no text stood, in both such branches.
             seeds: one, counted up over the samples; or one for each sample; or one for each picture made. Drawn, and
                 told in the result, if None.
             samples: pictures of each image and instruction.
@@ -122,7 +151,8 @@ class Editor:
                 resolution is the long side of what the model works on, in pixels. All others: see Settings.
 
         Returns:
-            Edited pictures: image by image or instruction by instruction, and within these sample by sample.
+            Edited pictures: image by image or instruction by instruction, and within these sample by sample. One that
+            the model's safety checker blocks is black, and its parameters say so.
 
         Raises:
             InstructionError: an instruction is empty, or there are not as many as images or seeds.
@@ -137,11 +167,13 @@ class Editor:
         sizes = [working_size(job.image.size, settings.resolution, self.backbone.downscale) for job in jobs]
         results: dict[int, Edited] = {}
         for rows in alike(sizes, batch):
-            chosen = [jobs[row] for row in rows]
+            chosen, size = [jobs[row] for row in rows], sizes[rows[0]]
             watch = _watch(previews, rows, chosen, keep_size) if previews else None
-            drawn = self._edit_batch(chosen, sizes[rows[0]], settings, on_step, watch)
-            for row, job, (image, unet_rows) in zip(rows, chosen, drawn, strict=True):
-                parameters = self._parameters(job, settings)
+            drawn = self._edit_batch(chosen, size, settings, negative_prompt or "", on_step, watch)
+            for row, job, (image, unsafe, unet_rows) in zip(rows, chosen, drawn, strict=True):
+                special = {"negative_prompt": negative_prompt, "blocked": unsafe and BLOCKED}
+                told = {name: value for name, value in special.items() if value}
+                parameters = self._parameters(job, settings) | told
                 results[row] = Edited(_finished(job, image, keep_size), job.seed, parameters, unet_rows)
         return [results[row] for row in range(len(jobs))]
 
@@ -150,20 +182,26 @@ class Editor:
         jobs: Sequence[Job],
         size: tuple[int, int],
         settings: Settings,
+        negative: str,
         on_step: OnStep | None,
         previews: Previews | None,
-    ) -> list[tuple[Image.Image, int]]:
-        """Edit pictures together, all at one working size (width, height); tells the UNet rows of each."""
+    ) -> list[tuple[Image.Image, bool, int]]:
+        """Edit pictures together, all at one working size (width, height).
+
+        Tells of each whether it is blocked, and the UNet rows that it took.
+        """
         backbone = self.backbone
         generators = [job.generator for job in jobs]
         pictures = to_tensor([resized(job.image, size) for job in jobs]).to(backbone.device)
         condition = backbone.encode_condition(pictures)
         scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
         reuse = FeatureReuse(backbone.predict, backbone.unet, settings.reuse)
-        guidance = self._guidance(reuse, condition, [job.text for job in jobs], settings)
+        guidance = self._guidance(reuse, condition, [job.text for job in jobs], negative, settings)
         denoise: Denoise = guidance
         if previews:
-            denoise = Previewed(guidance, scheduler, lambda latents: to_images(backbone.decode(latents)), previews)
+            denoise = Previewed(
+                guidance, scheduler, lambda latents: [image for image, _ in self._drawn(latents)], previews
+            )
         masks = [job.mask for job in jobs]
         outside = hold_outside(backbone.encode_target(pictures), masks, backbone.downscale) if any(masks) else None
         with reuse:
@@ -171,14 +209,26 @@ class Editor:
                 denoise, randn(tuple(condition.shape[1:]), generators, device=backbone.device), scheduler,
                 steps=settings.steps, generators=generators, on_step=on_step, constrain=outside,
             )  # fmt: skip
-        return list(zip(to_images(backbone.decode(latents)), guidance.rows_each, strict=True))
+        drawn = self._drawn(latents)
+        return [(image, unsafe, rows) for (image, unsafe), rows in zip(drawn, guidance.rows_each, strict=True)]
+
+    def _drawn(self, latents: Float[Tensor, "b c h w"]) -> list[tuple[Image.Image, bool]]:
+        """Pictures of latents, black where the model's safety checker blocks them, and whether it does."""
+        images = to_images(self.backbone.decode(latents))
+        flags = self.backbone.flagged(images)
+        return [(blacked(image) if unsafe else image, unsafe) for image, unsafe in zip(images, flags, strict=True)]
 
     def _guidance(
-        self, unet: UNetCall, condition: Float[Tensor, "b c h w"], instructions: Sequence[str], settings: Settings
+        self,
+        unet: UNetCall,
+        condition: Float[Tensor, "b c h w"],
+        instructions: Sequence[str],
+        negative: str,
+        settings: Settings,
     ) -> DualGuidance:
         """Guidance of a batch by its settings."""
         return DualGuidance(
-            unet, condition, self.backbone.encode_text(instructions), self.backbone.encode_text([""]),
+            unet, condition, self.backbone.encode_text(instructions), self.backbone.encode_text([negative]),
             text_scale=settings.text_scale, image_scale=settings.image_scale,
             schedule=Schedule(
                 settings.text_every, settings.image_every, settings.tolerance, settings.extrapolate, settings.hold_after
@@ -196,6 +246,7 @@ class Editor:
             **settings.model_dump(include=SHOWN),
             **settings.model_dump(exclude={*SHOWN, "scale", "strength"}, exclude_defaults=True),
             "model": self.backbone.name,
+            **({"adapters": list(self.backbone.adapters)} if self.backbone.adapters else {}),
             "precision": PRECISION.get(self.backbone.dtype, str(self.backbone.dtype)),
             "device": self.backbone.device.type,
             "versions": ", ".join(versions),

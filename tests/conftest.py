@@ -11,13 +11,18 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     DDIMScheduler,
+    EulerDiscreteScheduler,
     PNDMScheduler,
     SchedulerMixin,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from ip2p.parts import quiet
 
 WORDS = 16  # longest text of the tiny models, in tokens
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
@@ -126,3 +131,62 @@ def sd_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sd_editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An editor of 32 px of the classes of timbrooks/instruct-pix2pix: AutoencoderKL, epsilon, 8 channels."""
     return write_model(tmp_path_factory.mktemp("sd-editor"), editor=True, vae="kl", scheduler=sd_scheduler())
+
+
+@pytest.fixture(scope="session")
+def sd2_editor_folder(sd_editor_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An editor of Stable Diffusion 2's classes: OpenCLIP's activation, linear projections, v-prediction."""
+    torch.manual_seed(8)
+    folder = tmp_path_factory.mktemp("sd2-editor") / "model"
+    with quiet():
+        pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(sd_editor_folder)
+        config = pipeline.text_encoder.config
+        config.hidden_act = "gelu"
+        unet = UNet2DConditionModel.from_config(pipeline.unet.config, use_linear_projection=True)
+        parts = {"unet": unet, "text_encoder": CLIPTextModel(config), "scheduler": storybook_scheduler()}
+        pipeline.register_modules(**parts)
+        pipeline.save_pretrained(folder)
+    return folder
+
+
+def write_xl(folder: Path, *, editor: bool) -> Path:
+    """Save a tiny random model of SDXL's classes the way diffusers does."""
+    torch.manual_seed(7)
+    tokenizer = write_tokenizer(folder / "words")
+    size = {
+        "vocab_size": len(tokenizer), "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "max_position_embeddings": WORDS, "bos_token_id": len(tokenizer) - 2, "eos_token_id": len(tokenizer) - 1,
+    }  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=8 if editor else 4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
+        norm_num_groups=4, cross_attention_dim=40, attention_head_dim=(1, 2), transformer_layers_per_block=(1, 2),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=24 + 6 * 8,
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in unet.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    parts = {
+        "vae": tiny_vae("kl"), "tokenizer": tokenizer, "tokenizer_2": tokenizer, "unet": unet,
+        "text_encoder": CLIPTextModel(CLIPTextConfig(hidden_size=16, projection_dim=16, **size)),
+        "text_encoder_2": CLIPTextModelWithProjection(
+            CLIPTextConfig(hidden_size=24, projection_dim=24, hidden_act="gelu", **size)
+        ),
+        "scheduler": EulerDiscreteScheduler(**SCHEDULE),
+    }  # fmt: skip
+    pipeline = (StableDiffusionXLInstructPix2PixPipeline if editor else StableDiffusionXLPipeline)(**parts)
+    pipeline.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def xl_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-to-image model of 32 px of SDXL's classes."""
+    return write_xl(tmp_path_factory.mktemp("xl-base"), editor=False)
+
+
+@pytest.fixture(scope="session")
+def xl_editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An editor of 32 px of SDXL's classes."""
+    return write_xl(tmp_path_factory.mktemp("xl-editor"), editor=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from ip2p.backbone import Backbone, load_backbone
 from ip2p.config import FinetuneConfig
-from ip2p.errors import TrainingError
+from ip2p.errors import ModelError, TrainingError
 from ip2p.seeding import generator
 from ip2p.train.batches import Batches, open_pairs, positions
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
@@ -295,6 +295,11 @@ def this_process(threads: int = 0) -> PartialState:
 def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel, Learner]:
     """Load the base model, widen its UNet unless it is an editor already, and gather what is to learn."""
     backbone = load_backbone(config.base, device=device, dtype=torch.float32)
+    if backbone.is_xl:
+        raise ModelError(
+            f"{config.base} has SDXL's two text encoders, and training knows one",
+            "Give a base of Stable Diffusion 1 or 2",
+        )
     if not backbone.is_editor:
         widen_conv_in(backbone.unet)
     backbone.vae.requires_grad_(False)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, Config, Settings, say
+from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, Config, ModelConfig, Settings, say
+from ip2p.errors import ConfigError
 
 app = typer.Typer()
 
@@ -16,6 +17,28 @@ def finetune(config: Config = "storybook_finetune.yaml", settings: Settings = No
     from ip2p.train.finetune import finetune as train
 
     raise typer.Exit(train(config, settings or ()))
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="Folder, single file, hub id or bundled name of a model.")],
+    target: Annotated[Path, typer.Argument(help="A .safetensors file in the original layout, or else a folder.")],
+    dtype: Annotated[str | None, typer.Option(help="fp32, fp16 or bf16; as the source has it if not given.")] = None,
+    config: ModelConfig = None,
+    allow_pickle: AllowPickle = False,
+) -> None:
+    """Turn a model folder into one file of the original layout (ComfyUI, from_single_file), or back."""
+    names = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+    if dtype is not None and dtype not in names:
+        raise ConfigError(f"there is no precision {dtype!r}", f"Give one of {', '.join(names)}")
+    import torch
+
+    from ip2p.conversion import convert as write
+
+    write(
+        source, target, dtype=getattr(torch, names[dtype]) if dtype else None, config=config, allow_pickle=allow_pickle
+    )
+    print(target)
 
 
 @app.command()

@@ -38,6 +38,10 @@ Set = Annotated[
 ]
 Resolution = Annotated[int | None, typer.Option(help="Pixels along the long side, for the model to work on.")]
 Config = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
+ModelConfig = Annotated[
+    str | None, typer.Option("--config", help="For a single file: folder or hub id with configs and tokenizer.")
+]
+AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Read .ckpt and other pickles, weights only.")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace those of the config.")]
 
 

@@ -10,6 +10,8 @@ from ip2p.cli.options import (
     BUNDLED_BASE,
     BUNDLED_EDITOR,
     FOR_PHOTOS,
+    AllowPickle,
+    ModelConfig,
     Output,
     Preset,
     Resolution,
@@ -51,7 +53,9 @@ def edit(
     steps: Steps = None,
     seed: Seed = None,
     samples: Samples = 1,
-    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
+    model: Annotated[
+        str, typer.Option(help="Bundled name, folder, .safetensors file or hub id of an editor.")
+    ] = BUNDLED_EDITOR,
     scheduler: Scheduler = None,
     resolution: Resolution = None,
     preset: Preset = None,
@@ -71,6 +75,14 @@ def edit(
     ] = False,
     save_progress: Annotated[bool, typer.Option("--save-progress", help="Write pictures on the way, too.")] = False,
     every: Annotated[int, typer.Option("--progress-every", min=1, help="Steps between these.")] = 5,
+    negative_prompt: Annotated[str | None, typer.Option(help="What the picture should not show.")] = None,
+    lora: Annotated[list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="LoRA weights to add.")] = None,
+    embedding: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A word by textual inversion.")] = None,
+    config: ModelConfig = None,
+    allow_pickle: AllowPickle = False,
+    safety_checker: Annotated[bool, typer.Option(help="Use the one that the model brings, if it brings one.")] = True,
+    cpu_offload: Annotated[bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.")] = False,
+    vae_tiling: Annotated[bool, typer.Option("--vae-tiling", help="Less memory for large pictures.")] = False,
 ) -> None:
     """Edit a picture as instructions say, one after the other."""
     for instruction in instructions:
@@ -96,10 +108,14 @@ def edit(
         raise ImageError(f"the edit would overwrite {image}", "Give another name with -o")
     if model == BUNDLED_EDITOR:
         say(f"the bundled editor draws storybook scenes; for photos use --model {FOR_PHOTOS}")
+    from ip2p.adapters import Lora
     from ip2p.editor import Editor
 
-    editor = Editor.from_pretrained(model)
-    settings |= {"seeds": seeds, "masks": masks}
+    editor = Editor.from_pretrained(
+        model, loras=[Lora.parse(text) for text in lora or ()], embeddings=embedding or (), config=config,
+        allow_pickle=allow_pickle, safety_checker=safety_checker, cpu_offload=cpu_offload, vae_tiling=vae_tiling,
+    )  # fmt: skip
+    settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt}
     watch, on_turn = progress_writer(paths, seeds, instructions, every) if save_progress else (None, None)
     if len(instructions) > 1 or keep_unchanged:
         from ip2p.turns import edit_in_turns
@@ -118,6 +134,8 @@ def edit(
     about = source_of(image, frame, native)
     for each, path in zip(edits, paths, strict=True):
         write(each.image, path, {**each.parameters, **about}, EDITED)
+        if "blocked" in each.parameters:
+            say(f"the model's safety checker blocked {path}, which is black; another seed or instruction may pass")
 
 
 @app.command()

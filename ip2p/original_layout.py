@@ -1,0 +1,206 @@
+"""Where the weights of a diffusers model lie in a checkpoint of the original layout.
+
+diffusers knows the way from there to here. This is the way back, by what the two layouts are: the original counts the
+blocks of a UNet in the order in which they run, and diffusers by level. Names of single layers come from diffusers' own
+tables. Every result is read back with diffusers' converters and compared before it counts.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from diffusers.loaders.single_file_utils import (
+    DIFFUSERS_TO_LDM_MAPPING,
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
+from torch import Tensor
+
+from ip2p.errors import ModelError
+
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
+CONV_IN = f"{UNET}input_blocks.0.0.weight"
+FIRST_XL, SECOND_XL = "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."
+CLIP, OPEN_CLIP = "cond_stage_model.transformer.text_model.", "cond_stage_model.model."
+RESNET = {
+    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
+    "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+}  # fmt: skip
+VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+OPEN_CLIP_LAYER = {
+    "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}  # fmt: skip
+OPEN_CLIP_REST = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm.weight": "ln_final.weight",
+    "final_layer_norm.bias": "ln_final.bias",
+}
+
+
+def to_original(parts: Mapping[str, Any]) -> dict[str, Tensor]:
+    """All weights of a model by their original names.
+
+    Args:
+        parts: vae, text_encoder, unet, and text_encoder_2 of SDXL.
+
+    Raises:
+        ModelError: the original layout has no place for a weight.
+    """
+    vae = type(parts["vae"]).__name__
+    if vae != "AutoencoderKL":
+        raise ModelError(
+            f"the model's autoencoder is an {vae}, and the original layout has a place for AutoencoderKL only",
+            "Keep this model as a folder",
+        )
+    found = original_unet(parts["unet"]) | original_vae(parts["vae"])
+    first, second = parts["text_encoder"], parts.get("text_encoder_2")
+    if second is not None:
+        return found | _renamed(_clip(first), FIRST_XL) | original_open_clip(second, SECOND_XL)
+    if first.config.hidden_act == "gelu":  # OpenCLIP's activation; OpenAI's CLIP has quick_gelu
+        return found | original_open_clip(first, OPEN_CLIP)
+    return found | _renamed(_clip(first), CLIP)
+
+
+def original_unet(unet: Any) -> dict[str, Tensor]:
+    """Weights of a UNet2DConditionModel by their original names.
+
+    Raises:
+        ModelError: it has blocks that the original layout does not know.
+    """
+    places, weights = dict(_unet_places(unet)), unet.state_dict()
+    tables = DIFFUSERS_TO_LDM_MAPPING["unet"]
+    single = dict(tables["layers"])
+    if unet.config.addition_embed_type == "text_time":
+        single |= tables["addition_embed_type"]
+    found = {}
+    for name, value in weights.items():
+        module, inner = _split(name, places)
+        if module and ".resnets." in f".{module}.":
+            inner = _replaced(inner, RESNET)
+        found[UNET + (f"{places[module]}.{inner}" if module else single.get(name, name))] = value
+    return _checked(found, weights, convert_ldm_unet_checkpoint(dict(found), unet.config), "UNet")
+
+
+def original_vae(vae: Any) -> dict[str, Tensor]:
+    """Weights of an AutoencoderKL by their original names; projections of its attention as 1 x 1 convolutions.
+
+    Raises:
+        ModelError: it has blocks that the original layout does not know.
+    """
+    places, weights, single = dict(_vae_places(vae)), vae.state_dict(), DIFFUSERS_TO_LDM_MAPPING["vae"]
+    found = {}
+    for name, value in weights.items():
+        module, inner = _split(name, places)
+        if ".attentions." in f".{module}.":
+            inner = _replaced(inner, VAE_ATTENTION)
+            value = value[:, :, None, None] if value.ndim == 2 else value
+        inner = inner.replace("conv_shortcut", "nin_shortcut")
+        found[VAE + (f"{places[module]}.{inner}" if module else single.get(name, name))] = value
+    return _checked(found, weights, convert_ldm_vae_checkpoint(dict(found), vae.config), "autoencoder")
+
+
+def original_open_clip(text_encoder: Any, prefix: str) -> dict[str, Tensor]:
+    """Weights of a CLIP text encoder as OpenCLIP names them, the projections to q, k and v in one matrix.
+
+    Raises:
+        ModelError: it is of a shape that OpenCLIP does not have.
+    """
+    weights = _clip(text_encoder)
+    found: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        layer = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)", name)
+        if not layer:
+            projection = name == "text_projection.weight"
+            found[prefix + ("text_projection" if projection else OPEN_CLIP_REST[name])] = (
+                value.T if projection else value
+            )
+        elif re.search(r"self_attn\.q_proj\.", name):
+            three = [weights[name.replace("q_proj", f"{each}_proj")] for each in "qkv"]
+            kind = name.rpartition(".")[2]
+            found[f"{prefix}transformer.resblocks.{layer[1]}.attn.in_proj_{kind}"] = torch.cat(three)
+        elif not re.search(r"self_attn\.[kv]_proj\.", name):
+            found[f"{prefix}transformer.resblocks.{layer[1]}.{_replaced(layer[2], OPEN_CLIP_LAYER)}"] = value
+    back = convert_open_clip_checkpoint(text_encoder, dict(found), prefix)
+    return _checked(found, weights, {name.removeprefix("text_model."): back[name] for name in back}, "text encoder")
+
+
+def _unet_places(unet: Any) -> Iterator[tuple[str, str]]:
+    """Modules of a UNet by diffusers' names, and where they lie; each level ends with a block for its size."""
+    row = unet.config.layers_per_block + 1
+    for level, block in enumerate(unet.down_blocks):
+        for layer in range(len(block.resnets)):
+            at = 1 + level * row + layer
+            yield f"down_blocks.{level}.resnets.{layer}", f"input_blocks.{at}.0"
+            yield f"down_blocks.{level}.attentions.{layer}", f"input_blocks.{at}.1"
+        yield f"down_blocks.{level}.downsamplers.0.conv", f"input_blocks.{(level + 1) * row}.0.op"
+    for name, at in (("resnets.0", 0), ("attentions.0", 1), ("resnets.1", 2)):
+        yield f"mid_block.{name}", f"middle_block.{at}"
+    for level, block in enumerate(unet.up_blocks):
+        for layer in range(len(block.resnets)):
+            at = level * row + layer
+            yield f"up_blocks.{level}.resnets.{layer}", f"output_blocks.{at}.0"
+            yield f"up_blocks.{level}.attentions.{layer}", f"output_blocks.{at}.1"
+        behind = 2 if getattr(block, "attentions", None) else 1
+        yield f"up_blocks.{level}.upsamplers.0.conv", f"output_blocks.{level * row + row - 1}.{behind}.conv"
+
+
+def _vae_places(vae: Any) -> Iterator[tuple[str, str]]:
+    """The same for an autoencoder, whose decoder the original counts from the highest resolution down."""
+    for half in ("encoder", "decoder"):
+        for name, at in (("resnets.0", "block_1"), ("attentions.0", "attn_1"), ("resnets.1", "block_2")):
+            yield f"{half}.mid_block.{name}", f"{half}.mid.{at}"
+    levels = len(vae.config.block_out_channels)
+    for level in range(levels):
+        for layer in range(vae.config.layers_per_block + 1):
+            yield f"encoder.down_blocks.{level}.resnets.{layer}", f"encoder.down.{level}.block.{layer}"
+            yield f"decoder.up_blocks.{level}.resnets.{layer}", f"decoder.up.{levels - 1 - level}.block.{layer}"
+        yield f"encoder.down_blocks.{level}.downsamplers.0.conv", f"encoder.down.{level}.downsample.conv"
+        yield f"decoder.up_blocks.{level}.upsamplers.0.conv", f"decoder.up.{levels - 1 - level}.upsample.conv"
+
+
+def _split(name: str, places: Mapping[str, str]) -> tuple[str, str]:
+    """A weight's name as that of its module in the table and the rest; the module is empty where it has no place."""
+    words = name.split(".")
+    for count in range(len(words) - 1, 0, -1):
+        if ".".join(words[:count]) in places:
+            return ".".join(words[:count]), ".".join(words[count:])
+    return "", name
+
+
+def _replaced(name: str, table: Mapping[str, str]) -> str:
+    """A name inside of a block with its beginning replaced, where the table knows it."""
+    for ours, original in table.items():
+        if name.startswith(f"{ours}."):
+            return original + name.removeprefix(ours)
+    return name
+
+
+def _clip(text_encoder: Any) -> dict[str, Tensor]:
+    """Weights of a CLIP text encoder, without the wrapper that some versions and classes have around it."""
+    return {name.removeprefix("text_model."): value for name, value in text_encoder.state_dict().items()}
+
+
+def _renamed(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in weights.items()}
+
+
+def _checked(
+    found: dict[str, Tensor], weights: Mapping[str, Tensor], back: Mapping[str, Tensor], what: str
+) -> dict[str, Tensor]:
+    """The original weights, if diffusers makes of them what they came from."""
+    lost = sorted(name for name, value in weights.items() if name not in back or not _same(back[name], value))
+    if lost:
+        raise ModelError(
+            f"the original layout has no place for {len(lost)} weights of the model's {what}, such as {lost[0]}",
+            "Keep this model as a folder",
+        )
+    return found
+
+
+def _same(one: Tensor, two: Tensor) -> bool:
+    """Whether both are the same numbers, mostly because they are the same memory."""
+    return one.shape == two.shape and (one.data_ptr() == two.data_ptr() or torch.equal(one, two))
