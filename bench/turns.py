@@ -14,8 +14,10 @@ import numpy as np
 from PIL import Image
 
 from ip2p import Editor
-from ip2p.images import contact_sheet, save_png, to_tensor
+from ip2p.images import to_tensor
+from ip2p.saving import save_picture
 from ip2p.seeding import derive_seed
+from ip2p.sheets import contact_sheet
 from ip2p.storybook.edits import Edit, apply, possible_edits
 from ip2p.storybook.judge import Judge, attribute_target
 from ip2p.storybook.language import instruction
@@ -88,7 +90,7 @@ def main() -> None:
         decibels, right = np.mean(rows, axis=0)
         print(f"| {turn} | {'yes' if keep else 'no'} | {decibels:.1f} | {100 * right:.1f} % |")
     labels = ["nothing kept", "kept", "exact targets"] * parsed.scenes
-    save_png(contact_sheet(sheet, labels), parsed.out / "turns.png", {"seed": SEED})
+    save_picture(contact_sheet(sheet, labels), parsed.out / "turns.png", {"seed": SEED})
 
 
 if __name__ == "__main__":

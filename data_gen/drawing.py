@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-import torch
-
 from ip2p.backbone import load_backbone
 from ip2p.data_gen import rows
 from ip2p.data_gen.filter import decide
@@ -16,14 +14,13 @@ from ip2p.data_gen.stages import Row, TextStages
 from ip2p.data_gen.workspace import Workspace
 from ip2p.editor import best_device
 from ip2p.errors import ConfigError
+from ip2p.precision import PRECISIONS
 from ip2p.progress import StageProgress
 from ip2p.shards import read_shard
 from ip2p.similarity import ClipScorer
 
 SCORED_AT_ONCE = 64
 """Candidates whose pictures are decoded and scored together."""
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Stages(TextStages):
@@ -103,7 +100,7 @@ class Stages(TextStages):
                 f"pairs.precision={settings.precision} is for a GPU",
                 "Give pairs.precision=fp32, or bf16 if this CPU computes it",
             )
-        backbone = load_backbone(settings.model, device=device, dtype=DTYPES[settings.precision], want="base")
+        backbone = load_backbone(settings.model, device=device, dtype=PRECISIONS[settings.precision], want="base")
         return PairMaker(backbone, settings)
 
     @cached_property

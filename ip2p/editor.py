@@ -1,7 +1,7 @@
 """Edit pictures by instruction."""
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -20,6 +20,7 @@ from ip2p.jobs import Images, Job, Masks, Seeds, Texts, alike, plan, resized, wo
 from ip2p.masks import hold_outside, pasted
 from ip2p.memory import offload, require_gpu, tile
 from ip2p.modes import with_alpha
+from ip2p.precision import choose_precision, precision_name
 from ip2p.previews import Previewed, Previews
 from ip2p.reuse import FeatureReuse
 from ip2p.safety import blacked
@@ -29,7 +30,6 @@ from ip2p.settings import Options, Settings, preset_options
 
 SHOWN = {"text_scale", "image_scale", "steps", "scheduler", "resolution"}
 """Settings that are told of every edit; the others where they are not what is exact."""
-PRECISION = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 BLOCKED = "by the model's safety checker"
 
@@ -73,12 +73,13 @@ class Editor:
         cls,
         name: str = "storybook-editor",
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        precision: str | None = None,
         *,
         loras: Sequence[Lora] = (),
         embeddings: Sequence[Path] = (),
         cpu_offload: bool = False,
         vae_tiling: bool = False,
+        report: Callable[[str], None] = print,
         **loading: Unpack[Loading],
     ) -> "Editor":
         """Load an editor of Stable Diffusion 1, 2 or XL, or storybook's, by bundled name, folder, file or hub id.
@@ -86,22 +87,30 @@ class Editor:
         Args:
             name: of the model; a file is .safetensors in the original layout.
             device: the best there is if None: cuda, then mps, then cpu.
-            dtype: fp32 if None, so that a seed means the same picture everywhere; fp16 or bf16 are faster on a GPU.
+            precision: fp32, bf16, fp16, or auto, which measures; if None fp16 on a GPU of NVIDIA's, and fp32 elsewhere,
+                so that a seed means the same picture.
             loras, embeddings: files to add to it: LoRA weights with their scales, and words of textual inversion.
             cpu_offload, vae_tiling: spare the GPU's memory: networks wait on the CPU; pictures are decoded in tiles.
+            report: takes the line that says what precision auto came to.
             loading: config, allow_pickle and safety_checker, see Loading.
 
         Raises:
             ModelError: it is not there, damaged, or no editor; or a file does not fit it.
             ConfigError: nothing can be offloaded, since it computes on the CPU.
         """
-        device, dtype = torch.device(device or best_device()), dtype or torch.float32
+        device = torch.device(device or best_device())
+        precision = precision or ("fp16" if device.type == "cuda" else "fp32")
+        dtype = torch.float32 if precision == "auto" else choose_precision(_nothing, device=device, requested=precision)
         if cpu_offload:
             require_gpu(device)
         place = torch.device("cpu") if cpu_offload else device
         backbone = load_backbone(name, device=place, dtype=dtype, want="editor", **loading)
         merge_loras(backbone, loras, allow_pickle=loading.get("allow_pickle", False))
         add_embeddings(backbone, embeddings, allow_pickle=loading.get("allow_pickle", False))
+        if precision == "auto":
+            dtype = choose_precision(lambda: _probe(backbone), device=device, report=report)
+            for module in backbone.modules:
+                module.to(dtype)
         if cpu_offload:
             offload(backbone, device)
         if vae_tiling:
@@ -247,7 +256,7 @@ class Editor:
             **settings.model_dump(exclude={*SHOWN, "scale", "strength"}, exclude_defaults=True),
             "model": self.backbone.name,
             **({"adapters": list(self.backbone.adapters)} if self.backbone.adapters else {}),
-            "precision": PRECISION.get(self.backbone.dtype, str(self.backbone.dtype)),
+            "precision": precision_name(self.backbone.dtype),
             "device": self.backbone.device.type,
             "versions": ", ".join(versions),
         }
@@ -267,6 +276,18 @@ def _watch(previews: Previews, rows: Sequence[int], jobs: Sequence[Job], keep_si
         previews.show(rows[place], step, _finished(jobs[place], image, keep_size))
 
     return Previews(previews.every, show)
+
+
+def _probe(backbone: Backbone) -> None:
+    """One prediction of the size that the model is made for."""
+    side = backbone.image_size // backbone.downscale
+    x = torch.zeros(3, 2 * backbone.latent_channels, side, side, device=backbone.device)
+    with torch.no_grad():
+        backbone.predict(x, torch.tensor(500, device=backbone.device), backbone.encode_text(["", "", ""]))
+
+
+def _nothing() -> None:
+    """What a format that was asked for is measured by."""
 
 
 def best_device() -> torch.device:

@@ -44,6 +44,8 @@ def scale_grid(
     cells = len(text_scales) * len(image_scales)
     if not 1 <= cells <= MOST:
         raise ConfigError(f"a grid of {cells} pictures", f"Give 1 to {MOST}, such as --text-scales 3,7.5")
+    if given := {"text_scale", "image_scale"} & options.keys():
+        raise ConfigError(f"a grid has no single {min(given)}", "Give --text-scales and --image-scales")
     for text_scale in text_scales:  # all numbers are looked at before the first picture is drawn
         editor.backbone.settings.replaced(text_scale=text_scale)
     for image_scale in image_scales:

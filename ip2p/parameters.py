@@ -13,14 +13,19 @@ NAMES = {
     "steps": "Steps", "scheduler": "Sampler", "text_scale": "CFG scale", "scale": "CFG scale",
     "image_scale": "Image CFG scale", "seed": "Seed", "size": "Size", "model": "Model",
 }  # fmt: skip
-SAMPLERS = {"euler_a": "Euler a", "euler": "Euler", "ddim": "DDIM", "dpm": "DPM++ 2M"}
+SAMPLERS = {
+    "euler_a": "Euler a", "euler": "Euler", "ddim": "DDIM", "dpm": "DPM++ 2M", "unipc": "UniPC", "lcm": "LCM",
+}  # fmt: skip
 PROMPTS = ("instruction", "caption")
 NOT_LISTED = (*PROMPTS, "versions")
 OPTIONS = {
     "text_scale": "--text-scale", "image_scale": "--image-scale", "scale": "--scale", "steps": "--steps",
     "seed": "--seed", "scheduler": "--scheduler", "resolution": "--resolution", "model": "--model",
-    "frame": "--frame",
+    "frame": "--frame", "negative_prompt": "--negative-prompt",
+    "precision": "--precision",
 }  # fmt: skip
+SET = ("text_every", "image_every", "tolerance", "extrapolate", "hold_after", "guidance_start", "guidance_stop",
+       "rescale", "reuse")  # fmt: skip
 PAIR = re.compile(r'\s*([^:,"\n]{1,60}):\s*("(?:[^"\\]|\\.)*"|\{[^}]*\}|[^,]*)(?:,|$)')
 LEAST_PAIRS = 3
 NEGATIVE = "Negative prompt:"
@@ -69,7 +74,8 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
         output: name of the file to write.
     """
     if "instruction" in parameters:
-        words, named = ["ip2p", "edit"], [str(parameters.get("input", "PICTURE")), str(parameters["instruction"])]
+        turns = parameters.get("turns") or [parameters["instruction"]]
+        words, named = ["ip2p", "edit"], [str(parameters.get("input", "PICTURE")), *map(str, turns)]
     elif "caption" in parameters:
         words, named = ["ip2p", "generate"], [str(parameters["caption"])]
     else:
@@ -78,7 +84,13 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
         word for key, option in OPTIONS.items() if parameters.get(key) is not None
         for word in (option, str(parameters[key]))
     ]  # fmt: skip
+    options += [word for key in SET if key in parameters for word in ("--set", f"{key}={parameters[key]}")]
+    options += ["--mask", str(parameters["mask"])] if "mask" in parameters else []
     options += ["--native"] if parameters.get("native") else []
+    if "keep_unchanged" in parameters:
+        options += ["--keep-unchanged" if parameters["keep_unchanged"] else "--no-keep-unchanged"]
+    for name in parameters.get("adapters", ()):
+        options += ["--lora" if ":" in str(name) else "--embedding", str(name)]
     options += ["-o", output]
     if any(word.startswith("-") for word in named):
         words += [*options, "--", *named]

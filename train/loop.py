@@ -15,6 +15,7 @@ from torch import nn
 from ip2p.backbone import Backbone, load_backbone
 from ip2p.config import FinetuneConfig
 from ip2p.errors import ModelError, TrainingError
+from ip2p.precision import PRECISIONS, choose_precision, precision_name
 from ip2p.seeding import generator
 from ip2p.train.batches import Batches, open_pairs, positions
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
@@ -23,7 +24,6 @@ from ip2p.train.learner import Learner, trainable
 from ip2p.train.metrics import Metrics
 from ip2p.train.muon import build_optimizer
 from ip2p.train.objective import Batch, EditingModel, ForwardProcess, assemble, draw, editing_loss
-from ip2p.train.precision import PRECISIONS, choose_precision, precision_name
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import Clock, learning_rate_factor, share_done
 from ip2p.train.validation import Validation

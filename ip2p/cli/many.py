@@ -8,6 +8,7 @@ import typer
 
 from ip2p.cli.options import (
     BUNDLED_EDITOR,
+    Precision,
     Preset,
     Resolution,
     Scheduler,
@@ -26,7 +27,7 @@ from ip2p.errors import ConfigError, DataError
 
 app = typer.Typer()
 
-Editor = Annotated[str, typer.Option("--model", help="Bundled name, folder or hub id of an editor.")]
+Model = Annotated[str, typer.Option("--model", help="Bundled name, folder or hub id of an editor.")]
 
 
 @app.command()
@@ -36,9 +37,10 @@ def batch(
     text_scale: Annotated[float | None, typer.Option(help="Of rows that have none of their own.")] = None,
     image_scale: Annotated[float | None, typer.Option(help="Of rows that have none of their own.")] = None,
     steps: Steps = None,
-    model: Editor = BUNDLED_EDITOR,
+    model: Model = BUNDLED_EDITOR,
     scheduler: Scheduler = None,
     resolution: Resolution = None,
+    precision: Precision = None,
     preset: Preset = None,
     more: Set = None,
     at_once: Annotated[int, typer.Option("--batch", min=1, max=256, help="Pictures at once.")] = 8,
@@ -56,9 +58,11 @@ def batch(
         preset, more, text_scale=text_scale, image_scale=image_scale, steps=steps, scheduler=scheduler,
         resolution=resolution,
     )  # fmt: skip
-    run = Batch(
-        edits, out, lambda: Editor.from_pretrained(model), model=model, defaults=settings, size=at_once, say=say
-    )
+
+    def load() -> Editor:
+        return Editor.from_pretrained(model, precision=precision, report=say)
+
+    run = Batch(edits, out, load, model=model, defaults=settings, size=at_once, say=say)
     done, failed, before = run.run()
     print(f"{out / RESULTS}: {done} edited, {failed} failed, {before} there before")
     raise typer.Exit(2 if failed else 0)
@@ -73,9 +77,10 @@ def grid(
     image_scales: Annotated[str, typer.Option(help="How much to keep, row by row.")] = "0.5,1,1.5,2.5",
     steps: Steps = None,
     seed: Seed = None,
-    model: Editor = BUNDLED_EDITOR,
+    model: Model = BUNDLED_EDITOR,
     scheduler: Scheduler = None,
     resolution: Resolution = None,
+    precision: Precision = None,
     preset: Preset = None,
     more: Set = None,
 ) -> None:
@@ -93,8 +98,9 @@ def grid(
     from ip2p.editor import Editor
     from ip2p.grid import scale_grid
 
+    editor = Editor.from_pretrained(model, precision=precision, report=say)
     sheet = scale_grid(
-        Editor.from_pretrained(model), source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
+        editor, source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
         **settings,
     )  # fmt: skip
     told = {"instruction": instruction, "seed": chosen, "text_scales": columns, "image_scales": rows, "model": model}

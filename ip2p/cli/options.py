@@ -29,6 +29,9 @@ Samples = Annotated[int, typer.Option(min=1, max=64, help="Pictures to draw, eac
 Scheduler = Annotated[
     str | None, typer.Option(help="euler_a, euler, ddim, ddpm, dpm, unipc or lcm; the model's own if not given.")
 ]
+Precision = Annotated[
+    str | None, typer.Option(help="fp32, bf16, fp16, or auto, which measures; fp32 on a CPU if not given.")
+]
 Preset = Annotated[
     str | None, typer.Option(help="exact, balanced, fast or paper: settings that go together; see docs/editing.md.")
 ]

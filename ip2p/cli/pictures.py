@@ -13,6 +13,7 @@ from ip2p.cli.options import (
     AllowPickle,
     ModelConfig,
     Output,
+    Precision,
     Preset,
     Resolution,
     Samples,
@@ -58,6 +59,7 @@ def edit(
     ] = BUNDLED_EDITOR,
     scheduler: Scheduler = None,
     resolution: Resolution = None,
+    precision: Precision = None,
     preset: Preset = None,
     more: Set = None,
     mask: Annotated[Path | None, typer.Option(help="Picture of the same size: white is edited, black stays.")] = None,
@@ -112,7 +114,8 @@ def edit(
     from ip2p.editor import Editor
 
     editor = Editor.from_pretrained(
-        model, loras=[Lora.parse(text) for text in lora or ()], embeddings=embedding or (), config=config,
+        model, precision=precision, report=say,
+        loras=[Lora.parse(text) for text in lora or ()], embeddings=embedding or (), config=config,
         allow_pickle=allow_pickle, safety_checker=safety_checker, cpu_offload=cpu_offload, vae_tiling=vae_tiling,
     )  # fmt: skip
     settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt}
@@ -131,7 +134,7 @@ def edit(
     if judge:
         edits = [best_of(edits, source, ", ".join(instructions), captions, judge)]
         paths = outputs(output, name, [edits[0].seed])
-    about = source_of(image, frame, native)
+    about = source_of(image, frame, native) | ({"mask": mask.name} if mask else {})
     for each, path in zip(edits, paths, strict=True):
         write(each.image, path, {**each.parameters, **about}, EDITED)
         if "blocked" in each.parameters:

@@ -17,7 +17,7 @@ from PIL import Image
 from ip2p import Editor, cli
 from ip2p.batch import Batch, Summary
 from ip2p.edits import read_edits
-from ip2p.images import read_parameters
+from ip2p.saving import read_parameters
 
 
 def noise(seed: int, size: tuple[int, int] = (32, 32)) -> Image.Image:

@@ -257,7 +257,7 @@ def test_the_model_folder_brings_its_defaults(editor_folder: Path, tmp_path: Pat
 
 
 def test_half_precision_is_an_option_that_stands_in_the_parameters(editor_folder: Path) -> None:
-    editor = Editor.from_pretrained(str(editor_folder), device="cpu", dtype=torch.bfloat16)
+    editor = Editor.from_pretrained(str(editor_folder), device="cpu", precision="bf16")
     (made,) = editor.edit(picture(1), "make it winter", steps=2, seeds=1)
     assert made.parameters["precision"] == "bf16"
 

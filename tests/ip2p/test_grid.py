@@ -10,7 +10,10 @@ from PIL import Image
 from ip2p import Editor, cli
 from ip2p.errors import ConfigError
 from ip2p.grid import scale_grid
-from ip2p.images import GAP, LABEL_WIDTH, open_image, read_parameters, to_tensor
+from ip2p.images import to_tensor
+from ip2p.opening import open_image
+from ip2p.saving import read_parameters
+from ip2p.sheets import GAP, LABEL_WIDTH
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.scene import ATTRIBUTES
 

@@ -61,6 +61,7 @@ def test_a_shell_reads_the_command_as_it_was_meant() -> None:
     assert options == {
         "--text-scale": "7.5", "--image-scale": "-1.5", "--steps": "20", "--seed": str(2**60), "--frame": "2",
         "--scheduler": "euler_a", "--resolution": "128", "--model": "runs/a: b, c",
+        "--precision": "fp32",
     }  # fmt: skip
     assert words[-3:] == ["--native", "-o", "a b.png"]
 
@@ -79,3 +80,17 @@ def test_what_no_command_made_has_none() -> None:
 )
 def test_values_are_shown_on_one_line(value: object, line: str) -> None:
     assert shown(value) == line
+
+
+def test_turns_masks_adapters_and_savings_are_in_the_command() -> None:
+    told = command(
+        {
+            "instruction": "add a cow", "turns": ["make it winter", "add a cow"], "keep_unchanged": False,
+            "mask": "m.png", "adapters": ["ink.safetensors:0.8", "word.safetensors"], "tolerance": 0.1, "negative_prompt": "fog",
+        },
+        "out.png",
+    )  # fmt: skip
+    assert told == (
+        "ip2p edit PICTURE 'make it winter' 'add a cow' --negative-prompt fog --set tolerance=0.1 --mask m.png "
+        "--no-keep-unchanged --lora ink.safetensors:0.8 --embedding word.safetensors -o out.png"
+    )

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from ip2p import cli
-from ip2p.images import open_image, read_parameters
+from ip2p.opening import open_image
 from ip2p.ranking import best, direction_scores
+from ip2p.saving import read_parameters
 from ip2p.similarity import ClipScorer
 from ip2p.storybook.edits import Edit, apply, evaluation_cases
 from ip2p.storybook.render import render

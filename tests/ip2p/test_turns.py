@@ -10,7 +10,9 @@ from PIL import Image
 
 from ip2p import Editor, cli
 from ip2p.errors import InstructionError
-from ip2p.images import open_image, read_parameters, to_tensor
+from ip2p.images import to_tensor
+from ip2p.opening import open_image
+from ip2p.saving import read_parameters
 from ip2p.turns import change, changed, edit_in_turns
 
 COTTAGE = Path(__file__).parents[2] / "examples/cottage.png"

@@ -1,4 +1,4 @@
-"""The number format of training: asked for, or measured on this very machine.
+"""The number format to compute in: asked for, or measured on this very machine.
 
 Processors differ. bf16 autocast trains 1.5 times faster than fp32 on a CPU with AVX-512-BF16 and 10 to 17 times slower
 on one without, where it is emulated; no name of a processor tells it as reliably as two steps of the real work.
@@ -18,7 +18,7 @@ HOPELESS = 3.0
 
 
 def precision_name(dtype: torch.dtype) -> str:
-    """The short name of a training format: fp32, bf16 or fp16."""
+    """The short name of a format: fp32, bf16 or fp16."""
     return next(name for name, known in PRECISIONS.items() if known == dtype)
 
 
@@ -36,15 +36,16 @@ def choose_precision(
     requested: str = "auto",
     report: Callable[[str], None] = print,
 ) -> torch.dtype:
-    """Choose the format to train in.
+    """Choose the format to train or to edit in.
 
     auto is bf16 on a GPU that computes it, fp32 on other accelerators, and on a CPU the faster of the two, measured.
 
     Args:
-        step: one real training step (forward and backward) that leaves no trace: no optimizer step, no gradient kept.
-            It runs under the autocast that is being tried, and only when there is something to find out.
-        device: where the training runs.
-        requested: auto, fp32, bf16 or fp16. fp16 wants a gradient scaler, and a GPU.
+        step: one real step of the work that leaves no trace: of training, forward and backward, no optimizer step and
+            no gradient kept. It runs under the autocast that is being tried, and only when there is something to find
+            out.
+        device: where the work runs.
+        requested: auto, fp32, bf16 or fp16. fp16 wants a GPU, and to train a gradient scaler.
         report: takes one line that says what was chosen and why.
 
     Raises:
@@ -72,7 +73,7 @@ def _requested(name: str, device: torch.device) -> torch.dtype:
     if name not in PRECISIONS:
         raise ConfigError(f"precision {name!r} is unknown", f"Use auto, {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":
-        raise ConfigError("fp16 cannot train on a CPU", "Use precision=auto, fp32 or bf16")
+        raise ConfigError("fp16 is for a GPU", "Use precision auto, fp32 or bf16")
     return PRECISIONS[name]
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ip2p.errors import ConfigError
-from ip2p.train.precision import choose_precision
+from ip2p.precision import choose_precision
 
 CPU = torch.device("cpu")
 
