@@ -86,7 +86,8 @@ def test_turns_masks_adapters_and_savings_are_in_the_command() -> None:
     told = command(
         {
             "instruction": "add a cow", "turns": ["make it winter", "add a cow"], "keep_unchanged": False,
-            "mask": "m.png", "adapters": ["ink.safetensors:0.8", "word.safetensors"], "tolerance": 0.1, "negative_prompt": "fog",
+            "mask": "m.png", "adapters": ["ink.safetensors:0.8", "word.safetensors"], "tolerance": 0.1,
+            "negative_prompt": "fog",
         },
         "out.png",
     )  # fmt: skip
