@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ AGAIN = "Save it again, or give another file"
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # of a JPEG; neither a stuffed byte nor a restart
 END, SCAN = b"\xff\xd9", b"\xff\xda"
 
+SCREEN = threading.Lock()  # two threads that silence it at once would leave it silent
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its complaints come out beside our one line
 
 
@@ -59,8 +61,10 @@ def open_image(path: str | Path, frame: int | None = None) -> Image.Image:
         if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
             raise ImageError(f"{path} is drawn in more than {MAX_SCANS} scans", AGAIN)
         _choose(image, frame, path)
-        with _silence():
-            image.load()
+        if image.format == "TIFF":
+            with SCREEN, _silence():
+                image.load()
+        image.load()
         return standard(image)
 
 
@@ -153,7 +157,11 @@ class _Counted(io.BytesIO):
 @contextmanager
 def _silence() -> Iterator[None]:
     """Without what libtiff writes to the screen, past Python, about files that it cannot decode."""
-    screen = os.dup(2)
+    try:
+        screen = os.dup(2)
+    except OSError:  # closed: nothing to be silent about
+        yield
+        return
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)

@@ -318,8 +318,8 @@ def seeds() -> list[bytes]:
 def mutated(rng: random.Random, data: bytes) -> bytes:
     """A file with some places changed, cut, left out or doubled; the checksums of a PNG mostly made good again."""
     new = bytearray(data)
-    for _ in range(rng.randint(1, 6)):
-        place = rng.randrange(min(len(new), rng.choice((40, 10**6))))  # headers more often than pixels
+    for _ in range(rng.randint(1, 3)):
+        place = rng.randrange(min(len(new), rng.choice((40, 10**6, 10**6))))  # headers more often than pixels
         match rng.randrange(6):
             case 0:
                 new[place] = rng.randrange(256)
@@ -363,4 +363,4 @@ def test_mutated_files_are_pictures_or_one_line(tmp_path: Path) -> None:
         assert (error and is_clear(error)) or mode in ("RGB", "RGBA"), error
         assert not told or is_clear(told), told
     refused = sum(bool(error) for error, _, _ in said.values())
-    assert MUTANTS / 4 < refused < MUTANTS * 0.95  # neither all well nor all broken: the files reach the decoders
+    assert MUTANTS * 0.3 < refused < MUTANTS * 0.9  # neither all well nor all broken: the files reach the decoders

@@ -141,3 +141,15 @@ def test_the_smallest_and_the_longest_are_taken(tmp_path: Path, size: tuple[int,
 def test_opening_needs_no_torch() -> None:
     program = "import sys, ip2p.opening, ip2p.saving; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+@pytest.mark.parametrize("closed", ["", "2>&-"])
+def test_libtiff_does_not_write_to_the_screen_and_the_screen_comes_back(tmp_path: Path, closed: str) -> None:
+    whole = encoded(PICTURE, "TIFF", compression="tiff_deflate")
+    saved(tmp_path, whole.replace(b"x\x9c", b"\xff\xff"), "torn.tif")
+    program = "import sys; from ip2p import cli; code = cli.run(['edit', 'torn.tif', 'make it winter']); sys.exit(code)"
+    shell = ["sh", "-c", f'exec "{sys.executable}" -c "{program}" {closed}']
+    done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == (0 if closed else 1)
+    assert closed or done.stderr.startswith("ip2p: torn.tif is damaged")
