@@ -106,15 +106,17 @@ class Batch:
             sweep_temporaries(folder)
         self._write()
         with StageProgress("edit", "pictures", total=len(self.edits), done=len(made), say=self.say) as progress:
+            failed = 0
             for result in self._made(todo):
                 self._append(result)
-                progress.advance(1, f"{progress.made / progress.seconds:.2f} a second")
+                failed += result["status"] == "failed"
+                progress.advance(1, f"{failed} failed" if failed else "")
         self._write()
         self._draw_sheet()
-        failed = [self.results[edit.id] for edit in self.edits if self.results[edit.id]["status"] == "failed"]
-        for result in failed:
-            self.say(f"line {result['line']} failed: {result['error']}")
-        return Summary(len(self.edits) - len(made) - len(failed), len(failed), len(made))
+        for edit in todo:
+            if self.results[edit.id]["status"] == "failed":
+                self.say(f"line {edit.line} failed: {self.results[edit.id]['error']}")
+        return Summary(len(todo) - failed, failed, len(made))
 
     def _is_made(self, edit: Edit) -> bool:
         """Whether an edit lies on the disk; its result is then told as it stands in the file now."""

@@ -51,14 +51,19 @@ class StageProgress:
         self.made += count
         self.done += count
         if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=self.done, note=note)
+            self._bar.update(self._task, completed=self.done, note=", ".join(filter(None, (self.rate, note))))
         elif time.monotonic() - self._said >= SILENCE:
             self._said = time.monotonic()
             left = (self.total - self.done) * self.seconds / max(self.made, 1)
             self.say(
-                f"{self.name}: {self.done} of {self.total} {self.unit}, {self.made / self.seconds:.1f} a second"
+                f"{self.name}: {self.done} of {self.total} {self.unit}, {self.rate}"
                 f"{', ' + note if note else ''}, about {left / 60:.0f} min left"
             )
+
+    @property
+    def rate(self) -> str:
+        """Made in this sitting, by the second."""
+        return f"{self.made / self.seconds:.1f} a second"
 
     @property
     def seconds(self) -> float:
