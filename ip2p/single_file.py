@@ -9,7 +9,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,13 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm, fetch_diffusers_config
+from accelerate import init_empty_weights
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    create_diffusers_clip_model_from_ldm,
+    fetch_diffusers_config,
+)
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -29,6 +35,10 @@ from ip2p.parts import DAMAGED, INDEX, MODULES, PARTS, SAFETY, fetch, one_line, 
 from ip2p.settings import FILE
 from ip2p.shards import TEMPORARY
 
+CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "unet": convert_ldm_unet_checkpoint,
+    "vae": convert_ldm_vae_checkpoint,
+}
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 TEXTS = "ip2p"
 """Key of the header under which the texts of the model folder stand, as JSON from their names to their contents."""
@@ -158,22 +168,25 @@ def write_single_file(parts: Mapping[str, Any], texts: Path, target: Path, *, dt
 
 def _module(part: str, name: str, checkpoint: Mapping[str, Tensor], texts: Path, dtype: torch.dtype) -> nn.Module:
     """One network, with all of its weights."""
-    if part.startswith("text_encoder"):
-        module = create_diffusers_clip_model_from_ldm(
-            getattr(transformers, name), checkpoint=dict(checkpoint), config=str(texts), subfolder=part,
-            torch_dtype=dtype, local_files_only=True,
-        )  # fmt: skip
+    module: Any
+    if part in CONVERTERS:
+        loader = getattr(diffusers, name)
+        config = loader.load_config(str(texts / part))
+        if part == "unet":  # an editor takes more channels than the text-to-image model whose configs may be given
+            config = config | {"in_channels": checkpoint[CONV_IN].shape[1]}
+        with init_empty_weights():
+            module = loader.from_config(config)
+        # Not by from_single_file, which does not say which weights it misses.
+        module.load_state_dict(CONVERTERS[part](dict(checkpoint), config), strict=False, assign=True)
     else:
-        # An editor takes more channels than the text-to-image model whose configs may be all that there is.
-        given = {"in_channels": checkpoint[CONV_IN].shape[1]} if part == "unet" else {}
-        module = getattr(diffusers, name).from_single_file(
-            dict(checkpoint), config=str(texts), subfolder=part, dtype=dtype, local_files_only=True, **given
+        module = create_diffusers_clip_model_from_ldm(
+            getattr(transformers, name), dict(checkpoint), subfolder=part, config=str(texts), local_files_only=True
         )
     missing = sorted(key for key, value in module.state_dict().items() if value.is_meta)
     if missing:
         raise ValueError(f"{part} lacks {len(missing)} weights, such as {missing[0]}")
     assert isinstance(module, nn.Module)
-    return module
+    return module.to(dtype)
 
 
 def _header(path: Path) -> dict[str, str]:

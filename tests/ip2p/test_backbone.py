@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, StableDiffusionXLInstructPix2PixPipeline, UNet2DConditionModel
 
 from ip2p import names, parts
 from ip2p.backbone import load_backbone, save_backbone
@@ -14,7 +14,7 @@ from ip2p.errors import ModelError
 from ip2p.names import bundled_path
 from ip2p.settings import Settings
 
-FOLDERS = ("base_folder", "editor_folder", "sd_base_folder", "sd_editor_folder")
+FOLDERS = ("base_folder", "editor_folder", "sd_base_folder", "sd_editor_folder", "xl_base_folder", "xl_editor_folder")
 LONG = "make it winter with snow on the castle"
 
 
@@ -99,18 +99,18 @@ def test_half_precision_computes_and_answers_in_fp32(sd_editor_folder: Path) -> 
 def test_saved_and_loaded_it_is_the_same_model(folder: Path, tmp_path: Path, dtype: torch.dtype) -> None:
     backbone = load_backbone(folder)
     before = backbone.unet.conv_in.weight.clone()
-    kind = "StableDiffusionInstructPix2PixPipeline" if backbone.is_editor else "StableDiffusionPipeline"
+    kind = backbone.pipeline_class
     extra = {"ip2p.json": '{"steps": 7, "text_scale": 3}', "README.md": "a card"}
     save_backbone(backbone, tmp_path / "saved", pipeline_class=kind, dtype=dtype, extra=extra)
     again = load_backbone(tmp_path / "saved", want="editor" if backbone.is_editor else "base")
     assert torch.equal(backbone.unet.conv_in.weight, before)
     assert again.settings == Settings(steps=7, text_scale=3.0) and again.dtype == torch.float32
-    for part in ("vae", "text_encoder", "unet"):
+    for part in ("vae", "text_encoder", "unet", *(["text_encoder_2"] if backbone.is_xl else [])):
         old, new = getattr(backbone, part).state_dict(), getattr(again, part).state_dict()
         assert old.keys() == new.keys()
         assert all(torch.equal(old[key].to(dtype).float(), new[key]) for key in old)
     index = json.loads((tmp_path / "saved" / "model_index.json").read_text())
-    assert index["_class_name"] == kind and index["safety_checker"] == [None, None]
+    assert index["_class_name"] == kind and index.get("safety_checker", [None, None]) == [None, None]
     assert not list(tmp_path.glob(".*"))
 
 
@@ -132,6 +132,51 @@ def test_models_of_the_other_kind_are_refused(base_folder: Path, editor_folder: 
         load_backbone(base_folder, want="editor")
     with pytest.raises(ModelError, match="takes 8 channels, not 4.*storybook-base"):
         load_backbone(editor_folder, want="base")
+
+
+def mixed(folder: Path, target: Path, other: Path, part: str = "unet") -> Path:
+    """A model folder with a part of another model."""
+    shutil.copytree(folder, target)
+    shutil.rmtree(target / part)
+    shutil.copytree(other / part, target / part)
+    return target
+
+
+def test_parts_of_several_families_are_refused_with_expected_and_got(
+    sd_editor_folder: Path, xl_editor_folder: Path, tmp_path: Path
+) -> None:
+    wide = UNet2DConditionModel.from_pretrained(sd_editor_folder / "unet")
+    UNet2DConditionModel.from_config(wide.config, in_channels=9).save_pretrained(tmp_path / "nine" / "unet")
+    UNet2DConditionModel.from_config(wide.config, cross_attention_dim=24).save_pretrained(tmp_path / "texts" / "unet")
+    for name, folder, other, message in (
+        ("a", sd_editor_folder, tmp_path / "nine", "takes 9 channels, not 8 .it is made for inpainting.. Give an edi"),
+        ("b", sd_editor_folder, tmp_path / "texts", "expects texts of width 24, not 16. Give a whole model"),
+        ("c", sd_editor_folder, xl_editor_folder, "expects SDXL's two text encoders, not one. Give a whole model"),
+        ("d", xl_editor_folder, sd_editor_folder, "expects one text encoder, not SDXL's two. Give a whole model"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            load_backbone(mixed(folder, tmp_path / name, other), want="editor")
+
+
+@pytest.mark.parametrize("zero", [True, False])
+def test_sdxl_is_told_texts_and_sizes_as_in_diffusers(xl_editor_folder: Path, tmp_path: Path, zero: bool) -> None:
+    folder = Path(shutil.copytree(xl_editor_folder, tmp_path / "model"))
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"force_zeros_for_empty_prompt": zero}))
+    backbone, pipeline = load_backbone(folder), StableDiffusionXLInstructPix2PixPipeline.from_pretrained(folder)
+    texts = ["make it winter", "a barn"]
+    empty = None if zero else ["", ""]  # a list, or diffusers refuses to encode the empty text of two texts
+    encoded = pipeline.encode_prompt(texts, device=torch.device("cpu"), negative_prompt=empty)
+    tokens, no_tokens, pooled, no_pooled = encoded
+    rows, none = backbone.encode_text(texts), backbone.encode_text([""])
+    torch.testing.assert_close((rows[:, :-1], rows[:, -1, :24]), (tokens, pooled))
+    torch.testing.assert_close((none[:, :-1], none[:, -1, :24]), (no_tokens[:1], no_pooled[:1]))
+    assert bool(none.any()) == (not zero) and not rows[:, -1, 24:].any()
+    x, t = torch.randn(2, 8, 8, 6), torch.tensor(500)
+    sizes = torch.tensor([[32.0, 24, 0, 0, 32, 24]] * 2)
+    added = {"text_embeds": pooled, "time_ids": sizes}
+    expected = pipeline.unet(x, t, encoder_hidden_states=tokens, added_cond_kwargs=added).sample
+    torch.testing.assert_close(backbone.predict(x, t, rows), expected)
 
 
 def test_what_is_no_model_is_told_with_a_remedy(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionInstructPix2PixPipeline
+from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionXLInstructPix2PixPipeline
 from PIL import Image
 from torch import Tensor
 
@@ -72,6 +72,23 @@ def test_latents_are_those_of_diffusers(folder: Path, scheduler: str, scales: tu
     )  # fmt: skip
     assert ours.abs().max() > 0.5
     assert (ours - theirs).abs().max() <= 1e-5 * max(10, theirs.abs().max())  # random weights run away under LCM
+
+
+@pytest.mark.parametrize("scheduler", ["euler_a", "dpm"])
+def test_latents_of_sdxl_are_those_of_diffusers(xl_editor_folder: Path, scheduler: str) -> None:
+    editor = Editor.from_pretrained(str(xl_editor_folder), device="cpu")
+    pipeline = StableDiffusionXLInstructPix2PixPipeline.from_pretrained(xl_editor_folder)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = make_scheduler(pipeline.scheduler, scheduler)
+    images, texts = [picture(1, (32, 24)), picture(2, (32, 24))], ["make it winter", "make it night"]
+    theirs = pipeline(
+        texts, image=images, num_inference_steps=4, guidance_scale=3.0, image_guidance_scale=1.5, width=32, height=24,
+        generator=generators(5, 6), output_type="latent",
+    ).images  # fmt: skip
+    ours = latents_of(
+        editor, images, texts, steps=4, text_scale=3.0, image_scale=1.5, seeds=[5, 6], scheduler=scheduler
+    )
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
 def test_a_saved_editor_draws_the_same_picture_in_diffusers(folder: Path, tmp_path: Path) -> None:

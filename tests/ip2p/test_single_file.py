@@ -90,7 +90,7 @@ def test_a_file_of_an_editor_is_known_by_its_eight_channels(file: Path) -> None:
 def test_a_file_has_configs_and_tokenizer_in_its_header(file: Path, sd_editor_folder: Path) -> None:
     with safe_open(file, framework="pt") as opened:
         texts = json.loads(opened.metadata()["ip2p"])
-    assert texts["tokenizer/merges.txt"] == (sd_editor_folder / "tokenizer" / "merges.txt").read_text()
+    assert texts["tokenizer/tokenizer.json"] == (sd_editor_folder / "tokenizer" / "tokenizer.json").read_text()
     assert {"model_index.json", "unet/config.json", "scheduler/scheduler_config.json"} <= set(texts)
 
 
