@@ -5,11 +5,13 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from ip2p.backbone import load_backbone, save_backbone
 from ip2p.errors import ConfigError
+from ip2p.original_layout import CONV_IN
 from ip2p.parts import PARTS, locate
-from ip2p.single_file import CONV_IN, read_checkpoint, texts_of, write_single_file
+from ip2p.single_file import read_checkpoint, texts_of, write_single_file
 
 
 def convert(
@@ -56,7 +58,9 @@ def convert(
 def _dtype(path: Path, allow_pickle: bool) -> torch.dtype:
     """Of the UNet's first weight as it lies on disk."""
     if path.is_file():
-        return read_checkpoint(path, allow_pickle=allow_pickle)[CONV_IN].dtype
+        checkpoint: dict[str, Tensor] = read_checkpoint(path, allow_pickle=allow_pickle)
+        return checkpoint[CONV_IN].dtype
     file = sorted((path / "unet").glob("*.safetensors"))[0]
     with safe_open(file, framework="pt") as weights:
-        return weights.get_tensor(next(iter(weights.keys()))).dtype
+        first: Tensor = weights.get_tensor(next(iter(weights.keys())))
+    return first.dtype

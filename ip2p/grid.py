@@ -1,7 +1,7 @@
 """One edit at many strengths: a sheet of the two scales against each other, all of it from one seed."""
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 from PIL import Image
 
@@ -46,6 +46,7 @@ def scale_grid(
         raise ConfigError(f"a grid of {cells} pictures", f"Give 1 to {MOST}, such as --text-scales 3,7.5")
     if given := {"text_scale", "image_scale"} & options.keys():
         raise ConfigError(f"a grid has no single {min(given)}", "Give --text-scales and --image-scales")
+    others: Any = options
     for text_scale in text_scales:  # all numbers are looked at before the first picture is drawn
         editor.backbone.settings.replaced(text_scale=text_scale)
     for image_scale in image_scales:
@@ -54,7 +55,7 @@ def scale_grid(
         [
             editor.edit(
                 image, instruction, text_scale=text_scale, image_scale=image_scale, seeds=seed, keep_size=False,
-                **options,
+                **others,
             )[0].image
             for text_scale in text_scales
         ]

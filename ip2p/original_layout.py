@@ -72,7 +72,7 @@ def original_unet(unet: Any) -> dict[str, Tensor]:
         ModelError: it has blocks that the original layout does not know.
     """
     places, weights = dict(_unet_places(unet)), unet.state_dict()
-    tables = DIFFUSERS_TO_LDM_MAPPING["unet"]
+    tables: Any = DIFFUSERS_TO_LDM_MAPPING["unet"]
     single = dict(tables["layers"])
     if unet.config.addition_embed_type == "text_time":
         single |= tables["addition_embed_type"]
@@ -91,7 +91,8 @@ def original_vae(vae: Any) -> dict[str, Tensor]:
     Raises:
         ModelError: it has blocks that the original layout does not know.
     """
-    places, weights, single = dict(_vae_places(vae)), vae.state_dict(), DIFFUSERS_TO_LDM_MAPPING["vae"]
+    places, weights = dict(_vae_places(vae)), vae.state_dict()
+    single: Any = DIFFUSERS_TO_LDM_MAPPING["vae"]
     found = {}
     for name, value in weights.items():
         module, inner = _split(name, places)

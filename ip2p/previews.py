@@ -62,7 +62,7 @@ def clean_latents(
         timestep: of x.
         prediction: of the model.
     """
-    kept = scheduler.alphas_cumprod.to(x)[timestep.round().long()]
+    kept: Tensor = scheduler.alphas_cumprod.to(x)[timestep.round().long()]
     a, s = kept.sqrt(), (1 - kept).sqrt()
     match scheduler.config.prediction_type:
         case "epsilon":

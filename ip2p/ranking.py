@@ -33,8 +33,8 @@ def direction_scores(
     """
     if captions:
         count = len(edits)
-        scores = clip.scores([source] * count, edits, [captions[0]] * count, [captions[1]] * count)
-        return [float(score) for score in scores.direction]
+        pairs = clip.scores([source] * count, edits, [captions[0]] * count, [captions[1]] * count)
+        return [float(score) for score in pairs.direction]
     change = clip.embed_images(edits) - clip.embed_images([source])
     scores = F.cosine_similarity(change, clip.embed_texts([instruction]), dim=-1)
     return [float(score) for score in scores.where(change.norm(dim=-1) > NOTHING, 0.0)]
