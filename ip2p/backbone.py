@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
-from diffusers.loaders import TextualInversionLoaderMixin
+from diffusers.loaders.textual_inversion import TextualInversionLoaderMixin
 from jaxtyping import Float, Int
 from PIL import Image
 from safetensors import SafetensorError

@@ -8,8 +8,9 @@ from safetensors import safe_open
 
 from ip2p.backbone import load_backbone, save_backbone
 from ip2p.errors import ConfigError
+from ip2p.original_layout import CONV_IN
 from ip2p.parts import PARTS, locate
-from ip2p.single_file import CONV_IN, read_checkpoint, texts_of, write_single_file
+from ip2p.single_file import read_checkpoint, texts_of, write_single_file
 
 
 def convert(
@@ -59,4 +60,5 @@ def _dtype(path: Path, allow_pickle: bool) -> torch.dtype:
         return read_checkpoint(path, allow_pickle=allow_pickle)[CONV_IN].dtype
     file = sorted((path / "unet").glob("*.safetensors"))[0]
     with safe_open(file, framework="pt") as weights:
-        return weights.get_tensor(next(iter(weights.keys()))).dtype
+        tensor: torch.Tensor = weights.get_tensor(next(iter(weights.keys())))
+        return tensor.dtype

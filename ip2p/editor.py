@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import torch
 from PIL import Image
 
-from ip2p.adapters import Lora, add_embeddings, merge_loras
+from ip2p.adapters import Lora, add_embeddings, merge_loras, require_readable
 from ip2p.backbone import Backbone, Loading, load_backbone
 from ip2p.guidance import DualGuidance
 from ip2p.images import to_images, to_tensor
@@ -79,12 +79,15 @@ class Editor:
             ConfigError: nothing can be offloaded, since it computes on the CPU.
         """
         device, dtype = torch.device(device or best_device()), dtype or torch.float32
+        pickles = loading.get("allow_pickle", False)
+        for path in (*(lora.path for lora in loras), *embeddings):
+            require_readable(path, allow_pickle=pickles)
         if cpu_offload:
             require_gpu(device)
         place = torch.device("cpu") if cpu_offload else device
         backbone = load_backbone(name, device=place, dtype=dtype, want="editor", **loading)
-        merge_loras(backbone, loras, allow_pickle=loading.get("allow_pickle", False))
-        add_embeddings(backbone, embeddings, allow_pickle=loading.get("allow_pickle", False))
+        merge_loras(backbone, loras, allow_pickle=pickles)
+        add_embeddings(backbone, embeddings, allow_pickle=pickles)
         if cpu_offload:
             offload(backbone, device)
         if vae_tiling:

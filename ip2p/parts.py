@@ -134,7 +134,7 @@ def read_part(path: Path, part: str, name: str, dtype: torch.dtype) -> Any:
     if part == "scheduler":
         return getattr(diffusers, name).from_pretrained(folder)
     library = transformers if part in TRANSFORMERS else diffusers
-    loader = StableDiffusionSafetyChecker if part == "safety_checker" else getattr(library, name)
+    loader: Any = StableDiffusionSafetyChecker if part == "safety_checker" else getattr(library, name)
     module, info = loader.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
     )
