@@ -51,7 +51,7 @@ def merge_loras(backbone: Backbone, loras: Sequence[Lora], *, allow_pickle: bool
         ModelError: a file is missing, damaged, or of another family of models.
     """
     for path, scale in loras:
-        _require_readable(path, allow_pickle)
+        require_readable(path, allow_pickle=allow_pickle)
         with _as_pipeline(backbone) as pipeline, _told(path, "LoRA", backbone):
             pipeline.load_lora_weights(
                 str(path.parent), weight_name=path.name, use_safetensors=path.suffix not in PICKLED,
@@ -83,7 +83,7 @@ def add_embeddings(backbone: Backbone, paths: Sequence[Path], *, allow_pickle: b
 
 
 def _add_embedding(backbone: Backbone, path: Path, allow_pickle: bool) -> str:
-    _require_readable(path, allow_pickle)
+    require_readable(path, allow_pickle=allow_pickle)
     found = read_weights(path, allow_pickle=allow_pickle)
     word = str(found.get("name") or (path.stem if NAMELESS & set(found) else next(iter(found), path.stem)))
     if word in backbone.tokenizer.get_vocab():
@@ -114,8 +114,12 @@ def _vectors(found: Mapping[str, Any], widths: Sequence[int]) -> list[Tensor]:
     return [each for each in vectors if isinstance(each, Tensor)]
 
 
-def _require_readable(path: Path, allow_pickle: bool) -> None:
-    """That a file is there and of a kind that may be read."""
+def require_readable(path: Path, *, allow_pickle: bool = False) -> None:
+    """Check that a file is there and of a kind that may be read.
+
+    Raises:
+        ModelError: it is not.
+    """
     if not path.is_file():
         raise ModelError(f"there is no file {path}", "Check the name")
     if path.suffix == ".safetensors":

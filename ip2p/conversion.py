@@ -62,5 +62,5 @@ def _dtype(path: Path, allow_pickle: bool) -> torch.dtype:
         return checkpoint[CONV_IN].dtype
     file = sorted((path / "unet").glob("*.safetensors"))[0]
     with safe_open(file, framework="pt") as weights:
-        first: Tensor = weights.get_tensor(next(iter(weights.keys())))
-    return first.dtype
+        tensor: torch.Tensor = weights.get_tensor(next(iter(weights.keys())))
+        return tensor.dtype

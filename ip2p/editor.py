@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ip2p.adapters import Lora, add_embeddings, merge_loras
+from ip2p.adapters import Lora, add_embeddings, merge_loras, require_readable
 from ip2p.backbone import Backbone, Loading, load_backbone
 from ip2p.guidance import DualGuidance, UNetCall
 from ip2p.held import Schedule
@@ -101,12 +101,15 @@ class Editor:
         device = torch.device(device or best_device())
         precision = precision or ("fp16" if device.type == "cuda" else "fp32")
         dtype = torch.float32 if precision == "auto" else choose_precision(_nothing, device=device, requested=precision)
+        pickles = loading.get("allow_pickle", False)
+        for path in (*(lora.path for lora in loras), *embeddings):
+            require_readable(path, allow_pickle=pickles)
         if cpu_offload:
             require_gpu(device)
         place = torch.device("cpu") if cpu_offload else device
         backbone = load_backbone(name, device=place, dtype=dtype, want="editor", **loading)
-        merge_loras(backbone, loras, allow_pickle=loading.get("allow_pickle", False))
-        add_embeddings(backbone, embeddings, allow_pickle=loading.get("allow_pickle", False))
+        merge_loras(backbone, loras, allow_pickle=pickles)
+        add_embeddings(backbone, embeddings, allow_pickle=pickles)
         if precision == "auto":
             dtype = choose_precision(lambda: _probe(backbone), device=device, report=report)
             for module in backbone.modules:

@@ -1,5 +1,6 @@
 """Draw from captions with a text-to-image model: from noise, or from pictures noised part of the way."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from ip2p.backbone import Backbone
 from ip2p.guidance import TextGuidance
 from ip2p.images import to_images, to_tensor
 from ip2p.jobs import Images, Job, Seeds, Texts, alike, plan, resized, working_size
+from ip2p.safety import blacked
 from ip2p.sampling import OnStep, make_scheduler, sample
 from ip2p.seeding import randn
 from ip2p.settings import Settings
@@ -60,7 +62,7 @@ def generate(
             make_scheduler(backbone.scheduler, settings.scheduler),
             steps=settings.steps, generators=generators, on_step=on_step,
         )  # fmt: skip
-        pictures += to_images(backbone.decode(latents))
+        pictures += _passed(backbone, to_images(backbone.decode(latents)))
     return pictures
 
 
@@ -111,9 +113,17 @@ def img2img(
             make_scheduler(backbone.scheduler, settings.scheduler),
             steps=settings.steps, generators=generators, origin=origin, start=start, on_step=on_step,
         )  # fmt: skip
-        for row, image in zip(rows, to_images(backbone.decode(latents)), strict=True):
+        for row, image in zip(rows, _passed(backbone, to_images(backbone.decode(latents))), strict=True):
             results[row] = resized(image, jobs[row].image.size)
     return [results[row] for row in range(len(jobs))]
+
+
+def _passed(backbone: Backbone, images: list[Image.Image]) -> list[Image.Image]:
+    """Pictures as they are shown: black, and told, where the model's safety checker blocks them."""
+    flags = backbone.flagged(images)
+    if any(flags):
+        warnings.warn(f"the model's safety checker blocked {sum(flags)} pictures, which are black", stacklevel=3)
+    return [blacked(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)]
 
 
 def _guided(backbone: Backbone, jobs: Sequence[Job], settings: Settings) -> TextGuidance:

@@ -40,6 +40,9 @@ OPEN_CLIP_REST = {
     "final_layer_norm.bias": "ln_final.bias",
 }
 
+TABLES: Any = DIFFUSERS_TO_LDM_MAPPING
+"""diffusers' names of single layers by part, with the original ones."""
+
 
 def to_original(parts: Mapping[str, Any]) -> dict[str, Tensor]:
     """All weights of a model by their original names.
@@ -72,7 +75,7 @@ def original_unet(unet: Any) -> dict[str, Tensor]:
         ModelError: it has blocks that the original layout does not know.
     """
     places, weights = dict(_unet_places(unet)), unet.state_dict()
-    tables: Any = DIFFUSERS_TO_LDM_MAPPING["unet"]
+    tables = TABLES["unet"]
     single = dict(tables["layers"])
     if unet.config.addition_embed_type == "text_time":
         single |= tables["addition_embed_type"]
@@ -91,8 +94,7 @@ def original_vae(vae: Any) -> dict[str, Tensor]:
     Raises:
         ModelError: it has blocks that the original layout does not know.
     """
-    places, weights = dict(_vae_places(vae)), vae.state_dict()
-    single: Any = DIFFUSERS_TO_LDM_MAPPING["vae"]
+    places, weights, single = dict(_vae_places(vae)), vae.state_dict(), TABLES["vae"]
     found = {}
     for name, value in weights.items():
         module, inner = _split(name, places)

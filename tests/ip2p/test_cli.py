@@ -30,12 +30,14 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     Path("empty.png").touch()
     Path("text.png").write_text("make it winter")
     Path("folder").mkdir()
+    Path("a.ckpt").write_bytes(b"a pickle")
 
 
 def listing() -> list[str]:
     return sorted(str(path) for path in Path().rglob("*"))
 
 
+NO_MODEL = ["edit", "barn.png", "make it winter", "--model", "no/such"]  # what is told before a model is looked for
 BAD = {
     "no file": (["edit", "missing.png", "make it winter"], "there is no picture missing.png"),
     "a folder": (["edit", "folder", "make it winter"], "folder is a folder"),
@@ -56,6 +58,12 @@ BAD = {
     "no steps": (["edit", "barn.png", "make it winter", "--steps", "0"], "greater than or equal to 1"),
     "a missing argument": (["edit"], "Missing argument"),
     "an unknown model": (["edit", "barn.png", "make it winter", "--model", "no/such"], "no/such"),
+    "a model that is no model": (["edit", "barn.png", "make it winter", "--model", "text.png"], "not .safetensors"),
+    "a pickle": (["edit", "barn.png", "make it winter", "--model", "a.ckpt"], "--allow-pickle"),
+    "no LoRA": ([*NO_MODEL, "--lora", "none.safetensors:2"], "no file none.safetensors"),
+    "no embedding": ([*NO_MODEL, "--embedding", "x.safetensors"], "no file x.safetensors"),
+    "what cannot be converted": (["convert", "storybook-editor", "a.safetensors"], "AutoencoderTiny"),
+    "an unknown precision": (["convert", "storybook-editor", "folder/a", "--dtype", "int8"], "fp32, fp16, bf16"),
     "an unknown base": (["generate", "a barn", "--model", "folder"], "folder"),
     "an unknown config": (["finetune", "--config", "missing.yaml"], "no config file missing.yaml"),
     "an unknown key": (["finetune", "baze=x"], "Did you mean base?"),
@@ -113,7 +121,20 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["edit", "generate", "inspect", "evaluate", "finetune", "doctor", "dataset build", "dataset filter"]
+    "command",
+    [
+        "edit",
+        "generate",
+        "inspect",
+        "batch",
+        "grid",
+        "evaluate",
+        "finetune",
+        "convert",
+        "doctor",
+        "dataset build",
+        "dataset filter",
+    ],
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([*command.split(), "--help"]) == 0
@@ -237,6 +258,16 @@ def test_the_bundled_editor_says_what_it_draws(capsys: pytest.CaptureFixture[str
     cli.run(["edit", "barn.png", "make it winter", "--steps", "1"])
     first = capsys.readouterr().err.splitlines()[0]
     assert "storybook" in first and "--model timbrooks/instruct-pix2pix" in first
+
+
+def test_a_converted_model_draws_the_same(sd_editor_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["convert", str(sd_editor_folder), "editor.safetensors"]) == 0
+    assert capsys.readouterr().out == "editor.safetensors\n"
+    for model, name in ((str(sd_editor_folder), "folder.png"), ("editor.safetensors", "file.png")):
+        assert edited(Path(model), "--seed", "3", "-o", name, "--negative-prompt", "night") == 0
+    with Image.open("folder.png") as one, Image.open("file.png") as two:
+        assert one.tobytes() == two.tobytes()
+    assert read_parameters("file.png")["negative_prompt"] == "night"
 
 
 def test_a_scale_may_be_below_one_and_negative(editor_folder: Path) -> None:

@@ -14,6 +14,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil
 from ip2p import Editor
 from ip2p.backbone import load_backbone, save_backbone
 from ip2p.errors import ModelError
+from ip2p.generation import generate
 from ip2p.parts import quiet
 
 BARN = Image.new("RGB", (40, 28), "firebrick")
@@ -51,6 +52,14 @@ def test_what_passes_is_as_without_a_checker(guarded: Path) -> None:
     (one,), (two,) = (each.edit(BARN, "make it winter", steps=1, seeds=1) for each in (editor, free))
     assert one.image.tobytes() == two.image.tobytes() and np.asarray(one.image).any()
     assert one.parameters == two.parameters and "blocked" not in one.parameters
+
+
+def test_pictures_drawn_from_captions_are_asked_about_too(guarded: Path, sd_base_folder: Path) -> None:
+    base = load_backbone(sd_base_folder)
+    base.safety = load_backbone(guarded).safety
+    with pytest.warns(UserWarning, match="blocked 2 pictures, which are black"):
+        drawn = generate(base, ["a barn", "a cow"], seeds=1, steps=1)
+    assert not any(np.asarray(image).any() for image in drawn)
 
 
 def test_it_is_saved_with_the_model(guarded: Path, tmp_path: Path) -> None:

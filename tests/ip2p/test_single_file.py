@@ -17,9 +17,9 @@ from ip2p import Editor
 from ip2p.backbone import load_backbone
 from ip2p.conversion import convert
 from ip2p.errors import ConfigError, ModelError
+from ip2p.original_layout import CONV_IN
 from ip2p.parts import MODULES, quiet
 from ip2p.sampling import make_scheduler
-from ip2p.single_file import CONV_IN
 
 EDITORS = ("sd_editor_folder", "sd2_editor_folder", "xl_editor_folder")
 NOISE = Image.effect_noise((32, 32), 100).convert("RGB")
