@@ -95,6 +95,18 @@ def test_a_lora_does_what_it_does_in_diffusers(folder: Path, tmp_path: Path) -> 
     assert made.parameters["adapters"] == ["style.safetensors:0.5"]
 
 
+def test_a_lora_of_kohya_is_its_matrices(sd_editor_folder: Path, tmp_path: Path) -> None:
+    name = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    down, up = torch.randn(2, 16), torch.randn(16, 2)
+    keys = f"lora_unet_{name.replace('.', '_')}"
+    weights = {f"{keys}.lora_down.weight": down, f"{keys}.lora_up.weight": up, f"{keys}.alpha": torch.tensor(1.0)}
+    save_file(weights, tmp_path / "kohya.safetensors")
+    backbone = load_backbone(sd_editor_folder)
+    before = backbone.unet.get_submodule(name).weight.clone()
+    merge_loras(backbone, [Lora(tmp_path / "kohya.safetensors", 0.5)])
+    torch.testing.assert_close(backbone.unet.get_submodule(name).weight, before + 0.5 * (1 / 2) * up @ down)
+
+
 def test_a_negative_prompt_stands_in_both_branches_without_text(folder: Path) -> None:
     editor, pipeline = Editor.from_pretrained(str(folder), device="cpu"), pipeline_of(folder)
     expected = theirs(pipeline, "make it winter", negative_prompt="night")
