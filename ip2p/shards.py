@@ -74,6 +74,8 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
+            if file.is_file():  # safetensors writes files for nobody but their owner
+                file.chmod(temporary.stat().st_mode & 0o666)
             _sync(file)
         _sync(temporary)
         if path.exists():
