@@ -191,6 +191,6 @@ def test_fingerprints_tell_settings_apart_and_not_their_order() -> None:
 
 def test_files_of_a_folder_are_readable_as_others_are(tmp_path: Path) -> None:
     (tmp_path / "other").touch()
-    with atomic_dir(tmp_path / "made") as folder:
+    with shards.atomic_dir(tmp_path / "made") as folder:
         (folder / "weights").touch(0o600)
     assert (tmp_path / "made" / "weights").stat().st_mode == (tmp_path / "other").stat().st_mode
