@@ -1,6 +1,5 @@
 """Signals: a request at first, exit codes as a shell knows them, and handlers given back."""
 
-import os
 import signal
 
 import pytest
@@ -12,17 +11,17 @@ def test_sigterm_is_a_request_even_twice() -> None:
     with Interrupts() as interrupts:
         assert interrupts.exit_code == 0
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         assert interrupts.exit_code == 143
 
 
 def test_the_first_signal_names_the_exit_code_and_a_second_ctrl_c_acts() -> None:
     with Interrupts() as interrupts:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
         assert interrupts.exit_code == 130
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_handlers_are_given_back() -> None:
