@@ -87,7 +87,7 @@ _EXACT: Options = {
 }  # fmt: skip
 PRESETS: dict[str, Options] = {
     "exact": _EXACT,
-    "balanced": {**_EXACT, "text_every": 3, "image_every": 6},
+    "balanced": {**_EXACT, "text_every": 3, "image_every": 6, "reuse": 2},
     "fast": {**_EXACT, "scheduler": "dpm", "steps": 8, "text_every": 2, "image_every": 4},
     "paper": {**_EXACT, "scheduler": "euler_a", "steps": 100},
 }
