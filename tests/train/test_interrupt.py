@@ -1,10 +1,19 @@
 """Signals: a request at first, exit codes as a shell knows them, and handlers given back."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from ip2p.train.interrupt import Interrupts
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_as_in_a_terminal() -> Iterator[None]:
+    """A shell lets its background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_sigterm_is_a_request_even_twice() -> None:
