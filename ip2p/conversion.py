@@ -11,7 +11,7 @@ from ip2p.backbone import load_backbone, save_backbone
 from ip2p.errors import ConfigError
 from ip2p.original_layout import CONV_IN
 from ip2p.parts import PARTS, locate
-from ip2p.single_file import read_checkpoint, texts_of, write_single_file
+from ip2p.single_file import PICKLED, read_checkpoint, texts_of, write_single_file
 
 
 def convert(
@@ -41,7 +41,7 @@ def convert(
     path = locate(source)
     if path.resolve() == target.resolve():
         raise ConfigError(f"the model would be written over its source {target}", "Give another target")
-    if target.suffix != ".safetensors" and (target.suffix in (".ckpt", ".pt", ".pth", ".bin") or target.is_file()):
+    if target.suffix != ".safetensors" and (target.suffix in PICKLED or target.is_file()):
         raise ConfigError(f"cannot write {target}: single files are written as .safetensors", "Give such a name")
     backbone = load_backbone(source, config=config, allow_pickle=allow_pickle)
     dtype = dtype or _dtype(path, allow_pickle)

@@ -20,7 +20,7 @@ from ip2p.jobs import Images, Job, Masks, Seeds, Texts, alike, plan, resized, wo
 from ip2p.masks import hold_outside, pasted
 from ip2p.memory import offload, require_gpu, tile
 from ip2p.modes import with_alpha
-from ip2p.precision import choose_precision, precision_name
+from ip2p.precision import choose_precision, named_precision, precision_name
 from ip2p.previews import Previewed, Previews
 from ip2p.reuse import FeatureReuse
 from ip2p.safety import blacked
@@ -100,7 +100,7 @@ class Editor:
         """
         device = torch.device(device or best_device())
         precision = precision or ("fp16" if device.type == "cuda" else "fp32")
-        dtype = torch.float32 if precision == "auto" else choose_precision(_nothing, device=device, requested=precision)
+        dtype = torch.float32 if precision == "auto" else named_precision(precision, device)
         pickles = loading.get("allow_pickle", False)
         for path in (*(lora.path for lora in loras), *embeddings):
             require_readable(path, allow_pickle=pickles)
@@ -287,10 +287,6 @@ def _probe(backbone: Backbone) -> None:
     x = torch.zeros(3, 2 * backbone.latent_channels, side, side, device=backbone.device)
     with torch.no_grad():
         backbone.predict(x, torch.tensor(500, device=backbone.device), backbone.encode_text(["", "", ""]))
-
-
-def _nothing() -> None:
-    """What a format that was asked for is measured by."""
 
 
 def best_device() -> torch.device:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ip2p
+from ip2p.settings import SAVINGS
 
 # The text is in the manner of the Stable Diffusion web UI, whose names many programs know.
 NAMES = {
@@ -24,8 +25,6 @@ OPTIONS = {
     "frame": "--frame", "negative_prompt": "--negative-prompt",
     "precision": "--precision",
 }  # fmt: skip
-SET = ("text_every", "image_every", "tolerance", "extrapolate", "hold_after", "guidance_start", "guidance_stop",
-       "rescale", "reuse")  # fmt: skip
 PAIR = re.compile(r'\s*([^:,"\n]{1,60}):\s*("(?:[^"\\]|\\.)*"|\{[^}]*\}|[^,]*)(?:,|$)')
 LEAST_PAIRS = 3
 NEGATIVE = "Negative prompt:"
@@ -84,7 +83,7 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
         word for key, option in OPTIONS.items() if parameters.get(key) is not None
         for word in (option, str(parameters[key]))
     ]  # fmt: skip
-    options += [word for key in SET if key in parameters for word in ("--set", f"{key}={parameters[key]}")]
+    options += [word for key in SAVINGS if key in parameters for word in ("--set", f"{key}={parameters[key]}")]
     options += ["--mask", str(parameters["mask"])] if "mask" in parameters else []
     options += ["--native"] if parameters.get("native") else []
     if "keep_unchanged" in parameters:

@@ -52,7 +52,7 @@ def choose_precision(
         ConfigError: an unknown format, or fp16 on a CPU.
     """
     if requested != "auto":
-        return _requested(requested, device)
+        return named_precision(requested, device)
     if device.type == "cuda":
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
         report(f"precision: {precision_name(dtype)} (by what the GPU computes)")
@@ -69,7 +69,12 @@ def choose_precision(
     return dtype
 
 
-def _requested(name: str, device: torch.device) -> torch.dtype:
+def named_precision(name: str, device: torch.device) -> torch.dtype:
+    """The format of a name.
+
+    Raises:
+        ConfigError: an unknown format, or fp16 on a CPU.
+    """
     if name not in PRECISIONS:
         raise ConfigError(f"precision {name!r} is unknown", f"Use auto, {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":

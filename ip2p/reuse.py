@@ -32,7 +32,6 @@ class FeatureReuse:
         self.predict = predict
         self.unet = unet
         self.every = every
-        self.light_rows = 0
         self._light = False
         self._deep: Tensor | None = None
         self._age = 0
@@ -60,7 +59,6 @@ class FeatureReuse:
         """What the UNet predicts."""
         self._light = self._deep is not None and len(x) <= len(self._deep) and self._age < self.every
         self._age = self._age + 1 if self._light else 1
-        self.light_rows += len(x) * self._light
         return self.predict(x, timestep, text)
 
     def _down(self, block: Any, forward: Any) -> Any:

@@ -81,11 +81,13 @@ class Settings(BaseModel):
         return made
 
 
-_EXACT: Options = {
-    "text_every": 1, "image_every": 1, "tolerance": 0.0, "extrapolate": 0.0, "hold_after": 1.0,
-    "guidance_start": 0.0, "guidance_stop": 1.0, "rescale": 0.0, "reuse": 1,
-}  # fmt: skip
-PRESETS: dict[str, Options] = {
+SAVINGS = (
+    "text_every", "image_every", "tolerance", "extrapolate", "hold_after", "guidance_start", "guidance_stop", "rescale",
+    "reuse",
+)  # fmt: skip
+"""Settings that trade exactness for speed."""
+_EXACT: dict[str, Any] = {name: Settings.model_fields[name].default for name in SAVINGS}
+PRESETS: dict[str, dict[str, Any]] = {
     "exact": _EXACT,
     "balanced": {**_EXACT, "text_every": 3, "image_every": 6, "reuse": 2},
     "fast": {**_EXACT, "scheduler": "dpm", "steps": 8, "text_every": 2, "image_every": 4},
