@@ -1,20 +1,24 @@
 """Deep features of the UNet, computed now and then and reused between (the idea of DeepCache, arXiv 2312.00858).
 
 The inner blocks see the picture coarsely, and what they say changes slowly from step to step. On a call that reuses
-them only the outermost block on each side runs, which sees every detail of the latents.
+them only what is outermost runs: the first convolution, which sees every detail of the latents, and the last layer on
+the way up, which joins it with what was kept.
 """
 
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from ip2p.guidance import UNetCall
 
 
 class FeatureReuse:
-    """A UNet that runs whole every so many calls, and between them only its outermost blocks.
+    """A UNet that runs whole every so many calls, and between them only its outermost layers.
 
         with FeatureReuse(backbone.predict, backbone.unet, every=3) as predict:
             guidance = DualGuidance(predict, ...)
@@ -24,7 +28,7 @@ class FeatureReuse:
 
     Args:
         predict: calls the UNet.
-        unet: UNet2DConditionModel, whose inner blocks are replaced until the context ends.
+        unet: UNet2DConditionModel, whose inner layers are replaced until the context ends.
         every: calls from one whole call to the next; 1 reuses nothing.
     """
 
@@ -32,26 +36,36 @@ class FeatureReuse:
         self.predict = predict
         self.unet = unet
         self.every = every
+        self._replaced: list[Any] = []
+        self._hook: RemovableHandle | None = None
         self._light = False
         self._deep: Tensor | None = None
         self._age = 0
 
     def __enter__(self) -> "FeatureReuse":
         if self.every > 1:
-            for block in self.unet.down_blocks[1:]:
-                block.forward = self._down(block, block.forward)
-            for block in (self.unet.mid_block, *self.unet.up_blocks[:-2]):
+            for block in self.unet.down_blocks:
+                self._replace(block, partial(_with_skips, len(block.resnets) + bool(block.downsamplers)))
+            *inner, outermost = self.unet.up_blocks
+            for block in (self.unet.mid_block, *inner, *outermost.resnets[:-1]):
                 if block is not None:
-                    block.forward = self._passed(block.forward)
-            self.unet.up_blocks[-2].forward = self._kept(self.unet.up_blocks[-2].forward)
+                    self._replace(block, lambda x: x)
+            attentions = getattr(outermost, "attentions", [])[:-1]
+            for attention in attentions:
+                self._replace(attention, lambda x: (x,))
+            last = attentions[-1] if attentions else outermost.resnets[-2]
+            self._replace(last, lambda x: (self._kept(x),) if attentions else self._kept(x))
+            self._hook = last.register_forward_hook(self._keep)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for block in (*self.unet.down_blocks[1:], self.unet.mid_block, *self.unet.up_blocks[:-1]):
-            if block is not None:
-                block.__dict__.pop("forward", None)  # the class's own shows again
+        for module in self._replaced:
+            module.__dict__.pop("forward", None)  # the class's own shows again
+        self._replaced.clear()
+        if self._hook:
+            self._hook.remove()
 
     def __call__(
         self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Float[Tensor, "b n d"]
@@ -61,27 +75,27 @@ class FeatureReuse:
         self._age = self._age + 1 if self._light else 1
         return self.predict(x, timestep, text)
 
-    def _down(self, block: Any, forward: Any) -> Any:
-        """A block on the way down. The skips that it would give go to blocks that do not run either."""
-        skips = len(block.resnets) + bool(block.downsamplers)
-        return lambda hidden_states, *args, **kwargs: (
-            (hidden_states, (hidden_states,) * skips) if self._light else forward(hidden_states, *args, **kwargs)
-        )
+    def _replace(self, module: Any, instead: Callable[[Tensor], Any]) -> None:
+        """Let a module hand on what it is given, in the form of its results, on light calls."""
+        forward = module.forward
 
-    def _passed(self, forward: Any) -> Any:
-        """A block in the middle or on the way up, whose result nobody uses on a light call."""
-        return lambda hidden_states, *args, **kwargs: (
-            hidden_states if self._light else forward(hidden_states, *args, **kwargs)
-        )
+        def run(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return instead(hidden_states) if self._light else forward(hidden_states, *args, **kwargs)
 
-    def _kept(self, forward: Any) -> Any:
-        """The block before the outermost, whose result is what is kept."""
+        module.forward = run
+        self._replaced.append(module)
 
-        def run(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            if self._light:
-                assert self._deep is not None
-                return self._deep[: len(hidden_states)]
-            self._deep = forward(hidden_states, *args, **kwargs)
-            return self._deep
+    def _keep(self, _module: Any, _inputs: Any, result: Any) -> None:
+        """Take in what the last layer before the outermost gave."""
+        if not self._light:
+            self._deep = result[0] if isinstance(result, tuple) else result
 
-        return run
+    def _kept(self, x: Tensor) -> Tensor:
+        """What was kept, for as many rows as x has."""
+        assert self._deep is not None, "no call was whole"
+        return self._deep[: len(x)]
+
+
+def _with_skips(count: int, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """In the form of a block on the way down. Its skips go to layers that do not run either."""
+    return x, (x,) * count

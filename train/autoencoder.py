@@ -79,10 +79,47 @@ class AutoencoderTask:
 
     def sheet(self) -> Image.Image:
         """Pictures beside what comes back."""
-        pictures = self.world.pictures(range(3 * SHEET_ROWS)).to(self.device)
-        back = to_images(self.vae.decode(self.vae.encode(pictures).latents).sample)
-        both = [image for pair in zip(to_images(pictures), back, strict=True) for image in pair]
-        return contact_sheet([both[start : start + SHEET_ROWS] for start in range(0, len(both), SHEET_ROWS)])
+        return reconstructions(self.vae, self.world, self.device)
+
+
+class DecoderTask:
+    """Latents of whole pictures in, pictures out: the decoder learns on, and the encoder stays as it is.
+
+    So models that were trained on its latents are as good as before. The loss is mostly the squared error, which is
+    what PSNR measures.
+
+    Args:
+        world: pictures to learn from.
+        vae: a finished autoencoder.
+        device: to train on.
+        seed: of the order.
+    """
+
+    name = "decoder"
+    batch = 8
+    learning_rate = 1e-3
+    weight_decay = 0.0
+    ema_decay = 0.995
+
+    def __init__(self, world: World, vae: Any, device: torch.device, seed: int) -> None:
+        self.vae = vae.to(device)
+        self.modules: dict[str, nn.Module] = {"decoder": vae.decoder.requires_grad_(True)}
+        self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
+        self.world, self.device = world, device
+        self.order = Order(len(world), seed)
+
+    def loss(self, positions: Sequence[int]) -> Tensor:
+        """See Task."""
+        pictures = self.world.pictures([self.order.row(position) for position in positions])
+        pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            latents = self.vae.encode(pictures).latents
+        decoded = self.vae.decode(latents).sample.float()
+        return 10 * F.mse_loss(decoded, pictures) + 0.3 * reconstruction_loss(decoded, pictures)
+
+    def sheet(self) -> Image.Image:
+        """See AutoencoderTask."""
+        return reconstructions(self.vae, self.world, self.device)
 
 
 def make_autoencoder() -> Any:
@@ -93,6 +130,14 @@ def make_autoencoder() -> Any:
         num_decoder_blocks=(4, 2, 1, 0),
     )  # fmt: skip
     return vae.to(memory_format=torch.channels_last)
+
+
+def reconstructions(vae: Any, world: World, device: torch.device) -> Image.Image:
+    """A sheet of pictures, each beside what comes back of it."""
+    pictures = world.pictures(range(3 * SHEET_ROWS)).to(device)
+    back = to_images(vae.decode(vae.encode(pictures).latents).sample)
+    both = [image for pair in zip(to_images(pictures), back, strict=True) for image in pair]
+    return contact_sheet([both[start : start + SHEET_ROWS] for start in range(0, len(both), SHEET_ROWS)])
 
 
 def reconstruction_loss(x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
@@ -133,6 +178,11 @@ def finish_autoencoder(task: AutoencoderTask, folder: Path) -> None:
     with torch.inference_mode():
         chunks = [vae.encode(rows.to(task.device)).latents for rows in pictures]
     normalise(vae, torch.cat(chunks))
+    save_autoencoder(vae, folder)
+
+
+def save_autoencoder(vae: Any, folder: Path) -> None:
+    """Write it, whole or not at all."""
     with atomic_dir(folder) as work:
         vae.save_pretrained(work)
 

@@ -7,6 +7,7 @@ In this order, because each reads what the ones before it made:
     diffusion     text encoder and UNet, from captions to latents
     clip-a        filters pairs
     clip-b        only measures
+    decoder       the way from latents to pictures again, longer; of the bundled autoencoder if there is no other
     export        writes what is there into ip2p/bundled, with cards measured on held-out scenes
 
 Every call is one sitting: it goes on from the state of the last one, and is safe to kill.
@@ -22,7 +23,7 @@ import torch
 from ip2p.editor import best_device
 from ip2p.errors import Ip2pError, ModelError
 from ip2p.names import BUNDLED
-from ip2p.train.autoencoder import AutoencoderTask, finish_autoencoder, load_autoencoder
+from ip2p.train.autoencoder import AutoencoderTask, DecoderTask, finish_autoencoder, load_autoencoder, save_autoencoder
 from ip2p.train.bundle import export
 from ip2p.train.clip import SEEDS, ClipTask
 from ip2p.train.diffusion import UNETS, DiffusionTask, encode_world
@@ -31,7 +32,7 @@ from ip2p.train.sitting import Task, restore_averages, sit
 from ip2p.train.tokens import make_tokenizer
 from ip2p.train.world import World, drawing_code
 
-MODELS = ("autoencoder", "judge", "diffusion", "clip-a", "clip-b")
+MODELS = ("autoencoder", "judge", "diffusion", "clip-a", "clip-b", "decoder")
 SEED = 0
 
 
@@ -44,6 +45,8 @@ def make_task(model: str, parsed: argparse.Namespace, device: torch.device) -> T
     vae = load_autoencoder(parsed.state / "autoencoder" / "finished")
     if model == "autoencoder":
         return AutoencoderTask(world("base"), device, SEED)
+    if model == "decoder":
+        return DecoderTask(world("base"), vae or load_autoencoder(BUNDLED / "base" / "vae"), device, SEED)
     if model == "judge":
         return JudgeTask(world("judge"), vae, device, SEED)
     tokenizer = make_tokenizer(parsed.state / "tokenizer")
@@ -66,6 +69,8 @@ def train(parsed: argparse.Namespace, device: torch.device) -> None:
     )  # fmt: skip
     if parsed.model == "autoencoder":
         finish_autoencoder(task, parsed.state / "autoencoder" / "finished")
+    if parsed.model == "decoder":
+        save_autoencoder(task.vae, parsed.state / "autoencoder" / "finished")
 
 
 def export_all(parsed: argparse.Namespace, device: torch.device) -> None:

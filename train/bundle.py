@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ip2p.backbone import Backbone, save_backbone
+from ip2p.backbone import Backbone, load_backbone, save_backbone
 from ip2p.evaluation import psnr
 from ip2p.generation import generate
 from ip2p.images import to_tensor
@@ -18,6 +18,7 @@ from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge, attribute_target
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES
+from ip2p.train.autoencoder import DecoderTask
 from ip2p.train.checkpoint import State
 from ip2p.train.clip import ClipTask, save_clip
 from ip2p.train.clip import measure as measure_clip
@@ -44,6 +45,7 @@ CLIPS = {
     "clip-a": About("storybook-clip-a: the CLIP that filters", "A CLIPModel of pictures and captions."),
     "clip-b": About("storybook-clip-b: the CLIP that only measures", "As clip-a, smaller, from other random numbers."),
 }
+RECONSTRUCTIONS = "The autoencoder's reconstructions"
 LIMITS = "It knows storybook scenes of 128 px and nothing else; for photographs use a real model.\n"
 
 
@@ -95,15 +97,36 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
         judge, backbone = Judge.from_pretrained(out / "judge"), task.backbone
         figures = {
             "Attributes read from drawn pictures as captioned (%)": measure_base(backbone, judge, cases),
-            "The autoencoder's reconstructions": measure_autoencoder(backbone.vae, judge, cases),
+            RECONSTRUCTIONS: measure_autoencoder(backbone.vae, judge, cases),
         }
         body = card(BASE, ["autoencoder", "judge", f"diffusion --unet {task.unet}"], state, figures)
         settings = backbone.settings.model_dump_json(include={"scale", "steps", "scheduler"}, indent=1) + "\n"
         extra = {"README.md": body, FILE: settings}
         save_backbone(backbone, out / "base", pipeline_class="StableDiffusionPipeline", extra=extra)
+    elif isinstance(task, DecoderTask):
+        judge = Judge.from_pretrained(out / "judge")
+        for folder in (out / "base", out / "editor"):
+            if folder.is_dir():
+                replace_decoder(folder, task.vae, measure_autoencoder(task.vae, judge, cases), state)
     elif isinstance(task, ClipTask):
         figures = {"Own caption found, and own direction (%)": measure_clip(task.scorer(), scenes)}
         save_clip(task, out / task.name, {"README.md": card(CLIPS[task.name], [task.name], state, figures)})
+
+
+def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state: State) -> None:
+    """Give a bundled model the decoder of another autoencoder with the same encoder; its card tells of it."""
+    backbone = load_backbone(folder)
+    backbone.vae.decoder.load_state_dict(vae.decoder.state_dict())
+    body, settings = ((folder / name).read_text() for name in ("README.md", FILE))
+    told = f"    python train/base.py decoder  # {state.samples:,} samples, {state.seconds / 60:.0f} minutes\n"
+    before, heading, after = body.partition(f"{RECONSTRUCTIONS}:\n\n")
+    if heading:
+        end = "    python train/base.py export\n"
+        _, gap, rest = after.partition("\n\n")
+        body = before.replace(end, told + end) + heading + "\n".join(_table(figures)) + gap + rest
+    save_backbone(
+        backbone, folder, pipeline_class=backbone.pipeline_class, extra={"README.md": body, FILE: settings}
+    )  # fmt: skip
 
 
 def card(about: About, sittings: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
@@ -119,6 +142,11 @@ def card(about: About, sittings: Sequence[str], state: State, figures: Mapping[s
         "",
     ]
     for what, values in figures.items():
-        lines += [f"{what}:", "", "| " + " | ".join(values) + " |", "|" + " --- |" * len(values)]
-        lines += ["| " + " | ".join(f"{value:.1f}" for value in values.values()) + " |", ""]
+        lines += [f"{what}:", "", *_table(values), ""]
     return "\n".join([*lines, "## Limits", "", LIMITS])
+
+
+def _table(figures: Mapping[str, float]) -> list[str]:
+    """Lines of a table with one row."""
+    numbers = " | ".join(f"{value:.1f}" for value in figures.values())
+    return ["| " + " | ".join(figures) + " |", "|" + " --- |" * len(figures), f"| {numbers} |"]

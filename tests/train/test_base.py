@@ -41,6 +41,16 @@ def test_the_models_are_made_in_order_and_exported(tmp_path: Path) -> None:
     assert StableDiffusionPipeline.from_pretrained(out / "base", safety_checker=None).unet.config.in_channels == 4
     assert ClipScorer.from_pretrained(out / "clip-a").embed_texts(["a red barn"]).shape == (1, 128)
     assert len(Judge.from_pretrained(out / "judge").read(torch.zeros(2, 3, 128, 128)).layout) == 2
+    before = load_backbone(out / "base")
+    base("decoder", state)
+    base("export", state, "--out", str(out), "--measure", "8", "--only", "decoder")
+    after = load_backbone(out / "base")
+    assert "base.py decoder  # 16 samples" in (out / "base" / "README.md").read_text()
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    latents = before.encode_target(x)
+    assert torch.equal(latents, after.encode_target(x)), "other models read these latents"
+    assert not torch.equal(before.decode(latents), after.decode(latents))
+    assert torch.equal(before.unet.conv_in.weight, after.unet.conv_in.weight)
 
 
 def test_the_diffusion_model_wants_its_autoencoder(tmp_path: Path) -> None:
