@@ -66,6 +66,7 @@ class Backbone:
         zero_empty_text: whether no text is zeros instead of the encoded empty text, as SDXL asks for.
         safety: the checker that it brings, if it brings one.
         adapters: names of the LoRA and embedding files that were added to it.
+        decoder, decoder_name: what decodes in place of the vae, and its name; see `ip2p.decoders`.
     """
 
     vae: Any
@@ -81,6 +82,8 @@ class Backbone:
     zero_empty_text: bool = False
     safety: SafetyChecker | None = None
     adapters: list[str] = field(default_factory=list)
+    decoder: Any = None
+    decoder_name: str = ""
 
     @property
     def latent_channels(self) -> int:
@@ -123,13 +126,14 @@ class Backbone:
 
     @property
     def modules(self) -> list[Any]:
-        """Its networks, without the safety checker's."""
-        return [each for each in (self.vae, self.text_encoder, self.text_encoder_2, self.unet) if each is not None]
+        """Its networks in the order of their use, without the safety checker's."""
+        found = (self.text_encoder, self.text_encoder_2, self.unet, self.vae, self.decoder)
+        return [each for each in found if each is not None]
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the UNet's weights."""
-        dtype: torch.dtype = self.unet.dtype
+        dtype: torch.dtype = self.unet.conv_in.weight.dtype  # the UNet's own property looks through all its modules
         return dtype
 
     def require(self, want: Kind) -> None:
@@ -211,7 +215,8 @@ class Backbone:
         The deviation is zero where the autoencoder has no posterior.
         """
         mean, std = self._posterior(x)
-        return (mean - self._shift) * self._scale, std * self._scale
+        scale = _scale(self.vae)
+        return (mean - _shift(self.vae)) * scale, std * scale
 
     def encode_target(
         self, x: Float[Tensor, "b 3 h w"], generators: Sequence[torch.Generator] | None = None
@@ -224,8 +229,9 @@ class Backbone:
 
     def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         """Pictures in [-1, 1] of scaled latents."""
-        unscaled = (latents / self._scale + self._shift).to(self.vae.dtype)
-        pictures: Tensor = self.vae.decode(unscaled, return_dict=False)[0]
+        decoder = self.decoder or self.vae
+        unscaled = latents / _scale(decoder) + _shift(decoder)
+        pictures: Tensor = decoder.decode(unscaled.to(decoder.dtype), return_dict=False)[0]
         return pictures.float().clamp(-1, 1)
 
     def predict(
@@ -250,20 +256,20 @@ class Backbone:
         """Which pictures the model's safety checker takes for unsafe; none where it has no checker."""
         return self.safety.flagged(images, self.device) if self.safety else [False] * len(images)
 
-    @property
-    def _scale(self) -> float:
-        return float(self.vae.config.scaling_factor)
-
-    @property
-    def _shift(self) -> float:
-        return float(getattr(self.vae.config, "shift_factor", None) or 0.0)
-
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the autoencoder's latents, as it gives them."""
         encoded = self.vae.encode(x.to(self.vae.dtype))
         if not hasattr(encoded, "latent_dist"):
             return encoded.latents.float(), torch.zeros_like(encoded.latents, dtype=torch.float32)
         return encoded.latent_dist.mode().float(), encoded.latent_dist.std.float()
+
+
+def _scale(vae: Any) -> float:
+    return float(vae.config.scaling_factor)
+
+
+def _shift(vae: Any) -> float:
+    return float(getattr(vae.config, "shift_factor", None) or 0.0)
 
 
 def load_backbone(

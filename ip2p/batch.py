@@ -22,7 +22,7 @@ from ip2p.modes import to_rgb
 from ip2p.opening import open_image
 from ip2p.progress import StageProgress
 from ip2p.saving import read_parameters, save_picture
-from ip2p.shards import atomic_write, sweep_temporaries
+from ip2p.shards import atomic_write, sole_writer, sweep_temporaries
 from ip2p.sheets import contact_sheet
 from ip2p.turns import edit_in_turns
 
@@ -95,13 +95,20 @@ class Batch:
 
         Raises:
             ModelError: there is no such editor.
+            DataError: another run is writing to the folder.
         """
+        if any(not edit.error and not self._is_made(edit) for edit in self.edits):
+            _ = self.editor  # a missing model is told before anything is written
+        self.out.mkdir(parents=True, exist_ok=True)
+        with sole_writer(self.out):
+            return self._run()
+
+    def _run(self) -> Summary:
+        """The same, with the folder for itself."""
+        self.results = _read_results(self.out / RESULTS)  # another run may have ended meanwhile
         made = [edit for edit in self.edits if self._is_made(edit)]
         known = {edit.id for edit in made}
         todo = [edit for edit in self.edits if edit.id not in known]
-        if any(not edit.error for edit in todo):
-            _ = self.editor  # a missing model is told before anything is written
-        self.out.mkdir(parents=True, exist_ok=True)
         for folder in {self.out, *((self.out / edit.output).parent for edit in self.edits)}:
             sweep_temporaries(folder)
         self._write()

@@ -210,6 +210,7 @@ class FinetuneConfig(Settings):
     )
 
     checkpoint_every: int = Field(default=500, ge=1, description="steps between checkpoints")
+    checkpoint_minutes: float = Field(default=10.0, gt=0, description="minutes after which one comes in any case")
     keep_checkpoints: int = Field(default=2, ge=1, description="newest checkpoints that stay")
     validate_every: int = Field(default=500, ge=1, description="steps between held-out losses and sheets of edits")
     report_to: str = Field(default="none", description="tracker that accelerate knows, such as tensorboard; or none")

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from ip2p.adapters import Lora, add_embeddings, merge_loras, require_readable
 from ip2p.backbone import Backbone, Loading, load_backbone
+from ip2p.compiling import compile_unet
+from ip2p.decoders import replace_decoder
+from ip2p.errors import ConfigError
 from ip2p.guidance import DualGuidance, UNetCall
 from ip2p.held import Schedule
 from ip2p.images import to_images, to_tensor
@@ -20,6 +23,7 @@ from ip2p.jobs import Images, Job, Masks, Seeds, Texts, alike, plan, resized, wo
 from ip2p.masks import hold_outside, pasted
 from ip2p.memory import offload, require_gpu, tile
 from ip2p.modes import with_alpha
+from ip2p.packing import pack_convolutions
 from ip2p.precision import choose_precision, named_precision, precision_name
 from ip2p.previews import Previewed, Previews
 from ip2p.reuse import FeatureReuse
@@ -27,6 +31,7 @@ from ip2p.safety import blacked
 from ip2p.sampling import Denoise, OnStep, make_scheduler, sample
 from ip2p.seeding import randn
 from ip2p.settings import Options, Settings, preset_options
+from ip2p.text_memory import MOST, TextMemory
 
 SHOWN = {"text_scale", "image_scale", "steps", "scheduler", "resolution"}
 """Settings that are told of every edit; the others where they are not what is exact."""
@@ -59,14 +64,16 @@ class Editor:
 
     Args:
         backbone: of an editor.
+        compiled: whether its UNet is; its layers are then never replaced for a while, which would compile it anew.
 
     Raises:
         ModelError: it is another kind of model.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, compiled: bool = False) -> None:
         backbone.require("editor")
         self.backbone = backbone
+        self.compiled = compiled
 
     @classmethod
     def from_pretrained(
@@ -77,8 +84,10 @@ class Editor:
         *,
         loras: Sequence[Lora] = (),
         embeddings: Sequence[Path] = (),
+        decoder: str | None = None,
         cpu_offload: bool = False,
         vae_tiling: bool = False,
+        compiled: bool = False,
         report: Callable[[str], None] = print,
         **loading: Unpack[Loading],
     ) -> "Editor":
@@ -90,13 +99,15 @@ class Editor:
             precision: fp32, bf16, fp16, or auto, which measures; if None fp16 on a GPU of NVIDIA's, and fp32 elsewhere,
                 so that a seed means the same picture.
             loras, embeddings: files to add to it: LoRA weights with their scales, and words of textual inversion.
+            decoder: folder or hub id of a small decoder in place of its own, such as madebyollin/taesd.
             cpu_offload, vae_tiling: spare the GPU's memory: networks wait on the CPU; pictures are decoded in tiles.
+            compiled: compile the UNet, which takes a minute or more and makes every edit faster.
             report: takes the line that says what precision auto came to.
             loading: config, allow_pickle and safety_checker, see Loading.
 
         Raises:
             ModelError: it is not there, damaged, or no editor; or a file does not fit it.
-            ConfigError: nothing can be offloaded, since it computes on the CPU.
+            ConfigError: nothing can be offloaded, since it computes on the CPU; or this machine cannot compile.
         """
         device = torch.device(device or best_device())
         precision = precision or ("fp16" if device.type == "cuda" else "fp32")
@@ -110,6 +121,8 @@ class Editor:
         backbone = load_backbone(name, device=place, dtype=dtype, want="editor", **loading)
         merge_loras(backbone, loras, allow_pickle=pickles)
         add_embeddings(backbone, embeddings, allow_pickle=pickles)
+        if decoder:
+            replace_decoder(backbone, decoder)
         if precision == "auto":
             dtype = choose_precision(lambda: _probe(backbone), device=device, report=report)
             for module in backbone.modules:
@@ -118,9 +131,13 @@ class Editor:
             offload(backbone, device)
         if vae_tiling:
             tile(backbone)
-        return cls(backbone)
+        if compiled:
+            compile_unet(backbone.unet, lambda: _probe(backbone))
+        else:
+            pack_convolutions(backbone.unet)
+        return cls(backbone, compiled=compiled)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def edit(
         self,
         images: Images,
@@ -170,11 +187,13 @@ class Editor:
             InstructionError: an instruction is empty, or there are not as many as images or seeds.
             ImageError: an image is smaller than 16 x 16 pixels, or longer than 20 : 1; a mask has another size than
                 its image, or is all black.
-            ConfigError: a setting is out of range.
+            ConfigError: a setting is out of range, or features are to be reused of a compiled UNet.
         """
         settings = self.backbone.settings.replaced(**preset_options(preset, options))
         settings = settings.replaced(resolution=settings.resolution or self.backbone.image_size)
         assert settings.resolution is not None
+        if self.compiled and settings.reuse > 1:
+            raise ConfigError("a compiled UNet cannot reuse features", "Leave out --compile, or give --set reuse=1")
         jobs = plan(images, instructions, seeds, samples, masks=masks, cross=cross)
         sizes = [working_size(job.image.size, settings.resolution, self.backbone.downscale) for job in jobs]
         results: dict[int, Edited] = {}
@@ -207,7 +226,8 @@ class Editor:
         pictures = to_tensor([resized(job.image, size) for job in jobs]).to(backbone.device)
         condition = backbone.encode_condition(pictures)
         scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
-        reuse = FeatureReuse(backbone.predict, backbone.unet, settings.reuse)
+        memory = TextMemory(backbone.predict, backbone.unet, most=0 if self.compiled else MOST)
+        reuse = FeatureReuse(memory, backbone.unet, settings.reuse)
         guidance = self._guidance(reuse, condition, [job.text for job in jobs], negative, settings)
         denoise: Denoise = guidance
         if previews:
@@ -216,7 +236,7 @@ class Editor:
             )
         masks = [job.mask for job in jobs]
         outside = hold_outside(backbone.encode_target(pictures), masks, backbone.downscale) if any(masks) else None
-        with reuse:
+        with memory, reuse:
             latents = sample(
                 denoise, randn(tuple(condition.shape[1:]), generators, device=backbone.device), scheduler,
                 steps=settings.steps, generators=generators, on_step=on_step, constrain=outside,
@@ -259,6 +279,7 @@ class Editor:
             **settings.model_dump(exclude={*SHOWN, "scale", "strength"}, exclude_defaults=True),
             "model": self.backbone.name,
             **({"adapters": list(self.backbone.adapters)} if self.backbone.adapters else {}),
+            **({"decoder": self.backbone.decoder_name} if self.backbone.decoder_name else {}),
             "precision": precision_name(self.backbone.dtype),
             "device": self.backbone.device.type,
             "versions": ", ".join(versions),
@@ -285,7 +306,7 @@ def _probe(backbone: Backbone) -> None:
     """One prediction of the size that the model is made for."""
     side = backbone.image_size // backbone.downscale
     x = torch.zeros(3, 2 * backbone.latent_channels, side, side, device=backbone.device)
-    with torch.no_grad():
+    with torch.inference_mode():
         backbone.predict(x, torch.tensor(500, device=backbone.device), backbone.encode_text(["", "", ""]))
 
 

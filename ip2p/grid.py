@@ -25,6 +25,7 @@ def scale_grid(
     text_scales: Sequence[float] = TEXT_SCALES,
     image_scales: Sequence[float] = IMAGE_SCALES,
     seed: int,
+    negative_prompt: str | None = None,
     **options: Unpack[Options],
 ) -> Image.Image:
     """Draw an edit at every pair of scales: text scale to the right, image scale downwards, the picture at the left.
@@ -35,7 +36,7 @@ def scale_grid(
         instruction: what to change.
         text_scales: s_T of the columns, how strongly to edit.
         image_scales: s_I of the rows, how much to keep.
-        seed: of every cell.
+        seed, negative_prompt: of every cell.
         options: settings of `Editor.edit`, but for the two scales.
 
     Raises:
@@ -55,7 +56,7 @@ def scale_grid(
         [
             editor.edit(
                 image, instruction, text_scale=text_scale, image_scale=image_scale, seeds=seed, keep_size=False,
-                **others,
+                negative_prompt=negative_prompt, **others,
             )[0].image
             for text_scale in text_scales
         ]

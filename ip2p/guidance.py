@@ -87,6 +87,7 @@ class DualGuidance:
         self.inputs = [inputs[name] for name in self.needed]
         self.whole = torch.cat([row for row, _ in self.inputs]), torch.cat([words for _, words in self.inputs])
         self.full = (condition, text)
+        self.texts: dict[tuple[tuple[int, ...], ...], Tensor] = {}
         self.differences = [
             HeldDifference(
                 schedule.image_every if name == "null" else schedule.text_every,
@@ -151,7 +152,10 @@ class DualGuidance:
         places = [[row for row, due in enumerate(each) if due] for each in wanted]
         there = [(place, *inputs) for place, inputs in zip(places, self.inputs, strict=True) if place]
         rows = torch.cat([torch.cat([x[place], condition[place]], dim=1) for place, condition, _ in there])
-        predicted = self.unet(rows, timestep, torch.cat([text[place] for place, _, text in there]))
+        key = tuple(map(tuple, places))  # the same tensor for the same texts, which the UNet may remember
+        if key not in self.texts:
+            self.texts[key] = torch.cat([text[place] for place, _, text in there])
+        predicted = self.unet(rows, timestep, self.texts[key])
         self._count(wanted)
         parts, computed = iter(predicted.split([len(place) for place, _, _ in there])), []
         for place in places:

@@ -1,8 +1,5 @@
 """Less GPU memory for more time, by diffusers' and accelerate's own means."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from accelerate import cpu_offload_with_hook
 
@@ -36,13 +33,12 @@ def require_gpu(device: torch.device) -> None:
 
 def chain(backbone: Backbone, device: torch.device) -> None:
     """Let each network move to the device when it is called and send the one before it back, as diffusers does."""
-    networks: Sequence[Any] = (backbone.text_encoder, backbone.text_encoder_2, backbone.unet, backbone.vae)
     before = None
-    for network in networks:
-        if network is not None:
-            _, before = cpu_offload_with_hook(network, device, prev_module_hook=before)
+    for network in backbone.modules:
+        _, before = cpu_offload_with_hook(network, device, prev_module_hook=before)
 
 
 def tile(backbone: Backbone) -> None:
     """Encode and decode large pictures in overlapping tiles: less memory, and faint differences where they meet."""
-    backbone.vae.enable_tiling()
+    for autoencoder in filter(None, (backbone.vae, backbone.decoder)):
+        autoencoder.enable_tiling()

@@ -23,7 +23,7 @@ OPTIONS = {
     "text_scale": "--text-scale", "image_scale": "--image-scale", "scale": "--scale", "steps": "--steps",
     "seed": "--seed", "scheduler": "--scheduler", "resolution": "--resolution", "model": "--model",
     "frame": "--frame", "negative_prompt": "--negative-prompt",
-    "precision": "--precision",
+    "precision": "--precision", "decoder": "--decoder",
 }  # fmt: skip
 PAIR = re.compile(r'\s*([^:,"\n]{1,60}):\s*("(?:[^"\\]|\\.)*"|\{[^}]*\}|[^,]*)(?:,|$)')
 LEAST_PAIRS = 3

@@ -6,15 +6,16 @@ the way up, which joins it with what was kept.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
 from ip2p.guidance import UNetCall
+from ip2p.replacing import replaced_forward
 
 
 class FeatureReuse:
@@ -36,8 +37,7 @@ class FeatureReuse:
         self.predict = predict
         self.unet = unet
         self.every = every
-        self._replaced: list[Any] = []
-        self._hook: RemovableHandle | None = None
+        self._stack = ExitStack()
         self._light = False
         self._deep: Tensor | None = None
         self._age = 0
@@ -55,17 +55,13 @@ class FeatureReuse:
                 self._replace(attention, lambda x: (x,))
             last = attentions[-1] if attentions else outermost.resnets[-2]
             self._replace(last, lambda x: (self._kept(x),) if attentions else self._kept(x))
-            self._hook = last.register_forward_hook(self._keep)
+            self._stack.callback(last.register_forward_hook(self._keep).remove)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for module in self._replaced:
-            module.__dict__.pop("forward", None)  # the class's own shows again
-        self._replaced.clear()
-        if self._hook:
-            self._hook.remove()
+        self._stack.close()
 
     def __call__(
         self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Float[Tensor, "b n d"]
@@ -82,8 +78,7 @@ class FeatureReuse:
         def run(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
             return instead(hidden_states) if self._light else forward(hidden_states, *args, **kwargs)
 
-        module.forward = run
-        self._replaced.append(module)
+        self._stack.enter_context(replaced_forward(module, run))
 
     def _keep(self, _module: Any, _inputs: Any, result: Any) -> None:
         """Take in what the last layer before the outermost gave."""

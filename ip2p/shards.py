@@ -5,6 +5,7 @@ and says how many rows it has, its size, its hash and the fingerprint of the con
 skipped when a stage runs again; everything else is made anew, byte for byte the same.
 """
 
+import fcntl
 import hashlib
 import io
 import json
@@ -56,6 +57,24 @@ def atomic_write(path: Path, data: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Inside, no other run may enter with the same folder. The lock ends with the process, also with a killed one.
+
+    Raises:
+        DataError: another run is inside.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"another run is writing to {folder}", "Wait for it, or give another folder") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -29,8 +29,8 @@ from ip2p.shards import atomic_dir, sweep_temporaries
 MARKER = "COMPLETE.json"
 # What may differ when a run goes on: how long it runs, where it reports, how often it saves. The rest shapes it.
 MAY_CHANGE = frozenset(
-    ("steps", "minutes", "out", "precision", "checkpoint_every", "keep_checkpoints", "validate_every", "report_to")
-    + ("text_scale", "image_scale", "cache_latents", "threads")
+    ("steps", "minutes", "out", "precision", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
+    + ("validate_every", "report_to", "text_scale", "image_scale", "cache_latents", "threads")
 )
 
 

@@ -57,7 +57,7 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> Outcom
             taken = run.step()
             run.advance(taken, interrupts.received)
             ends = run.done >= 1 or run.stopped
-            if ends or run.state.step % config.checkpoint_every == 0:
+            if ends or run.due:
                 run.save()
             if not run.stopped and (ends or run.state.step % config.validate_every == 0):
                 run.validate()
@@ -99,7 +99,7 @@ class Run:
             self.learner.restore(resumed)
             self.state = resumed.state.model_copy(update={"config": self.state.config})
             self.say(f"going on from step {self.state.step} in {self.out}")
-        self.earlier = self.state.seconds
+        self.earlier = self.saved = self.state.seconds
         self.dtype = self._precision(place)
         self.accelerator = self._accelerator()
         self.wrapped, self.optimizer = self.accelerator.prepare(self.model, self.learner.optimizer)
@@ -113,6 +113,12 @@ class Run:
     def done(self) -> float:
         """Part of the run that is done, by what all ranks agreed on last."""
         return share_done(self.state.step, self.config.steps, seconds=self.state.seconds, minutes=self.config.minutes)
+
+    @property
+    def due(self) -> bool:
+        """Whether a checkpoint is, by steps or by the time that a kill would lose; the same on all ranks."""
+        late = self.state.seconds - self.saved >= 60 * self.config.checkpoint_minutes
+        return late or self.state.step % self.config.checkpoint_every == 0
 
     def step(self) -> Step:
         """One step of the optimizer, over all micro-batches of this rank."""
@@ -184,6 +190,7 @@ class Run:
             state = self.state.model_copy(update={"loss_scale": scaler.get_scale() if scaler is not None else None})
             checkpoint = Checkpoint(state, self.learner.weights(), self.learner.optimizer.state_dict())
             save_checkpoint(self.out / "checkpoints", checkpoint, keep=self.config.keep_checkpoints)
+        self.saved = self.state.seconds
         self.accelerator.wait_for_everyone()
 
     def validate(self) -> None:

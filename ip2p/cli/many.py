@@ -2,91 +2,57 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ip2p.cli.options import (
-    BUNDLED_EDITOR,
-    Precision,
-    Preset,
-    Resolution,
-    Scheduler,
-    Seed,
-    Set,
-    Steps,
-    counted,
-    outputs,
-    refuse_empty,
-    sampling,
-    say,
-    slug,
-    write,
-)
+from ip2p.cli.options import Negative, Seed, counted, outputs, refuse_empty, say, slug, write
+from ip2p.cli.shared import ChosenEditor, all_settings, chosen_editor, composed, sampler_settings
 from ip2p.errors import ConfigError, DataError
 
 app = typer.Typer()
 
-Model = Annotated[str, typer.Option("--model", help="Bundled name, folder or hub id of an editor.")]
-
 
 @app.command()
+@composed(editor=chosen_editor, settings=all_settings)
 def batch(
     edits: Annotated[Path, typer.Argument(help='JSON lines: {"image": "a.png", "instruction": "make it winter"}.')],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; NAME-edited if not given.")] = None,
-    text_scale: Annotated[float | None, typer.Option(help="Of rows that have none of their own.")] = None,
-    image_scale: Annotated[float | None, typer.Option(help="Of rows that have none of their own.")] = None,
-    steps: Steps = None,
-    model: Model = BUNDLED_EDITOR,
-    scheduler: Scheduler = None,
-    resolution: Resolution = None,
-    precision: Precision = None,
-    preset: Preset = None,
-    more: Set = None,
     at_once: Annotated[int, typer.Option("--batch", min=1, max=256, help="Pictures at once.")] = 8,
+    *,
+    editor: ChosenEditor,
+    settings: dict[str, Any],
 ) -> None:
-    """Make the edits of a file, or go on with them."""
+    """Make the edits of a file, or go on with them. Settings are for the rows that have none of their own."""
     if not edits.is_file():
         raise DataError(f"there is no file {edits}", "Give a file of JSON lines, one edit a line")
     from ip2p.batch import RESULTS, Batch
-    from ip2p.editor import Editor
 
     out = output or edits.with_name(f"{edits.stem}-edited")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file", "Give a folder with -o")
-    settings = sampling(
-        preset, more, text_scale=text_scale, image_scale=image_scale, steps=steps, scheduler=scheduler,
-        resolution=resolution,
-    )  # fmt: skip
-
-    def load() -> Editor:
-        return Editor.from_pretrained(model, precision=precision, report=say)
-
-    run = Batch(edits, out, load, model=model, defaults=settings, size=at_once, say=say)
+    run = Batch(edits, out, editor.load, model=editor.name, defaults=settings, size=at_once, say=say)
     done, failed, before = run.run()
     print(f"{out / RESULTS}: {done} edited, {failed} failed, {before} there before")
     raise typer.Exit(2 if failed else 0)
 
 
 @app.command()
+@composed(editor=chosen_editor, settings=sampler_settings)
 def grid(
     image: Annotated[Path, typer.Argument(help="Picture to edit.")],
     instruction: Annotated[str, typer.Argument(help='Such as "make it winter".')],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write.")] = None,
     text_scales: Annotated[str, typer.Option(help="How strongly to edit, column by column.")] = "0.5,1,2,4,7.5",
     image_scales: Annotated[str, typer.Option(help="How much to keep, row by row.")] = "0.5,1,1.5,2.5",
-    steps: Steps = None,
     seed: Seed = None,
-    model: Model = BUNDLED_EDITOR,
-    scheduler: Scheduler = None,
-    resolution: Resolution = None,
-    precision: Precision = None,
-    preset: Preset = None,
-    more: Set = None,
+    negative_prompt: Negative = None,
+    *,
+    editor: ChosenEditor,
+    settings: dict[str, Any],
 ) -> None:
     """Draw one edit at many pairs of scales, on one sheet."""
     refuse_empty(instruction, "instruction", "make it winter")
-    settings = sampling(preset, more, steps=steps, scheduler=scheduler, resolution=resolution)
     columns, rows = _numbers(text_scales, "--text-scales"), _numbers(image_scales, "--image-scales")
     from ip2p.opening import open_image
     from ip2p.saving import EDITED
@@ -95,15 +61,16 @@ def grid(
     (path,) = outputs(output, f"{image.stem}-{slug(instruction)}-grid", [chosen])
     if path.resolve() == image.resolve():
         raise ConfigError(f"the sheet would overwrite {image}", "Give another name with -o")
-    from ip2p.editor import Editor
     from ip2p.grid import scale_grid
 
-    editor = Editor.from_pretrained(model, precision=precision, report=say)
     sheet = scale_grid(
-        editor, source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
-        **settings,
+        editor.load(), source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
+        negative_prompt=negative_prompt, **settings,
     )  # fmt: skip
-    told = {"instruction": instruction, "seed": chosen, "text_scales": columns, "image_scales": rows, "model": model}
+    told = {
+        "instruction": instruction, "seed": chosen, "text_scales": columns, "image_scales": rows,
+        "model": editor.model,
+    }  # fmt: skip
     write(sheet, path, told, EDITED)
 
 

@@ -39,6 +39,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of sampling, such as tolerance=0.1."),
 ]
+Negative = Annotated[str | None, typer.Option("--negative-prompt", help="What the picture should not show.")]
 Resolution = Annotated[int | None, typer.Option(help="Pixels along the long side, for the model to work on.")]
 Config = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
 ModelConfig = Annotated[

@@ -1,7 +1,7 @@
 """Commands that make pictures."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,32 +10,29 @@ from ip2p.cli.options import (
     BUNDLED_BASE,
     BUNDLED_EDITOR,
     FOR_PHOTOS,
-    AllowPickle,
-    ModelConfig,
+    Negative,
     Output,
-    Precision,
-    Preset,
     Resolution,
     Samples,
     Scheduler,
     Seed,
-    Set,
     Steps,
     counted,
     outputs,
     refuse_empty,
-    sampling,
     say,
     slug,
     source_of,
     write,
 )
+from ip2p.cli.shared import ChosenEditor, all_settings, chosen_editor, composed
 from ip2p.errors import ConfigError, ImageError
 
 app = typer.Typer()
 
 
 @app.command()
+@composed(editor=chosen_editor, settings=all_settings)
 def edit(
     image: Annotated[Path, typer.Argument(help="PNG, JPEG, WEBP, BMP, GIF or TIFF file.")],
     instructions: Annotated[
@@ -45,23 +42,8 @@ def edit(
         ),
     ],
     output: Output = None,
-    text_scale: Annotated[
-        float | None, typer.Option("--text-scale", "--cfg-text", help="How strongly to edit; e.g. 7.5.")
-    ] = None,
-    image_scale: Annotated[
-        float | None, typer.Option("--image-scale", "--cfg-image", help="How much to keep; e.g. 1.5.")
-    ] = None,
-    steps: Steps = None,
     seed: Seed = None,
     samples: Samples = 1,
-    model: Annotated[
-        str, typer.Option(help="Bundled name, folder, .safetensors file or hub id of an editor.")
-    ] = BUNDLED_EDITOR,
-    scheduler: Scheduler = None,
-    resolution: Resolution = None,
-    precision: Precision = None,
-    preset: Preset = None,
-    more: Set = None,
     mask: Annotated[Path | None, typer.Option(help="Picture of the same size: white is edited, black stays.")] = None,
     keep_unchanged: Annotated[
         bool | None,
@@ -77,26 +59,18 @@ def edit(
     ] = False,
     save_progress: Annotated[bool, typer.Option("--save-progress", help="Write pictures on the way, too.")] = False,
     every: Annotated[int, typer.Option("--progress-every", min=1, help="Steps between these.")] = 5,
-    negative_prompt: Annotated[str | None, typer.Option(help="What the picture should not show.")] = None,
-    lora: Annotated[list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="LoRA weights to add.")] = None,
-    embedding: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A word by textual inversion.")] = None,
-    config: ModelConfig = None,
-    allow_pickle: AllowPickle = False,
-    safety_checker: Annotated[bool, typer.Option(help="Use the one that the model brings, if it brings one.")] = True,
-    cpu_offload: Annotated[bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.")] = False,
-    vae_tiling: Annotated[bool, typer.Option("--vae-tiling", help="Less memory for large pictures.")] = False,
+    negative_prompt: Negative = None,
+    *,
+    editor: ChosenEditor,
+    settings: dict[str, Any],
 ) -> None:
     """Edit a picture as instructions say, one after the other."""
     for instruction in instructions:
         refuse_empty(instruction, "instruction", "make it winter")
     if native and (len(instructions) > 1 or keep_unchanged):
         raise ConfigError("--native is for one instruction", "Leave it out: turns are made at the picture's own size")
-    judge = chosen_clip(model, clip, samples) if keep_best else None
+    judge = chosen_clip(editor.model, clip, samples) if keep_best else None
     captions = both(caption, edited_caption)
-    settings = sampling(
-        preset, more, text_scale=text_scale, image_scale=image_scale, steps=steps, scheduler=scheduler,
-        resolution=resolution,
-    )  # fmt: skip
     from ip2p.masks import open_mask
     from ip2p.opening import open_image
     from ip2p.saving import EDITED
@@ -108,16 +82,9 @@ def edit(
     paths = outputs(output, name, seeds)
     if image.resolve() in [path.resolve() for path in (*paths, *filter(None, [output]))]:
         raise ImageError(f"the edit would overwrite {image}", "Give another name with -o")
-    if model == BUNDLED_EDITOR:
+    if editor.model == BUNDLED_EDITOR:
         say(f"the bundled editor draws storybook scenes; for photos use --model {FOR_PHOTOS}")
-    from ip2p.adapters import Lora
-    from ip2p.editor import Editor
-
-    editor = Editor.from_pretrained(
-        model, precision=precision, report=say,
-        loras=[Lora.parse(text) for text in lora or ()], embeddings=embedding or (), config=config,
-        allow_pickle=allow_pickle, safety_checker=safety_checker, cpu_offload=cpu_offload, vae_tiling=vae_tiling,
-    )  # fmt: skip
+    loaded = editor.load()
     settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt}
     watch, on_turn = progress_writer(paths, seeds, instructions, every) if save_progress else (None, None)
     if len(instructions) > 1 or keep_unchanged:
@@ -125,10 +92,10 @@ def edit(
 
         keep = keep_unchanged is not False
         edits = edit_in_turns(
-            editor, source, instructions, keep_unchanged=keep, watch=watch, on_turn=on_turn, **settings
+            loaded, source, instructions, keep_unchanged=keep, watch=watch, on_turn=on_turn, **settings
         )
     else:
-        edits = editor.edit(
+        edits = loaded.edit(
             source, instructions, previews=watch(1) if watch else None, **settings, keep_size=not native
         )
     if judge:

@@ -17,7 +17,9 @@ from PIL import Image
 from ip2p import Editor, cli
 from ip2p.batch import Batch, Summary
 from ip2p.edits import read_edits
+from ip2p.errors import DataError
 from ip2p.saving import read_parameters
+from ip2p.shards import sole_writer
 
 
 def noise(seed: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
@@ -175,6 +177,17 @@ def test_a_second_run_makes_what_is_missing_or_new_alone(pictures: Path, editor:
     assert (pictures / "edits" / first["output"]).stat().st_mtime_ns == kept
     assert run(file, editor) == Summary(done=0, failed=0, before=4)
     assert run(file, editor, text_scale=9.0).done == 4
+
+
+def test_one_run_at_a_time_writes_to_a_folder(pictures: Path, editor: Editor) -> None:
+    file = write_rows(pictures / "edits.jsonl", [{"image": "0.png", "instruction": "make it winter"}])
+    out = pictures / "edits"
+    out.mkdir()
+    with sole_writer(out):
+        with pytest.raises(DataError, match="another run is writing to .*edits"):
+            run(file, editor)
+        assert not any(out.iterdir())
+    assert run(file, editor).done == 1
 
 
 def test_what_lies_on_the_disk_counts_without_its_line(pictures: Path, editor: Editor) -> None:

@@ -139,6 +139,13 @@ def test_the_time_box_ends_a_run_with_an_editor(settings: list[str]) -> None:
     assert outcome.editor is not None and 0 < outcome.step < 100000
 
 
+def test_checkpoints_come_by_the_clock_too(settings: list[str], tmp_path: Path) -> None:
+    fit(settings, "steps=3", "checkpoint_every=1000000", "checkpoint_minutes=0.000001")
+    assert [len(weights(tmp_path / "run", step)) > 0 for step in (1, 2, 3)] == [True] * 3
+    fit(settings, "steps=5", "checkpoint_every=1000000", "checkpoint_minutes=60")
+    assert not weights(tmp_path / "run", 4) and weights(tmp_path / "run", 5)
+
+
 def test_a_lone_loss_that_is_not_finite_is_left_out_and_many_stop_the_run(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
