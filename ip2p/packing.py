@@ -74,7 +74,8 @@ def pack_convolutions(network: nn.Module, most: int = MOST_BYTES) -> None:
         network: changed in place, and for inference alone from now on: weights must not change any more.
         most: bytes of packed weights.
     """
-    if not (torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")):
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    if not there or platform.machine() not in ("x86_64", "AMD64"):
         return
     budget = Budget(min(most, psutil.virtual_memory().available // 2))
     for conv in network.modules():
