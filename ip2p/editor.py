@@ -280,6 +280,7 @@ class Editor:
             "model": self.backbone.name,
             **({"adapters": list(self.backbone.adapters)} if self.backbone.adapters else {}),
             **({"decoder": self.backbone.decoder_name} if self.backbone.decoder_name else {}),
+            **({"compiled": True} if self.compiled else {}),
             "precision": precision_name(self.backbone.dtype),
             "device": self.backbone.device.type,
             "versions": ", ".join(versions),

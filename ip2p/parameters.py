@@ -25,6 +25,7 @@ OPTIONS = {
     "frame": "--frame", "negative_prompt": "--negative-prompt",
     "precision": "--precision", "decoder": "--decoder",
 }  # fmt: skip
+FLAGS = {"native": "native", "compiled": "compile"}
 PAIR = re.compile(r'\s*([^:,"\n]{1,60}):\s*("(?:[^"\\]|\\.)*"|\{[^}]*\}|[^,]*)(?:,|$)')
 LEAST_PAIRS = 3
 NEGATIVE = "Negative prompt:"
@@ -85,7 +86,7 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
     ]  # fmt: skip
     options += [word for key in SAVINGS if key in parameters for word in ("--set", f"{key}={parameters[key]}")]
     options += ["--mask", str(parameters["mask"])] if "mask" in parameters else []
-    options += ["--native"] if parameters.get("native") else []
+    options += [f"--{flag}" for key, flag in FLAGS.items() if parameters.get(key)]
     if "keep_unchanged" in parameters:
         options += ["--keep-unchanged" if parameters["keep_unchanged"] else "--no-keep-unchanged"]
     for name in parameters.get("adapters", ()):

@@ -87,11 +87,12 @@ def test_turns_masks_adapters_and_savings_are_in_the_command() -> None:
         {
             "instruction": "add a cow", "turns": ["make it winter", "add a cow"], "keep_unchanged": False,
             "mask": "m.png", "adapters": ["ink.safetensors:0.8", "word.safetensors"], "tolerance": 0.1,
-            "negative_prompt": "fog",
+            "negative_prompt": "fog", "decoder": "some/taesd", "compiled": True,
         },
         "out.png",
     )  # fmt: skip
     assert told == (
-        "ip2p edit PICTURE 'make it winter' 'add a cow' --negative-prompt fog --set tolerance=0.1 --mask m.png "
-        "--no-keep-unchanged --lora ink.safetensors:0.8 --embedding word.safetensors -o out.png"
+        "ip2p edit PICTURE 'make it winter' 'add a cow' --negative-prompt fog --decoder some/taesd "
+        "--set tolerance=0.1 --mask m.png --compile --no-keep-unchanged "
+        "--lora ink.safetensors:0.8 --embedding word.safetensors -o out.png"
     )
