@@ -90,7 +90,7 @@ _EXACT: dict[str, Any] = {name: Settings.model_fields[name].default for name in 
 PRESETS: dict[str, dict[str, Any]] = {
     "exact": _EXACT,
     "balanced": {**_EXACT, "text_every": 3, "image_every": 6, "reuse": 2},
-    "fast": {**_EXACT, "scheduler": "dpm", "steps": 8, "text_every": 2, "image_every": 4},
+    "fast": {**_EXACT, "scheduler": "dpm", "steps": 8, "text_every": 2, "image_every": 4, "reuse": 2},
     "paper": {**_EXACT, "scheduler": "euler_a", "steps": 100},
 }
 """Settings that go together. exact is what the pipeline of diffusers draws, balanced stays close to it, fast is a

@@ -14,15 +14,14 @@ from ip2p.backbone import load_backbone
 from ip2p.decoders import replace_decoder
 from ip2p.errors import ModelError
 from ip2p.images import to_tensor
-from tests.conftest import tiny_vae
 
 
-def write_decoder(folder: Path, **config: Any) -> Path:
-    """A decoder like that of taesd, for latents that are scaled."""
+def write_decoder(folder: Path, channels: int = 4) -> Path:
+    """A decoder like that of taesd, for latents that are scaled, as small as the models of these tests."""
     torch.manual_seed(5)
-    known = {key: value for key, value in tiny_vae("tiny").config.items() if not key.startswith("_")}
-    made = AutoencoderTiny(**{key: value for key, value in known.items() if key != "block_out_channels"} | config)
-    made.save_pretrained(folder)
+    widths: dict[str, Any] = {f"{part}_block_out_channels": (8, 8, 8) for part in ("encoder", "decoder")}
+    blocks = {"num_encoder_blocks": (1, 1, 1), "num_decoder_blocks": (1, 1, 1)}
+    AutoencoderTiny(latent_channels=channels, scaling_factor=1.0, **widths, **blocks).save_pretrained(folder)
     return folder
 
 
@@ -54,7 +53,7 @@ def test_it_decodes_as_in_the_pipeline_of_diffusers(sd_editor_folder: Path, deco
 def test_a_decoder_that_does_not_fit_is_told(sd_editor_folder: Path, decoder: Path, tmp_path: Path) -> None:
     backbone = load_backbone(sd_editor_folder)
     with pytest.raises(ModelError, match="8 channels and 1/.*, not 4 and"):
-        replace_decoder(backbone, str(write_decoder(tmp_path / "wide", latent_channels=8)))
+        replace_decoder(backbone, str(write_decoder(tmp_path / "wide", channels=8)))
     with pytest.raises(ModelError, match="of the class AutoencoderKL, not AutoencoderTiny"):
         replace_decoder(backbone, str(sd_editor_folder / "vae"))
     with pytest.raises(ModelError, match="there is no decoder .*nowhere"):
