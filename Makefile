@@ -21,7 +21,7 @@ demo: $(INSTALLED) ## draw a picture, make it winter, and write runs/demo/winter
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q # on tensors as small as these, threads wait longer than they compute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-llm: $(INSTALLED) ## let a real small language model write 50 triples (minutes)
 	$(BIN)/python -m pip install -q -c constraints.txt gguf
