@@ -68,13 +68,22 @@ def sole_writer(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(f"another run is writing to {folder}", "Wait for it, or give another folder") from error
+        lock(handle, folder)
         yield
     finally:
         os.close(handle)
+
+
+def lock(handle: int, path: Path) -> None:
+    """Lock an open file or folder against other runs until it is closed.
+
+    Raises:
+        DataError: another run has it.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise DataError(f"another run is writing to {path}", "Wait for it, or give another folder") from error
 
 
 @contextmanager

@@ -104,10 +104,10 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
         extra = {"README.md": body, FILE: settings}
         save_backbone(backbone, out / "base", pipeline_class="StableDiffusionPipeline", extra=extra)
     elif isinstance(task, DecoderTask):
-        judge = Judge.from_pretrained(out / "judge")
+        measured = measure_autoencoder(task.vae, Judge.from_pretrained(out / "judge"), cases)
         for folder in (out / "base", out / "editor"):
             if folder.is_dir():
-                replace_decoder(folder, task.vae, measure_autoencoder(task.vae, judge, cases), state)
+                replace_decoder(folder, task.vae, measured, state)
     elif isinstance(task, ClipTask):
         figures = {"Own caption found, and own direction (%)": measure_clip(task.scorer(), scenes)}
         save_clip(task, out / task.name, {"README.md": card(CLIPS[task.name], [task.name], state, figures)})
@@ -124,9 +124,8 @@ def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state:
         end = "    python train/base.py export\n"
         _, gap, rest = after.partition("\n\n")
         body = before.replace(end, told + end) + heading + "\n".join(_table(figures)) + gap + rest
-    save_backbone(
-        backbone, folder, pipeline_class=backbone.pipeline_class, extra={"README.md": body, FILE: settings}
-    )  # fmt: skip
+    extra = {"README.md": body, FILE: settings}
+    save_backbone(backbone, folder, pipeline_class=backbone.pipeline_class, extra=extra)
 
 
 def card(about: About, sittings: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]) -> str:

@@ -5,7 +5,6 @@ with its price. So a killed run asks nothing twice that was answered, and cannot
 under way when it died counts as spent.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from ip2p.errors import DataError, WriterError
+from ip2p.shards import lock
 
 FILE = "asked.jsonl"
 
@@ -94,10 +94,10 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            lock(self._file, path)
+        except DataError:
             os.close(self._file)
-            raise DataError(f"another run is writing to {path}", "Wait for it, or give another folder") from error
+            raise
         self._read()
 
     def __enter__(self) -> "Ledger":

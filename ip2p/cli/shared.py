@@ -41,9 +41,7 @@ def composed(**parts: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
     def compose(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def run(**given: Any) -> Any:
-            made = {
-                name: part(**{each: given.pop(each) for each in options[name]}) for name, part in parts.items()
-            }  # fmt: skip
+            made = {name: part(**{each: given.pop(each) for each in options[name]}) for name, part in parts.items()}
             return command(**given, **made)
 
         own = [each for each in inspect.signature(command, eval_str=True).parameters.values() if each.name not in parts]
@@ -66,7 +64,7 @@ class ChosenEditor(NamedTuple):
     def name(self) -> str:
         """Of the model, with what changes what it draws."""
         options = self.options
-        added = [*(options["loras"] or ()), *map(str, options["embeddings"] or ()), *filter(None, [options["decoder"]])]
+        added = [*options["loras"], *map(str, options["embeddings"]), *filter(None, [options["decoder"]])]
         return " + ".join([self.model, *added])
 
     def load(self) -> "Editor":
@@ -79,11 +77,8 @@ class ChosenEditor(NamedTuple):
         from ip2p.adapters import Lora
         from ip2p.editor import Editor
 
-        loras = [Lora.parse(text) for text in self.options["loras"] or ()]
-        embeddings = self.options["embeddings"] or ()
-        return Editor.from_pretrained(
-            self.model, **{**self.options, "loras": loras, "embeddings": embeddings}, report=say
-        )
+        loras = [Lora.parse(text) for text in self.options["loras"]]
+        return Editor.from_pretrained(self.model, **{**self.options, "loras": loras}, report=say)
 
 
 def chosen_editor(
@@ -105,9 +100,9 @@ def chosen_editor(
 ) -> ChosenEditor:
     """An editor by the options of a command line."""
     options = {
-        "precision": precision, "loras": lora, "embeddings": embedding, "decoder": decoder, "compiled": compiled,
-        "config": config, "allow_pickle": allow_pickle, "safety_checker": safety_checker, "cpu_offload": cpu_offload,
-        "vae_tiling": vae_tiling,
+        "precision": precision, "loras": lora or [], "embeddings": embedding or [], "decoder": decoder,
+        "compiled": compiled, "config": config, "allow_pickle": allow_pickle, "safety_checker": safety_checker,
+        "cpu_offload": cpu_offload, "vae_tiling": vae_tiling,
     }  # fmt: skip
     return ChosenEditor(model, options)
 
