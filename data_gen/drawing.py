@@ -100,7 +100,10 @@ class Stages(TextStages):
                 f"pairs.precision={settings.precision} is for a GPU",
                 "Give pairs.precision=fp32, or bf16 if this CPU computes it",
             )
-        backbone = load_backbone(settings.model, device=device, dtype=PRECISIONS[settings.precision], want="base")
+        backbone = load_backbone(
+            settings.model, device=device, dtype=PRECISIONS[settings.precision], want="base",
+            safety_checker=settings.safety_checker,
+        )  # fmt: skip
         return PairMaker(backbone, settings)
 
     @cached_property

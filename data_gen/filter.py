@@ -8,13 +8,13 @@ from ip2p.records import Candidate, Reason
 
 
 def decide(candidates: Sequence[Candidate], kinds: Mapping[str, str], settings: Filter) -> list[Candidate]:
-    """Every candidate with a status and, where it is refused, the first reason of: low_source, low_edited, low_image,
-    high_image (a near copy: nothing was edited), low_direction, not_top_k.
+    """Every candidate with a status and, where it is refused, the first reason of: unsafe (found when it was drawn),
+    low_source, low_edited, low_image, high_image (a near copy: nothing was edited), low_direction, not_top_k.
 
     A pure function of the scores (paper, section 3.1): nothing is read, drawn or remembered.
 
     Args:
-        candidates: scored, all those of a triple together; their present status does not matter.
+        candidates: scored, all those of a triple together; of their present reasons only unsafe matters.
         kinds: kind of edit of each triple, by the triple's id.
         settings: thresholds, those of single kinds, and k.
     """
@@ -35,7 +35,9 @@ def decide(candidates: Sequence[Candidate], kinds: Mapping[str, str], settings: 
 
 
 def _fault(candidate: Candidate, bounds: Thresholds) -> Reason:
-    """The first bound that a candidate breaks. A score that is no number breaks its bound."""
+    """The first fault of a candidate. A score that is no number breaks its bound."""
+    if candidate.reason is Reason.UNSAFE:
+        return Reason.UNSAFE
     if not candidate.sim_source >= bounds.source:
         return Reason.LOW_SOURCE
     if not candidate.sim_edited >= bounds.edited:

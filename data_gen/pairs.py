@@ -19,7 +19,8 @@ from ip2p.data_gen.attention import share_with_source
 from ip2p.errors import ConfigError
 from ip2p.guidance import TextGuidance
 from ip2p.images import to_images
-from ip2p.records import Candidate, Triple, content_id
+from ip2p.records import Candidate, Reason, Triple, content_id
+from ip2p.safety import blacked
 from ip2p.sampling import make_scheduler, sample
 from ip2p.seeding import derive_seed, randn
 
@@ -68,13 +69,16 @@ class PairMaker:
         """Draw candidates, batch after batch in the order given; a batch may mix triples, shares and scales.
 
         One call of the UNet a step computes all rows of a batch: source and edited pictures, with text and without.
+        A pair of which the model's safety checker blocks a picture comes back black, and refused.
         """
         for start in range(0, len(jobs), self.settings.batch):
             batch = jobs[start : start + self.settings.batch]
             pictures, rows = self._draw(batch)
             images = to_images(pictures)
-            for job, source, edited in zip(batch, images[: len(batch)], images[len(batch) :], strict=True):
-                yield Pair(job.candidate, source, edited, rows // len(batch))
+            flags = self.backbone.flagged(images)
+            for number, job in enumerate(batch):
+                pair = Pair(job.candidate, images[number], images[number + len(batch)], rows // len(batch))
+                yield _blocked(pair) if flags[number] or flags[number + len(batch)] else pair
 
     @torch.inference_mode()
     def _draw(self, jobs: Sequence[Job]) -> tuple[Tensor, int]:
@@ -128,3 +132,9 @@ def plan(triples: Sequence[Triple], settings: Pairs, seed: int) -> list[Job]:
             )
             jobs.append(Job(candidate, triple.caption, triple.edited_caption))
     return jobs
+
+
+def _blocked(pair: Pair) -> Pair:
+    """An unsafe pair: nobody gets to see it, and the filter leaves it refused."""
+    refused = pair.candidate.model_copy(update={"status": "refused", "reason": Reason.UNSAFE})
+    return pair._replace(candidate=refused, source=blacked(pair.source), edited=blacked(pair.edited))

@@ -105,6 +105,9 @@ class Pairs(Settings):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="of the model; fp32 for equal pictures everywhere"
     )
+    safety_checker: bool = Field(
+        default=True, description="refuse pairs that the model's own safety checker blocks, if it brings one"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "Pairs":

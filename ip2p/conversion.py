@@ -57,10 +57,9 @@ def convert(
 
 def _dtype(path: Path, allow_pickle: bool) -> torch.dtype:
     """Of the UNet's first weight as it lies on disk."""
-    if path.is_file():
-        checkpoint: dict[str, Tensor] = read_checkpoint(path, allow_pickle=allow_pickle)
-        return checkpoint[CONV_IN].dtype
-    file = sorted((path / "unet").glob("*.safetensors"))[0]
+    if path.suffix in PICKLED:
+        return read_checkpoint(path, allow_pickle=allow_pickle)[CONV_IN].dtype
+    file = path if path.is_file() else sorted((path / "unet").glob("*.safetensors"))[0]
     with safe_open(file, framework="pt") as weights:
-        tensor: torch.Tensor = weights.get_tensor(next(iter(weights.keys())))
+        tensor: Tensor = weights.get_tensor(CONV_IN if path.is_file() else next(iter(weights.keys())))
         return tensor.dtype

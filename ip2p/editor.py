@@ -1,6 +1,7 @@
 """Edit pictures by instruction."""
 
 import importlib.metadata
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from ip2p.adapters import Lora, add_embeddings, merge_loras, require_readable
 from ip2p.backbone import Backbone, Loading, load_backbone
 from ip2p.compiling import compile_unet
 from ip2p.decoders import replace_decoder
-from ip2p.errors import ConfigError
 from ip2p.guidance import DualGuidance, UNetCall
 from ip2p.held import Schedule
 from ip2p.images import to_images, to_tensor
@@ -187,13 +187,14 @@ class Editor:
             InstructionError: an instruction is empty, or there are not as many as images or seeds.
             ImageError: an image is smaller than 16 x 16 pixels, or longer than 20 : 1; a mask has another size than
                 its image, or is all black.
-            ConfigError: a setting is out of range, or features are to be reused of a compiled UNet.
+            ConfigError: a setting is out of range.
         """
         settings = self.backbone.settings.replaced(**preset_options(preset, options))
         settings = settings.replaced(resolution=settings.resolution or self.backbone.image_size)
         assert settings.resolution is not None
         if self.compiled and settings.reuse > 1:
-            raise ConfigError("a compiled UNet cannot reuse features", "Leave out --compile, or give --set reuse=1")
+            warnings.warn(f"a compiled UNet reuses no features: reuse={settings.reuse} is left out", stacklevel=2)
+            settings = settings.replaced(reuse=1)
         jobs = plan(images, instructions, seeds, samples, masks=masks, cross=cross)
         sizes = [working_size(job.image.size, settings.resolution, self.backbone.downscale) for job in jobs]
         results: dict[int, Edited] = {}

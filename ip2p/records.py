@@ -45,6 +45,7 @@ class Reason(StrEnum):
     DISAGREES = "disagrees"
     MODERATED = "moderated"
     KIND_FULL = "kind_full"
+    UNSAFE = "unsafe"
     LOW_SOURCE = "low_source"
     LOW_EDITED = "low_edited"
     LOW_IMAGE = "low_image"

@@ -20,7 +20,15 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
 from ip2p.parts import quiet
 
@@ -145,6 +153,24 @@ def sd2_editor_folder(sd_editor_folder: Path, tmp_path_factory: pytest.TempPathF
         unet = UNet2DConditionModel.from_config(pipeline.unet.config, use_linear_projection=True)
         parts = {"unet": unet, "text_encoder": CLIPTextModel(config), "scheduler": storybook_scheduler()}
         pipeline.register_modules(**parts)
+        pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def guarded_folder(sd_editor_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An editor whose tiny checker finds everything unsafe: no cosine is below its thresholds of -1."""
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(vision_config={**vision, "image_size": 16, "patch_size": 8}, projection_dim=8)
+    with quiet():
+        checker = StableDiffusionSafetyChecker(config)
+        torch.nn.init.constant_(checker.concept_embeds_weights, -1.0)
+        size = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
+        pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(
+            sd_editor_folder, safety_checker=checker, feature_extractor=CLIPImageProcessorPil(**size),
+            requires_safety_checker=True,
+        )  # fmt: skip
+        folder = tmp_path_factory.mktemp("guarded") / "model"
         pipeline.save_pretrained(folder)
     return folder
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ip2p.images import to_images
+from ip2p.parts import quiet
 from ip2p.seeding import generator
 from ip2p.shards import atomic_dir
 from ip2p.sheets import contact_sheet
@@ -191,5 +192,6 @@ def load_autoencoder(folder: Path) -> Any:
     """The finished autoencoder, ready to compute; None if there is none yet."""
     if not (folder / "config.json").is_file():
         return None
-    vae: Any = AutoencoderTiny.from_pretrained(folder, use_safetensors=True)
+    with quiet():
+        vae: Any = AutoencoderTiny.from_pretrained(folder, use_safetensors=True)
     return vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)

@@ -29,7 +29,7 @@ class Metrics:
         path: of metrics.jsonl. Rows of steps beyond `step` are of a sitting that was killed after its last checkpoint;
             they will be written again, so they go.
         step: where the run goes on.
-        steps: where it ends.
+        steps: where it ends; None where only the time ends it.
         active: False on all ranks but one: nothing is written or shown.
         stream: to show progress on.
         unit: what a sample is called.
@@ -40,7 +40,7 @@ class Metrics:
         path: Path,
         *,
         step: int,
-        steps: int,
+        steps: int | None,
         active: bool = True,
         stream: TextIO = sys.stderr,
         unit: str = "samples",
@@ -67,13 +67,13 @@ class Metrics:
         """Show step, share done, samples/s since the last line, and loss."""
         now = time.monotonic()
         terminal = self._stream.isatty()
-        last = step >= self.steps or done >= 1
+        last = done >= 1 or step == self.steps
         if not self.active or (now - self._shown < (0.2 if terminal else QUIET_SECONDS) and not last):
             return
         seconds, before = now - self._since[0], self._since[1]
         rate = f"{(samples - before) / seconds:6.1f} {self._unit}/s" if before else f"     - {self._unit}/s"
         self._shown, self._since = now, (now, samples)
-        line = f"step {step}/{self.steps}  {done:4.0%}  {rate}  loss {loss:.4f}"
+        line = f"step {step}{f'/{self.steps}' if self.steps else ''}  {done:4.0%}  {rate}  loss {loss:.4f}"
         self._stream.write(f"\r{line}\033[K" if terminal else line + "\n")
         self._stream.flush()
         self._open_line = terminal

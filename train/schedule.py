@@ -20,13 +20,13 @@ class Clock:
         return self._now() - self._start
 
 
-def share_done(step: int, steps: int, *, seconds: float, minutes: float | None) -> float:
-    """Part of a run that is done, 0 to 1: by steps or by its time box of `minutes`, whichever ends first.
+def share_done(step: int, steps: int | None, *, seconds: float, minutes: float | None) -> float:
+    """Part of a run that is done, 0 to 1: by steps or by its time box of `minutes`, whichever is there and ends first.
 
     Without a time box it depends on the step alone, and so does everything else in a run.
     """
     timed = seconds / (60 * minutes) if minutes else 0.0
-    return min(1.0, max(step / steps, timed))
+    return min(1.0, max(step / steps if steps else 0.0, timed))
 
 
 def learning_rate_factor(schedule: str, *, step: int, warmup: int, done: float) -> float:

@@ -116,10 +116,9 @@ class _Sitting:
         self.dtype = dtype
         self.state = self.state.model_copy(update={"precision": precision_name(dtype)})
         self.first, self.earlier, self.bad = self.state.step, self.state.seconds, 0
-        self.steps = steps or 10**9
-        self.metrics = Metrics(
-            out / "metrics.jsonl", step=self.state.step, steps=self.first + self.steps, unit="images"
-        )
+        self.steps = steps
+        end = self.first + steps if steps else None
+        self.metrics = Metrics(out / "metrics.jsonl", step=self.state.step, steps=end, unit="images")
         self.parameters = [each for module in task.modules.values() for each in trainable(module).values()]
         self.clock = Clock()
         self.saved = 0.0

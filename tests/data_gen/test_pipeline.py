@@ -15,11 +15,13 @@ import pytest
 import torch
 from datasets import DatasetDict, load_dataset
 
+from ip2p.backbone import load_backbone, save_backbone
 from ip2p.config import DatasetConfig
 from ip2p.data_gen import pipeline
 from ip2p.data_gen.pack import FEATURES
+from ip2p.data_gen.rows import from_png
 from ip2p.errors import ConfigError, DataError, ModelError
-from ip2p.records import PACKED_COLUMNS
+from ip2p.records import PACKED_COLUMNS, Reason
 from ip2p.shards import read_shards
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +123,26 @@ def test_where_nothing_is_kept_the_report_tells_why(make_config: MakeConfig) -> 
         pipeline.build(config, say=quiet)
     assert "low_direction" in (Path(config.out) / "report.html").read_text()
     assert not (Path(config.out) / "packed").exists()
+
+
+def test_what_the_safety_checker_blocks_is_refused_and_seen_by_nobody(
+    make_config: MakeConfig, base_folder: Path, guarded_folder: Path, tmp_path: Path
+) -> None:
+    base = load_backbone(base_folder)
+    base.safety = load_backbone(guarded_folder).safety
+    save_backbone(base, tmp_path / "model", pipeline_class="StableDiffusionPipeline", dtype=torch.float32)
+    model = f"pairs.model={tmp_path / 'model'}"
+    config = make_config(model)
+    with pytest.raises(DataError, match="no pair was kept"):
+        pipeline.build(config, say=quiet)
+    out = Path(config.out)
+    assert {row["reason"] for row in read_shards(out / "filtered")} == {"unsafe"}
+    assert "unsafe" in (out / "report.html").read_text()
+    for row in read_shards(out / "candidates"):
+        for column in ("original_image", "edited_image"):
+            assert from_png(row[column]).getbbox() is None, "not black"
+    free = pipeline.build(make_config(model, "pairs.safety_checker=false", f"out={tmp_path / 'free'}"), say=quiet)
+    assert free.tally.pairs and Reason.UNSAFE not in free.tally.candidates
 
 
 def test_bad_beginnings_leave_nothing(

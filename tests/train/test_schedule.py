@@ -10,6 +10,7 @@ def test_progress_is_by_steps_or_by_the_clock_whichever_is_first() -> None:
     assert share_done(50, 100, seconds=60.0, minutes=10.0) == 0.5
     assert share_done(50, 100, seconds=540.0, minutes=10.0) == 0.9
     assert share_done(50, 100, seconds=6000.0, minutes=10.0) == 1.0
+    assert share_done(50, None, seconds=300.0, minutes=10.0) == 0.5
 
 
 def test_warm_up_rises_and_linear_falls_to_the_floor() -> None:
