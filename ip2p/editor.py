@@ -131,10 +131,14 @@ class Editor:
             offload(backbone, device)
         if vae_tiling:
             tile(backbone)
+        autoencoders = [each for each in (backbone.vae, backbone.decoder) if each is not None]
+        for network in (backbone.unet, *autoencoders):
+            network.to(memory_format=torch.channels_last)
         if compiled:
             compile_unet(backbone.unet, lambda: _probe(backbone))
+            pack_convolutions(*autoencoders)
         else:
-            pack_convolutions(backbone.unet)
+            pack_convolutions(backbone.unet, *autoencoders)
         return cls(backbone, compiled=compiled)
 
     @torch.inference_mode()

@@ -18,11 +18,11 @@ PIXELS = 1024
 SIZES = 3
 """Sizes of input that a convolution keeps weights for: edits take one to three rows a picture."""
 MOST_BYTES = 2 * 2**30
-"""Of all packed weights of a network; and never more than half of the memory that is free."""
+"""Of all packed weights of an editor; and never more than half of the memory that is free."""
 
 
 class Budget:
-    """Memory that the convolutions of a network share."""
+    """Memory that convolutions share."""
 
     def __init__(self, size: int) -> None:
         self.left = size
@@ -42,7 +42,7 @@ class PackedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """As a plain convolution: pictures (b, c, h, w)."""
-        weight = self._weight_for(input.shape)
+        weight = self._weight_for(input.shape) if input.is_cpu else None
         if weight is None:
             return super().forward(input)
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
@@ -67,21 +67,20 @@ class PackedConv2d(nn.Conv2d):
         return self.packed[shape]
 
 
-def pack_convolutions(network: nn.Module, most: int = MOST_BYTES) -> None:
-    """Let the convolutions of a network pack their weights, if it computes in fp32 on an x86 processor.
+def pack_convolutions(*networks: nn.Module, most: int = MOST_BYTES) -> None:
+    """Let the convolutions of networks pack their weights, where they lie in fp32 on an x86 processor.
 
     Args:
-        network: changed in place, and for inference alone from now on: weights must not change any more.
-        most: bytes of packed weights.
+        networks: changed in place, and for inference alone from now on: weights must not change any more.
+        most: bytes of packed weights, of all of them together.
     """
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     if not there or platform.machine() not in ("x86_64", "AMD64"):
         return
     budget = Budget(min(most, psutil.virtual_memory().available // 2))
-    for conv in network.modules():
+    for conv in (module for network in networks for module in network.modules()):
         if type(conv) is not nn.Conv2d or conv.weight.device.type != "cpu" or conv.weight.dtype != torch.float32:
             continue
         if conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
             conv.__class__ = PackedConv2d
             vars(conv).update(packed=OrderedDict(), budget=budget)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

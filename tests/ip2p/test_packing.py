@@ -53,9 +53,17 @@ def test_what_is_no_plain_convolution_in_fp32_stays_as_it_is() -> None:
     assert [type(each) for each in network] == kinds
 
 
+def test_elsewhere_it_is_a_plain_convolution() -> None:
+    conv = nn.Conv2d(4, 6, 3)
+    pack_convolutions(conv)
+    moved = conv.to("meta")  # as to a GPU, by an offloading hook
+    assert moved(torch.ones(1, 4, 8, 8, device="meta")).shape == (1, 6, 6, 6) and not moved.packed
+
+
 def test_an_editor_is_packed_and_can_be_saved(editor_folder: Path, tmp_path: Path) -> None:
     backbone = Editor.from_pretrained(str(editor_folder), device="cpu").backbone
     assert isinstance(backbone.unet.conv_in, PackedConv2d)
+    assert any(isinstance(module, PackedConv2d) for module in backbone.vae.modules())
     save_backbone(backbone, tmp_path / "copy", pipeline_class=backbone.pipeline_class, dtype=torch.float32)
     before, after = (load_backbone(folder).unet.state_dict() for folder in (editor_folder, tmp_path / "copy"))
     assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
