@@ -15,7 +15,8 @@ NAMES = {
     "image_scale": "Image CFG scale", "seed": "Seed", "size": "Size", "model": "Model",
 }  # fmt: skip
 SAMPLERS = {
-    "euler_a": "Euler a", "euler": "Euler", "ddim": "DDIM", "dpm": "DPM++ 2M", "unipc": "UniPC", "lcm": "LCM",
+    "euler_a": "Euler a", "euler": "Euler", "heun": "Heun", "ddim": "DDIM", "dpm": "DPM++ 2M",
+    "dpm_karras": "DPM++ 2M Karras", "unipc": "UniPC", "lcm": "LCM",
 }  # fmt: skip
 PROMPTS = ("instruction", "caption")
 NOT_LISTED = (*PROMPTS, "versions")

@@ -12,6 +12,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
     LCMScheduler,
     UniPCMultistepScheduler,
 )
@@ -31,13 +32,16 @@ Constrain = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
 _CLASSES: dict[str, Any] = {
     "euler_a": EulerAncestralDiscreteScheduler,
     "euler": EulerDiscreteScheduler,
+    "heun": HeunDiscreteScheduler,
     "ddim": DDIMScheduler,
     "dpm": DPMSolverMultistepScheduler,
+    "dpm_karras": DPMSolverMultistepScheduler,
     "unipc": UniPCMultistepScheduler,
     "ddpm": DDPMScheduler,
     "lcm": LCMScheduler,
 }
 _LATENTS = {"clip_sample": False, "thresholding": False}  # both are for pixels; DDIM would clip latents by default
+_MORE: dict[str, dict[str, Any]] = {"dpm_karras": {"use_karras_sigmas": True}}
 
 
 def sample(
@@ -100,8 +104,8 @@ def make_scheduler(scheduler: Any, name: str) -> Any:
 
     Args:
         scheduler: that came with the model.
-        name: euler_a, euler, ddim, dpm (DPM-Solver++ 2M), unipc, ddpm, or lcm (for models that were
-            distilled for it).
+        name: euler_a, euler, heun (which calls the model twice a step), ddim, dpm (DPM-Solver++ 2M), dpm_karras (at
+            the noise levels of arXiv 2206.00364), unipc, ddpm, or lcm (for models that were distilled for it).
 
     Raises:
         ConfigError: another name.
@@ -114,4 +118,4 @@ def make_scheduler(scheduler: Any, name: str) -> Any:
             f"the model's scheduler is a {type(scheduler).__name__}, which has no noise schedule that we know",
             "Give a model of Stable Diffusion 1 or 2, or one trained with ip2p",
         )
-    return _CLASSES[name].from_config(scheduler.config, **_LATENTS)
+    return _CLASSES[name].from_config(scheduler.config, **_LATENTS, **_MORE.get(name, {}))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ip2p.errors import ConfigError, ModelError
 
 FILE = "ip2p.json"
-SchedulerName = Literal["euler_a", "euler", "ddim", "ddpm", "dpm", "unipc", "lcm"]
+SchedulerName = Literal["euler_a", "euler", "heun", "ddim", "ddpm", "dpm", "dpm_karras", "unipc", "lcm"]
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
 
 

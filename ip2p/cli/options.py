@@ -27,7 +27,7 @@ Steps = Annotated[int | None, typer.Option(min=1, max=1000, help="Of the sampler
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed draws the same picture.")]
 Samples = Annotated[int, typer.Option(min=1, max=64, help="Pictures to draw, each from a seed of its own.")]
 Scheduler = Annotated[
-    str | None, typer.Option(help="euler_a, euler, ddim, ddpm, dpm, unipc or lcm; the model's own if not given.")
+    str | None, typer.Option(help="Such as euler_a, dpm_karras or unipc; the model's own if not given.")
 ]
 Precision = Annotated[
     str | None, typer.Option(help="fp32, bf16, fp16, or auto, which measures; fp32 on a CPU if not given.")

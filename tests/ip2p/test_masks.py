@@ -12,8 +12,7 @@ from ip2p import Editor
 from ip2p.errors import ImageError, InstructionError
 from ip2p.images import to_tensor
 from ip2p.masks import checked, hold_outside, open_mask, pasted
-
-SCHEDULERS = ["euler_a", "euler", "ddim", "dpm"]
+from ip2p.settings import SCHEDULERS
 
 
 def noise(seed: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
