@@ -194,11 +194,11 @@ class Editor:
             ConfigError: a setting is out of range.
         """
         settings = self.backbone.settings.replaced(**preset_options(preset, options))
-        settings = settings.replaced(resolution=settings.resolution or self.backbone.image_size)
-        assert settings.resolution is not None
         if self.compiled and settings.reuse > 1:
             warnings.warn(f"a compiled UNet reuses no features: reuse={settings.reuse} is left out", stacklevel=2)
             settings = settings.replaced(reuse=1)
+        settings = settings.replaced(resolution=settings.resolution or self.backbone.image_size)
+        assert settings.resolution is not None
         jobs = plan(images, instructions, seeds, samples, masks=masks, cross=cross)
         sizes = [working_size(job.image.size, settings.resolution, self.backbone.downscale) for job in jobs]
         results: dict[int, Edited] = {}
