@@ -10,7 +10,6 @@ from PIL import Image
 from ip2p import Editor
 from ip2p.errors import ConfigError
 from ip2p.images import to_tensor
-from ip2p.settings import PRESETS
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for a CPU by a C++ compiler")
@@ -25,8 +24,8 @@ def test_a_compiled_editor_draws_the_same_picture(editor_folder: Path) -> None:
         assert (to_tensor([made.image]) - to_tensor([expected.image])).abs().max() < 0.02
         assert made.parameters["compiled"] and "compiled" not in expected.parameters
     with pytest.warns(UserWarning, match="reuse=2 is left out"):
-        (made,) = editor.edit(picture, "make it winter", preset="fast")
-    assert "reuse" not in made.parameters and made.parameters["steps"] == PRESETS["fast"]["steps"]
+        (again,) = editor.edit(picture, "make it winter", seeds=3, steps=2, reuse=2)
+    assert "reuse" not in again.parameters and again.image.tobytes() == made.image.tobytes()
 
 
 def test_a_machine_that_cannot_compile_is_told_before_the_first_edit(
