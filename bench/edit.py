@@ -150,18 +150,20 @@ def exactness(pair: Pair, image: Image.Image, text: str, console: Console) -> Fi
         return [pair.reference(image, text, *case, output_type="latent") for case in cases]
 
     other, plain = theirs(torch.channels_last), theirs(torch.contiguous_format)
-    found, itself = [], [float((one - two).abs().max()) for one, two in zip(other, plain, strict=True)]
-    for case, latents in zip(cases, plain, strict=True):
+    ours, itself = {}, {}
+    for case, latents, rounded in zip(cases, plain, other, strict=True):
         seen: list[torch.Tensor] = []
         pair.edited(image, text, *case, on_step=lambda _, x, seen=seen: seen.append(x))
-        found.append(float((seen[-1] - latents).abs().max()))
+        ours[case] = float((seen[-1] - latents).abs().max())
+        itself[case] = float((rounded - latents).abs().max())
     table = Table("scheduler", *(f"s_T {text_scale:g}, s_I {image_scale:g}" for text_scale, image_scale in SCALES))
     table.add_column("diffusers from itself")
     figures: Figures = {}
-    for start, scheduler in zip(range(0, len(cases), len(SCALES)), SCHEDULERS, strict=True):
-        ours, floor = found[start : start + len(SCALES)], max(itself[start : start + len(SCALES)])
-        figures[scheduler] = dict(zip(map(str, SCALES), ours, strict=True)) | {"itself": floor}
-        table.add_row(scheduler, *(f"{each:.1e}" for each in (*ours, floor)))
+    for scheduler in SCHEDULERS:
+        row = {str(scales): ours[scheduler, scales] for scales in SCALES}
+        row["itself"] = max(itself[scheduler, scales] for scales in SCALES)
+        figures[scheduler] = row
+        table.add_row(scheduler, *(f"{each:.1e}" for each in row.values()))
     console.print(table)
     return figures
 

@@ -72,7 +72,8 @@ def test_a_start_on_the_way_takes_the_steps_that_are_left(name: str) -> None:
     )  # fmt: skip
     scheduler.set_timesteps(10)
     assert visited == scheduler.timesteps[7 * scheduler.order :].tolist()
-    assert [step for step, _ in seen] == list(range(len(visited))) and latents.shape == origin.shape
+    assert [step for step, _ in seen] == ([0, 1, 2, 3, 4] if name == "heun" else [0, 1, 2])
+    assert latents.shape == origin.shape
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -83,7 +84,7 @@ def test_schedulers_keep_what_the_model_predicts_and_never_clip_latents(name: st
 
 
 def test_what_cannot_be_used_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'plms'.*euler_a, euler, heun, .*dpm_karras"):
+    with pytest.raises(ConfigError, match="'plms'.*euler_a, euler, heun, ddim, ddpm, dpm, dpm_karras, unipc, lcm"):
         make_scheduler(DDIMScheduler(), "plms")
     with pytest.raises(ModelError, match="FlowMatchEuler"):
         make_scheduler(FlowMatchEulerDiscreteScheduler(), "ddim")
