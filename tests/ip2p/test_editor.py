@@ -300,7 +300,12 @@ def test_a_text_to_image_model_is_no_editor(base_folder: Path) -> None:
         ("a", {"tolerance": -1.0}, ConfigError, "tolerance=-1.0.*0 or more"),
         ("a", {"tolerance": 0.1, "reuse": 2}, ConfigError, "tolerance.*reuse"),
         ("a", {"steps": 0}, ConfigError, "steps=0.*1 to 1000"),
-        ("a", {"scheduler": "plms"}, ConfigError, "scheduler='plms'.*euler_a, euler, heun, ddim, ddpm, dpm, dpm_karras"),
+        (
+            "a",
+            {"scheduler": "plms"},
+            ConfigError,
+            "scheduler='plms'.*euler_a, euler, heun, ddim, ddpm, dpm, dpm_karras, unipc, lcm",
+        ),
         ("a", {"text_scale": float("nan")}, ConfigError, "text_scale=nan"),
         ("a", {"resolution": 4}, ConfigError, "resolution=4"),
     ],
