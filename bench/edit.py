@@ -26,11 +26,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ip2p import Editor
-from ip2p.backbone import Backbone, save_backbone
+from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import Ip2pError
-from ip2p.evaluation import BATCH, Trial, held_out_trials, judged, psnr
-from ip2p.images import to_tensor
-from ip2p.sampling import make_scheduler
+from ip2p.measuring.evaluation import BATCH, Trial, held_out_trials, judged, psnr
+from ip2p.models.backbone import Backbone, save_backbone
+from ip2p.pictures.tensors import to_tensor
 from ip2p.shards import atomic_write
 from ip2p.storybook.judge import Judge
 

@@ -17,8 +17,8 @@ from rich.progress import Progress
 
 from ip2p import Editor
 from ip2p.errors import Ip2pError
-from ip2p.evaluation import BATCH, Trial, held_out_trials, judged, psnr
-from ip2p.images import to_tensor
+from ip2p.measuring.evaluation import BATCH, Trial, held_out_trials, judged, psnr
+from ip2p.pictures.tensors import to_tensor
 from ip2p.shards import atomic_write
 from ip2p.storybook.judge import Judge
 

@@ -20,12 +20,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ip2p.backbone import load_backbone
-from ip2p.config import Pairs, Share
-from ip2p.data_gen.pairs import Job, Pair, PairMaker
-from ip2p.editor import best_device
+from ip2p.data_gen.config import Pairs, Share
+from ip2p.data_gen.pairs.draw import Job, Pair, PairMaker
+from ip2p.device import best_device
 from ip2p.errors import Ip2pError
-from ip2p.images import to_tensor
+from ip2p.models.backbone import load_backbone
+from ip2p.pictures.tensors import to_tensor
 from ip2p.records import Candidate
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_write

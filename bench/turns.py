@@ -14,16 +14,16 @@ import numpy as np
 from PIL import Image
 
 from ip2p import Editor
-from ip2p.images import to_tensor
-from ip2p.saving import save_picture
+from ip2p.editing.sequence import edit_in_turns
+from ip2p.pictures.contact_sheet import contact_sheet
+from ip2p.pictures.tensors import to_tensor
+from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed
-from ip2p.sheets import contact_sheet
 from ip2p.storybook.edits import Edit, apply, possible_edits
 from ip2p.storybook.judge import Judge, attribute_target
 from ip2p.storybook.language import instruction
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import Scene, sample_scene
-from ip2p.turns import edit_in_turns
 
 LOCAL = ("building", "color", "animal", "sky")
 """Attributes whose edits leave most of a picture alone."""

@@ -16,12 +16,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ip2p.config import DatasetConfig, load_config
+from ip2p.config import load_config
+from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import DataError, Ip2pError
 
 if TYPE_CHECKING:
-    from ip2p.data_gen.results import Results
-    from ip2p.data_gen.tally import Tally
+    from ip2p.data_gen.report.counts import Tally
+    from ip2p.data_gen.report.results import Results
 
 DEFAULT = "storybook_dataset.yaml"
 INTERRUPTED = 130
@@ -74,9 +75,9 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
         WriterError: the language model cannot be reached.
     """
     began = time.monotonic()
-    from ip2p.data_gen.captions import read_captions
-    from ip2p.data_gen.drawing import Stages  # torch and diffusers take seconds; a wrong key is told before
-    from ip2p.data_gen.workspace import Workspace, hash_origins
+    from ip2p.data_gen.build_folder import Workspace, hash_origins
+    from ip2p.data_gen.captions.read import read_captions
+    from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds; a wrong key is told before
 
     workspace = Workspace(config, hash_origins(config))
     captions = read_captions(config.captions, config.seed)
@@ -108,14 +109,14 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
             the same, about what there is.
     """
     began = time.monotonic()
-    from ip2p.data_gen.captions import read_captions
-    from ip2p.data_gen.stages import TextStages
-    from ip2p.data_gen.workspace import Workspace, hash_origins
+    from ip2p.data_gen.build_folder import Workspace, hash_origins
+    from ip2p.data_gen.captions.read import read_captions
+    from ip2p.data_gen.stages import Stages
 
     workspace = Workspace(config, hash_origins(config))
     captions = read_captions(config.captions, config.seed)
     workspace.claim()
-    stages = TextStages(workspace, say)
+    stages = Stages(workspace, say)
     stages.write_captions(captions)
     try:
         stages.write_triples()
@@ -139,7 +140,7 @@ def show_triples(config: DatasetConfig, texts: Sequence[str], *, say: Say = say_
     Raises:
         WriterError: the language model cannot be reached, or refuses.
     """
-    from ip2p.data_gen.preview import preview
+    from ip2p.data_gen.triples.preview import preview
     from ip2p.data_gen.writers import open_writer
     from ip2p.records import Caption, content_id
 
@@ -161,8 +162,8 @@ def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
         DataError: there is no build with all scores, or no pair is kept.
     """
     began = time.monotonic()
-    from ip2p.data_gen.drawing import Stages
-    from ip2p.data_gen.workspace import Workspace, begun_origins
+    from ip2p.data_gen.build_folder import Workspace, begun_origins
+    from ip2p.data_gen.stages import Stages
 
     workspace = Workspace(config, begun_origins(Path(config.out)))
     workspace.claim()
@@ -181,8 +182,8 @@ def report(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
         ConfigError: more than the filter and the packing has changed.
         DataError: there is no build that was filtered with these settings.
     """
-    from ip2p.data_gen.drawing import Stages
-    from ip2p.data_gen.workspace import Workspace, begun_origins
+    from ip2p.data_gen.build_folder import Workspace, begun_origins
+    from ip2p.data_gen.stages import Stages
 
     workspace = Workspace(config, begun_origins(Path(config.out)))
     workspace.claim()

@@ -11,7 +11,7 @@ from datasets import Features
 from datasets import Image as Picture
 from PIL import Image
 
-from ip2p.data_gen.workspace import Workspace
+from ip2p.data_gen.build_folder import Workspace
 from ip2p.records import Candidate, Caption, Record, Triple
 from ip2p.shards import read_shard
 

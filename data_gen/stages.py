@@ -1,45 +1,62 @@
-"""The stages of text, from captions to triples, shard by shard: each reads finished shards and writes finished shards.
+"""The stages of a build, shard by shard: each reads finished shards and writes finished shards.
 
-Whatever a killed run had not finished is made again, with the same bytes. Nothing here needs a model of pictures.
+Whatever a killed run had not finished is made again, with the same bytes. Models are imported and loaded by the stages
+that need them, so that those of text alone begin at once.
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from datasets import Features
 
 from ip2p.data_gen import rows
-from ip2p.data_gen.drafts import Writer
-from ip2p.data_gen.triples import Seen, write_triples
-from ip2p.data_gen.triples_report import TriplesTally, render_triples
-from ip2p.data_gen.workspace import Stage, Workspace
+from ip2p.data_gen.build_folder import Stage, Workspace
+from ip2p.data_gen.pairs.filter import decide
+from ip2p.data_gen.report.results import Results
+from ip2p.data_gen.report.triples_page import TriplesTally, render_triples
+from ip2p.data_gen.triples.proposals import Writer
+from ip2p.data_gen.triples.write import Seen, write_triples
 from ip2p.data_gen.writers import open_writer
-from ip2p.data_gen.writers.ledger import spending
-from ip2p.errors import DataError, WriterError
+from ip2p.data_gen.writers.api.ledger import spending
+from ip2p.device import PRECISIONS, best_device
+from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
 from ip2p.records import Caption
-from ip2p.shards import atomic_write, read_shards, shard_done, write_shard
+from ip2p.shards import atomic_write, read_shard, read_shards, shard_done, write_shard
+
+if TYPE_CHECKING:
+    from ip2p.data_gen.pairs.draw import PairMaker
+    from ip2p.measuring.clip import ClipScorer
+
+SCORED_AT_ONCE = 64
+"""Candidates whose pictures are decoded and scored together."""
 
 Row = dict[str, Any]
 Make = Callable[[int, StageProgress], list[Row]]
 """Makes the rows of a shard, and tells how far it is."""
 
 
-class TextStages:
-    """The stages from captions to triples.
+class Stages:
+    """All stages, from captions to decided candidates.
 
     Args:
         workspace: of the build, claimed.
         say: prints a line.
+
+    Attributes:
+        drawn, unet_rows, seconds: candidates drawn in this sitting, the UNet rows of these, and how long that took.
     """
 
     def __init__(self, workspace: Workspace, say: Callable[[str], None]) -> None:
         self.workspace, self.config, self.say = workspace, workspace.config, say
+        self.drawn = self.unet_rows = 0
+        self.seconds = 0.0
 
     def write_captions(self, captions: Sequence[Caption]) -> None:
         """Write all captions, as `read_captions` gives them."""
@@ -107,6 +124,61 @@ class TextStages:
             folder = self.workspace.folder(stage)
             raise DataError(f"shard {left[0]} of {folder} is not there, or was made with other settings", fix)
 
+    def draw_pairs(self) -> None:
+        """Draw all candidates of all triples that were not refused."""
+        from ip2p.data_gen.pairs.draw import plan
+
+        settings, seed = self.config.pairs, self.config.seed
+
+        def make(index: int, progress: StageProgress) -> list[Row]:
+            jobs = plan(rows.read_triples(self.workspace, index), settings, seed)
+            maker = self.maker if jobs else None  # loading is not drawing
+            before, started, made = self.seconds, time.monotonic(), []
+            for pair in maker.draw(jobs) if maker else ():
+                pictures = {"original_image": rows.to_png(pair.source), "edited_image": rows.to_png(pair.edited)}
+                made.append(pair.candidate.model_dump(mode="json") | {"unet_rows": pair.unet_rows} | pictures)
+                self.drawn += 1
+                self.unet_rows += pair.unet_rows
+                self.seconds = before + time.monotonic() - started
+                progress.advance(1, f"{self.unet_rows / self.seconds:.0f} UNet rows/s")
+            return made
+
+        self._run("candidates", "candidates", self._candidates(), make, rows.DRAWN)
+
+    def score_pairs(self) -> None:
+        """Score all candidates by CLIP."""
+        from ip2p.data_gen.pairs.clip_scores import score
+
+        def make(index: int, progress: StageProgress) -> list[Row]:
+            triples = rows.by_id(rows.read_triples(self.workspace, index))
+            drawn, done = list(read_shard(self.workspace.folder("candidates"), index)), []
+            for start in range(0, len(drawn), SCORED_AT_ONCE):
+                chunk = drawn[start : start + SCORED_AT_ONCE]
+                candidates = [rows.to_candidate(row) for row in chunk]
+                images = [(rows.from_png(row["original_image"]), rows.from_png(row["edited_image"])) for row in chunk]
+                scored = score(candidates, images, [triples[each.triple_id] for each in candidates], self.scorer)
+                done += _with_cost(rows.dump(scored), chunk)
+                progress.advance(len(chunk))
+            return done
+
+        self._run("scores", "candidates", self._candidates(), make, rows.SCORED)
+
+    def filter_pairs(self) -> None:
+        """Decide by the scores alone which candidates are kept."""
+
+        def make(index: int, progress: StageProgress) -> list[Row]:
+            scored = list(read_shard(self.workspace.folder("scores"), index))
+            kinds = {each.id: each.kind for each in rows.by_id(rows.read_triples(self.workspace, index)).values()}
+            decided = decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter)
+            progress.advance(len(scored))
+            return _with_cost(rows.dump(decided), scored)
+
+        self._run("filtered", "candidates", self._candidates(), make, rows.SCORED)
+
+    def results(self) -> Results:
+        """What comes after the last stage."""
+        return Results(self.workspace, self.shards, self.say)
+
     @cached_property
     def captions(self) -> list[Caption]:
         """All captions, once they are written."""
@@ -121,6 +193,31 @@ class TextStages:
     def writer(self) -> Writer:
         """Who writes triples."""
         return open_writer(self.config.triples, self.workspace.out, seed=self.config.seed, say=self.say)
+
+    @cached_property
+    def maker(self) -> "PairMaker":
+        """The base model, loaded when the first shard wants it."""
+        from ip2p.data_gen.pairs.draw import PairMaker
+        from ip2p.models.backbone import load_backbone
+
+        settings, device = self.config.pairs, best_device()
+        if device.type == "cpu" and settings.precision == "fp16":
+            raise ConfigError(
+                f"pairs.precision={settings.precision} is for a GPU",
+                "Give pairs.precision=fp32, or bf16 if this CPU computes it",
+            )
+        backbone = load_backbone(
+            settings.model, device=device, dtype=PRECISIONS[settings.precision], want="base",
+            safety_checker=settings.safety_checker,
+        )  # fmt: skip
+        return PairMaker(backbone, settings)
+
+    @cached_property
+    def scorer(self) -> "ClipScorer":
+        """The CLIP that filters, loaded when the first shard wants it."""
+        from ip2p.measuring.clip import ClipScorer
+
+        return ClipScorer.from_pretrained(self.config.scores.clip, device=best_device())
 
     def _chunks(self, captions: Sequence[Caption]) -> list[Sequence[Caption]]:
         size = self.config.shard_size
@@ -139,3 +236,13 @@ class TextStages:
         with StageProgress(stage, unit, total=sum(sizes), done=done, say=self.say) as progress:
             for index in left:
                 write_shard(folder, index, make(index, progress), schema=schema, config=fingerprint)
+
+    def _candidates(self) -> list[int]:
+        """Candidates of each shard."""
+        triples = (rows.read_triples(self.workspace, index) for index in range(self.shards))
+        return [self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for shard in triples]
+
+
+def _with_cost(values: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
+    """Rows of candidates with the UNet rows that the stage before knew."""
+    return [value | {"unet_rows": row["unet_rows"]} for value, row in zip(values, earlier, strict=True)]

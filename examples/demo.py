@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 
 from ip2p import Editor
-from ip2p.backbone import load_backbone
-from ip2p.generation import generate
-from ip2p.saving import save_picture
-from ip2p.sheets import contact_sheet
+from ip2p.editing.generation import generate
+from ip2p.models.backbone import load_backbone
+from ip2p.pictures.contact_sheet import contact_sheet
+from ip2p.pictures.write import save_picture
 
 CAPTION = "a red barn by a lake in summer"
 INSTRUCTIONS = ["make it winter", "make it night", "turn the barn into a castle", "make it a watercolor"]

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-from ip2p.data_gen.writers.english import english_edits
+from ip2p.data_gen.writers.rules.english import english_edits
 
 MODEL = "rules-by-wire"
 Request = dict[str, Any]
@@ -79,7 +79,7 @@ def by_model(source: str) -> Script:
     """
     import torch
 
-    from ip2p.data_gen.writers.local import load_language
+    from ip2p.data_gen.writers.local.writer import load_language
 
     language, lock = load_language(source, "cpu"), threading.Lock()
 

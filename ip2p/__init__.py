@@ -5,17 +5,18 @@ Names are loaded on first use, so that `import ip2p` costs nothing.
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ip2p.editor import Edited as Edited
-    from ip2p.editor import Editor as Editor
+from ip2p.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from ip2p.editing.editor import Edited as Edited
+    from ip2p.editing.editor import Editor as Editor
+
 __all__ = ["Edited", "Editor", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("Edited", "Editor"):
-        import ip2p.editor
+        import ip2p.editing.editor
 
-        return getattr(ip2p.editor, name)
+        return getattr(ip2p.editing.editor, name)
     raise AttributeError(f"module 'ip2p' has no attribute {name!r}")

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ip2p.backbone import load_backbone
-from ip2p.editor import Editor
-from ip2p.images import to_tensor
-from ip2p.names import BUNDLED, BUNDLED_NAMES, bundled_path
-from ip2p.similarity import ClipScorer
+from ip2p.editing.editor import Editor
+from ip2p.measuring.clip import ClipScorer
+from ip2p.models.backbone import load_backbone
+from ip2p.models.bundled import BUNDLED, BUNDLED_NAMES, bundled_path
+from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.render import render

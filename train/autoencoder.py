@@ -12,11 +12,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from ip2p.images import to_images
-from ip2p.parts import quiet
+from ip2p.models.folder import quiet
+from ip2p.pictures.contact_sheet import contact_sheet
+from ip2p.pictures.tensors import to_images
 from ip2p.seeding import generator
 from ip2p.shards import atomic_dir
-from ip2p.sheets import contact_sheet
 from ip2p.train.batches import Order
 from ip2p.train.world import World
 

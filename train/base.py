@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from ip2p.editor import best_device
+from ip2p.device import best_device
 from ip2p.errors import Ip2pError, ModelError
-from ip2p.names import BUNDLED
+from ip2p.models.bundled import BUNDLED
 from ip2p.train.autoencoder import AutoencoderTask, DecoderTask, finish_autoencoder, load_autoencoder, save_autoencoder
 from ip2p.train.bundle import export
 from ip2p.train.clip import SEEDS, ClipTask

@@ -17,9 +17,9 @@ from datasets import Image as Picture
 from datasets.exceptions import DatasetGenerationError
 from PIL import Image
 
-from ip2p.backbone import Backbone
 from ip2p.errors import DataError
-from ip2p.images import to_tensor
+from ip2p.models.backbone import Backbone
+from ip2p.pictures.tensors import to_tensor
 from ip2p.seeding import generator
 from ip2p.train.objective import Latents
 

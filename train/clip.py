@@ -20,10 +20,10 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from ip2p.measuring.clip import ClipScorer, Preprocessing
+from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir
-from ip2p.sheets import contact_sheet
-from ip2p.similarity import ClipScorer, Preprocessing
 from ip2p.storybook.edits import Case, Edit, evaluation_cases, possible_edits
 from ip2p.storybook.language import caption, edited_caption
 from ip2p.storybook.render import SIDE, render

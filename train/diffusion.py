@@ -12,18 +12,18 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from ip2p.backbone import Backbone
-from ip2p.generation import generate
+from ip2p.editing.generation import generate
+from ip2p.models.backbone import Backbone
+from ip2p.models.widen import suit_attention
+from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.seeding import derive_seed, generator
 from ip2p.settings import Settings
-from ip2p.sheets import contact_sheet
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.language import caption
 from ip2p.train.batches import Order
 from ip2p.train.objective import ForwardProcess, draw
 from ip2p.train.tokens import POSITIONS
 from ip2p.train.world import World
-from ip2p.unet import suit_attention
 
 NO_CAPTION = 0.1
 TEXT_WIDTH = 160

@@ -9,8 +9,9 @@ import functools
 import sys
 from collections.abc import Sequence
 
-from ip2p.config import FinetuneConfig, load_config
+from ip2p.config import load_config
 from ip2p.errors import Ip2pError
+from ip2p.train.config import FinetuneConfig
 
 DEFAULT = "storybook_finetune.yaml"
 

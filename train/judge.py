@@ -9,9 +9,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from ip2p.images import to_images
+from ip2p.pictures.contact_sheet import contact_sheet
+from ip2p.pictures.tensors import to_images
 from ip2p.seeding import generator
-from ip2p.sheets import contact_sheet
 from ip2p.storybook.judge import JudgeNet, attribute_target, judge_loss, layout_target
 from ip2p.storybook.scene import ATTRIBUTES
 from ip2p.train.batches import Order

@@ -12,22 +12,22 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch import nn
 
-from ip2p.backbone import Backbone, load_backbone
-from ip2p.config import FinetuneConfig
+from ip2p.device import PRECISIONS, choose_precision, precision_name
 from ip2p.errors import ModelError, TrainingError
-from ip2p.precision import PRECISIONS, choose_precision, precision_name
+from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.models.widen import suit_attention, widen_conv_in
 from ip2p.seeding import generator
 from ip2p.train.batches import Batches, open_pairs, positions
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
+from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
 from ip2p.train.metrics import Metrics
-from ip2p.train.muon import build_optimizer
 from ip2p.train.objective import Batch, EditingModel, ForwardProcess, assemble, draw, editing_loss
+from ip2p.train.optimizer import build_optimizer
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import Clock, learning_rate_factor, share_done
 from ip2p.train.validation import Validation
-from ip2p.unet import suit_attention, widen_conv_in
 
 PATIENCE = 5  # steps in a row without a finite loss, before the run stops
 PATIENCE_SCALED = 25  # in fp16 the first ones only search the scale of the loss

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 import yaml
 
-from ip2p.backbone import Backbone, save_backbone
-from ip2p.config import FinetuneConfig
+from ip2p.models.backbone import Backbone, save_backbone
 from ip2p.shards import atomic_write
 from ip2p.train.checkpoint import State
+from ip2p.train.config import FinetuneConfig
 from ip2p.train.metrics import read_metrics
 
 WIDTH, HEIGHT = 720, 240

@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ip2p.device import autocast, choose_precision, precision_name
 from ip2p.errors import TrainingError
-from ip2p.precision import autocast, choose_precision, precision_name
-from ip2p.saving import save_picture
+from ip2p.pictures.write import save_picture
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
 from ip2p.train.metrics import Metrics
-from ip2p.train.muon import build_optimizer
+from ip2p.train.optimizer import build_optimizer
 from ip2p.train.schedule import Clock, learning_rate_factor, share_done
 
 WARMUP = 50

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from ip2p.editor import Editor
-from ip2p.saving import save_picture
+from ip2p.editing.editor import Editor
+from ip2p.pictures.contact_sheet import contact_sheet
+from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed, generator
-from ip2p.sheets import contact_sheet
 from ip2p.train.batches import CENTRE, Batches
 from ip2p.train.objective import EditingModel, ForwardProcess, assemble, draw, editing_loss
 

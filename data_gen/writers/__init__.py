@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ip2p.config import Triples
-from ip2p.data_gen.drafts import Writer
+from ip2p.data_gen.config import Triples
+from ip2p.data_gen.triples.proposals import Writer
 
 
 def open_writer(settings: Triples, folder: Path, *, seed: int, say: Callable[[str], None]) -> Writer:
@@ -22,17 +22,17 @@ def open_writer(settings: Triples, folder: Path, *, seed: int, say: Callable[[st
         WriterError: a server refuses, or cannot be reached.
     """
     if settings.writer == "rules":
-        from ip2p.data_gen.writers.rules import RuleWriter
+        from ip2p.data_gen.writers.rules.writer import RuleWriter
 
         return RuleWriter(seed)
     if settings.writer == "local":
-        from ip2p.data_gen.writers.local import LocalWriter
+        from ip2p.data_gen.writers.local.writer import LocalWriter
 
         return LocalWriter(settings, seed)
     if settings.writer == "openai-batch":
-        from ip2p.data_gen.writers.batch import BatchWriter
+        from ip2p.data_gen.writers.api.batch_writer import BatchWriter
 
         return BatchWriter(settings, folder, seed=seed, say=say)
-    from ip2p.data_gen.writers.llm import ModelWriter
+    from ip2p.data_gen.writers.api.writer import ModelWriter
 
     return ModelWriter(settings, folder, seed=seed, say=say)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ip2p.data_gen.drafts import Draft, Message
+from ip2p.data_gen.triples.proposals import Draft, Message
 from ip2p.data_gen.writers.seeds import KINDS, Seed, draw_shots
 from ip2p.records import Reason
 from ip2p.seeding import derive_seed

@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 import ip2p
-from ip2p.cli import dataset, many, models, pictures
+from ip2p.cli import batch, dataset, doctor, edit, models
 from ip2p.cli.options import say
 from ip2p.errors import Ip2pError
 
@@ -24,10 +24,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(pictures.app)
-app.add_typer(many.app)
+app.add_typer(edit.app)
+app.add_typer(batch.app)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(models.app)
+app.add_typer(doctor.app)
 
 
 def _version(wanted: bool) -> bool:

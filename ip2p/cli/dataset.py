@@ -12,7 +12,7 @@ from ip2p.cli.options import Config, Settings
 from ip2p.errors import InstructionError
 
 if TYPE_CHECKING:
-    from ip2p.config import DatasetConfig
+    from ip2p.data_gen.config import DatasetConfig
 
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 _ALL = 10**9
@@ -45,8 +45,9 @@ def triples(
     config: Annotated[str | None, typer.Option("--config", help="YAML file of a data set.")] = None,
 ) -> None:
     """Turn captions into triples: caption, instruction, edited caption."""
-    from ip2p.config import DatasetConfig, load_config
+    from ip2p.config import load_config
     from ip2p.data_gen import pipeline
+    from ip2p.data_gen.config import DatasetConfig
 
     texts = [word for word in words or () if not _SETTING.match(word)]
     if texts and not preview:
@@ -75,7 +76,7 @@ def tune_writer(
     seed: Annotated[int, typer.Option(min=0, help="Of order, split and new weights.")] = 0,
 ) -> None:
     """Fine-tune a language model on this machine to write triples, by LoRA on the seed triples."""
-    from ip2p.data_gen.writers.tuning import Recipe, tune_writer
+    from ip2p.data_gen.writers.local.tuning import Recipe, tune_writer
 
     recipe = Recipe(epochs=epochs, rank=rank, learning_rate=learning_rate, batch=batch, seed=seed)
     tune_writer(model, output, recipe=recipe)
@@ -102,6 +103,7 @@ def report(config: Config = "storybook_dataset.yaml", settings: Settings = None)
 
 def _dataset_config(config: str, settings: Sequence[str] | None) -> "DatasetConfig":
     """Checked before anything heavy is imported."""
-    from ip2p.config import DatasetConfig, load_config
+    from ip2p.config import load_config
+    from ip2p.data_gen.config import DatasetConfig
 
     return load_config(DatasetConfig, config, settings or ())

@@ -1,11 +1,11 @@
-"""Commands about models: train them, measure them, and see what is installed."""
+"""Commands about models: train them, convert them, measure them."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, Config, ModelConfig, Settings, say
+from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, Config, ModelConfig, Settings
 from ip2p.errors import ConfigError
 
 app = typer.Typer()
@@ -33,25 +33,12 @@ def convert(
         raise ConfigError(f"there is no precision {dtype!r}", f"Give one of {', '.join(names)}")
     import torch
 
-    from ip2p.conversion import convert as write
+    from ip2p.models.convert import convert as write
 
     write(
         source, target, dtype=getattr(torch, names[dtype]) if dtype else None, config=config, allow_pickle=allow_pickle
     )
     print(target)
-
-
-@app.command()
-def doctor() -> None:
-    """Show what is installed, and what is wrong."""
-    from ip2p.doctor import examine
-
-    facts, troubles = examine()
-    for name, value in facts:
-        print(f"{name:18}{value}")
-    for trouble in troubles:
-        say(trouble)
-    raise typer.Exit(1 if troubles else 0)
 
 
 @app.command()
@@ -65,7 +52,7 @@ def evaluate(
     ),
 ) -> None:
     """Measure an editor on held-out scenes."""
-    from ip2p.evaluation import evaluate as measure
+    from ip2p.measuring.evaluation import evaluate as measure
 
     print(measure(model, base, scenes=scenes, seed=seed, out=output))
     print(f"\nWrote {output}/evaluation.md, evaluation.json and sheet.png")

@@ -1,12 +1,14 @@
 """What commands share: options of the same name and meaning, where pictures go, and what is told on the way."""
 
+import functools
 import hashlib
+import inspect
 import random
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -14,6 +16,8 @@ from ip2p.errors import ConfigError, InstructionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from ip2p.editing.editor import Editor
 
 BUNDLED_EDITOR = "storybook-editor"
 BUNDLED_BASE = "storybook-base"
@@ -88,7 +92,7 @@ def outputs(output: Path | None, name: str, seeds: Sequence[int]) -> list[Path]:
     """Where each sample goes: NAME-SEED.png; or as told, with the seed in the name where there are several."""
     if output is None:
         return [Path(f"{name}-{seed}.png") for seed in seeds]
-    from ip2p.saving import format_of
+    from ip2p.pictures.write import format_of
 
     format_of(output)
     return [output] if len(seeds) == 1 else [output.with_stem(f"{output.stem}-{seed}") for seed in seeds]
@@ -107,7 +111,122 @@ def source_of(image: Path, frame: int | None = None, native: bool = False) -> di
 
 def write(picture: "Image", path: Path, parameters: Mapping[str, Any], source_type: str) -> None:
     """Save a picture with what made it, and tell its name and seed."""
-    from ip2p.saving import save_picture
+    from ip2p.pictures.write import save_picture
 
     save_picture(picture, path, parameters, source_type=source_type)
     print(f"{path} (seed {parameters['seed']})")
+
+
+def composed(**parts: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a command have, in place of a parameter, the options of the function that makes its value.
+
+        @app.command()
+        @composed(editor=chosen_editor)
+        def edit(image: ..., *, editor: ChosenEditor) -> None: ...
+
+    Args:
+        parts: such functions by the names of the parameters, which stand last and have no defaults.
+    """
+    options = {name: inspect.signature(part, eval_str=True).parameters for name, part in parts.items()}
+
+    def compose(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(**given: Any) -> Any:
+            made = {name: part(**{each: given.pop(each) for each in options[name]}) for name, part in parts.items()}
+            return command(**given, **made)
+
+        own = [each for each in inspect.signature(command, eval_str=True).parameters.values() if each.name not in parts]
+        every = [*own, *(each for group in options.values() for each in group.values())]
+        keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in every]
+        vars(run)["__signature__"] = inspect.Signature(keywords)
+        run.__annotations__ = {each.name: each.annotation for each in every}
+        return run
+
+    return compose
+
+
+class ChosenEditor(NamedTuple):
+    """An editor that is not loaded yet: its name, and what `Editor.from_pretrained` is told besides."""
+
+    model: str
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of the model, with what changes what it draws."""
+        options = self.options
+        added = [*options["loras"], *map(str, options["embeddings"]), *filter(None, [options["decoder"]])]
+        return " + ".join([self.model, *added])
+
+    def load(self) -> "Editor":
+        """The editor.
+
+        Raises:
+            ModelError: it is not there, or it or a file for it does not fit.
+            ConfigError: this machine cannot do what is asked for.
+        """
+        from ip2p.editing.editor import Editor
+        from ip2p.models.adapters import Lora
+
+        loras = [Lora.parse(text) for text in self.options["loras"]]
+        return Editor.from_pretrained(self.model, **{**self.options, "loras": loras}, report=say)
+
+
+def chosen_editor(
+    model: Annotated[
+        str, typer.Option(help="Bundled name, folder, .safetensors file or hub id of an editor.")
+    ] = BUNDLED_EDITOR,
+    precision: Precision = None,
+    lora: Annotated[list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="LoRA weights to add.")] = None,
+    embedding: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A word by textual inversion.")] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help="Small decoder for speed: folder or hub id, such as madebyollin/taesd.")
+    ] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Faster edits, after a minute or more.")] = False,
+    config: ModelConfig = None,
+    allow_pickle: AllowPickle = False,
+    safety_checker: Annotated[bool, typer.Option(help="Use the one that the model brings, if it brings one.")] = True,
+    cpu_offload: Annotated[bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.")] = False,
+    vae_tiling: Annotated[bool, typer.Option("--vae-tiling", help="Less memory for large pictures.")] = False,
+) -> ChosenEditor:
+    """An editor by the options of a command line."""
+    options = {
+        "precision": precision, "loras": lora or [], "embeddings": embedding or [], "decoder": decoder,
+        "compiled": compiled, "config": config, "allow_pickle": allow_pickle, "safety_checker": safety_checker,
+        "cpu_offload": cpu_offload, "vae_tiling": vae_tiling,
+    }  # fmt: skip
+    return ChosenEditor(model, options)
+
+
+def sampler_settings(
+    steps: Steps = None,
+    scheduler: Scheduler = None,
+    resolution: Resolution = None,
+    preset: Preset = None,
+    more: Set = None,
+) -> dict[str, Any]:
+    """Settings of sampling, without the scales.
+
+    Raises:
+        ConfigError: one is not known, or out of range.
+    """
+    return sampling(preset, more, steps=steps, scheduler=scheduler, resolution=resolution)
+
+
+@composed(settings=sampler_settings)
+def all_settings(
+    text_scale: Annotated[
+        float | None, typer.Option("--text-scale", "--cfg-text", help="How strongly to edit; e.g. 7.5.")
+    ] = None,
+    image_scale: Annotated[
+        float | None, typer.Option("--image-scale", "--cfg-image", help="How much to keep; e.g. 1.5.")
+    ] = None,
+    *,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Settings of sampling with both scales.
+
+    Raises:
+        ConfigError: one is not known, or out of range.
+    """
+    return settings | sampling(None, None, text_scale=text_scale, image_scale=image_scale)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ip2p.errors import ModelError
-from ip2p.names import BUNDLED_NAMES, bundled_path
+from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.shards import atomic_dir
 from ip2p.storybook.edits import Case
 from ip2p.storybook.scene import ATTRIBUTES, Layout, Scene

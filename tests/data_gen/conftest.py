@@ -9,8 +9,10 @@ import torch
 from llm_server import Server
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from ip2p.config import DatasetConfig, load_config
-from ip2p.data_gen.writers import asking, batch
+from ip2p.config import load_config
+from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.writers.api import batch_writer as batch
+from ip2p.data_gen.writers.api import client as asking
 
 CAPTIONS = (
     "a red barn in summer", "a blue castle at night", "a dog on a hill", "a photo of a green car", "two cats",

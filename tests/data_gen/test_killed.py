@@ -13,17 +13,17 @@ from typing import Any
 
 from llm_server import Server, asked, by_rules
 
-from ip2p.config import Triples
-from ip2p.data_gen.writers.ledger import FILE, Ledger
-from ip2p.data_gen.writers.llm import ModelWriter
+from ip2p.data_gen.config import Triples
+from ip2p.data_gen.writers.api.ledger import FILE, Ledger
+from ip2p.data_gen.writers.api.writer import ModelWriter
 from ip2p.records import Caption, Reason, content_id
 
 DRIVER = """
 import os, sys
 from pathlib import Path
-from ip2p.config import Triples
-from ip2p.data_gen.writers import asking
-from ip2p.data_gen.writers.llm import ModelWriter
+from ip2p.data_gen.config import Triples
+from ip2p.data_gen.writers.api import client as asking
+from ip2p.data_gen.writers.api.writer import ModelWriter
 from ip2p.errors import WriterError
 from ip2p.records import Caption, content_id
 

@@ -15,12 +15,12 @@ import pytest
 import torch
 from datasets import DatasetDict, load_dataset
 
-from ip2p.backbone import load_backbone, save_backbone
-from ip2p.config import DatasetConfig
 from ip2p.data_gen import pipeline
-from ip2p.data_gen.pack import FEATURES
+from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.pairs.pack import FEATURES
 from ip2p.data_gen.rows import from_png
 from ip2p.errors import ConfigError, DataError, ModelError
+from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.records import PACKED_COLUMNS, Reason
 from ip2p.shards import read_shards
 
@@ -88,8 +88,8 @@ def test_two_builds_have_the_same_bytes(make_config: MakeConfig, tmp_path: Path)
 
 def test_other_thresholds_draw_nothing(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     first = pipeline.build(make_config(), say=quiet)
-    monkeypatch.setattr("ip2p.data_gen.drawing.load_backbone", None)
-    monkeypatch.setattr("ip2p.data_gen.drawing.ClipScorer", None)
+    monkeypatch.setattr("ip2p.models.backbone.load_backbone", None)
+    monkeypatch.setattr("ip2p.measuring.clip.ClipScorer", None)
     every = pipeline.refilter(make_config("filter.direction=-1", "filter.image=-1", "filter.top_k=9"), say=quiet)
     assert every.tally.pairs == 14 > first.tally.pairs
     assert every.tally.total == first.tally.total
@@ -148,7 +148,7 @@ def test_what_the_safety_checker_blocks_is_refused_and_seen_by_nobody(
 def test_bad_beginnings_leave_nothing(
     make_config: MakeConfig, editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ip2p.data_gen.drawing.best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("ip2p.data_gen.stages.best_device", lambda: torch.device("cpu"))
     with pytest.raises(DataError, match="no file of captions"):
         pipeline.build(make_config("captions.source=missing.txt", f"out={tmp_path / 'nowhere'}"), say=quiet)
     with pytest.raises(DataError, match="no data set build"):

@@ -8,8 +8,9 @@ import pytest
 from llm_server import Server, asked, by_rules, completion
 
 from ip2p.cli import run
-from ip2p.config import DatasetConfig, load_config
+from ip2p.config import load_config
 from ip2p.data_gen import pipeline
+from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import WriterError
 
 BARN = "a red barn by a lake"

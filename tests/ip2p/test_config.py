@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ip2p.config import DatasetConfig, FinetuneConfig, Settings, bundled_configs, load_config
+from ip2p.config import Settings, bundled_configs, load_config
+from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import ConfigError
+from ip2p.train.config import FinetuneConfig
 
 CONFIGS: list[type[Settings]] = [DatasetConfig, FinetuneConfig]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pictures
 
 from ip2p import shards
-from ip2p.config import DatasetConfig
+from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import DataError
 
 ROWS: list[dict[str, Any]] = [{"id": f"{k}", "score": k / 7} for k in range(200)]

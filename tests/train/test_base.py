@@ -8,9 +8,9 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from ip2p.backbone import load_backbone
-from ip2p.generation import generate
-from ip2p.similarity import ClipScorer
+from ip2p.editing.generation import generate
+from ip2p.measuring.clip import ClipScorer
+from ip2p.models.backbone import load_backbone
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.scene import RESERVED
 from ip2p.train.autoencoder import make_autoencoder, normalise

@@ -9,8 +9,8 @@ import torch
 from datasets import Dataset
 from PIL import Image, ImageChops
 
-from ip2p.backbone import load_backbone
 from ip2p.errors import DataError
+from ip2p.models.backbone import load_backbone
 from ip2p.train.batches import CENTRE, Augmentation, Batches, Order, open_pairs, place, positions
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ip2p.config import FinetuneConfig, load_config
+from ip2p.config import load_config
+from ip2p.train.config import FinetuneConfig
 
 
 @pytest.mark.parametrize("name", ["storybook_finetune", "paper_finetune", "one_gpu_finetune"])

@@ -15,12 +15,13 @@ from diffusers import StableDiffusionInstructPix2PixPipeline
 from safetensors.torch import load_file
 
 import ip2p.train.loop as loop
-from ip2p.backbone import load_backbone
-from ip2p.config import FinetuneConfig, load_config
+from ip2p.config import load_config
 from ip2p.errors import ConfigError, Ip2pError, ModelError, TrainingError
+from ip2p.models.backbone import load_backbone
+from ip2p.models.widen import suit_attention
+from ip2p.train.config import FinetuneConfig
 from ip2p.train.finetune import main
 from ip2p.train.metrics import read_metrics
-from ip2p.unet import suit_attention
 
 LEARNT = ("step", "samples", "loss", "gradient_norm", "learning_rate")
 

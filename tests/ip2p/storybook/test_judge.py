@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ip2p.errors import ModelError
-from ip2p.images import to_tensor
+from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook import judge as module
 from ip2p.storybook.edits import Case, Edit
 from ip2p.storybook.judge import (

@@ -1,0 +1,161 @@
+"""The folder of a build: where each stage writes, what it was begun with, and whether that still holds."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ip2p.data_gen.captions.read import STORYBOOK
+from ip2p.data_gen.config import DatasetConfig
+from ip2p.errors import ConfigError, DataError
+from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
+from ip2p.records import SCHEMA_VERSION
+from ip2p.shards import atomic_write, fingerprint, sweep_temporaries
+
+Stage = Literal["captions", "triples", "candidates", "scores", "filtered", "packed"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+SETTINGS: dict[Stage, str] = {
+    "captions": "captions", "triples": "triples", "candidates": "pairs", "scores": "scores", "filtered": "filter",
+    "packed": "pack",
+}  # fmt: skip
+"""The part of the config that each stage reads; it depends on those of the stages before it, too."""
+
+UNREAD = {"parallel", "max_usd", "max_tokens", "price_in", "price_out"}
+"""Settings of the triples that change none of them."""
+MAY_CHANGE = ("out", *(f"triples.{name}" for name in sorted(UNREAD)), "filter", "pack")
+"""Settings that draw nothing: a build goes on, or filters and packs anew, with others."""
+
+BEGUN = "build.json"
+WEIGHTS = ("*.safetensors", "*.json", "*.txt")
+TABLES = ("*.parquet", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.gz", "README.md")
+
+
+class Workspace:
+    """The folder of a build.
+
+    Args:
+        config: of the build.
+        origins: what settings only name: hashes of weights and of the file of captions (see `hash_origins`).
+    """
+
+    def __init__(self, config: DatasetConfig, origins: Mapping[str, str]) -> None:
+        self.config = config
+        self.out = Path(config.out)
+        self.origins = dict(origins)
+
+    def folder(self, stage: Stage) -> Path:
+        """Where a stage writes."""
+        return self.out / stage
+
+    def fingerprint(self, stage: Stage) -> str:
+        """Names everything that the rows of a stage depend on."""
+        read = [SETTINGS[each] for each in STAGES[: STAGES.index(stage) + 1]]
+        settings = self.config.model_dump(mode="json", include={"seed", "shard_size", *read})
+        settings["triples"] = {key: value for key, value in settings.get("triples", {}).items() if key not in UNREAD}
+        origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
+        return fingerprint(settings | {"origins": origins})
+
+    def claim(self) -> None:
+        """Note what the build is made with, check that it goes on with the same, and clean up after killed runs.
+
+        A setting is bound from the moment that the stage which reads it has finished a shard.
+
+        Raises:
+            ConfigError: the folder belongs to a build with other settings or other weights.
+            DataError: its note is unreadable.
+        """
+        now = self._begun_with()
+        begun = read_begun(self.out) if (self.out / BEGUN).exists() else {}
+        for key in dict.fromkeys((*now, *begun)):
+            if begun.get(key) != now.get(key) and self._is_bound(key):
+                raise ConfigError(
+                    f"{key} was {begun.get(key)!r} when {self.out} was begun, and is {now.get(key)!r} now",
+                    f"Give another folder by out=..., or remove {self.out} to begin anew",
+                )
+        if now != begun:
+            atomic_write(self.out / BEGUN, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
+        for folder in (self.out, *map(self.folder, STAGES)):
+            sweep_temporaries(folder)
+
+    def _is_bound(self, key: str) -> bool:
+        section = key.partition(".")[0]
+        stage = next((each for each, read in SETTINGS.items() if read == section), STAGES[0])
+        return any(self.folder(stage).glob("shard-*.json"))
+
+    def _begun_with(self) -> dict[str, Any]:
+        flat = _flat(self.config.model_dump(mode="json"))
+        fixed = {
+            key: value for key, value in flat.items() if not f"{key}.".startswith(tuple(f"{k}." for k in MAY_CHANGE))
+        }
+        return fixed | self.origins | {"schema_version": SCHEMA_VERSION}
+
+
+def hash_origins(config: DatasetConfig) -> dict[str, str]:
+    """Hashes of what the settings name: weights of the base model and of CLIP, and the file of captions.
+
+    Raises:
+        ModelError: a bundled model has no weights.
+    """
+    found = {
+        "pairs.model (its weights)": hash_model(config.pairs.model),
+        "scores.clip (its weights)": hash_model(config.scores.clip),
+    }
+    source = Path(config.captions.source)
+    if config.captions.source != STORYBOOK and source.is_file():
+        found["captions.source (its contents)"] = _hash_file(source)
+    elif config.captions.source != STORYBOOK and source.is_dir():
+        found["captions.source (its contents)"] = _hash_folder(source, TABLES)
+    return found
+
+
+def read_begun(out: Path) -> dict[str, Any]:
+    """What the build in a folder was begun with.
+
+    Raises:
+        DataError: there is none.
+    """
+    try:
+        begun = json.loads((out / BEGUN).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"there is no data set build in {out}", "Begin one with `ip2p dataset build`") from error
+    return dict(begun)
+
+
+def begun_origins(out: Path) -> dict[str, str]:
+    """The origins of the build in a folder, so that it can be filtered anew without its models."""
+    return {key: value for key, value in read_begun(out).items() if key.endswith(")")}
+
+
+def hash_model(name: str) -> str:
+    """16 digits of the SHA-256 of a local model's files; a hub id, whose files may not be here yet, stands for itself.
+
+    Raises:
+        ModelError: a bundled model has no weights.
+    """
+    folder = bundled_path(name) if name in BUNDLED_NAMES else Path(name)
+    if not folder.is_dir():
+        return name
+    return _hash_folder(folder, WEIGHTS)
+
+
+def _hash_folder(folder: Path, patterns: Sequence[str]) -> str:
+    """16 digits of the SHA-256 of those files of a folder that match."""
+    files = sorted({path for pattern in patterns for path in folder.rglob(pattern)})
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(folder).as_posix()} {_hash_file(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

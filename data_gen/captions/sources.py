@@ -1,0 +1,208 @@
+"""Texts out of files of every kind and out of data sets: one for each row, in the order in which they stand there.
+
+Files are read row by row, and faults told with their line; data sets are streamed, so none is downloaded whole.
+"""
+
+import csv
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ip2p.data_gen.config import Captions
+from ip2p.errors import DataError
+
+HOW = "Give captions.source as storybook, a text, JSONL, CSV, TSV or parquet file, a folder, or owner/name of the hub"
+AS_UTF8 = "Save it as UTF-8; `iconv -f WINDOWS-1252 -t UTF-8 old > new` does so, or another name of what it is in"
+KINDS = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".json", ".gz")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+ROWS = 1024
+"""Of a parquet file that are held at a time."""
+CELL = 2**24
+"""Characters of a cell of CSV. The limit of Python's own reader is for short texts; none at all would take the rest of
+a file for one cell where a quotation mark is not closed."""
+
+
+def is_hub_name(source: str) -> bool:
+    """Whether a source that is no file or folder is meant for a data set of the hub."""
+    return bool(HUB_NAME.fullmatch(source)) and not source.lower().endswith(KINDS) and not Path(source).exists()
+
+
+def read_texts(settings: Captions) -> Iterator[str]:
+    """Texts of a file or a data set, stripped; "" where a row has none.
+
+    Of a text file the lines, empty ones too; of all else the column `text_column` of each row. Files may be gzipped.
+
+    Raises:
+        DataError: nothing there, a row or a byte that cannot be read, or no such column or split.
+    """
+    path = Path(settings.source)
+    if path.is_dir() or is_hub_name(settings.source):
+        yield from _read_dataset(settings)
+    elif not path.is_file():
+        raise DataError(f"there is no file of captions {path}", HOW)
+    else:
+        try:
+            yield from _read_file(path, settings.text_column)
+        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+            raise DataError(f"cannot read captions from {path} ({_told(error)})", HOW) from error
+
+
+def _read_file(path: Path, column: str) -> Iterator[str]:
+    kind = Path(path.name.lower().removesuffix(".gz")).suffix
+    if kind == ".parquet":
+        return _read_parquet(path, column)
+    if kind in (".jsonl", ".ndjson"):
+        return _read_jsonl(path, column)
+    if kind in (".csv", ".tsv"):
+        return _read_csv(path, column, "\t" if kind == ".tsv" else ",")
+    if kind == ".json":
+        raise DataError(f"{path} may be JSON of any shape", "Write one object a line, and name it .jsonl")
+    return (_mended(line) for line in _lines(path))
+
+
+def _read_jsonl(path: Path, column: str) -> Iterator[str]:
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
+            place = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{place} is not JSON", "Write one JSON object a line") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{place} is JSON, but no object", f'Write it as {{"{column}": "a red barn"}}')
+            yield _text(row, column, place)
+
+
+def _read_csv(path: Path, column: str, delimiter: str) -> Iterator[str]:
+    csv.field_size_limit(CELL)
+    rows = csv.DictReader(_lines(path, newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = rows.fieldnames or []
+        if names and column not in names:
+            _no_column(str(path), column, names)
+        for row in rows:
+            place = f"{path}, line {rows.line_num}"
+            if None in row:
+                raise DataError(f"{place} has more cells than the first line", "Quote texts that have commas or tabs")
+            yield _text(row, column, place)
+    except csv.Error as error:
+        fix = "Close every quotation mark, and double those inside of quoted cells"
+        raise DataError(f"{path} is not CSV from line {rows.line_num + 1} on ({error})", fix) from error
+
+
+def _read_parquet(path: Path, column: str) -> Iterator[str]:
+    done = 0
+    with pq.ParquetFile(path) as table:
+        if column not in table.schema_arrow.names:
+            _no_column(str(path), column, table.schema_arrow.names)
+        for batch in table.iter_batches(ROWS, columns=[column]):
+            try:
+                rows = batch.to_pylist()
+            except UnicodeDecodeError as error:
+                place = f"{path}, rows {done + 1} to {done + len(batch)}"
+                raise DataError(f"{column!r} in {place} is not UTF-8", "Write the column anew, as strings") from error
+            for number, row in enumerate(rows, done + 1):
+                yield _text(row, column, f"{path}, row {number}")
+            done += len(batch)
+
+
+def _read_dataset(settings: Captions) -> Iterator[str]:
+    """Rows of a folder or hub data set, as `datasets` streams them."""
+    rows = iter(_open_dataset(settings))
+    number = 0
+    while True:
+        number += 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # whatever files, formats and networks raise: each has errors of its own
+            _unreadable(settings, error)
+        yield _text(row, settings.text_column, f"{settings.source}, row {number}")
+
+
+def _open_dataset(settings: Captions) -> Iterable[dict[str, Any]]:
+    """A stream of rows with the column of captions, without pictures and whatever else there is if that can be told."""
+    from datasets import load_dataset, load_dataset_builder  # takes a second, which no other source needs
+
+    folder = Path(settings.source)
+    place = str(folder.resolve()) if folder.is_dir() else settings.source  # "json" is a format to datasets, too
+    try:
+        builder = load_dataset_builder(place, settings.subset or None)
+        rows = builder.as_streaming_dataset(settings.split)
+        names = rows.column_names
+        if names and settings.text_column in names:
+            if builder.name == "parquet":  # other columns are not even read
+                only = {"columns": [settings.text_column]}
+                rows = load_dataset(place, settings.subset or None, split=settings.split, streaming=True, **only)
+            else:
+                rows = rows.select_columns([settings.text_column])
+    except Exception as error:  # as above
+        _unreadable(settings, error)
+    if names and settings.text_column not in names:
+        _no_column(settings.source, settings.text_column, names)
+    return cast(Iterable[dict[str, Any]], rows)
+
+
+def _unreadable(settings: Captions, error: Exception) -> NoReturn:
+    """Raise what is wrong with a data set."""
+    source = settings.source
+    if Path(source).is_dir():
+        fix = "Check its files (parquet, JSONL, CSV or text), captions.split and captions.subset"
+    else:
+        fix = (
+            f"There is no file or folder {source}, so it is looked for on the hub: check the name, the connection "
+            "(HF_HUB_OFFLINE too), captions.split and captions.subset; log in by `hf auth login` if it is gated; "
+            "or download it and give the folder"
+        )
+    raise DataError(f"cannot read captions from {source} ({_told(error)})", fix) from error
+
+
+def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
+    """Lines of a text file, gzipped or not, with or without a byte order mark.
+
+    Bytes that are not UTF-8 come in as halves of characters, so that their line can be told.
+    """
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=newline) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.encode()
+            except UnicodeEncodeError as error:
+                place = f"{path}, line {number}, character {error.start + 1}"
+                raise DataError(f"{place} is not UTF-8", AS_UTF8) from error
+            yield line
+
+
+def _text(row: dict[str, Any], column: str, place: str) -> str:
+    """The caption in a row."""
+    if column not in row:
+        _no_column(place, column, list(row))
+    text = row[column]
+    if not isinstance(text, str | None):
+        raise DataError(
+            f"{column!r} in {place} is no text but {type(text).__name__}",
+            f"Name another column by captions.text_column (there are {', '.join(map(str, row))}), or write it as text",
+        )
+    return _mended(text or "")
+
+
+def _mended(text: str) -> str:
+    """A text that can be stored: JSON may hold halves of characters, which UTF-8 has not."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
+
+
+def _no_column(place: str, column: str, names: Sequence[str]) -> NoReturn:
+    found = f"; there are {', '.join(names)}" if names else ""
+    raise DataError(f"no column {column!r} in {place}", f"Name the column of captions by captions.text_column{found}")
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Triples into pairs of pictures, scored, filtered and packed."""

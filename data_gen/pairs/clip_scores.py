@@ -1,0 +1,37 @@
+"""The four CLIP scores of every candidate, all of which are kept: thresholds can change without a GPU."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from ip2p.measuring.clip import ClipScorer
+from ip2p.records import Candidate, Triple
+
+
+def score(
+    candidates: Sequence[Candidate],
+    images: Sequence[tuple[Image.Image, Image.Image]],
+    triples: Sequence[Triple],
+    scorer: ClipScorer,
+) -> list[Candidate]:
+    """Candidates with their scores: similarities of captions and pictures, of the pictures, and of the two changes.
+
+    Args:
+        candidates: to be scored.
+        images: source and edited picture of each.
+        triples: the triple of each.
+        scorer: the CLIP that filters.
+    """
+    if not candidates:
+        return []
+    measured = scorer.scores(
+        [source for source, _ in images],
+        [edited for _, edited in images],
+        [triple.caption for triple in triples],
+        [triple.edited_caption for triple in triples],
+    )
+    columns = {f"sim_{name}": values.tolist() for name, values in measured._asdict().items()}
+    return [
+        candidate.model_copy(update={name: round(values[row], 6) for name, values in columns.items()})
+        for row, candidate in enumerate(candidates)
+    ]

@@ -1,0 +1,140 @@
+"""Triples into pairs of pictures: the base model draws both captions from the same noise, with shared self-attention.
+
+A candidate is drawn from its seed, its share p of the steps and its guidance scale, all of which follow from the run's
+seed, the triple and the candidate's number. Start noise and the noise of ancestral steps are the same for both
+pictures.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ip2p.data_gen.config import Pairs
+from ip2p.data_gen.pairs.prompt_to_prompt import share_with_source
+from ip2p.diffusion.guidance import TextGuidance
+from ip2p.diffusion.sampling import make_scheduler, sample
+from ip2p.errors import ConfigError
+from ip2p.models.backbone import Backbone
+from ip2p.models.safety import blacked
+from ip2p.pictures.tensors import to_images
+from ip2p.records import Candidate, Reason, Triple, content_id
+from ip2p.seeding import derive_seed, randn
+
+
+class Pair(NamedTuple):
+    """A candidate with its two pictures, and the UNet rows that it took."""
+
+    candidate: Candidate
+    source: Image.Image
+    edited: Image.Image
+    unet_rows: int
+
+
+class Job(NamedTuple):
+    """A candidate that is yet to be drawn."""
+
+    candidate: Candidate
+    caption: str
+    edited_caption: str
+
+
+class PairMaker:
+    """Draws pairs with a text-to-image model.
+
+    Args:
+        backbone: a text-to-image model.
+        settings: of the stage.
+
+    Raises:
+        ConfigError: the model cannot draw pictures of that size.
+        ModelError: the backbone is no text-to-image model.
+    """
+
+    def __init__(self, backbone: Backbone, settings: Pairs) -> None:
+        backbone.require("base")
+        self.backbone = backbone
+        self.settings = settings
+        self.side = settings.size or backbone.image_size
+        multiple = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
+        if self.side % multiple:
+            raise ConfigError(f"pairs.size={self.side} does not suit {backbone.name}", f"Give a multiple of {multiple}")
+        with torch.inference_mode():
+            self.null_text = backbone.encode_text([""])
+
+    def draw(self, jobs: Sequence[Job]) -> Iterator[Pair]:
+        """Draw candidates, batch after batch in the order given; a batch may mix triples, shares and scales.
+
+        One call of the UNet a step computes all rows of a batch: source and edited pictures, with text and without.
+        A pair of which the model's safety checker blocks a picture comes back black, and refused.
+        """
+        for start in range(0, len(jobs), self.settings.batch):
+            batch = jobs[start : start + self.settings.batch]
+            pictures, rows = self._draw(batch)
+            images = to_images(pictures)
+            flags = self.backbone.flagged(images)
+            for number, job in enumerate(batch):
+                pair = Pair(job.candidate, images[number], images[number + len(batch)], rows // len(batch))
+                yield _blocked(pair) if flags[number] or flags[number + len(batch)] else pair
+
+    @torch.inference_mode()
+    def _draw(self, jobs: Sequence[Job]) -> tuple[Tensor, int]:
+        """Pictures (2b 3 h w) in [-1, 1], all sources before all edited, and the UNet rows that they took."""
+        backbone, settings = self.backbone, self.settings
+        candidates = [job.candidate for job in jobs]
+        texts = [job.caption for job in jobs] + [job.edited_caption for job in jobs]
+        guidance = TextGuidance(
+            backbone.predict,
+            backbone.encode_text(texts),
+            self.null_text,
+            scale=torch.tensor([candidate.cfg for candidate in candidates] * 2, device=backbone.device),
+        )
+        # Two generators of one seed for the two pictures of a pair: they draw the same noise at every step.
+        generators = [torch.Generator().manual_seed(candidate.seed) for candidate in candidates * 2]
+        latent = (backbone.latent_channels, self.side // backbone.downscale, self.side // backbone.downscale)
+        noise = randn(latent, generators, device=backbone.device)
+        fractions, features = [each.p for each in candidates], settings.share == "features"
+        with share_with_source(backbone.unet, fractions, settings.steps, features=features) as control:
+            latents = sample(
+                guidance,
+                noise,
+                make_scheduler(backbone.scheduler, settings.scheduler),
+                steps=settings.steps,
+                generators=generators,
+                on_step=lambda step, _: control.at(step + 1),
+            )
+        halves = [backbone.decode(half) for half in latents.chunk(2)]
+        return torch.cat(halves), guidance.rows
+
+
+def plan(triples: Sequence[Triple], settings: Pairs, seed: int) -> list[Job]:
+    """The candidates of triples that were not refused, in order: noise, p ~ U(p_min, p_max), cfg ~ U(cfg_min, cfg_max).
+
+    Args:
+        triples: of one shard.
+        settings: of the stage.
+        seed: of the run.
+    """
+    jobs = []
+    for triple in triples:
+        for number in range(settings.candidates if triple.status == "ok" else 0):
+            rng = random.Random(derive_seed(seed, "pairs", triple.id, number))
+            candidate = Candidate(
+                id=content_id(triple.id, str(number)),
+                triple_id=triple.id,
+                seed=rng.getrandbits(63),
+                p=round(rng.uniform(settings.p_min, settings.p_max), 4),
+                cfg=round(rng.uniform(settings.cfg_min, settings.cfg_max), 4),
+                steps=settings.steps,
+            )
+            jobs.append(Job(candidate, triple.caption, triple.edited_caption))
+    return jobs
+
+
+def _blocked(pair: Pair) -> Pair:
+    """An unsafe pair: nobody gets to see it, and the filter leaves it refused."""
+    refused = pair.candidate.model_copy(update={"status": "refused", "reason": Reason.UNSAFE})
+    return pair._replace(candidate=refused, source=blacked(pair.source), edited=blacked(pair.edited))

@@ -1,0 +1,49 @@
+"""Which candidates are kept: thresholds of the four scores, then the best of each triple by direction."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from ip2p.data_gen.config import Filter, Thresholds
+from ip2p.records import Candidate, Reason
+
+
+def decide(candidates: Sequence[Candidate], kinds: Mapping[str, str], settings: Filter) -> list[Candidate]:
+    """Every candidate with a status and, where it is refused, the first reason of: unsafe (found when it was drawn),
+    low_source, low_edited, low_image, high_image (a near copy: nothing was edited), low_direction, not_top_k.
+
+    A pure function of the scores (paper, section 3.1): nothing is read, drawn or remembered.
+
+    Args:
+        candidates: scored, all those of a triple together; of their present reasons only unsafe matters.
+        kinds: kind of edit of each triple, by the triple's id.
+        settings: thresholds, those of single kinds, and k.
+    """
+    reasons = {each.id: _fault(each, settings.thresholds(kinds[each.triple_id])) for each in candidates}
+    passed = defaultdict(list)
+    for candidate in candidates:
+        if reasons[candidate.id] is Reason.OK:
+            passed[candidate.triple_id].append(candidate)
+    for group in passed.values():
+        best_first = sorted(group, key=lambda each: (-each.sim_direction, each.id))
+        reasons |= {each.id: Reason.NOT_TOP_K for each in best_first[settings.top_k :]}
+    return [
+        each.model_copy(
+            update={"status": "ok" if reasons[each.id] is Reason.OK else "refused", "reason": reasons[each.id]}
+        )
+        for each in candidates
+    ]
+
+
+def _fault(candidate: Candidate, bounds: Thresholds) -> Reason:
+    """The first fault of a candidate. A score that is no number breaks its bound."""
+    if candidate.reason is Reason.UNSAFE:
+        return Reason.UNSAFE
+    if not candidate.sim_source >= bounds.source:
+        return Reason.LOW_SOURCE
+    if not candidate.sim_edited >= bounds.edited:
+        return Reason.LOW_EDITED
+    if not candidate.sim_image >= bounds.image:
+        return Reason.LOW_IMAGE
+    if candidate.sim_image > bounds.image_max:
+        return Reason.HIGH_IMAGE
+    return Reason.OK if candidate.sim_direction >= bounds.direction else Reason.LOW_DIRECTION

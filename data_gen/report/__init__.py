@@ -1,0 +1,1 @@
+"""What a build came to: counts, pages, the card."""

@@ -1,0 +1,108 @@
+"""What a build leaves when all candidates are decided: counts, report.html, and the packed data set."""
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ip2p.data_gen.build_folder import Workspace
+from ip2p.data_gen.pairs.pack import SPLITS, pack, packed_row, split_of
+from ip2p.data_gen.report.card import dataset_card
+from ip2p.data_gen.report.counts import Tally
+from ip2p.data_gen.report.pairs_page import Choice, Shown, render_report
+from ip2p.data_gen.rows import Decided, read_decided, read_pictures
+from ip2p.progress import StageProgress
+from ip2p.records import Candidate
+from ip2p.shards import atomic_write
+from ip2p.version import __version__
+
+PACKED = "packed.json"
+
+
+class Results:
+    """Reads decided shards; draws, scores and decides nothing.
+
+    Args:
+        workspace: of the build.
+        shards: of each stage.
+        say: prints a line.
+    """
+
+    def __init__(self, workspace: Workspace, shards: int, say: Callable[[str], None]) -> None:
+        self.workspace, self.config, self.shards, self.say = workspace, workspace.config, shards, say
+
+    @cached_property
+    def tally(self) -> Tally:
+        """Counts over all shards."""
+        tally = Tally()
+        for decided in self._decided():
+            tally.add(decided)
+        return tally
+
+    def write_report(self) -> Path:
+        """Write report.html and say where it is."""
+        choice, shown = Choice(), []
+        for index, decided in enumerate(self._decided()):
+            chosen = {each.id: each for each in choice.take(decided)}
+            for row in read_pictures(self.workspace, index, chosen):
+                each = chosen[row["id"]]
+                pictures = row["original_image"]["bytes"], row["edited_image"]["bytes"]
+                shown.append(Shown(each, decided.by_id[each.triple_id], *pictures))
+        page = self.workspace.out / "report.html"
+        atomic_write(page, render_report(self.config, self.tally, shown).encode())
+        return page
+
+    def pack(self) -> None:
+        """Write the packed data set, unless it is there with these settings.
+
+        Raises:
+            DataError: no pair was kept.
+        """
+        fingerprint = self.workspace.fingerprint("packed")
+        folder, note = self.workspace.folder("packed"), self.workspace.out / PACKED
+        if folder.is_dir() and note.is_file() and note.read_text() == fingerprint:
+            return
+        note.unlink(missing_ok=True)  # from here until all is done, nobody may trust what lies there
+        with StageProgress("packed", "pairs", total=self.tally.pairs, done=0, say=self.say) as progress:
+            card = functools.partial(dataset_card, self.config, self.tally, self._splits())
+            size = self.config.pack.shard_rows
+            pack(self._packed_rows(progress), folder, shard_rows=size, card=card, config=fingerprint)
+        atomic_write(note, fingerprint.encode())
+
+    def _decided(self) -> Iterator[Decided]:
+        return (read_decided(self.workspace, index) for index in range(self.shards))
+
+    def _split(self, decided: Decided, candidate: Candidate) -> str:
+        return split_of(decided.by_id[candidate.triple_id].caption_id, self.config.pack.split)
+
+    def _splits(self) -> list[str]:
+        """Splits that have a pair."""
+        found = {self._split(shard, each) for shard in self._decided() for each in shard.kept.values()}
+        return [name for name in SPLITS if name in found]
+
+    def _packed_rows(self, progress: StageProgress) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Split and packed row of every kept pair, in order."""
+        provenance = self._provenance()
+        for index, decided in enumerate(self._decided()):
+            kept = decided.kept
+            for pictures in read_pictures(self.workspace, index, kept):
+                each = kept[pictures["id"]]
+                row = packed_row(each, decided.by_id[each.triple_id], pictures, provenance)
+                yield self._split(decided, each), row
+                progress.advance(1)
+
+    def _provenance(self) -> str:
+        """What wrote, drew and scored the pairs, as JSON."""
+        config = self.config
+        made_by = {
+            "ip2p": __version__,
+            "captions": config.captions.source,
+            "writer": config.triples.model or config.triples.writer,
+            "model": config.pairs.model,
+            "scheduler": config.pairs.scheduler,
+            "steps": config.pairs.steps,
+            "clip": config.scores.clip,
+        }
+        return json.dumps(made_by | self.workspace.origins, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Captions into triples, checked."""

@@ -1,0 +1,154 @@
+"""Whether an edited caption differs from its caption by what the instruction asks for, as far as words can tell.
+
+Words that came and words that went are held against the words of the instruction. The rules know no grammar and give
+the benefit of the doubt: what they refuse is mostly wrong, what they pass is not all right.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ip2p.data_gen.triples.proposals import Draft
+from ip2p.data_gen.triples.wording import GENERIC, GENERIC_KEYS, STOP, content, inflected, related, rivals, words
+
+UNASKED, UNASKED_ABSTRACT = 3, 5
+"""Words that nobody asked for that an edit may bring at most: a new thing takes more words than its name."""
+STUTTER = 2
+"""Words that an edited caption says oftener than the caption did, from which it is not a sentence."""
+
+_END = r"(?=$|[.,;:!?]|\b(?:from|and|with|but|of|on|in|at|or|so|then|behind|beside|between|out|off|away|down)\b)"
+_GONE = r"(?:away|off|down|out)"
+REMOVALS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\b(?:remove|delete|erase|get rid of|leave out|cut out|leave off|without|no(?! longer)) +(.+?) *{_END}",
+        rf"\b(?:take|send|clear|shave|wipe) +{_GONE} +(?!from|of|to)(.+?) *{_END}",
+        rf"\b(?:take|send|clear|shave|wipe) +(?!{_GONE}\b)([^.,;]+?) +{_GONE}\b",
+        rf"\bmake +(.+?) +(?:disappear|vanish|go away)\b *{_END}",
+    )
+)
+"""What is to go."""
+REPLACEMENTS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\b(?:replace|swap|exchange|switch|substitute) +(?P<old>.+?) +(?:with|for|by|to|into) +(?P<new>.+)",
+        rf"\b(?:turn|change|transform|convert|make) +.+? +(?:in)?to +(?P<new>.+?) *{_END}",
+        rf"\bmake +(?:it|this|that|him|her|them) +(?:in)?(?:to +)?an? +(?P<new>.+?) *{_END}",
+        r"(?P<new>.+?) +(?:instead|in place) of +(?P<old>.+)",
+    )
+)
+"""What is to go, and what is to come instead."""
+QUESTION = re.compile(r"(?:what|who|whose|where|when|why|how|which|is|are|was|were|does|do|did)\b(?!n't| not)")
+WISH = re.compile(r"what if|(?:what|how) (?:would|could|might|about)")
+ORDER = re.compile(
+    r"(?:remove|add|make|let|put|turn|change|replace|give|take|get|have|delete|draw|set|move|swap|return|use|no)\b"
+)
+SPEECH = re.compile(
+    r"\b(?:i|you|your|yours|my|we|our"
+    r"|(?:turned|changed|transformed|converted|replaced|moved|added|removed|brought) (?:to|into|with|by|from))\b"
+)
+"""What belongs into an instruction and not into a caption."""
+
+
+class Change(NamedTuple):
+    """Words of a caption and of the edited caption, as `content` gives them."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    @property
+    def added(self) -> list[str]:
+        """That only the edited caption has."""
+        return [word for word in dict.fromkeys(self.after) if word not in self.before]
+
+    @property
+    def removed(self) -> list[str]:
+        """That only the caption has."""
+        return [word for word in dict.fromkeys(self.before) if word not in self.after]
+
+
+def disagrees(caption: str, draft: Draft) -> bool:
+    """Whether the edit is another one than the instruction asks for, or the instruction asks for none.
+
+    Abstract edits may be shown by other words than they are asked for, as long as half of the caption stays.
+    """
+    instruction = " ".join(draft.instruction.lower().split())
+    if QUESTION.match(instruction) and not WISH.match(instruction):
+        return True
+    if not _is_caption(draft.edited_caption, caption):
+        return True
+    change = Change(content(caption), content(draft.edited_caption))
+    if not (_removes(instruction, change) and _replaces(instruction, change)):
+        return True
+    asked = asked_for(instruction)
+    if draft.kind == "abstract":
+        return 2 * len(change.removed) > len(set(change.before)) or len(change.added) > UNASKED_ABSTRACT
+    return not (_is_grounded(asked, change) and _shows(asked, change))
+
+
+def asked_for(instruction: str) -> list[str]:
+    """The words of an instruction that name something."""
+    named = (inflected(word) for word in words(instruction) if word not in STOP and word not in GENERIC)
+    return list(dict.fromkeys(key for key in named if key not in GENERIC_KEYS))
+
+
+def _is_caption(edited: str, caption: str) -> bool:
+    """Whether an edited caption speaks of a picture: it gives no orders, addresses nobody, and does not stutter."""
+    before, after = caption.lower(), edited.lower().lstrip()
+    if any(pattern(after) and not pattern(before) for pattern in (ORDER.match, SPEECH.search)):
+        return False
+    once, now = Counter(content(caption)), Counter(content(edited))
+    return sum(count > max(1, once[word]) for word, count in now.items()) < STUTTER
+
+
+def _removes(instruction: str, change: Change) -> bool:
+    """Whether what is to go is gone. The last word of a phrase is its noun: "the red hat" is a hat."""
+    phrases = (match[1] for pattern in REMOVALS for match in pattern.finditer(instruction))
+    nouns = [named[-1] for phrase in phrases if (named := asked_for(phrase))]
+    return all(_any_related([noun], change.removed) for noun in nouns)
+
+
+def _replaces(instruction: str, change: Change) -> bool:
+    """Whether the new thing is there, and the old one is not."""
+    for pattern in REPLACEMENTS:
+        if not (match := pattern.search(instruction)):
+            continue
+        groups = match.groupdict()
+        old, asked = asked_for(groups.get("old") or ""), asked_for(groups["new"])
+        new = [word for word in asked if word not in change.before]
+        if new and not (_any_related(new, change.added) or _clears(new, change)):
+            return False
+        going = [word for word in old if word in change.before and word not in asked]
+        if going and not set(going) & set(change.removed):
+            return False
+        # "replace the animal" means the fox, but whoever speaks of a zebra and loses half of the words means no fox.
+        if old and not _any_related(old, change.before) and 2 * len(change.removed) > len(set(change.before)):
+            return False
+    return True
+
+
+def _is_grounded(asked: list[str], change: Change) -> bool:
+    """Whether a word of the instruction tells of a word that came or went."""
+    return _any_related(asked, change.added + change.removed) or _clears(asked, change)
+
+
+def _shows(asked: list[str], change: Change) -> bool:
+    """Whether the edited caption shows what is new in the instruction, and little else that is new."""
+    new = [word for word in asked if word not in change.before]
+    if new and change.added and not (_any_related(new, change.after) or _clears(new, change)):
+        return False
+    return len([word for word in change.added if not _any_related(asked, [word])]) <= UNASKED
+
+
+def _clears(asked: Iterable[str], change: Change) -> bool:
+    """Whether a rival of what is asked for went, and nothing of its aspect came: "make it clear" ends a storm."""
+    return any(
+        any(rivals(word, gone) for gone in change.removed) and not any(rivals(word, came) for came in change.added)
+        for word in asked
+    )
+
+
+def _any_related(some: Iterable[str], others: Iterable[str]) -> bool:
+    others = list(others)
+    return any(related(one, other) for one in some for other in others)

@@ -1,0 +1,186 @@
+"""What a triple has to hold to, whoever wrote it: checks of one triple by itself, and against all that were kept."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from ip2p.data_gen.config import Checks
+from ip2p.data_gen.triples.agreement import asked_for, disagrees
+from ip2p.data_gen.triples.moderation import is_improper
+from ip2p.data_gen.triples.near_duplicates import NearIndex, hash64, shingles
+from ip2p.data_gen.triples.proposals import Draft
+from ip2p.data_gen.triples.wording import GENERIC, GENERIC_KEYS, STOP, content, is_medium, words
+from ip2p.records import Reason
+
+REPEATS = 0.8
+"""Jaccard similarity of the words of an instruction and a caption from which the one is the other."""
+FREE = 2
+"""Words that an edit may change of any caption: "a red barn" may become a blue castle."""
+WEIGHT = 2
+"""How often a changed word counts for near duplicates: two edits of one long caption are two triples."""
+ENOUGH = 50
+"""Triples from which on kinds are held to their share."""
+
+LATIN_SHARE = 0.85
+"""Least share of a text's letters that are a to z."""
+_FOREIGN = (
+    "der die das und ein eine einen einem einer mit im am auf ist nicht vom zum zur aus bei unter "
+    "les une et dans sur avec sous des est pour aux qui sans las una con y en por para sobre bajo del muy sin "
+    "il lo gli uno di nel nella della sul sulla alla per che um uma com em na ao dos das ob sob "
+    "het een van met op naar aan niet zijn och med av ett til og"
+)
+FOREIGN = frozenset(_FOREIGN.split()) - STOP - GENERIC
+"""Function words of German, Romance, Dutch and Nordic languages, and of no English caption."""
+
+TOKEN = re.compile(r"[^\W\d_]+|\d|[^\w\s]+|_+")
+VOWEL = re.compile("[aeiouy]", re.IGNORECASE)
+LONG_WORD, LETTERS = 8, 4
+"""Letters of the shortest word that CLIP may not know whole, and of each further piece of it."""
+
+
+def clip_tokens(text: str) -> int:
+    """About how many tokens CLIP reads a text as, with those of its start and end; rather too many than too few.
+
+    CLIP's vocabulary has most English words of captions whole. Rare words are cut into pieces.
+    """
+    return 2 + sum(_pieces(piece) for piece in TOKEN.findall(text))
+
+
+def fault(caption: str, draft: Draft, checks: Checks, *, count_tokens: Callable[[str], int] = clip_tokens) -> Reason:
+    """The first thing that is wrong with a triple, or OK. A pure function; a draft's own reason comes first.
+
+    In order: empty, unchanged, near_unchanged (but for word order, forms and function words), instruction_is_caption,
+    drift (too little of the caption is left), too_long, wrong_language, disagrees (another edit than the instruction
+    says), moderated.
+
+    Args:
+        caption: before the edit.
+        draft: instruction and edited caption.
+        checks: limits.
+        count_tokens: of the text encoder, with its start and end.
+    """
+    instruction, edited = draft.instruction, draft.edited_caption
+    texts = (caption, instruction, edited)
+    if draft.reason is not Reason.OK:
+        return draft.reason
+    if not all(words(text) for text in texts):
+        return Reason.EMPTY
+    if plain(edited) == plain(caption):
+        return Reason.UNCHANGED
+    if set(content(edited)) == set(content(caption)):
+        return Reason.NEAR_UNCHANGED
+    if _repeats(instruction, caption, edited):
+        return Reason.IS_CAPTION
+    if _drifts(caption, edited, checks.kept):
+        return Reason.DRIFT
+    if any(len(text.split()) > checks.max_words or count_tokens(text) > checks.max_tokens for text in texts):
+        return Reason.TOO_LONG
+    if not is_english(*texts):
+        return Reason.WRONG_LANGUAGE
+    if disagrees(caption, draft):
+        return Reason.DISAGREES
+    return Reason.MODERATED if checks.moderation != "none" and is_improper(*texts) else Reason.OK
+
+
+def plain(text: str) -> str:
+    """A text without what makes no difference to a picture: case, spaces, closing marks."""
+    return " ".join(text.lower().split()).strip(" .!?")
+
+
+def is_english(*texts: str) -> bool:
+    """Whether texts are English as far as letters and function words tell; a text of names or nouns alone passes."""
+    letters = [sign for text in texts for sign in text if sign.isalpha()]
+    if sum(sign.isascii() for sign in letters) < LATIN_SHARE * len(letters):
+        return False
+    seen = [words(text) for text in texts]
+    return not any(map(_is_foreign, (*seen, sum(seen, []))))
+
+
+class WholeSet:
+    """The triples kept so far, and what is wrong with another one beside them.
+
+    What one text says in other function words, forms or marks is the same triple; what differs in one thing shown is
+    another one, unless the captions are very long.
+
+    Args:
+        checks: limits. Kinds that have more than `kind_share` of what is kept wait until the others have caught up, so
+            it should be above one in the number of kinds that come.
+    """
+
+    def __init__(self, checks: Checks) -> None:
+        self.checks = checks
+        self._exact: set[int] = set()
+        self._near = NearIndex(checks.near_duplicate)
+        self._kinds: Counter[str] = Counter()
+
+    def fault(self, caption: str, draft: Draft) -> Reason:
+        """duplicate, near_duplicate, kind_full, or OK."""
+        if _identity(caption, draft) in self._exact:
+            return Reason.DUPLICATE
+        if features(caption, draft) in self._near:
+            return Reason.NEAR_DUPLICATE
+        total = self._kinds.total()
+        full = total >= ENOUGH and self._kinds[draft.kind] > self.checks.kind_share * total
+        return Reason.KIND_FULL if full else Reason.OK
+
+    def add(self, caption: str, draft: Draft) -> None:
+        """Keep a triple, whatever is wrong with it."""
+        self._exact.add(_identity(caption, draft))
+        self._near.add(features(caption, draft))
+        self._kinds[draft.kind] += 1
+
+
+def _identity(caption: str, draft: Draft) -> int:
+    """A number in [0, 2^64) that equal triples share."""
+    return hash64("\n".join(plain(text) for text in (caption, draft.instruction, draft.edited_caption)))
+
+
+@lru_cache(maxsize=4)
+def features(caption: str, draft: Draft) -> frozenset[int]:
+    """Numbers that two triples share as far as they say the same.
+
+    They stand for shingles of what stays, what goes and what comes, each by itself, or an edit and its inverse would
+    look alike; and for the words asked for. Remembered from `fault` to `add`.
+    """
+    before, after = shingles(content(caption)), shingles(content(draft.edited_caption))
+    stays = [f"={each}" for each in before & after]
+    changes = [f"-{each}" for each in before - after] + [f"+{each}" for each in after - before]
+    changes += [f"!{each}" for each in asked_for(draft.instruction)]
+    return frozenset(map(hash64, [*stays, *(f"{copy}{each}" for each in changes for copy in range(WEIGHT))]))
+
+
+def _pieces(piece: str) -> int:
+    """Tokens of one word, digit, or run of marks."""
+    if not piece.isascii():
+        return len(piece.encode("utf-8", "replace"))
+    if not VOWEL.search(piece):
+        return 1 + len(piece) // 2
+    return 1 + max(0, (len(piece) - LONG_WORD) // LETTERS + 1)
+
+
+def _repeats(instruction: str, caption: str, edited: str) -> bool:
+    """Whether an instruction is one of the captions, or asks for the caption as it is."""
+    if plain(instruction) in (plain(caption), plain(edited)):
+        return True
+    said, before, after = set(content(instruction)), set(content(caption)), set(content(edited))
+    asked = said - GENERIC_KEYS
+    repeated = len(before) > 1 and _alike(asked, before - GENERIC_KEYS)
+    return repeated or (min(len(said), len(after)) > 1 and _alike(said, after))
+
+
+def _alike(some: set[str], others: set[str]) -> bool:
+    return bool(some) and len(some & others) >= REPEATS * len(some | others)
+
+
+def _drifts(caption: str, edited: str, kept: float) -> bool:
+    """Whether too few words of the caption are left, beyond those that any edit may change and those of its medium."""
+    before = {word for word in content(caption) if not is_medium(word)}
+    lost = len(before - set(content(edited)))
+    return lost > max(FREE, (1 - kept) * len(before))
+
+
+def _is_foreign(seen: Sequence[str]) -> bool:
+    """Whether more function words are foreign than English. A single one is no proof: "Costa del Sol"."""
+    foreign = sum(word in FOREIGN for word in seen)
+    return foreign > max(1, sum(word in STOP or word in GENERIC for word in seen))

@@ -1,0 +1,35 @@
+"""One caption through the text stage, told in full: what is asked, what comes back, and what the checks say."""
+
+from collections.abc import Iterator, Sequence
+
+from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.triples.proposals import Writer, visible
+from ip2p.data_gen.triples.write import Seen, write_triples
+from ip2p.records import Caption
+
+
+def preview(captions: Sequence[Caption], writer: Writer, config: DatasetConfig) -> Iterator[str]:
+    """Lines about each caption; nothing is kept.
+
+    Raises:
+        WriterError: the writer cannot be reached, or refuses.
+    """
+    settings = config.triples
+    writer.prepare(captions, settings.per_caption)
+    seen = Seen(settings.checks)
+    for caption in captions:
+        yield f"caption: {caption.text}"
+        asked, answered = writer.conversation(caption, settings.per_caption)
+        if asked:
+            yield "asked:"
+            yield from (f"  {turn['role']}: {_one_line(turn['content'])}" for turn in asked)
+            yield f"answered: {_one_line(answered) or 'nothing that can be read'}"
+        for row in write_triples([caption], writer, settings, seen=seen):
+            verdict = "ok" if row.status == "ok" else f"refused: {row.reason.value}"
+            yield f"{verdict:>24}  [{row.kind}] {row.instruction or '-'}  ->  {row.edited_caption or '-'}"
+        yield ""
+
+
+def _one_line(text: str) -> str:
+    """Text of a model or a file, safe to print: no sign in it moves the cursor or colours the terminal."""
+    return " ".join(visible(text).split())

@@ -1,0 +1,98 @@
+"""Captions into triples: caption, instruction, edited caption; by rules or by a language model, checked alike."""
+
+from collections.abc import Sequence
+
+from ip2p.data_gen.config import Checks, Triples
+from ip2p.data_gen.triples.checks import WholeSet, fault
+from ip2p.data_gen.triples.proposals import Draft, Writer, visible
+from ip2p.records import Caption, Reason, Triple, content_id
+
+LONGEST = 2000
+"""Signs of a model's text that are looked at; what is longer is refused anyway."""
+
+INVERSE_KINDS = {"add": "remove", "remove": "add"}
+"""Kinds of the edits that lead back, where they are others."""
+
+
+class Seen:
+    """What came before, over the whole set: captions, and the triples that were kept.
+
+    Args:
+        checks: that triples have to hold to.
+    """
+
+    def __init__(self, checks: Checks) -> None:
+        self.captions: set[str] = set()
+        self.triples = WholeSet(checks)
+
+    def remember(self, captions: Sequence[Caption], triples: Sequence[Triple]) -> None:
+        """Take in a shard that an earlier run wrote."""
+        self.captions.update(caption.id for caption in captions)
+        for row in triples:
+            if row.status == "ok":
+                self.triples.add(row.caption, Draft(row.instruction, row.edited_caption, row.kind))
+
+
+def write_triples(captions: Sequence[Caption], writer: Writer, settings: Triples, *, seen: Seen) -> list[Triple]:
+    """Triples of captions, in order; each caption leaves at least one row, refused or not.
+
+    Args:
+        captions: of one shard.
+        writer: of instructions and edited captions.
+        settings: how many for each caption, and the checks that they have to pass.
+        seen: what earlier shards had. Grows by what this one has.
+    """
+    reasons = [_fault(caption, settings.checks, seen) for caption in captions]
+    sound = [caption for caption, reason in zip(captions, reasons, strict=True) if reason is Reason.OK]
+    written = iter(writer.write(sound, settings.per_caption))
+    rows = []
+    for caption, reason in zip(captions, reasons, strict=True):
+        for draft in next(written) if reason is Reason.OK else [Draft(reason=reason)]:
+            rows.append(_checked(caption.text, draft, caption, writer.name, settings.checks, seen))
+            if settings.inverse and draft.inverse and rows[-1].status == "ok":
+                back = Draft(draft.inverse, caption.text, INVERSE_KINDS.get(draft.kind, draft.kind))
+                rows.append(_checked(rows[-1].edited_caption, back, caption, writer.name, settings.checks, seen))
+    return rows
+
+
+def _fault(caption: Caption, checks: Checks, seen: Seen) -> Reason:
+    """Why a caption is not worth a writer's time."""
+    if not caption.text:
+        return Reason.EMPTY
+    if caption.id in seen.captions:
+        return Reason.DUPLICATE
+    seen.captions.add(caption.id)
+    return Reason.TOO_LONG if len(caption.text.split()) > checks.max_words else Reason.OK
+
+
+def _checked(text: str, draft: Draft, origin: Caption, writer: str, checks: Checks, seen: Seen) -> Triple:
+    """The row of a draft for a caption of this text, and why it is refused if it is.
+
+    Args:
+        text: the caption.
+        draft: of an edit.
+        origin: that all of this was written for.
+        writer: by name.
+        checks: to hold to.
+        seen: what came before; the triple is added if it is kept.
+    """
+    draft = draft._replace(instruction=_tidy(draft.instruction), edited_caption=_tidy(draft.edited_caption))
+    reason = draft.reason or fault(text, draft, checks) or seen.triples.fault(text, draft)
+    if reason is Reason.OK:
+        seen.triples.add(text, draft)
+    return Triple(
+        id=content_id(text, draft.instruction, draft.edited_caption),
+        caption_id=origin.id,
+        caption=text,
+        instruction=draft.instruction,
+        edited_caption=draft.edited_caption,
+        kind=draft.kind,
+        writer=writer,
+        status="ok" if reason is Reason.OK else "refused",
+        reason=reason,
+    )
+
+
+def _tidy(text: str) -> str:
+    """A text of a model in one line, without signs that nobody sees, and of bounded length."""
+    return " ".join(visible(text[:LONGEST]).split())

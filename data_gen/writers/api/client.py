@@ -1,0 +1,342 @@
+"""Many questions to a language model at once, through faults of all kinds, within a budget, and safe to kill.
+
+The SDK tries a request again that the server turned down for now. What it gives up goes back to the queue; the queue
+is what the ledger has no answer for, so a run that was killed goes on where it was. Money is reserved for each request
+on the wire, those that the SDK repeats included.
+"""
+
+import asyncio
+import contextvars
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import httpx2
+import openai
+from openai.types.chat import ChatCompletion
+from pydantic import BaseModel, ValidationError
+
+from ip2p.data_gen.triples.proposals import Message
+from ip2p.data_gen.writers.api.faults import AGAIN_LATER, NO_MONEY, Do, Fault, of_completion, of_error, redacted, told
+from ip2p.data_gen.writers.api.ledger import Answer, Cost, Ledger
+from ip2p.data_gen.writers.api.prices import Price
+from ip2p.data_gen.writers.api.rate_limit import Pacer
+from ip2p.data_gen.writers.api.request_format import Dialect, Form, dialect_from
+from ip2p.data_gen.writers.prompts import read_reply
+from ip2p.errors import WriterError
+from ip2p.records import Reason
+from ip2p.seeding import derive_seed
+
+TIMEOUT = 60.0
+"""Seconds for one request; the SDK's own ten minutes would hold a place in the queue for half an hour."""
+RETRIES = 2
+"""Of the SDK, before a question goes back to the queue."""
+ROUNDS = 4
+"""Through the queue, each with what the one before left."""
+ROUND_PAUSE = 2.0
+"""Seconds before the second round, doubled for each further one."""
+PROBES = 3
+"""Questions by which the form of asking is looked for at most."""
+FAILED_SHARE = 0.02
+"""Share of questions that may stay without an answer; their rows are refused. More is a server that fails."""
+
+
+class Question(NamedTuple):
+    """A question to the model.
+
+    key: names it and its answer. messages: of the request. edits: wanted. most: what it costs at most.
+    """
+
+    key: str
+    messages: list[Message]
+    edits: int
+    most: Cost
+
+
+class _Call:
+    """A request of the SDK: what it may cost, its open reservation, and whether it was on the wire before."""
+
+    def __init__(self, most: Cost, reservation: int) -> None:
+        self.most = most
+        self.reservation: int | None = reservation
+        self.sent = False
+
+
+_CALL: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("call", default=None)
+"""Of the question that this task asks; the hooks of the HTTP client run in the same task."""
+
+
+class Asker:
+    """Asks a server.
+
+    Args:
+        ledger: of answers and money.
+        model: name that the server knows.
+        key: secret; never shown, never written.
+        base_url: of the server; "" for OpenAI's own.
+        price: of the model.
+        reply: form of an answer.
+        temperature: of the sampling.
+        parallel: requests in flight at most.
+        seed: of the run.
+        advance: called for every question that is answered or refused for good.
+    """
+
+    def __init__(
+        self, ledger: Ledger, *, model: str, key: str, base_url: str, price: Price, reply: type[BaseModel],
+        temperature: float, parallel: int, seed: int, advance: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.ledger, self.model, self.key, self.price, self.reply = ledger, model, key, price, reply
+        self.temperature, self.parallel, self.seed, self.advance = temperature, parallel, seed, advance
+        self.server = f"{base_url or 'OpenAI'} {model}"
+        self.dialect = dialect_from(ledger.notes.get(self.server))
+        self.pacer = Pacer()
+        self.stopped: WriterError | None = None
+        self._failed_in_a_row = self._in_flight = 0
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._reserve], "response": [self._hear]}
+        self.client = openai.AsyncOpenAI(
+            api_key=key or "none", base_url=base_url or None, timeout=TIMEOUT, max_retries=RETRIES,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks),
+        )  # fmt: skip
+
+    async def ask_all(self, questions: Sequence[Question]) -> None:
+        """Ask until every question has an answer or a reason, in the ledger.
+
+        Raises:
+            WriterError: the server fails or refuses, or the budget is spent. What was answered is kept.
+        """
+        async with self.client:
+            for number in range(ROUNDS):
+                left = self._unanswered(questions)
+                if number:
+                    self.pacer.pause(ROUND_PAUSE * 2 ** (number - 1) * bool(left))
+                await self._round(left)
+        give_up(self.ledger, questions, self.server, self.advance)
+
+    async def learn(self, questions: Sequence[Question]) -> None:
+        """Find out by a question how this server wants to be asked; by another one where it refuses that for itself.
+
+        Raises:
+            WriterError: the server cannot be reached, or refuses us.
+        """
+        for question in questions[:PROBES]:
+            if await self._probe(question):
+                return
+        self._remember(self.dialect or Dialect(Form.TEXT))
+
+    async def _probe(self, question: Question) -> bool:
+        """Ask one question in all forms until one is understood.
+
+        A form is understood when its answer can be read, or speaks of the content. A server that does not know a form
+        turns it down, fails, or overlooks it, so that prose comes back: then the next form is tried, each of them
+        twice, because a small model fails now and then, and so does any server.
+        """
+        fault: Fault | None = None
+        for form in Form:
+            dialect: Dialect | None = Dialect(form)
+            tries = 0
+            while dialect and tries < 2:
+                await self.pacer.wait()
+                fault, complaint = await self._ask(question, dialect, number=tries, retries=RETRIES if tries else 0)
+                self._stop_at(fault)
+                tries += 1
+                if fault is None or fault.reason is Reason.WRITER_REFUSED:
+                    self._remember(dialect)
+                    return True
+                if mended := dialect.mended(complaint):
+                    dialect, tries = mended, 0
+        if fault and fault.do is Do.AGAIN:
+            raise WriterError(f"the server cannot be reached or fails ({fault.name})", AGAIN_LATER)
+        return False
+
+    def _remember(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.ledger.note(self.server, [dialect.form.value, dialect.cap, list(dialect.without)])
+
+    def _unanswered(self, questions: Sequence[Question]) -> list[Question]:
+        return [question for question in questions if question.key not in self.ledger.answers]
+
+    async def _round(self, questions: Sequence[Question]) -> None:
+        """Ask each question once; some alone before, if nothing is known of the server."""
+        if questions and self.dialect is None:
+            await self.learn(questions)
+        if left := self._unanswered(questions):
+            shared = iter(left)
+            workers = [asyncio.create_task(self._work(shared)) for _ in range(min(self.parallel, len(left)))]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+        if self.stopped:
+            raise self.stopped
+
+    async def _work(self, questions: Iterator[Question]) -> None:
+        """Ask questions from a shared queue, until it is empty or someone has found that it makes no sense to go on."""
+        assert self.dialect is not None
+        try:
+            for question in questions:
+                await self._allowed(question)
+                if self.stopped:
+                    return
+                fault, complaint = await self._ask(question, self.dialect)
+                if fault and fault.do is Do.MEND:
+                    fault, complaint = await self._ask(question, self.dialect, number=1, last=True)
+                self._stop_at(fault)
+                self._watch(fault)
+                if fault and (mended := self.dialect.mended(complaint)):
+                    self._remember(mended)
+        except WriterError as error:
+            self.stopped = self.stopped or error
+
+    async def _allowed(self, question: Question) -> None:
+        """Until the server takes requests, and this one fits the budget or nothing that is under way can free any."""
+        await self.pacer.wait()
+        while not self.stopped and self._in_flight and not self.ledger.fits(question.most):
+            await asyncio.sleep(0.02)
+
+    async def _ask(
+        self, question: Question, dialect: Dialect, *, number: int = 0, last: bool = False, retries: int = RETRIES
+    ) -> tuple[Fault | None, str]:
+        """Ask once, and write down what came of it.
+
+        Args:
+            question: to ask.
+            dialect: of the server.
+            number: of the try; another draws another answer.
+            last: whether an answer that cannot be read refuses the question.
+            retries: of the SDK.
+
+        Returns:
+            What was wrong, and what the server said about it.
+        """
+        call, cost, text, complaint = _Call(question.most, self.ledger.reserve(question.most)), Cost(), "", ""
+        _CALL.set(call)
+        self._in_flight += 1
+        try:
+            raw = await self._send(question, dialect, number, retries)
+            cost = self._cost(raw.text, question)
+            text, fault = read_completion(_completion(raw), question, self.key)
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError) as error:
+            fault, complaint = of_error(error, self.key), told(error, self.key)
+            lost = call.reservation is not None and isinstance(error, openai.APIConnectionError)
+            cost = question.most if lost else cost  # nobody knows whether it arrived: it may be billed
+        finally:
+            self._in_flight -= 1
+            _CALL.set(None)
+        self._write_down(question, call, cost, text, fault, last)
+        self.pacer.pause(fault.wait if fault else 0.0)
+        return fault, complaint
+
+    def _write_down(
+        self, question: Question, call: _Call, cost: Cost, text: str, fault: Fault | None, last: bool
+    ) -> None:
+        """Cost and answer in one line of the ledger."""
+        answer: Answer | None = None
+        if fault is None:
+            answer = Answer(text)
+        elif self.dialect and fault.ends(last=last):  # else the form may be wrong
+            answer = Answer(reason=fault.reason.value)
+        ended = {"key": question.key, "text": answer.text, "reason": answer.reason} if answer else {}
+        if call.reservation is not None:
+            self.ledger.settle(call.reservation, cost, fault=fault.name if fault else "", **ended)
+        elif answer:
+            self.ledger.answer(question.key, answer)
+        if answer:
+            self.advance()
+
+    async def _send(self, question: Question, dialect: Dialect, number: int, retries: int) -> Any:
+        """One request of the SDK; gives the raw response, so that its price is known even where it cannot be read."""
+        completions = self.client.with_options(max_retries=retries).chat.completions.with_raw_response
+        send: Callable[..., Any] = completions.parse if dialect.form is Form.PARSE else completions.create
+        draw = random.Random(derive_seed(self.seed, "ask", question.key, number)).randrange(2**31)
+        arguments = dialect.arguments(
+            self.reply, most=question.most.tokens_out, temperature=self.temperature, seed=draw
+        )
+        return await send(model=self.model, messages=question.messages, **arguments)
+
+    def _cost(self, body: str, question: Question) -> Cost:
+        """What an answer says it cost; all that was reserved if it says nothing."""
+        try:
+            usage = json.loads(body)["usage"]
+            return self.price.of(int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
+        except (ValueError, TypeError, KeyError):
+            return question.most
+
+    async def _reserve(self, request: httpx2.Request) -> None:
+        """Before every request on the wire: for each that the SDK repeats, another reservation."""
+        if call := _CALL.get():
+            if call.sent and call.reservation is not None:  # it got no answer; it and the next may both be billed
+                self.ledger.settle(call.reservation, call.most, fault="lost")
+                call.reservation = None
+            if call.reservation is None:
+                call.reservation = self.ledger.reserve(call.most)
+            call.sent = True
+
+    async def _hear(self, response: httpx2.Response) -> None:
+        """After every answer on the wire: what it says of limits, and that what was turned down is not billed."""
+        call = _CALL.get()
+        self.pacer.learn(response.headers, call.most.tokens if call else 0)
+        if call is None or call.reservation is None or response.status_code < 400:
+            return
+        self.ledger.settle(call.reservation, Cost(), fault=f"status {response.status_code}")
+        call.reservation = None
+        await response.aread()
+        if any(code in response.text for code in NO_MONEY):
+            response.headers["x-should-retry"] = "false"  # the SDK would try again, and no money comes from that
+
+    def _stop_at(self, fault: Fault | None) -> None:
+        if fault and fault.do is Do.STOP:
+            assert fault.error is not None
+            raise fault.error
+
+    def _watch(self, fault: Fault | None) -> None:
+        """Stop when nothing but failures comes back."""
+        self._failed_in_a_row = self._failed_in_a_row + 1 if fault and fault.do is Do.AGAIN else 0
+        if fault and self._failed_in_a_row >= max(8, 2 * self.parallel):
+            raise WriterError(f"the server cannot be reached or fails ({fault.name})", AGAIN_LATER)
+
+
+def connect(base_url: str, key: str, **options: Any) -> openai.OpenAI:
+    """A client that asks one thing at a time; servers of one's own take any key, and the SDK insists on some."""
+    return openai.OpenAI(api_key=key or "none", base_url=base_url or None, timeout=TIMEOUT, **options)
+
+
+def give_up(ledger: Ledger, asked: Sequence[Question], server: str, advance: Callable[[], None]) -> None:
+    """Refuse the few questions that no round brought an answer for.
+
+    Args:
+        ledger: of the answers.
+        asked: all questions of this run.
+        server: as an error names it.
+        advance: called for each that is refused.
+
+    Raises:
+        WriterError: they are more than a few.
+    """
+    left = [question for question in asked if question.key not in ledger.answers]
+    if len(left) > max(1, FAILED_SHARE * len(asked)):
+        raise WriterError(f"{len(left)} of {len(asked)} captions got no answer from {server}", AGAIN_LATER)
+    for question in left:
+        ledger.answer(question.key, Answer(reason=Reason.WRITER_ERROR.value))
+        advance()
+
+
+def read_completion(completion: ChatCompletion, question: Question, key: str) -> tuple[str, Fault | None]:
+    """The text of an answer, without the secret key; or what is wrong with it."""
+    if fault := of_completion(completion):
+        return "", fault
+    text = redacted(completion.choices[0].message.content or "", key)
+    if read_reply(text, question.edits)[0].reason is Reason.BAD_REPLY:
+        return "", Fault("no edit in the answer", Do.MEND, Reason.BAD_REPLY)
+    return text, None
+
+
+def _completion(raw: Any) -> ChatCompletion:
+    """The completion in a response; also where its text does not have the form that was asked for."""
+    try:
+        completion: ChatCompletion = raw.parse()
+    except ValidationError:
+        completion = ChatCompletion.model_validate_json(raw.text)
+    return completion

@@ -1,0 +1,140 @@
+"""What can go wrong with a request to a language model, and what follows from it.
+
+The SDK tries again after 408, 409, 429, 5xx and lost connections; what it raises in the end, and what it never tries
+again, is sorted here, in one place. Bodies that are no answer raise a whole zoo besides `openai.OpenAIError`.
+"""
+
+import json
+import re
+from enum import Enum
+from typing import NamedTuple
+
+import openai
+from openai.types.chat import ChatCompletion
+from pydantic import ValidationError
+
+from ip2p.data_gen.writers.api.ledger import BudgetError
+from ip2p.errors import WriterError
+from ip2p.records import Reason
+
+KEY = "OPENAI_API_KEY"
+AGAIN_LATER = "All answers are kept: run the same command again, and it goes on from here"
+NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached")
+NO_CONTENT = ("content_filter", "content_policy_violation")
+
+
+class Do(Enum):
+    """What follows from a fault.
+
+    AGAIN: the same question goes back to the queue. MEND: it is asked once more with another seed, and then refused.
+    REFUSE: this caption is refused. STOP: nothing else is asked.
+    """
+
+    AGAIN = "again"
+    MEND = "mend"
+    REFUSE = "refuse"
+    STOP = "stop"
+
+
+class Fault(NamedTuple):
+    """A fault.
+
+    name: for counting. do: what follows. reason: of the row, if it is refused. wait: seconds before anything else is
+    asked, as the server said. error: what the run stops with.
+    """
+
+    name: str
+    do: Do
+    reason: Reason = Reason.WRITER_ERROR
+    wait: float = 0.0
+    error: WriterError | None = None
+
+    def ends(self, *, last: bool) -> bool:
+        """Whether its question is refused for good, at the last try or before."""
+        return self.do is Do.REFUSE or (last and self.do is Do.MEND)
+
+
+def of_error(error: Exception, key: str) -> Fault:
+    """Sort what the SDK raised.
+
+    Args:
+        error: of a request, or of reading its answer.
+        key: secret that some servers repeat in what they say; it is never shown.
+    """
+    if isinstance(budget := error.__cause__ or error, BudgetError):  # the SDK takes it for a lost connection
+        return Fault("budget", Do.STOP, error=budget)
+    if isinstance(error, openai.APIStatusError):
+        return _of_status(error, told(error, key))
+    if isinstance(error, openai.APITimeoutError):
+        return Fault("timeout", Do.AGAIN)
+    if isinstance(error, openai.APIConnectionError):
+        return Fault("connection", Do.AGAIN)
+    if isinstance(error, openai.LengthFinishReasonError):
+        return Fault("cut off", Do.MEND, Reason.CUT_OFF)
+    if isinstance(error, openai.ContentFilterFinishReasonError):
+        return Fault("content filter", Do.REFUSE, Reason.WRITER_REFUSED)
+    if isinstance(error, json.JSONDecodeError | openai.APIResponseValidationError):
+        return Fault("body is no JSON", Do.AGAIN)
+    if isinstance(error, TypeError | AttributeError | IndexError | ValidationError):
+        return Fault("no edit in the answer", Do.MEND, Reason.BAD_REPLY)
+    return Fault(type(error).__name__, Do.AGAIN)
+
+
+def of_completion(completion: ChatCompletion) -> Fault | None:
+    """What is wrong with an answer that raised nothing; None if it has a text."""
+    if not completion.choices:
+        return Fault("no edit in the answer", Do.MEND, Reason.BAD_REPLY)
+    choice = completion.choices[0]
+    if choice.message.refusal:
+        return Fault("refusal", Do.REFUSE, Reason.WRITER_REFUSED)
+    if choice.finish_reason == "content_filter":
+        return Fault("content filter", Do.REFUSE, Reason.WRITER_REFUSED)
+    if choice.finish_reason == "length":
+        return Fault("cut off", Do.MEND, Reason.CUT_OFF)
+    if not choice.message.content:
+        return Fault("no edit in the answer", Do.MEND, Reason.BAD_REPLY)
+    return None
+
+
+def told(error: Exception, key: str) -> str:
+    """What an error says, in one line and without secrets."""
+    text = " ".join(str(error).split())
+    return redacted(text, key)[:160] or type(error).__name__
+
+
+def redacted(text: str, key: str) -> str:
+    """A text without the key, nor anything that looks like one."""
+    text = text.replace(key, "***") if len(key) > 4 else text
+    return re.sub(r"\b(sk|key)-[\w*-]{6,}", "***", text)
+
+
+def seconds(text: str | None) -> float:
+    """A duration as servers write it: "1.5" in seconds, "20ms", "6m0s", "1h2m". 0 for anything else."""
+    if not text:
+        return 0.0
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    if not re.fullmatch(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+", text):
+        return 0.0
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text))
+
+
+def _of_status(error: openai.APIStatusError, said: str) -> Fault:
+    """Sort by status and code."""
+    if error.code in NO_MONEY:
+        fix = f"Add credit, or set {KEY} to a key of another account. {AGAIN_LATER}"
+        return Fault("quota", Do.STOP, error=WriterError(f"the account has no money left ({said})", fix))
+    if error.status_code == 401:
+        fix = f"Set {KEY} to a valid one. {AGAIN_LATER}"
+        return Fault("key", Do.STOP, error=WriterError(f"the server refuses the key ({said})", fix))
+    if error.status_code in (403, 404):
+        fix = "Check triples.model, triples.base_url, and what the key may use"
+        return Fault("model", Do.STOP, error=WriterError(f"the server refuses the model or the address ({said})", fix))
+    if error.status_code == 429:
+        return Fault("rate limit", Do.AGAIN, wait=seconds(error.response.headers.get("retry-after")))
+    if error.status_code in (408, 409) or error.status_code >= 500:
+        return Fault(f"status {error.status_code}", Do.AGAIN, wait=seconds(error.response.headers.get("retry-after")))
+    if error.code in NO_CONTENT:
+        return Fault("content filter", Do.REFUSE, Reason.WRITER_REFUSED)
+    return Fault(f"status {error.status_code}", Do.REFUSE)

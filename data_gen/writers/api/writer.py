@@ -1,0 +1,245 @@
+"""A language model as the writer of triples: OpenAI's API, or any server that speaks it (vLLM, Ollama, llama.cpp)."""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import openai
+from pydantic import BaseModel
+
+from ip2p.data_gen.config import Triples
+from ip2p.data_gen.triples.proposals import Draft, Message
+from ip2p.data_gen.writers.api.client import Asker, Question, connect
+from ip2p.data_gen.writers.api.faults import AGAIN_LATER, KEY, told
+from ip2p.data_gen.writers.api.ledger import FILE, Cost, Ledger, Spent
+from ip2p.data_gen.writers.api.prices import Price, price_of, tokens_about, tokens_at_most
+from ip2p.data_gen.writers.prompts import messages, read_reply, reply_model, shots_for
+from ip2p.errors import ConfigError, WriterError
+from ip2p.progress import StageProgress
+from ip2p.records import Caption, Reason, content_id
+
+URL = "OPENAI_BASE_URL"
+"""Environment variable that the SDK reads where no address is set."""
+TOKENS_OF_EDIT = 60
+"""That an edit in an answer is likely to have."""
+MOST_OF_EDIT = 200
+"""Tokens that an answer may have for each edit; what is longer is cut off."""
+MODERATED_AT_ONCE = 32
+
+
+class Bill(NamedTuple):
+    """What asking came to in one sitting.
+
+    Attributes:
+        model: that was asked.
+        answered, refused: captions that got edits, and that got none for good.
+        requests: on the wire.
+        cost: of them.
+        seconds: that it took.
+        faults: by name.
+    """
+
+    model: str
+    answered: int
+    refused: int
+    requests: int
+    cost: Cost
+    seconds: float
+    faults: Counter[str]
+
+    def __str__(self) -> str:
+        faults = ", ".join(f"{name} {count}" for name, count in self.faults.most_common()) or "none"
+        per_thousand = 1000 * self.cost.usd / self.answered if self.answered else 0.0
+        return (
+            f"{self.model} answered for {self.answered} captions and not for {self.refused}, in {self.requests} "
+            f"requests and {self.seconds:.0f} s: {60 * self.answered / max(self.seconds, 1e-9):.0f} captions a minute\n"
+            f"{self.cost.tokens_in} tokens read, {self.cost.tokens_out} written, {self.cost.usd:.4f} USD: "
+            f"{per_thousand:.4f} USD per thousand captions; faults: {faults}"
+        )
+
+
+class ModelWriter:
+    """Asks a language model for edits, many captions at a time.
+
+    What is wrong with one reply refuses one caption, with a reason. What is wrong with the server, the key or the
+    account stops the run instead, so that no caption is lost to it. Answers lie in the folder's `asked.jsonl`.
+
+    Args:
+        settings: model, base_url, parallel requests, budget.
+        folder: of the build.
+        seed: of the run: examples and draws follow from it.
+        say: prints a line.
+        api_key: None takes it from the environment variable OPENAI_API_KEY; it is never shown.
+
+    Raises:
+        ConfigError: no model is named and the server has several, or money is limited and the price not known.
+        DataError: another run writes to the folder.
+        WriterError: there is no key, and the server is OpenAI's own; or the server cannot be reached.
+    """
+
+    def __init__(
+        self, settings: Triples, folder: Path, *, seed: int, say: Callable[[str], None], api_key: str | None = None
+    ) -> None:
+        self.key = api_key or os.environ.get(KEY, "")
+        settings = settings.model_copy(update={"base_url": settings.base_url or os.environ.get(URL, "")})
+        if not self.key and not settings.base_url:
+            raise WriterError(f"no key for OpenAI in {KEY}", f"Set {KEY}, or triples.base_url for a server of your own")
+        self.settings, self.seed, self.say = settings, seed, say
+        self.name = settings.model or only_model(settings.base_url, self.key)
+        self.price: Price = price_of(settings, self.name)
+        self.reply: type[BaseModel] = reply_model(settings.inverse)
+        self.ledger = Ledger(folder / FILE, max_usd=settings.max_usd, max_tokens=settings.max_tokens)
+
+    def question(self, caption: Caption, count: int) -> Question:
+        """What is asked for a caption; its examples are drawn for it alone."""
+        shots = shots_for(caption.id, self.settings.shots, self.seed, inverse=self.settings.inverse)
+        turns = messages(caption.text, count, shots, inverse=self.settings.inverse)
+        read = sum(tokens_at_most(turn["content"]) for turn in turns)
+        key = content_id(self.name, repr(self.settings.temperature), str(self.seed), *(t["content"] for t in turns))
+        return Question(key, turns, count, self.price.of(read, MOST_OF_EDIT * count))
+
+    def prepare(self, captions: Sequence[Caption], count: int) -> None:
+        """Ask for all captions that have no answer yet.
+
+        Raises:
+            WriterError: the server cannot be reached, or refuses the key, the model or the account; or the budget is
+                spent.
+        """
+        questions = list({each.key: each for each in (self.question(caption, count) for caption in captions)}.values())
+        before = self.ledger.standing
+        left = [each for each in questions if each.key not in self.ledger.answers]
+        if left:
+            if day := last_day(self.name, self.settings.base_url, self.key):
+                self.say(f"note: {self.name} is shut down on {day}; after that, the same settings ask nobody")
+            self.say(self.estimate(left))
+            done = len(questions) - len(left)
+            with StageProgress("asked", "captions", total=len(questions), done=done, say=self.say) as progress:
+                try:
+                    self._ask(left, lambda: progress.advance(1, self._note()))
+                finally:
+                    self.say(str(self._bill(left, before, progress.seconds)))
+        if self.settings.checks.moderation == "server":
+            self._moderate(questions)
+
+    def write(self, captions: Sequence[Caption], count: int) -> list[list[Draft]]:
+        """Edits of each caption, in the order of the captions, from the answers that are there.
+
+        Raises:
+            WriterError: one has no answer: `prepare` was stopped.
+        """
+        return [self._drafts(self.question(caption, count)) for caption in captions]
+
+    def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
+        """See Writer."""
+        question = self.question(caption, count)
+        answer = self.ledger.answers.get(question.key)
+        return question.messages, answer.text if answer else ""
+
+    def estimate(self, questions: Sequence[Question]) -> str:
+        """What asking will cost, in one line, before anything is asked."""
+        read = sum(tokens_about(turn["content"]) for question in questions for turn in question.messages)
+        likely = self.price.of(read, sum(TOKENS_OF_EDIT * question.edits for question in questions))
+        most = sum(question.most.usd for question in questions)
+        limits = [f"{self.settings.max_usd:g} USD"] * bool(self.settings.max_usd)
+        limits += [f"{self.settings.max_tokens} tokens"] * bool(self.settings.max_tokens)
+        return (
+            f"asking {self.name} for {len(questions)} captions: about {likely.tokens_in} tokens read and "
+            f"{likely.tokens_out} written, {likely.usd:.4f} USD (at most {most:.4f}; price: {self.price.source}); "
+            f"limit: {' and '.join(limits) or 'none'}, spent before: {self.ledger.spent.usd:.4f} USD"
+        )
+
+    def close(self) -> None:
+        """Let other runs write to the folder."""
+        self.ledger.close()
+
+    def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
+        """Ask them, one request each."""
+        asyncio.run(self._asker(advance).ask_all(questions))
+
+    def _asker(self, advance: Callable[[], None]) -> Asker:
+        settings = self.settings
+        return Asker(
+            self.ledger, model=self.name, key=self.key, base_url=settings.base_url, price=self.price, reply=self.reply,
+            temperature=settings.temperature, parallel=settings.parallel, seed=self.seed, advance=advance,
+        )  # fmt: skip
+
+    def _drafts(self, question: Question) -> list[Draft]:
+        answer = self.ledger.answers.get(question.key)
+        if answer is None:
+            raise WriterError(f"{self.name} was not asked for all captions", AGAIN_LATER)
+        if answer.reason:
+            return [Draft(reason=Reason(answer.reason))]
+        drafts = read_reply(answer.text, question.edits)
+        flagged = self.ledger.notes.get(f"flagged {question.key}", [])
+        return [
+            draft._replace(reason=Reason.MODERATED) if number in flagged else draft
+            for number, draft in enumerate(drafts)
+        ]
+
+    def _moderate(self, questions: Sequence[Question]) -> None:
+        """Ask the server's moderation about every edit that it was not asked about."""
+        left = [each for each in questions if f"flagged {each.key}" not in self.ledger.notes]
+        with connect(self.settings.base_url, self.key) as client:
+            for start in range(0, len(left), MODERATED_AT_ONCE):
+                chunk = left[start : start + MODERATED_AT_ONCE]
+                drafts = [(each, n, d) for each in chunk for n, d in enumerate(self._drafts(each))]
+                try:
+                    told_off = client.moderations.create(
+                        input=[f"{draft.instruction}\n{draft.edited_caption}" for _, _, draft in drafts]
+                    ).results
+                except openai.OpenAIError as error:
+                    fix = f"Set triples.checks.moderation to words. {AGAIN_LATER}"
+                    raise WriterError(f"the server's moderation fails ({told(error, self.key)})", fix) from None
+                for each in chunk:
+                    pairs = zip(drafts, told_off, strict=True)
+                    flagged = [n for (other, n, _), result in pairs if other is each and result.flagged]
+                    self.ledger.note(f"flagged {each.key}", flagged)
+
+    def _note(self) -> str:
+        return f"{self.ledger.spent.usd:.4f} USD, {self.ledger.requests} requests"
+
+    def _bill(self, asked: Sequence[Question], before: Spent, seconds: float) -> Bill:
+        """What changed since."""
+        answers = [self.ledger.answers[each.key] for each in asked if each.key in self.ledger.answers]
+        refused = sum(bool(answer.reason) for answer in answers)
+        now = self.ledger.standing
+        return Bill(
+            self.name, len(answers) - refused, refused, now.requests - before.requests, now.cost.minus(before.cost),
+            seconds, now.faults - before.faults,
+        )  # fmt: skip
+
+
+def only_model(base_url: str, key: str) -> str:
+    """The model of a server that has one.
+
+    Raises:
+        ConfigError: it has none or several.
+        WriterError: it cannot be reached.
+    """
+    if not base_url:
+        raise ConfigError("the writer is a language model, and none is named", "Name one by triples.model=...")
+    try:
+        with connect(base_url, key) as client:
+            names = [model.id for model in client.models.list()]
+    except openai.APIConnectionError as error:
+        raise WriterError(f"there is no server at {base_url} ({told(error, key)})", "Check triples.base_url") from None
+    except openai.OpenAIError as error:
+        raise ConfigError(
+            f"the server does not say which models it has ({told(error, key)})", "Name one by triples.model=..."
+        ) from None
+    if len(names) != 1:
+        found = f"there are {', '.join(names[:8])}" if names else "the server has none"
+        raise ConfigError(f"no model is named, and {found}", "Name one by triples.model=...")
+    return names[0]
+
+
+def last_day(model: str, base_url: str, key: str) -> str:
+    """The day on which a server stops a model, where it says one; "" else. What goes wrong here is told when asking."""
+    try:
+        with connect(base_url, key, max_retries=0) as client:
+            return str(getattr(client.models.retrieve(model), "shutdown_date", None) or "")
+    except openai.OpenAIError:
+        return ""

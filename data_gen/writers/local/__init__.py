@@ -1,0 +1,1 @@
+"""Triples by a language model on this machine."""

@@ -1,0 +1,239 @@
+"""Teaches a language model to write triples: LoRA on the seed triples, the lasting form of the paper's tuned GPT-3.
+
+The paper's authors fine-tuned GPT-3 on 700 triples written by hand, for one epoch (arXiv 2211.09800, section 3.1). Here
+the model is anybody's and stays as it is; a folder of a few megabytes says how to change it.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
+
+from ip2p.data_gen.writers.local.writer import ADAPTER, FORM, Form, Language, hushed, load_language
+from ip2p.data_gen.writers.prompts import messages
+from ip2p.data_gen.writers.seeds import Seed, load_seeds
+from ip2p.errors import ConfigError, DataError, ModelError, TrainingError
+from ip2p.seeding import derive_seed
+from ip2p.shards import atomic_dir, fingerprint, sweep_temporaries
+
+FEWEST = 10
+"""Captions from which a tenth can be held out."""
+IGNORED = -100
+WARMUP = 0.1
+
+
+class Recipe(NamedTuple):
+    """How a writer is tuned.
+
+    Args:
+        epochs: times that each seed is seen, at least 1.
+        rank: of the LoRA matrices, at least 1.
+        learning_rate: the highest; it rises over the first tenth of the steps and falls as a cosine.
+        batch: answers in a step, at least 1.
+        seed: of the split, the order, and the first matrices.
+    """
+
+    epochs: int = 3
+    rank: int = 16
+    learning_rate: float = 2e-4
+    batch: int = 8
+    seed: int = 0
+
+
+class Example(NamedTuple):
+    """Tokens, and the same with IGNORED in place of the prompt, whose loss does not count."""
+
+    tokens: list[int]
+    labels: list[int]
+
+
+def tune_writer(
+    model: str,
+    out: Path,
+    *,
+    seeds: Sequence[Seed] | None = None,
+    recipe: Recipe | None = None,
+    device: str | torch.device | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Tune a language model on seed triples and write the LoRA adapter, for `triples.writer=local triples.model=OUT`.
+
+    Seeds whose captions fall into a random tenth are held out; the loss on them before and after is said and written
+    into the adapter's card. A seed with an inverse teaches both requests, with and without the way back.
+
+    Nothing is written before the end, and then all at once: a killed run leaves `out` as it was.
+
+    Args:
+        model: folder or hub id of a causal language model in safetensors, or a GGUF file.
+        out: folder of the adapter; one that is there already is replaced.
+        seeds: None takes the project's own.
+        recipe: None takes the defaults.
+        device: to compute on; the best there is if None.
+        say: takes each line about the progress.
+
+    Returns:
+        out.
+
+    Raises:
+        ConfigError: `out` holds something else than an adapter, or a number of the recipe is not positive.
+        DataError: there are too few seeds.
+        ModelError: the model cannot be loaded, or is tuned already.
+        TrainingError: the loss is not finite.
+    """
+    recipe = recipe or Recipe()
+    _check(model, out, recipe)
+    source = str(Path(model).resolve()) if Path(model).exists() else model  # found again from any folder
+    kept, held_out = split(load_seeds() if seeds is None else seeds, recipe.seed)
+    base = load_language(source, device)
+    language = base._replace(model=_with_lora(base.model, source, recipe), form=Form())
+    training, test = (examples(part, language) for part in (kept, held_out))
+    before = mean_loss(language, test, recipe.batch)
+    say(f"held-out loss before: {before:.4f}, {len(held_out)} of {len(kept) + len(held_out)} seeds")
+    _train(language, training, recipe, say)
+    after = mean_loss(language, test, recipe.batch)
+    say(f"held-out loss after: {after:.4f}")
+    sweep_temporaries(out.parent)
+    with atomic_dir(out) as folder:
+        language.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+        (folder / FORM).write_text(Form().model_dump_json(indent=1) + "\n")
+        (folder / "README.md").write_text(_card(source, recipe, kept, held_out, before, after))
+    return out
+
+
+def split(seeds: Sequence[Seed], seed: int) -> tuple[list[Seed], list[Seed]]:
+    """Seeds to learn from, and a tenth to test with; seeds with the same caption are on the same side.
+
+    Raises:
+        DataError: there are fewer than 10 captions.
+    """
+    captions = sorted({each.caption for each in seeds})
+    if len(captions) < FEWEST:
+        raise DataError(f"{len(captions)} captions in the seeds are too few to hold out a tenth", f"Give {FEWEST}")
+    chosen = set(random.Random(derive_seed(seed, "tuning", "held-out")).sample(captions, len(captions) // 10))
+    sides = [each for each in seeds if each.caption not in chosen], [each for each in seeds if each.caption in chosen]
+    return sides
+
+
+def examples(seeds: Sequence[Seed], language: Language) -> list[Example]:
+    """What a writer learns from seeds: an answer to each, and one with the way back where there is one."""
+    wanted = [(seed, inverse) for seed in seeds for inverse in ((False, True) if seed.inverse else (False,))]
+    return [_example(seed, language, inverse) for seed, inverse in wanted]
+
+
+def _example(seed: Seed, language: Language, inverse: bool) -> Example:
+    assert language.form is not None, "the caller gives it one"
+    prompt = language.encode(language.form.turns(seed.caption, inverse=inverse))
+    answer = messages(seed.caption, 1, [seed], inverse=inverse)[2]["content"].removeprefix(language.form.opening)
+    rest = [*language.tokenizer(answer, add_special_tokens=False).input_ids, language.ends[0]]
+    return Example([*prompt, *rest], [IGNORED] * len(prompt) + rest)
+
+
+@torch.no_grad()
+def mean_loss(language: Language, rows: Sequence[Example], batch: int) -> float:
+    """Cross-entropy of the answers in nats per token; puts the model into evaluation mode."""
+    language.model.eval()
+    total, count = 0.0, 0
+    for start in range(0, len(rows), batch):
+        chunk = rows[start : start + batch]
+        tokens = sum(label != IGNORED for row in chunk for label in row.labels)
+        total += tokens * float(_loss(language, chunk))
+        count += tokens
+    return total / count
+
+
+def _train(language: Language, rows: Sequence[Example], recipe: Recipe, say: Callable[[str], None]) -> None:
+    """AdamW over epochs, each in an order of its own."""
+    weights = [weight for weight in language.model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, recipe.learning_rate, weight_decay=0.0)
+    steps = recipe.epochs * -(-len(rows) // recipe.batch)
+    schedule = get_cosine_schedule_with_warmup(optimizer, round(WARMUP * steps), steps)
+    for epoch in range(recipe.epochs):
+        language.model.train()
+        order = random.Random(derive_seed(recipe.seed, "tuning", "order", epoch)).sample(rows, len(rows))
+        losses = []
+        for start in range(0, len(order), recipe.batch):
+            loss = _loss(language, order[start : start + recipe.batch])
+            losses.append(loss.item())
+            if not torch.isfinite(loss):
+                raise TrainingError(f"the loss is {loss.item()} in epoch {epoch + 1}", "Lower the learning rate")
+            loss.backward()
+            nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+        say(f"epoch {epoch + 1} of {recipe.epochs}: loss {sum(losses) / len(losses):.4f}")
+
+
+def _loss(language: Language, rows: Sequence[Example]) -> Tensor:
+    """Mean cross-entropy of the answers' tokens."""
+
+    def column(values: Sequence[list[int]], padding: int) -> Tensor:
+        stacked = pad_sequence([torch.tensor(each) for each in values], batch_first=True, padding_value=padding)
+        return stacked.to(language.model.device)
+
+    model: Any = language.model
+    loss: Tensor = model(
+        input_ids=column([row.tokens for row in rows], language.ends[0]),
+        attention_mask=column([[1] * len(row.tokens) for row in rows], 0),
+        labels=column([row.labels for row in rows], IGNORED),
+    ).loss
+    return loss
+
+
+def _with_lora(model: PreTrainedModel, source: str, recipe: Recipe) -> Any:
+    """The model with small matrices beside each linear layer of its blocks; nothing else learns."""
+    from peft import LoraConfig, get_peft_model  # here, because it takes seconds
+
+    torch.manual_seed(derive_seed(recipe.seed, "tuning", "lora"))
+    lora = LoraConfig(
+        r=recipe.rank, lora_alpha=2 * recipe.rank, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    with hushed():
+        adapted = get_peft_model(model, lora)
+    lora.base_model_name_or_path = source  # peft takes the folder of a GGUF file
+    return adapted
+
+
+def _check(model: str, out: Path, recipe: Recipe) -> None:
+    """Refuse what would fail, or destroy something, only after minutes."""
+    if min(recipe.epochs, recipe.rank, recipe.batch, recipe.learning_rate) <= 0:
+        raise ConfigError(f"epochs, rank, batch and learning rate must be positive, not {recipe}", "Raise them")
+    if (Path(model) / ADAPTER).is_file():
+        raise ModelError(f"{model} is an adapter already", "Tune the model that it belongs to, named in its README.md")
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / FORM).is_file()):
+        raise ConfigError(f"{out} holds something else than a tuned writer", "Name another folder")
+
+
+def _card(
+    source: str, recipe: Recipe, kept: Sequence[Seed], held_out: Sequence[Seed], before: float, after: float
+) -> str:
+    """The model card."""
+    seeds = fingerprint({"seeds": [list(each) for each in (*kept, *held_out)]})
+    rows = {
+        "base model": source, "seeds to learn from": len(kept), "seeds held out": len(held_out), "seeds' hash": seeds,
+        **recipe._asdict(), "held-out loss before": f"{before:.4f}", "held-out loss after": f"{after:.4f}",
+    }  # fmt: skip
+    table = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in rows.items())
+    return f"""---
+library_name: peft
+pipeline_tag: text-generation
+tags: [lora, instruct-pix2pix]
+---
+
+# A writer of picture edits
+
+A LoRA adapter that makes a language model write instructions and edited captions for captions of pictures, after
+InstructPix2Pix (arXiv 2211.09800, section 3.1). Use it with `triples.writer=local triples.model=<this folder>`.
+`{FORM}` says how it is asked. The base model and its licence are somebody else's; it must stay where the table says.
+
+| | |
+|---|---|
+{table}
+
+Losses are cross-entropies of the answers in nats per token, on seeds whose captions were not learned from.
+"""

@@ -1,0 +1,393 @@
+"""A language model on this machine as the writer of triples: any causal one, or one that was fine-tuned for it."""
+
+import json
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from jinja2 import TemplateError
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+)
+from transformers.utils import logging
+from transformers.utils.import_utils import is_gguf_available
+
+from ip2p.data_gen.config import Triples
+from ip2p.data_gen.triples.proposals import Draft, Message
+from ip2p.data_gen.writers.prompts import messages, read_reply, shots_for
+from ip2p.errors import ConfigError, ModelError, WriterError
+from ip2p.records import Caption, Reason
+from ip2p.seeding import generator
+
+FORM = "writer.json"
+"""Beside the weights of a fine-tuned writer: how it wants to be asked."""
+
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+TOKENS = 120
+"""Written at most for an edit: a caption of the 77 tokens that CLIP reads, an instruction, and the JSON around them."""
+INVERSE_TOKENS = 30
+
+EDITS = re.compile(r'\{\s*"edits"')
+
+
+class Form(BaseModel):
+    """How a fine-tuned writer is asked: `question`, `edit` or `both`, `opening`; it answers with the rest of the JSON.
+
+    No rules and no examples: those it has learned.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    edit: str = Field(default="\nEdit: ", description="between question and answer")
+    both: str = Field(default="\nEdit and the way back: ", description="the same, where the inverse is wanted")
+    opening: str = Field(default='{"edits": [{"instruction":', description="the start of every answer")
+
+    def turns(self, caption: str, *, inverse: bool) -> list[Message]:
+        """A request; it is no conversation but a text that the model goes on with."""
+        question = messages(caption, 1, [])[1]
+        return [question | {"content": question["content"] + (self.both if inverse else self.edit) + self.opening}]
+
+
+class Language(NamedTuple):
+    """A causal language model, ready to write.
+
+    form: how it is asked, if it was fine-tuned; else None.
+    ends: ids of the tokens that end a text, at least one.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    form: Form | None
+    ends: tuple[int, ...]
+
+    @property
+    def context(self) -> int | None:
+        """Tokens that the model reads and writes at most; None where nothing says so."""
+        longest: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return longest
+
+    def encode(self, turns: Sequence[Message]) -> list[int]:
+        """The tokens of a request, in the form that the model was trained with."""
+        turns = [turn | {"content": guarded(turn["content"], self.tokenizer)} for turn in turns]
+        if self.tokenizer.chat_template and not self.form:
+            text = _render(self.tokenizer, turns)
+            return list(self.tokenizer(text, add_special_tokens=False).input_ids)  # the template has the special ones
+        return list(self.tokenizer(turns[0]["content"] if self.form else plain_form(turns)).input_ids)
+
+
+class LocalWriter:
+    """Asks a language model on this machine for edits, `settings.parallel` captions at a time.
+
+    A draft depends on the seed and the caption's id, and not on the captions beside it: each row of a batch has random
+    numbers of its own. In fp32 that holds but for ties; in bf16, where a batch rounds logits otherwise, for most.
+
+    Args:
+        settings: model (a folder, a hub id, a folder that `tune_writer` wrote, or a GGUF file), shots, temperature,
+            parallel, inverse.
+        seed: of the run.
+        device: to compute on, in bf16 on cuda and else in fp32; the best there is if None.
+
+    Raises:
+        ConfigError: no model is named.
+        ModelError: there is no such model, or it is not a causal language model in safetensors or GGUF.
+    """
+
+    def __init__(self, settings: Triples, seed: int, *, device: str | torch.device | None = None) -> None:
+        if not settings.model:
+            raise ConfigError("triples.writer=local has no model", "Name a folder or hub id with triples.model=...")
+        path = Path(settings.model)
+        self.name = path.resolve().name if path.exists() else settings.model
+        self.settings, self.seed = settings, seed
+        self.language = load_language(settings.model, device)
+
+    def prepare(self, captions: Sequence[Caption], count: int) -> None:
+        """All of the work is in `write`."""
+
+    def write(self, captions: Sequence[Caption], count: int) -> list[list[Draft]]:
+        """For each caption up to `count` different edits, in the order of the captions; or one draft that says why not.
+
+        Raises:
+            WriterError: there is not enough memory.
+        """
+        requests = [each for row, caption in enumerate(captions) for each in self._requests(row, caption, count)]
+        drafts: list[list[Draft]] = [[] for _ in captions]
+        for start in range(0, len(requests), self.settings.parallel):
+            chunk = requests[start : start + self.settings.parallel]
+            for request, (text, ended) in zip(chunk, self._answers(chunk), strict=True):
+                drafts[request.row] += self._drafts(text, request.edits, ended)
+        unasked = [Draft(reason=Reason.TOO_LONG)]
+        return [[each for each in dict.fromkeys(some) if not each.reason] or some[:1] or unasked for some in drafts]
+
+    def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
+        """See Writer. The model is asked anew, and says the same."""
+        requests = self._requests(0, caption, count)
+        answers = self._answers(requests) if requests else []
+        return requests[0].turns if requests else [], "\n".join(text for text, _ in answers)
+
+    def close(self) -> None:
+        """The model goes with the writer."""
+
+    def _requests(self, row: int, caption: Caption, count: int) -> list["_Request"]:
+        """What the model is asked about a caption, with as many examples as it has room for; nothing if it has none.
+
+        A fine-tuned model needs no examples, and writes one edit at a time: it is asked `count` times.
+        """
+        form, context = self.language.form, self.language.context
+        rounds, asked = (count, 1) if form else (1, count)
+        limit = asked * (TOKENS + (INVERSE_TOKENS if self.settings.inverse else 0))
+        for shots in range(0 if form else self.settings.shots, -1, -1):
+            turns = self._turns(caption, asked, shots)
+            prompt = self.language.encode(turns)
+            if context is None or len(prompt) + limit <= context:
+                sources = [generator(self.seed, "writer", caption.id, index) for index in range(rounds)]
+                return [_Request(row, asked, turns, prompt, torch.rand(limit, generator=each)) for each in sources]
+        return []
+
+    def _turns(self, caption: Caption, count: int, shots: int) -> list[Message]:
+        """A request."""
+        inverse = self.settings.inverse
+        if self.language.form:
+            return self.language.form.turns(caption.text, inverse=inverse)
+        return messages(caption.text, count, shots_for(caption.id, shots, self.seed, inverse=inverse), inverse=inverse)
+
+    @torch.inference_mode()
+    def _answers(self, requests: Sequence["_Request"]) -> list[tuple[str, bool]]:
+        """What the model answers to requests of the same count, and whether it brought each answer to its end."""
+        model, tokenizer, form, ends = self.language
+        generate: Any = model.generate  # whose type differs between releases
+        opening = form.opening if form else ""
+        prompts = left_padded([request.prompt for request in requests], ends[0]).to(model.device)
+        seen = left_padded([[1] * len(request.prompt) for request in requests], 0).to(model.device)
+        draws = torch.stack([request.draws for request in requests]).to(model.device)
+        width = prompts.shape[1]
+        greedy = GenerationConfig(
+            max_new_tokens=draws.shape[1], do_sample=False, eos_token_id=list(ends), pad_token_id=ends[0]
+        )
+        try:
+            written: Tensor = generate(
+                prompts, attention_mask=seen, generation_config=greedy,
+                logits_processor=[RowSampler(draws, width, self.settings.temperature)],
+                stopping_criteria=[ReplyEnds(tokenizer, width, opening)],
+            )[:, width:]  # fmt: skip
+        except torch.OutOfMemoryError:
+            fix = "Lower triples.parallel, take a smaller model, or another device; the same command goes on from here"
+            raise WriterError(f"no memory left for {len(requests)} requests to {self.name}", fix) from None
+        texts = [opening + str(text) for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+        ended = torch.isin(written, torch.tensor(ends, device=written.device)).any(1).tolist()
+        return list(zip(texts, ended, strict=True))
+
+    def _drafts(self, text: str, count: int, ended: bool) -> list[Draft]:
+        """The edits in an answer."""
+        drafts = read_reply(whole_reply(text) or text, count)
+        if not ended and drafts[0].reason is Reason.BAD_REPLY:
+            return [Draft(reason=Reason.CUT_OFF)]
+        return drafts if self.settings.inverse else [draft._replace(inverse="") for draft in drafts]
+
+
+class _Request(NamedTuple):
+    """One generation: the caption's row, edits wanted, the prompt, and a number in [0, 1) for each token to come."""
+
+    row: int
+    edits: int
+    turns: list[Message]
+    prompt: list[int]
+    draws: Float[Tensor, " steps"]
+
+
+class RowSampler(LogitsProcessor):
+    """Samples by given numbers: the token is the one in whose part of [0, 1) a row's number for this step falls.
+
+    transformers draws all rows of a batch from one global generator, so that a row would depend on its neighbours. This
+    leaves one token possible, and the greedy search that follows takes it.
+
+    Args:
+        draws: numbers in [0, 1), a row for each row of the batch, a column for each token to come.
+        width: length of the prompts, in tokens.
+        temperature: divides the logits; 0 takes the likeliest token.
+    """
+
+    def __init__(self, draws: Float[Tensor, "b steps"], width: int, temperature: float) -> None:
+        self.draws, self.width, self.temperature = draws, width, temperature
+
+    def __call__(self, input_ids: Int[Tensor, "b n"], scores: Float[Tensor, "b v"]) -> Float[Tensor, "b v"]:
+        """Scores that leave one token of each row possible."""
+        if self.temperature == 0:
+            return scores
+        odds = (scores.float() / self.temperature).softmax(-1).cumsum(-1)
+        draw = self.draws[:, input_ids.shape[1] - self.width, None] * odds[:, -1:]
+        token = torch.searchsorted(odds, draw, right=True).clamp(max=odds.shape[1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+
+
+class ReplyEnds(StoppingCriteria):
+    """Ends a row once its answer is whole: small models go on talking, and those without a chat form never end.
+
+    Args:
+        tokenizer: of the model.
+        width: length of the prompts, in tokens.
+        opening: what of the answer stands in the prompt.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, width: int, opening: str) -> None:
+        self.tokenizer, self.width, self.opening = tokenizer, width, opening
+
+    def __call__(self, input_ids: Int[Tensor, "b n"], scores: Any, **options: Any) -> Bool[Tensor, " b"]:
+        """Which rows have ended."""
+        last = self.tokenizer.batch_decode(input_ids[:, -1:])
+        ended = ["}" in token and self._whole(row) for token, row in zip(last, input_ids, strict=True)]
+        return torch.tensor(ended, device=input_ids.device)
+
+    def _whole(self, row: Int[Tensor, " n"]) -> bool:
+        text = self.tokenizer.decode(row[self.width :], skip_special_tokens=True)
+        return whole_reply(f"{self.opening}{text}") is not None
+
+
+def whole_reply(text: str) -> str | None:
+    """The first JSON object with edits in a text, without what stands around it; None if there is none yet."""
+    start = EDITS.search(text)
+    try:
+        return text[start.start() : json.JSONDecoder().raw_decode(text, start.start())[1]] if start else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def plain_form(turns: Sequence[Message]) -> str:
+    """A conversation as plain text, for models that have learned from texts alone; it ends where the answer begins."""
+    names = {"system": "", "user": "Question: ", "assistant": "Answer: "}
+    return "\n".join(names[turn["role"]] + turn["content"] for turn in turns) + "\nAnswer:"
+
+
+def guarded(content: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    r"""JSON without the tokenizer's own marks, such as <|im_end|>: their first character becomes a \u escape of JSON.
+
+    A caption that holds one would close the turn that it stands in.
+    """
+    for token in tokenizer.added_tokens_decoder.values():
+        mark = token.content
+        if mark.strip() and mark in content:
+            content = content.replace(mark, f"\\u{ord(mark[0]):04x}{mark[1:]}")
+    return content
+
+
+def left_padded(rows: Sequence[Sequence[int]], padding: int) -> Int[Tensor, "b n"]:
+    """Rows that end together."""
+    tokens = [torch.tensor(row) for row in rows]
+    return pad_sequence(tokens, batch_first=True, padding_value=padding, padding_side="left")
+
+
+def load_language(source: str, device: str | torch.device | None = None) -> Language:
+    """Load a causal language model: bf16 on cuda, else fp32.
+
+    Args:
+        source: folder or hub id of a model in safetensors, a GGUF file, or a folder with a LoRA adapter, which is
+            merged into its base model.
+        device: to compute on; the best there is if None.
+
+    Raises:
+        ModelError: there is no such model, it is of another kind, or a package that it needs is not installed.
+    """
+    path, device = Path(source), device or _best_device()
+    try:
+        with hushed():
+            adapted = (path / ADAPTER).is_file()
+            model, tokenizer = _load_adapted(path, device) if adapted else _load_plain(source, device)
+            ends = _ends(model, tokenizer)
+            form = Form.model_validate_json((path / FORM).read_bytes()) if (path / FORM).is_file() else None
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot load the language model {source} ({' '.join(str(error).split())[:200]})",
+            "Give a folder or hub id of a causal language model in safetensors, a GGUF file, or a tuned writer",
+        ) from error
+    model.generation_config = GenerationConfig(eos_token_id=list(ends), pad_token_id=ends[0])  # no habits of its own
+    return Language(model.eval(), tokenizer, form, ends)
+
+
+def _best_device() -> torch.device:
+    from ip2p.device import best_device  # here, because it brings what draws pictures
+
+    return best_device()
+
+
+def _load_plain(source: str, device: str | torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A whole model, with all of its weights."""
+    options: dict[str, Any] = {"trust_remote_code": False}
+    if source.endswith(".gguf"):
+        if not Path(source).is_file():
+            raise ModelError(f"there is no file {source}", "Check triples.model")
+        if not is_gguf_available():
+            raise ModelError(f"{source} needs the package gguf", "Install it: pip install 'gguf>=0.10'")
+        options["gguf_file"] = Path(source).name
+        source = str(Path(source).parent)
+    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+    options |= {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    loaded: Any = AutoModelForCausalLM.from_pretrained(source, **options)
+    model, info = loaded
+    if info["missing_keys"]:
+        raise ValueError(f"it lacks the weight {sorted(info['missing_keys'])[0]}")
+    return model.to(device), tokenizer
+
+
+def _load_adapted(folder: Path, device: str | torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A base model with a LoRA adapter merged into it."""
+    from peft import PeftModel  # here, because it takes seconds
+
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ValueError(f"it has no {ADAPTER_WEIGHTS}")
+    base = str(json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"])
+    if (Path(base) / ADAPTER).is_file():
+        raise ValueError(f"its base {base} is an adapter itself")
+    model, tokenizer = _load_plain(base, device)
+    merged: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    return merged, tokenizer
+
+
+def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids of the tokens that end a text, the tokenizer's first."""
+    own = model.generation_config.eos_token_id if model.generation_config else None
+    ids = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    ends = tuple(dict.fromkeys(each for each in ids if each is not None))
+    if not ends:
+        raise ValueError("it has no token that ends a text")
+    return ends
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> str:
+    """A conversation in the model's own form. Models that think aloud are asked not to: others ignore the switch."""
+    options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+    try:
+        return str(tokenizer.apply_chat_template(list(turns), **options))
+    except TemplateError:  # some forms have no place for the system
+        system, first, *rest = turns
+        question = first | {"content": f"{system['content']}\n\n{first['content']}"}
+        return str(tokenizer.apply_chat_template([question, *rest], **options))
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep away transformers' progress bars, and what it warns peft of, which is not for our users."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

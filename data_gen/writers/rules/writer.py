@@ -1,0 +1,72 @@
+"""Rules as the writer of triples: free, the same every time, and right as far as they go."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from ip2p.data_gen.triples.proposals import Draft, Message
+from ip2p.data_gen.writers.rules.english import english_edits
+from ip2p.records import Caption, Reason
+from ip2p.seeding import derive_seed
+from ip2p.storybook.edits import possible_edits
+from ip2p.storybook.language import edited_caption, instruction, parse
+from ip2p.storybook.scene import Scene, is_held_out, natural_layout, values
+
+SAID_ALWAYS = frozenset({"building", "color"})
+"""What every caption in the storybook language names."""
+
+
+class RuleWriter:
+    """Writes edits by rules: those of the storybook language where a caption is in it, else those of any English.
+
+    Kinds of edit come evenly: of those that a caption allows, it gets the one that its shard has seen least.
+
+    Args:
+        seed: of the run; the draws for a caption follow from it, the caption, and the captions before it in its shard.
+    """
+
+    name = "rules"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def prepare(self, captions: Sequence[Caption], count: int) -> None:
+        """Rules need no time."""
+
+    def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
+        """Rules ask nobody."""
+        return [], ""
+
+    def close(self) -> None:
+        """Rules hold nothing."""
+
+    def write(self, captions: Sequence[Caption], count: int) -> list[list[Draft]]:
+        """For each caption up to `count` edits; where no rule applies, one draft that says so."""
+        seen: Counter[str] = Counter()
+        return [self._write(caption, count, seen) or [Draft(reason=Reason.NO_RULE)] for caption in captions]
+
+    def _write(self, caption: Caption, count: int, seen: Counter[str]) -> list[Draft]:
+        rng = random.Random(derive_seed(self.seed, "triples", caption.id))
+        options = storybook_edits(caption.text, rng) or english_edits(caption.text, rng)
+        chosen: list[Draft] = []
+        while options and len(chosen) < count:
+            least = min(seen[draft.kind] for draft in options)
+            kind = rng.choice(sorted({draft.kind for draft in options if seen[draft.kind] == least}))
+            chosen.append(rng.choice([draft for draft in options if draft.kind == kind]))
+            options.remove(chosen[-1])
+            seen[kind] += 1
+        return chosen
+
+
+def storybook_edits(text: str, rng: random.Random) -> list[Draft]:
+    """All edits of a caption in the storybook language; none of any other text, and none that only evaluation shows."""
+    named = parse(text)
+    if not named.keys() >= SAID_ALWAYS:
+        return []
+    attributes = {name: allowed[0] for name, allowed in values("base").items()} | named
+    scene = Scene(**attributes, layout=natural_layout(attributes, rng))  # sentences do not depend on the layout
+    return [
+        Draft(instruction(edit, scene, rng), edited_caption(text, scene, edit), edit.kind)
+        for edit in possible_edits(attributes)
+        if not is_held_out(attributes | {edit.attribute: edit.value})
+    ]

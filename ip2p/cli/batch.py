@@ -1,0 +1,102 @@
+"""Commands that make many pictures at once."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ip2p.cli.options import (
+    ChosenEditor,
+    Negative,
+    Seed,
+    all_settings,
+    chosen_editor,
+    composed,
+    counted,
+    outputs,
+    refuse_empty,
+    sampler_settings,
+    say,
+    slug,
+    write,
+)
+from ip2p.errors import ConfigError, DataError
+
+app = typer.Typer()
+
+
+@app.command()
+@composed(editor=chosen_editor, settings=all_settings)
+def batch(
+    edits: Annotated[Path, typer.Argument(help='JSON lines: {"image": "a.png", "instruction": "make it winter"}.')],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; NAME-edited if not given.")] = None,
+    at_once: Annotated[int, typer.Option("--batch", min=1, max=256, help="Pictures at once.")] = 8,
+    *,
+    editor: ChosenEditor,
+    settings: dict[str, Any],
+) -> None:
+    """Make the edits of a file, or go on with them. Settings are for the rows that have none of their own."""
+    if not edits.is_file():
+        raise DataError(f"there is no file {edits}", "Give a file of JSON lines, one edit a line")
+    from ip2p.editing.batch import RESULTS, Batch
+
+    out = output or edits.with_name(f"{edits.stem}-edited")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file", "Give a folder with -o")
+    run = Batch(edits, out, editor.load, model=editor.name, defaults=settings, size=at_once, say=say)
+    done, failed, before = run.run()
+    print(f"{out / RESULTS}: {done} edited, {failed} failed, {before} there before")
+    raise typer.Exit(2 if failed else 0)
+
+
+@app.command()
+@composed(editor=chosen_editor, settings=sampler_settings)
+def grid(
+    image: Annotated[Path, typer.Argument(help="Picture to edit.")],
+    instruction: Annotated[str, typer.Argument(help='Such as "make it winter".')],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write.")] = None,
+    text_scales: Annotated[str, typer.Option(help="How strongly to edit, column by column.")] = "0.5,1,2,4,7.5",
+    image_scales: Annotated[str, typer.Option(help="How much to keep, row by row.")] = "0.5,1,1.5,2.5",
+    seed: Seed = None,
+    negative_prompt: Negative = None,
+    *,
+    editor: ChosenEditor,
+    settings: dict[str, Any],
+) -> None:
+    """Draw one edit at many pairs of scales, on one sheet."""
+    refuse_empty(instruction, "instruction", "make it winter")
+    columns, rows = _numbers(text_scales, "--text-scales"), _numbers(image_scales, "--image-scales")
+    from ip2p.pictures.read import open_image
+    from ip2p.pictures.write import EDITED
+
+    source, (chosen,) = open_image(image), counted(seed, 1)
+    (path,) = outputs(output, f"{image.stem}-{slug(instruction)}-grid", [chosen])
+    if path.resolve() == image.resolve():
+        raise ConfigError(f"the sheet would overwrite {image}", "Give another name with -o")
+    from ip2p.editing.grid import scale_grid
+
+    sheet = scale_grid(
+        editor.load(), source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
+        negative_prompt=negative_prompt, **settings,
+    )  # fmt: skip
+    told = {
+        "instruction": instruction, "seed": chosen, "text_scales": columns, "image_scales": rows,
+        "model": editor.model,
+    }  # fmt: skip
+    write(sheet, path, told, EDITED)
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    """Numbers between commas.
+
+    Raises:
+        ConfigError: one is none, or not finite.
+    """
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{option} {text!r} are no numbers", "Give numbers with commas, such as 1.5,3,7.5")
+    return numbers

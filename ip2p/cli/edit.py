@@ -1,0 +1,240 @@
+"""Commands that make pictures."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ip2p.cli.options import (
+    BUNDLED_BASE,
+    BUNDLED_EDITOR,
+    FOR_PHOTOS,
+    ChosenEditor,
+    Negative,
+    Output,
+    Resolution,
+    Samples,
+    Scheduler,
+    Seed,
+    Steps,
+    all_settings,
+    chosen_editor,
+    composed,
+    counted,
+    outputs,
+    refuse_empty,
+    say,
+    slug,
+    source_of,
+    write,
+)
+from ip2p.errors import ConfigError, ImageError, InstructionError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ip2p.diffusion.previews import Previews
+    from ip2p.editing.editor import Edited
+
+BUNDLED_CLIP = "storybook-clip-a"
+
+app = typer.Typer()
+
+
+@app.command()
+@composed(editor=chosen_editor, settings=all_settings)
+def edit(
+    image: Annotated[Path, typer.Argument(help="PNG, JPEG, WEBP, BMP, GIF or TIFF file.")],
+    instructions: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INSTRUCTION...", help='Such as "make it winter"; several are done one after the other.'
+        ),
+    ],
+    output: Output = None,
+    seed: Seed = None,
+    samples: Samples = 1,
+    mask: Annotated[Path | None, typer.Option(help="Picture of the same size: white is edited, black stays.")] = None,
+    keep_unchanged: Annotated[
+        bool | None,
+        typer.Option(help="Give back the pixels that an edit did not change; as a rule for several instructions."),
+    ] = None,
+    keep_best: Annotated[bool, typer.Option("--keep-best", help="Of the samples, by CLIP's direction.")] = False,
+    clip: Annotated[str | None, typer.Option(help="CLIP for --keep-best: bundled name, folder or hub id.")] = None,
+    caption: Annotated[str | None, typer.Option(help="Of the picture, for --keep-best.")] = None,
+    edited_caption: Annotated[str | None, typer.Option(help="Of what is wanted, for --keep-best.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Which one of an animation or of many pages, from 0.")] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Leave the result in the size that the model works in.")
+    ] = False,
+    save_progress: Annotated[bool, typer.Option("--save-progress", help="Write pictures on the way, too.")] = False,
+    every: Annotated[int, typer.Option("--progress-every", min=1, help="Steps between these.")] = 5,
+    negative_prompt: Negative = None,
+    *,
+    editor: ChosenEditor,
+    settings: dict[str, Any],
+) -> None:
+    """Edit a picture as instructions say, one after the other."""
+    for instruction in instructions:
+        refuse_empty(instruction, "instruction", "make it winter")
+    if native and (len(instructions) > 1 or keep_unchanged):
+        raise ConfigError("--native is for one instruction", "Leave it out: turns are made at the picture's own size")
+    judge = chosen_clip(editor.model, clip, samples) if keep_best else None
+    captions = both(caption, edited_caption)
+    from ip2p.editing.masks import open_mask
+    from ip2p.pictures.read import open_image
+    from ip2p.pictures.write import EDITED
+
+    source = open_image(image, frame)
+    masks = open_mask(mask, source.size) if mask else None
+    seeds = counted(seed, samples)
+    name = f"{image.stem}-{slug(' '.join(instructions))}"
+    paths = outputs(output, name, seeds)
+    if image.resolve() in [path.resolve() for path in (*paths, *filter(None, [output]))]:
+        raise ImageError(f"the edit would overwrite {image}", "Give another name with -o")
+    if editor.model == BUNDLED_EDITOR:
+        say(f"the bundled editor draws storybook scenes; for photos use --model {FOR_PHOTOS}")
+    loaded = editor.load()
+    settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt}
+    watch, on_turn = progress_writer(paths, seeds, instructions, every) if save_progress else (None, None)
+    if len(instructions) > 1 or keep_unchanged:
+        from ip2p.editing.sequence import edit_in_turns
+
+        keep = keep_unchanged is not False
+        edits = edit_in_turns(
+            loaded, source, instructions, keep_unchanged=keep, watch=watch, on_turn=on_turn, **settings
+        )
+    else:
+        edits = loaded.edit(
+            source, instructions, previews=watch(1) if watch else None, **settings, keep_size=not native
+        )
+    if judge:
+        edits = [best_of(edits, source, ", ".join(instructions), captions, judge)]
+        paths = outputs(output, name, [edits[0].seed])
+    about = source_of(image, frame, native) | ({"mask": mask.name} if mask else {})
+    for each, path in zip(edits, paths, strict=True):
+        write(each.image, path, {**each.parameters, **about}, EDITED)
+        if "blocked" in each.parameters:
+            say(f"the model's safety checker blocked {path}, which is black; another seed or instruction may pass")
+
+
+@app.command()
+def generate(
+    caption: Annotated[str, typer.Argument(help='Such as "a red barn by a lake in summer".')],
+    output: Output = None,
+    scale: Annotated[float | None, typer.Option(help="Guidance by the caption.")] = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    samples: Samples = 1,
+    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of a text-to-image model.")] = BUNDLED_BASE,
+    scheduler: Scheduler = None,
+    resolution: Resolution = None,
+) -> None:
+    """Draw a picture from a caption."""
+    refuse_empty(caption, "caption", "a red barn by a lake in summer")
+    seeds = counted(seed, samples)
+    paths = outputs(output, slug(caption), seeds)
+    from ip2p.device import best_device
+    from ip2p.editing.generation import generate as draw
+    from ip2p.models.backbone import load_backbone
+    from ip2p.pictures.write import GENERATED
+
+    backbone = load_backbone(model, device=best_device(), want="base")
+    settings = backbone.settings.replaced(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
+    used = settings.model_dump(include={"scale", "steps", "scheduler", "resolution"})
+    pictures = draw(backbone, [caption] * samples, seeds=seeds, **used)
+    for picture, path, each in zip(pictures, paths, seeds, strict=True):
+        write(picture, path, {"caption": caption, "seed": each, **used, "model": model}, GENERATED)
+
+
+@app.command()
+def inspect(picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP file.")]) -> None:
+    """Show how a picture was made, and the command that makes it again."""
+    from ip2p.pictures.parameters import command, shown
+    from ip2p.pictures.write import FORMATS, read_parameters
+
+    parameters = read_parameters(picture)
+    for name, value in parameters.items():
+        print(f"{shown(name)}: {shown(value)}")
+    suffix = picture.suffix if picture.suffix.lower() in FORMATS else ".png"
+    again = command(parameters, f"{picture.stem}-again{suffix}")
+    if again:
+        print(f"\n{again}")
+
+
+def chosen_clip(model: str, clip: str | None, samples: int) -> str:
+    """The CLIP that chooses: as told, or the bundled one for the bundled editor.
+
+    Raises:
+        ConfigError: there is nothing to choose from, or no CLIP that fits the model is known.
+    """
+    if samples < 2:
+        raise ConfigError("--keep-best has one sample to choose from", "Give --samples 2 or more")
+    if clip is None and model != BUNDLED_EDITOR:
+        raise ConfigError(
+            f"--keep-best has no CLIP to judge pictures of {model} by",
+            f"Give --clip openai/clip-vit-large-patch14 for photos, or {BUNDLED_CLIP} for storybook scenes",
+        )
+    return clip or BUNDLED_CLIP
+
+
+def both(caption: str | None, edited_caption: str | None) -> tuple[str, str] | None:
+    """Captions before and after; None if not given.
+
+    Raises:
+        InstructionError: one of them alone, an empty one, or two that say the same.
+    """
+    if caption is None and edited_caption is None:
+        return None
+    if not (caption or "").strip() or not (edited_caption or "").strip():
+        raise InstructionError("one of --caption and --edited-caption is missing", "Give both, or none")
+    assert caption and edited_caption
+    if caption.split() == edited_caption.split():
+        raise InstructionError(f"both captions are {caption!r}", "Say in the edited one what is different")
+    return caption, edited_caption
+
+
+def best_of(
+    edits: "Sequence[Edited]", source: "Image", instruction: str, captions: tuple[str, str] | None, clip: str
+) -> "Edited":
+    """The edit with the best directional score; the scores of all are told, and the way of scoring."""
+    from ip2p.measuring.clip import ClipScorer
+    from ip2p.measuring.ranking import best, direction_scores
+
+    scorer = ClipScorer.from_pretrained(clip)
+    scores = direction_scores(scorer, source, [edit.image for edit in edits], instruction, captions)
+    kept = best(scores)
+    by = "the direction from caption to edited caption" if captions else "the instruction as direction"
+    say(f"keeping the best of {len(edits)} by {clip}, {by}")
+    if not captions:
+        say("captions tell more than the instruction: give --caption and --edited-caption if you can")
+    for place, (edit, score) in enumerate(zip(edits, scores, strict=True)):
+        say(f"seed {edit.seed}: {score:+.3f}{'  kept' if place == kept else ''}")
+    return edits[kept]
+
+
+def progress_writer(
+    paths: Sequence[Path], seeds: Sequence[int], texts: Sequence[str], every: int
+) -> "tuple[Callable[[int], Previews], Callable[[int, list[Image]], None]]":
+    """What writes the predicted picture of every n-th step of a turn, and the picture after each turn but the last."""
+    from ip2p.diffusion.previews import Previews
+    from ip2p.pictures.write import EDITED
+
+    def name(path: Path, turn: int) -> str:
+        return path.stem if len(texts) == 1 else f"{path.stem}-turn{turn}"
+
+    def watch(turn: int) -> Previews:
+        def show(place: int, step: int, picture: "Image") -> None:
+            path, told = paths[place], {"instruction": texts[turn - 1], "seed": seeds[place], "step": step}
+            write(picture, path.with_stem(f"{name(path, turn)}-step{step:03d}"), told, EDITED)
+
+        return Previews(every, show)
+
+    def on_turn(turn: int, pictures: "list[Image]") -> None:
+        for path, seed, picture in zip(paths, seeds, pictures, strict=True):
+            if turn < len(texts):
+                told = {"instruction": texts[turn - 1], "seed": seed, "turn": turn}
+                write(picture, path.with_stem(name(path, turn)), told, EDITED)
+
+    return watch, on_turn

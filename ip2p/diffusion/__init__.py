@@ -1,0 +1,1 @@
+"""The mathematics of diffusion: guidance, sampling, and caches that make both faster."""

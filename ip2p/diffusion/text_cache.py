@@ -1,0 +1,81 @@
+"""What cross-attention makes of texts, computed once for an edit and not at every step."""
+
+from collections import OrderedDict
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from diffusers.models.attention_processor import Attention
+from jaxtyping import Float
+from torch import Tensor
+
+from ip2p.diffusion.feature_cache import replaced_forward
+from ip2p.diffusion.guidance import UNetCall
+
+MOST = 4
+"""Batches of texts that are remembered: schedules of guidance alternate between a few."""
+
+
+class Remembered(NamedTuple):
+    """A batch of texts, and the keys and values that layers made of it."""
+
+    text: Tensor
+    made: dict[Any, Tensor]
+
+
+class TextMemory:
+    """A UNet that remembers the keys and values of its cross-attention for as long as it is given the same texts.
+
+        with TextMemory(backbone.predict, backbone.unet) as predict:
+            guidance = DualGuidance(predict, ...)
+
+    The same texts are the same tensor, which must not change meanwhile. Results are those of the UNet to the bit.
+
+    Args:
+        predict: calls the UNet.
+        unet: UNet2DConditionModel, whose layers for keys and values are replaced until the context ends.
+        most: batches of texts to remember; 0 replaces nothing.
+    """
+
+    def __init__(self, predict: UNetCall, unet: Any, *, most: int = MOST) -> None:
+        self.predict = predict
+        self.unet = unet
+        self.most = most
+        self._remembered: OrderedDict[int, Remembered] = OrderedDict()
+        self._made: dict[Any, Tensor] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "TextMemory":
+        for module in self.unet.modules() if self.most else ():
+            if isinstance(module, Attention) and module.is_cross_attention:
+                for layer in (module.to_k, module.to_v):
+                    self._stack.enter_context(replaced_forward(layer, self._once(layer)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        self._remembered.clear()
+
+    def __call__(
+        self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Float[Tensor, "b n d"]
+    ) -> Float[Tensor, "b k h w"]:
+        """What the UNet predicts."""
+        key = id(text)  # of a tensor that is held here, so no other one can have it
+        self._made = self._remembered.setdefault(key, Remembered(text, {})).made
+        self._remembered.move_to_end(key)
+        if len(self._remembered) > self.most:
+            self._remembered.popitem(last=False)
+        return self.predict(x, timestep, text)
+
+    def _once(self, layer: Any) -> Any:
+        """The layer's forward, computed once for each batch of texts."""
+        forward = layer.forward
+
+        def run(text: Tensor) -> Tensor:
+            if layer not in self._made:
+                self._made[layer] = forward(text)
+            return self._made[layer]
+
+        return run

@@ -1,0 +1,1 @@
+"""What users call: editing and drawing pictures, one or many."""

@@ -1,0 +1,286 @@
+"""Many edits from a file: each picture whole or absent, one line of results for each, and going on after any stop.
+
+What is done is told twice: by a line in `results.jsonl`, appended when the picture lies on the disk, and by the id in
+the picture itself, for a kill between the two. A run looks for both first, and makes what is left, failed edits too.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from ip2p.editing.batch_rows import RESERVED, Edit, read_edits
+from ip2p.editing.editor import Edited, Editor
+from ip2p.editing.masks import open_mask
+from ip2p.editing.requests import working_size
+from ip2p.editing.sequence import edit_in_turns
+from ip2p.errors import DataError, ImageError, Ip2pError
+from ip2p.pictures.color import to_rgb
+from ip2p.pictures.contact_sheet import contact_sheet
+from ip2p.pictures.read import open_image
+from ip2p.pictures.write import read_parameters, save_picture
+from ip2p.progress import StageProgress
+from ip2p.shards import atomic_write, sole_writer, sweep_temporaries
+
+RESULTS = f"{RESERVED}.jsonl"
+SHEET = f"{RESERVED}.png"
+HELD_PIXELS = 50_000_000
+"""Pixels of pictures that wait for others of their size; beyond, the largest group goes without them."""
+SHEET_ROWS = 12
+THUMBNAIL = 192
+MARK = "edit"
+
+Say = Callable[[str], None]
+
+
+class Summary(NamedTuple):
+    """What became of all edits."""
+
+    done: int
+    failed: int
+    before: int
+
+
+class Waiting(NamedTuple):
+    """An edit with its pictures, waiting for others like it."""
+
+    edit: Edit
+    image: Image.Image
+    mask: Image.Image | None
+
+
+class Batch:
+    """The edits of one file, into one folder.
+
+    Args:
+        file: of rows, see `ip2p.editing.batch_rows`.
+        out: folder of the results; made if missing.
+        load: gives the editor; called only if there is something to edit.
+        model: its name, which the ids of edits depend on.
+        defaults: settings of the rows that do not have their own.
+        size: pictures at once.
+        say: prints a line.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        out: Path,
+        load: Callable[[], Editor],
+        *,
+        model: str,
+        defaults: dict[str, Any],
+        size: int,
+        say: Say,
+    ) -> None:
+        self.file, self.out, self.load, self.size, self.say = file, out, load, size, say
+        self.defaults = {name: value for name, value in defaults.items() if value is not None}
+        self.edits = list(read_edits(file, self.defaults | {"model": model}))
+        if not self.edits:
+            raise DataError(f"{file} has no rows", 'Write one a line: {"image": ..., "instruction": ...}')
+        self.results = _read_results(out / RESULTS)
+        self.waiting: dict[Any, list[Waiting]] = {}
+
+    @cached_property
+    def editor(self) -> Editor:
+        """Loaded when it is first needed."""
+        return self.load()
+
+    def run(self) -> Summary:
+        """Make what is missing, and write the results in the order of the rows.
+
+        Raises:
+            ModelError: there is no such editor.
+            DataError: another run is writing to the folder.
+        """
+        if any(not edit.error and not self._is_made(edit) for edit in self.edits):
+            _ = self.editor  # a missing model is told before anything is written
+        self.out.mkdir(parents=True, exist_ok=True)
+        with sole_writer(self.out):
+            return self._run()
+
+    def _run(self) -> Summary:
+        """The same, with the folder for itself."""
+        self.results = _read_results(self.out / RESULTS)  # another run may have ended meanwhile
+        made = [edit for edit in self.edits if self._is_made(edit)]
+        known = {edit.id for edit in made}
+        todo = [edit for edit in self.edits if edit.id not in known]
+        for folder in {self.out, *((self.out / edit.output).parent for edit in self.edits)}:
+            sweep_temporaries(folder)
+        self._write()
+        with StageProgress("edit", "pictures", total=len(self.edits), done=len(made), say=self.say) as progress:
+            failed = 0
+            for result in self._made(todo):
+                self._append(result)
+                failed += result["status"] == "failed"
+                progress.advance(1, f"{failed} failed" if failed else "")
+        self._write()
+        self._draw_sheet()
+        for edit in todo:
+            if self.results[edit.id]["status"] == "failed":
+                self.say(f"line {edit.line} failed: {self.results[edit.id]['error']}")
+        return Summary(len(todo) - failed, failed, len(made))
+
+    def _is_made(self, edit: Edit) -> bool:
+        """Whether an edit lies on the disk; its result is then told as it stands in the file now."""
+        path = self.out / edit.output
+        if edit.error or not path.is_file():
+            return False
+        if self.results.get(edit.id, {}).get("status") != "done" and _mark(path) != edit.id:
+            return False
+        self.results[edit.id] = _result(edit)
+        return True
+
+    def _made(self, todo: Sequence[Edit]) -> Iterator[dict[str, Any]]:
+        """Results of edits as they are made: of those of one size and equal settings together."""
+        for edit in todo:
+            try:
+                if edit.error:
+                    yield _result(edit, edit.error)
+                    continue
+                waiting = self._open(edit)
+            except Exception as error:  # one row's picture, whatever is wrong with it, is no other's trouble
+                yield _result(edit, _one_line(error))
+                continue
+            key = self._key(waiting)
+            self.waiting.setdefault(key, []).append(waiting)
+            if len(self.waiting[key]) >= self.size:
+                yield from self._edit(self.waiting.pop(key))
+            while self._held() > HELD_PIXELS:
+                yield from self._edit(self.waiting.pop(max(self.waiting, key=lambda each: len(self.waiting[each]))))
+        while self.waiting:
+            yield from self._edit(self.waiting.pop(next(iter(self.waiting))))
+
+    def _open(self, edit: Edit) -> Waiting:
+        """The pictures of an edit."""
+        assert edit.row
+        self._refuse_foreign(edit)
+        image = open_image(self.file.parent / edit.row.image)
+        mask = open_mask(self.file.parent / edit.row.mask, image.size) if edit.row.mask else None
+        return Waiting(edit, image, mask)
+
+    def _refuse_foreign(self, edit: Edit) -> None:
+        """No file is replaced that this command did not write, and none outside of the folder is written.
+
+        Raises:
+            ImageError: either of the two.
+        """
+        path = self.out / edit.output
+        if not path.resolve().is_relative_to(self.out.resolve()):
+            raise ImageError(f"the output {edit.output} leads out of {self.out} by a link", "Give another name")
+        if path.exists() and _mark(path) is None:
+            raise ImageError(f"{path} is there and was not made by `ip2p batch`", "Give another name, or move it away")
+
+    def _key(self, waiting: Waiting) -> Any:
+        """What pictures have to agree in to be edited together."""
+        row = waiting.edit.row
+        assert row
+        settings = self.editor.backbone.settings.replaced(**self.defaults | row.settings)
+        resolution = settings.resolution or self.editor.backbone.image_size
+        size = working_size(waiting.image.size, resolution, self.editor.backbone.downscale)
+        return size, settings.model_dump_json(), row.turns if len(row.turns) > 1 else None
+
+    def _held(self) -> int:
+        """Pixels of all pictures that wait."""
+        return sum(each.image.width * each.image.height for group in self.waiting.values() for each in group)
+
+    def _edit(self, group: Sequence[Waiting]) -> Iterator[dict[str, Any]]:
+        """Edit together; one by one if that fails, so that only those fail which have to."""
+        try:
+            edited = self._draw(group)
+        except Exception as error:
+            if len(group) > 1:
+                for each in group:
+                    yield from self._edit([each])
+            else:
+                yield _result(group[0].edit, _one_line(error))
+            return
+        for each, made in zip(group, edited, strict=True):
+            try:
+                save_picture(made.image, self.out / each.edit.output, made.parameters | {MARK: each.edit.id})
+                yield _result(each.edit)
+            except Ip2pError as error:
+                yield _result(each.edit, _one_line(error))
+
+    def _draw(self, group: Sequence[Waiting]) -> list[Edited]:
+        """Edited pictures of a group, whose settings are equal."""
+        rows = [each.edit.row for each in group if each.edit.row]
+        settings = self.defaults | rows[0].settings
+        chosen: dict[str, Any] = {
+            "seeds": [each.edit.seed for each in group], "masks": [each.mask for each in group], "batch": self.size,
+        }  # fmt: skip
+        images = [each.image for each in group]
+        if len(rows[0].turns) > 1:
+            return edit_in_turns(self.editor, images, rows[0].turns, **chosen, **settings)
+        return self.editor.edit(images, [row.turns[0] for row in rows], **chosen, **settings)
+
+    def _append(self, result: dict[str, Any]) -> None:
+        """A line of results, on the disk before the next picture is made."""
+        self.results[result["id"]] = result
+        with (self.out / RESULTS).open("ab") as stream:
+            stream.write(_line(result))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _write(self) -> None:
+        """Results in the order of the rows, one for each edit that has any; torn and old lines are gone then."""
+        told = (self.results[edit.id] for edit in self.edits if edit.id in self.results)
+        atomic_write(self.out / RESULTS, b"".join(_line(result) for result in told))
+
+    def _draw_sheet(self) -> None:
+        """The first edits before and after, small."""
+        shown = [edit for edit in self.edits if self.results[edit.id]["status"] == "done"][:SHEET_ROWS]
+        rows, labels = [], []
+        for edit in shown:
+            assert edit.row
+            try:
+                files = (self.file.parent / edit.row.image, self.out / edit.output)
+                pair = [to_rgb(open_image(file)) for file in files]
+            except ImageError:  # moved away after it was edited
+                continue
+            for image in pair:
+                image.thumbnail((THUMBNAIL, THUMBNAIL))
+            rows.append(pair)
+            labels.append(", then ".join(edit.row.turns))
+        if rows:
+            save_picture(contact_sheet(rows, labels, ["before", "after"]), self.out / SHEET, {"edits": self.file.name})
+
+
+def _result(edit: Edit, error: str = "") -> dict[str, Any]:
+    """A line of results."""
+    row = {"image": edit.row.image, "instructions": list(edit.row.turns)} if edit.row else {}
+    made = {"status": "failed", "error": error} if error else {"status": "done", "output": edit.output}
+    return {"line": edit.line, "id": edit.id, **row, "seed": edit.seed, **made}
+
+
+def _line(result: dict[str, Any]) -> bytes:
+    return (json.dumps(result, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _read_results(path: Path) -> dict[str, dict[str, Any]]:
+    """Results of earlier runs by id; the last of each, and without a line that a kill has torn."""
+    found = {}
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        try:
+            result = json.loads(line)
+            found[str(result["id"])] = dict(result)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _mark(path: Path) -> str | None:
+    """The id of the edit that a picture was made by; None if it is none of ours."""
+    try:
+        return str(read_parameters(path)[MARK])
+    except (ImageError, KeyError):
+        return None
+
+
+def _one_line(error: Exception) -> str:
+    said = " ".join(str(error).split())[:300]
+    return said if isinstance(error, Ip2pError) else f"{type(error).__name__}: {said}"

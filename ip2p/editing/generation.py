@@ -1,0 +1,131 @@
+"""Draw from captions with a text-to-image model: from noise, or from pictures noised part of the way."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from ip2p.diffusion.guidance import TextGuidance
+from ip2p.diffusion.sampling import OnStep, make_scheduler, sample
+from ip2p.editing.requests import Images, Job, Seeds, Texts, alike, plan, resized, working_size
+from ip2p.models.backbone import Backbone
+from ip2p.models.safety import blacked
+from ip2p.pictures.tensors import to_images, to_tensor
+from ip2p.seeding import randn
+from ip2p.settings import Settings
+
+
+@torch.no_grad()
+def generate(
+    backbone: Backbone,
+    captions: Texts,
+    *,
+    scale: float | None = None,
+    steps: int | None = None,
+    seeds: Seeds = None,
+    scheduler: str | None = None,
+    resolution: int | None = None,
+    batch: int = 8,
+    on_step: OnStep | None = None,
+) -> list[Image.Image]:
+    """Draw square pictures from captions. Settings that are None are the model's own.
+
+    Args:
+        backbone: of a text-to-image model.
+        captions: one or more.
+        scale: of classifier-free guidance, any number.
+        steps: of the sampler.
+        seeds: one for all captions, or one for each; drawn if None. A picture depends on its seed, not on its batch.
+        scheduler: one of ip2p.settings.SCHEDULERS.
+        resolution: side of the pictures, in pixels.
+        batch: pictures at once.
+        on_step: called after each step of each batch with its number and the latents.
+
+    Raises:
+        InstructionError: a caption is empty, or there are not as many as seeds.
+        ConfigError: a setting is out of range.
+        ModelError: not a text-to-image model.
+    """
+    backbone.require("base")
+    settings = backbone.settings.replaced(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
+    side = max(1, (settings.resolution or backbone.image_size) // backbone.downscale)
+    blank = Image.new("RGB", (1, 1))
+    jobs = plan(blank, captions, seeds)
+    pictures = []
+    for rows in alike([side] * len(jobs), batch):
+        chosen = [jobs[row] for row in rows]
+        generators = [job.generator for job in chosen]
+        latents = sample(
+            _guided(backbone, chosen, settings),
+            randn((backbone.latent_channels, side, side), generators, device=backbone.device),
+            make_scheduler(backbone.scheduler, settings.scheduler),
+            steps=settings.steps, generators=generators, on_step=on_step,
+        )  # fmt: skip
+        pictures += _passed(backbone, to_images(backbone.decode(latents)))
+    return pictures
+
+
+@torch.no_grad()
+def img2img(
+    backbone: Backbone,
+    images: Images,
+    captions: Texts,
+    *,
+    strength: float | None = None,
+    scale: float | None = None,
+    steps: int | None = None,
+    seeds: Seeds = None,
+    scheduler: str | None = None,
+    resolution: int | None = None,
+    batch: int = 8,
+    on_step: OnStep | None = None,
+) -> list[Image.Image]:
+    """Noise pictures part of the way and denoise them under other captions (SDEdit, arXiv 2108.01073).
+
+    Args:
+        images, captions: of equal number, or one of the two single. Results have the sizes of the images.
+        strength: share of the steps that is taken, more than 0 and at most 1: how much may change.
+        resolution: long side of the picture that the model works on, in pixels.
+        backbone, scale, steps, seeds, scheduler, batch, on_step: as for `generate`.
+
+    Raises:
+        InstructionError, ConfigError, ModelError: as `generate`.
+    """
+    backbone.require("base")
+    settings = backbone.settings.replaced(
+        strength=strength, scale=scale, steps=steps, scheduler=scheduler, resolution=resolution
+    )
+    start = settings.steps - max(1, int(settings.steps * settings.strength))
+    jobs = plan(images, captions, seeds)
+    sizes = [
+        working_size(job.image.size, settings.resolution or backbone.image_size, backbone.downscale) for job in jobs
+    ]
+    results: dict[int, Image.Image] = {}
+    for rows in alike(sizes, batch):
+        chosen = [jobs[row] for row in rows]
+        generators = [job.generator for job in chosen]
+        pictures = to_tensor([resized(job.image, sizes[rows[0]]) for job in chosen]).to(backbone.device)
+        origin = backbone.encode_target(pictures, generators)
+        latents = sample(
+            _guided(backbone, chosen, settings),
+            randn(tuple(origin.shape[1:]), generators, device=backbone.device),
+            make_scheduler(backbone.scheduler, settings.scheduler),
+            steps=settings.steps, generators=generators, origin=origin, start=start, on_step=on_step,
+        )  # fmt: skip
+        for row, image in zip(rows, _passed(backbone, to_images(backbone.decode(latents))), strict=True):
+            results[row] = resized(image, jobs[row].image.size)
+    return [results[row] for row in range(len(jobs))]
+
+
+def _passed(backbone: Backbone, images: list[Image.Image]) -> list[Image.Image]:
+    """Pictures as they are shown: black, and told, where the model's safety checker blocks them."""
+    flags = backbone.flagged(images)
+    if any(flags):
+        warnings.warn(f"the model's safety checker blocked {sum(flags)} pictures, which are black", stacklevel=3)
+    return [blacked(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)]
+
+
+def _guided(backbone: Backbone, jobs: Sequence[Job], settings: Settings) -> TextGuidance:
+    text, null_text = backbone.encode_text([job.text for job in jobs]), backbone.encode_text([""])
+    return TextGuidance(backbone.predict, text, null_text, scale=settings.scale)

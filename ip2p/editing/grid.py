@@ -1,0 +1,71 @@
+"""One edit at many strengths: a sheet of the two scales against each other, all of it from one seed."""
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+from PIL import Image
+
+from ip2p.editing.editor import Editor
+from ip2p.editing.requests import resized
+from ip2p.errors import ConfigError
+from ip2p.pictures.color import to_rgb
+from ip2p.pictures.contact_sheet import contact_sheet
+from ip2p.settings import Options
+
+TEXT_SCALES = (0.5, 1.0, 2.0, 4.0, 7.5)
+IMAGE_SCALES = (0.5, 1.0, 1.5, 2.5)
+MOST = 100
+
+
+def scale_grid(
+    editor: Editor,
+    image: Image.Image,
+    instruction: str,
+    *,
+    text_scales: Sequence[float] = TEXT_SCALES,
+    image_scales: Sequence[float] = IMAGE_SCALES,
+    seed: int,
+    negative_prompt: str | None = None,
+    **options: Unpack[Options],
+) -> Image.Image:
+    """Draw an edit at every pair of scales: text scale to the right, image scale downwards, the picture at the left.
+
+    Args:
+        editor: that edits.
+        image: of any size; the sheet shows it at the model's.
+        instruction: what to change.
+        text_scales: s_T of the columns, how strongly to edit.
+        image_scales: s_I of the rows, how much to keep.
+        seed, negative_prompt: of every cell.
+        options: settings of `Editor.edit`, but for the two scales.
+
+    Raises:
+        InstructionError, ConfigError: as `Editor.edit`; also scales that are none or too many.
+    """
+    cells = len(text_scales) * len(image_scales)
+    if not 1 <= cells <= MOST:
+        raise ConfigError(f"a grid of {cells} pictures", f"Give 1 to {MOST}, such as --text-scales 3,7.5")
+    if given := {"text_scale", "image_scale"} & options.keys():
+        raise ConfigError(f"a grid has no single {min(given)}", "Give --text-scales and --image-scales")
+    others: Any = options
+    for text_scale in text_scales:  # all numbers are looked at before the first picture is drawn
+        editor.backbone.settings.replaced(text_scale=text_scale)
+    for image_scale in image_scales:
+        editor.backbone.settings.replaced(image_scale=image_scale)
+    rows = [
+        [
+            editor.edit(
+                image, instruction, text_scale=text_scale, image_scale=image_scale, seeds=seed, keep_size=False,
+                negative_prompt=negative_prompt, **others,
+            )[0].image
+            for text_scale in text_scales
+        ]
+        for image_scale in image_scales
+    ]  # fmt: skip
+    source = resized(to_rgb(image), rows[0][0].size)
+    blank = Image.new("RGB", source.size, "white")
+    return contact_sheet(
+        [[blank if number else source, *row] for number, row in enumerate(rows)],
+        [f"image scale {scale:g}" for scale in image_scales],
+        ["the picture", *(f"text scale {scale:g}" for scale in text_scales)],
+    )

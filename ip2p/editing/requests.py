@@ -1,0 +1,136 @@
+"""What to make of the images, texts and seeds that a caller gave: in which order, at which size, in which batches."""
+
+import random
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+
+from ip2p.editing.masks import checked
+from ip2p.errors import InstructionError
+from ip2p.pictures.color import split_alpha
+from ip2p.pictures.read import check_shape
+
+Images = Image.Image | Sequence[Image.Image]
+Texts = str | Sequence[str]
+Seeds = int | Sequence[int] | None
+Masks = Image.Image | Sequence[Image.Image | None] | None
+
+
+class Job(NamedTuple):
+    """One picture to make: from which image (RGB, its alpha apart), by which text and seed, and where.
+
+    Without a mask it is everywhere.
+    """
+
+    image: Image.Image
+    text: str
+    seed: int
+    mask: Image.Image | None = None
+    alpha: Image.Image | None = None
+
+    @property
+    def generator(self) -> torch.Generator:
+        """All randomness of the picture, from its start."""
+        return torch.Generator().manual_seed(self.seed)
+
+
+def plan(
+    images: Images,
+    texts: Texts,
+    seeds: Seeds,
+    samples: int | None = None,
+    *,
+    masks: Masks = None,
+    cross: bool = False,
+) -> list[Job]:
+    """Jobs in order: 1 x N, N x 1 or N x N images and texts, and each of them `samples` times.
+
+    Args:
+        images, texts: of equal number, or one of the two single. Images of any mode; they become RGB, upright.
+        seeds: one, counted up over the samples; or one for each sample; or one for each job. Drawn if None.
+        samples: of each image and text; None for one, or for as many as there are seeds for a single pair.
+        masks: one, or one for each pair of image and text, of the sizes of the images. None is white everywhere.
+        cross: every image with every text, image by image; masks are then one, or one for each image.
+
+    Raises:
+        InstructionError: a text is empty, or numbers do not fit together.
+        ImageError: a mask has another size than its image, or is all black.
+    """
+    pictures = [split_alpha(image) for image in _listed(images)]
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    regions = _listed(masks)
+    for text in texts:
+        if not isinstance(text, str) or not text.strip():
+            raise InstructionError(f"the text {text!r} is empty", 'Write what you want, such as "make it winter"')
+    if cross:
+        regions = [mask for mask in regions for _ in texts] if len(regions) > 1 else regions
+        pictures, texts = [image for image in pictures for _ in texts], texts * len(pictures)
+    pairs = max(len(pictures), len(texts))
+    if not pictures or not texts or {len(pictures), len(texts)} - {1, pairs}:
+        raise InstructionError(
+            f"{len(pictures)} images and {len(texts)} texts do not fit together", "Give as many of both, or one of one"
+        )
+    if len(regions) not in (1, pairs):
+        raise InstructionError(f"{len(regions)} masks for {pairs} edits", f"Give 1 or {pairs}")
+    made = []
+    for pair, chosen in enumerate(_seeds(seeds, pairs, samples)):
+        (image, alpha), mask = pictures[pair % len(pictures)], regions[pair % len(regions)]
+        mask = checked(mask, image.size) if mask else None
+        made += [Job(image, texts[pair % len(texts)], seed, mask, alpha) for seed in chosen]
+    return made
+
+
+def working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int]:
+    """Width and height for a model: long side near `resolution`, the aspect kept to the nearest multiples.
+
+    Raises:
+        ImageError: the picture is smaller or longer than makes sense.
+    """
+    check_shape(size, "the picture")
+    long = max(size)
+    width, height = (
+        max(1, (2 * side * resolution + long * multiple) // (2 * long * multiple)) * multiple for side in size
+    )
+    return width, height
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """All of an image at another size. Nothing is cropped: it goes back to its own size later, and must fit there."""
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def alike(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:
+    """Positions whose keys are equal, at most so many at a time."""
+    places: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    for found in places.values():
+        yield from (found[start : start + most] for start in range(0, len(found), most))
+
+
+def _listed(images: Image.Image | Sequence[Any] | None) -> list[Any]:
+    """One picture, or none, as a list of one."""
+    return list(images) if isinstance(images, Sequence) else [images]
+
+
+def _seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]]:
+    """Seeds of the samples of each pair of image and text."""
+    given = [seeds] if isinstance(seeds, int) else list(seeds or ())
+    if samples is None:
+        samples = max(1, len(given)) if pairs == 1 else 1
+    if samples < 1:
+        raise InstructionError(f"{samples} samples were asked for", "Ask for at least one")
+    if not given:
+        given = [random.SystemRandom().randrange(2**32 - samples)]
+    if len(given) == 1:
+        given = [given[0] + sample for sample in range(samples)]
+    if len(given) == samples:
+        return [given] * pairs
+    if len(given) != pairs * samples:
+        raise InstructionError(
+            f"{len(given)} seeds for {pairs} edits of {samples} samples each",
+            f"Give {' or '.join(str(number) for number in sorted({1, samples, pairs * samples}))}",
+        )
+    return [given[start : start + samples] for start in range(0, len(given), samples)]

@@ -1,0 +1,1 @@
+"""How good pictures are: CLIP scores, evaluation on held-out scenes, tables."""

@@ -1,0 +1,185 @@
+"""CLIP as a measure: unit vectors of pictures and texts, and the four scores of a pair of pictures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPModel, CLIPTokenizer
+from transformers.utils import logging
+from transformers.utils.hub import cached_file
+
+from ip2p.errors import ModelError
+from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
+from ip2p.pictures.tensors import to_tensor
+
+REMEMBERED = 4096
+"""Texts whose vectors are kept; captions come again for every candidate of a triple, and then no more."""
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class PairScores(NamedTuple):
+    """The four scores of each pair (paper, section 3.1), cosines in [-1, 1]."""
+
+    source: Float[Tensor, " b"]
+    edited: Float[Tensor, " b"]
+    image: Float[Tensor, " b"]
+    direction: Float[Tensor, " b"]
+
+
+class Preprocessing(NamedTuple):
+    """What CLIP sees of a picture: its side in pixels, and the mean and spread of the channels of values in [0, 1]."""
+
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 side side"]:
+        """Pictures in [-1, 1], whole (not cropped), resized bicubically as the paper's authors do, normalised."""
+        x = images / 2 + 0.5
+        if x.shape[-2:] != (self.side, self.side):
+            x = F.interpolate(x, (self.side, self.side), mode="bicubic", antialias=True).clamp(0, 1)
+        mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (x - mean) / std
+
+
+class ClipScorer:
+    """A CLIP model with its own preprocessing.
+
+    Args:
+        model: with both towers.
+        tokenizer: of the model.
+        preprocessing: of the model.
+        batch: pictures or texts in one call of the model.
+    """
+
+    def __init__(
+        self, model: CLIPModel, tokenizer: CLIPTokenizer, preprocessing: Preprocessing, *, batch: int = 64
+    ) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.preprocessing = preprocessing
+        self.batch = batch
+        self._texts: dict[str, Tensor] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path = "storybook-clip-a", *, device: str | torch.device = "cpu", batch: int = 64
+    ) -> "ClipScorer":
+        """Load a CLIP model in fp32.
+
+        Args:
+            name: bundled name, folder, or hub id such as openai/clip-vit-large-patch14.
+            device: to compute on.
+            batch: pictures or texts in one call of the model.
+
+        Raises:
+            ModelError: there is no such model, or it is not a CLIP model in safetensors.
+        """
+        source = bundled_path(str(name)) if str(name) in BUNDLED_NAMES else name
+        try:
+            model = _load_model(source, device)
+            tokenizer = CLIPTokenizer.from_pretrained(source)
+            preprocessing = _read_preprocessing(source, model)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"cannot load the CLIP model {name} ({reason})",
+                "Give a bundled name such as storybook-clip-a, a folder with a CLIPModel in safetensors, or a hub id",
+            ) from error
+        return cls(model, tokenizer, preprocessing, batch=batch)
+
+    @torch.inference_mode()
+    def embed_images(self, images: Sequence[Image.Image] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Unit vectors of pictures: PIL images of any sizes, or a tensor in [-1, 1]."""
+        if not isinstance(images, Tensor):
+            seen = [self.preprocessing(to_tensor([image])) for image in images]
+        else:
+            seen = [self.preprocessing(rows) for rows in images.float().split(self.batch)]
+        vectors = [
+            self.model.visual_projection(self.model.vision_model(rows.to(self.model.device)).pooler_output)
+            for rows in torch.cat(seen).split(self.batch)
+        ]
+        return F.normalize(torch.cat(vectors).cpu(), dim=-1)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "b d"]:
+        """Unit vectors of texts; what is too long for the model is cut off at its end."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        if len(self._texts) + len(new) > REMEMBERED:
+            self._texts = {text: self._texts[text] for text in dict.fromkeys(texts) if text in self._texts}
+        for start in range(0, len(new), self.batch):
+            chunk = new[start : start + self.batch]
+            tokens = self.tokenizer(
+                chunk, padding="max_length", truncation=True, max_length=self._text_length, return_tensors="pt"
+            ).to(self.model.device)
+            pooled = self.model.text_model(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+            vectors = F.normalize(self.model.text_projection(pooled).cpu(), dim=-1)
+            self._texts.update(zip(chunk, vectors, strict=True))
+        return torch.stack([self._texts[text] for text in texts])
+
+    def scores(
+        self,
+        source_images: Sequence[Image.Image] | Float[Tensor, "b 3 h w"],
+        edited_images: Sequence[Image.Image] | Float[Tensor, "b 3 h w"],
+        captions: Sequence[str],
+        edited_captions: Sequence[str],
+    ) -> PairScores:
+        """The four scores of pairs, row by row.
+
+        With unit vectors i, j of the two pictures and s, t of the two captions:
+        source = i.s, edited = j.t, image = i.j, direction = cos(j - i, t - s), and 0 where either change is none.
+        """
+        images = self.embed_images(source_images), self.embed_images(edited_images)
+        texts = self.embed_texts(captions), self.embed_texts(edited_captions)
+        return PairScores(
+            source=(images[0] * texts[0]).sum(-1).clamp(-1, 1),
+            edited=(images[1] * texts[1]).sum(-1).clamp(-1, 1),
+            image=(images[0] * images[1]).sum(-1).clamp(-1, 1),
+            direction=F.cosine_similarity(images[1] - images[0], texts[1] - texts[0], dim=-1).clamp(-1, 1),
+        )
+
+    @property
+    def _text_length(self) -> int:
+        longest: int = self.model.config.text_config.max_position_embeddings
+        return min(longest, self.tokenizer.model_max_length)
+
+
+def _load_model(source: str | Path, device: str | torch.device) -> CLIPModel:
+    """Both towers with all of their weights, in fp32."""
+    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        loaded: Any = CLIPModel.from_pretrained(source, **options)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    model, info = loaded
+    if info["missing_keys"]:
+        raise ValueError(f"it lacks the weight {sorted(info['missing_keys'])[0]}")
+    return cast(CLIPModel, model.to(device))
+
+
+def _read_preprocessing(source: str | Path, model: CLIPModel) -> Preprocessing:
+    """What preprocessor_config.json says; the model's side and OpenAI's values where it says nothing.
+
+    Read as JSON, because the classes that transformers has for it want torchvision.
+    """
+    file = cached_file(
+        str(source), "preprocessor_config.json", _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )  # fmt: skip
+    values = json.loads(Path(file).read_text()) if file else {}
+    return Preprocessing(
+        side=model.vision_model.embeddings.image_size,
+        mean=tuple(values.get("image_mean", OPENAI_MEAN)),
+        std=tuple(values.get("image_std", OPENAI_STD)),
+    )

@@ -1,0 +1,228 @@
+"""Measure an editor on held-out storybook scenes, where every edit has its exact target and a judge reads pictures.
+
+Beside it stand, on the same scenes and seeds: the input itself, a picture drawn from the edited caption, and SDEdit at
+the strength that did best on other scenes.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from ip2p.device import best_device
+from ip2p.editing.editor import Editor
+from ip2p.editing.generation import generate, img2img
+from ip2p.editing.requests import resized
+from ip2p.measuring.tables import Row, Score, full_table, kinds_table, overall_table, standings
+from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.pictures.contact_sheet import contact_sheet
+from ip2p.pictures.tensors import to_tensor
+from ip2p.pictures.write import save_picture
+from ip2p.seeding import derive_seed
+from ip2p.shards import atomic_write
+from ip2p.storybook.edits import Case, evaluation_cases
+from ip2p.storybook.judge import Judge, Outcome
+from ip2p.storybook.render import render
+
+EDITOR, COPY, TEXT_TO_IMAGE, SDEDIT = "editor", "copy of the input", "text-to-image", "SDEdit"
+STRENGTHS = (0.3, 0.5, 0.7, 0.85)
+TRIAL_SCENES = 24  # for the strength of SDEdit; a few points of accuracy there are worth no minute here
+BATCH = 16
+SHEET_ROWS = 12
+
+Measure = Callable[[Float[Tensor, "b 3 h w"], Sequence[Case]], list[Outcome]]
+Draw = Callable[[Sequence["Trial"]], list[Image.Image]]
+
+
+class Trial(NamedTuple):
+    """A case with its number, its seed and its pictures."""
+
+    number: int
+    case: Case
+    seed: int
+    source: Image.Image
+    target: Image.Image
+
+
+class Evaluation(BaseModel):
+    """What was measured, how, and on what. Printed, it is a table."""
+
+    model_config = ConfigDict(frozen=True)
+
+    editor: str
+    base: str
+    scenes: int
+    seed: int
+    device: str
+    versions: str
+    strength: float
+    strengths: dict[str, float]
+    scores: dict[str, dict[str, Score]]
+    rows: list[Row]
+
+    def __str__(self) -> str:
+        tried = ", ".join(f"{strength}: {100 * product:.1f} %" for strength, product in self.strengths.items())
+        return (
+            f"{self.editor} on {self.scenes} held-out scenes (seed {self.seed}); baselines by {self.base}.\n"
+            "Means; success x preservation is multiplied scene by scene, with a 95 % bootstrap interval.\n"
+            f"SDEdit at strength {self.strength}, the best on {TRIAL_SCENES} other scenes ({tried}).\n\n"
+            f"{overall_table(self.scores)}\n\n{kinds_table(self.scores)}"
+        )
+
+
+def evaluate(
+    editor_name: str = "storybook-editor",
+    base_name: str = "storybook-base",
+    *,
+    scenes: int = 200,
+    seed: int = 2024,
+    out: Path = Path("runs/evaluation"),
+    measure: Measure | None = None,
+) -> Evaluation:
+    """Measure an editor and its baselines, and write evaluation.json, evaluation.md and sheet.png.
+
+    Args:
+        editor_name: bundled name, folder or hub id.
+        base_name: of the text-to-image model that the baselines draw with.
+        scenes: held-out ones, each with one edit.
+        seed: of the scenes and of all noise; equal seeds give equal figures on equal machines.
+        out: folder to write to.
+        measure: what judges pictures; the bundled judge if None.
+
+    Raises:
+        ModelError: a model is missing or of another kind.
+    """
+    measure = measure or Judge.from_pretrained("storybook-judge").measure
+    editor = Editor.from_pretrained(editor_name)
+    base = load_backbone(base_name, device=best_device(), want="base")
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        trials = held_out_trials(scenes, seed, "evaluate")
+        strengths = _try_strengths(base, held_out_trials(TRIAL_SCENES, seed + 1, "strength"), measure, progress)
+        strength = max(strengths, key=lambda each: strengths[each])
+        pictures = {
+            EDITOR: _drawn(EDITOR, _edits(editor), trials, progress),
+            COPY: [trial.source for trial in trials],
+            TEXT_TO_IMAGE: _drawn(TEXT_TO_IMAGE, _drawings(base), trials, progress),
+            SDEDIT: _drawn(SDEDIT, _sdedits(base, strength), trials, progress),
+        }
+    rows = [row for method, made in pictures.items() for row in judged(method, trials, made, measure)]
+    evaluation = Evaluation(
+        editor=editor_name, base=base_name, scenes=scenes, seed=seed, device=base.device.type,
+        versions=", ".join(f"{name} {version(name)}" for name in ("ip2p", "torch", "diffusers")),
+        strength=strength, strengths={str(each): product for each, product in strengths.items()},
+        scores=standings(rows, seed), rows=rows,
+    )  # fmt: skip
+    _write(evaluation, trials, pictures, out)
+    return evaluation
+
+
+def judged(method: str, trials: Sequence[Trial], pictures: Sequence[Image.Image], measure: Measure) -> list[Row]:
+    """What the judge says about a method's pictures, and how near they are to the exact targets."""
+    rows = []
+    for start in range(0, len(trials), BATCH):
+        chosen, made = trials[start : start + BATCH], pictures[start : start + BATCH]
+        x = to_tensor([resized(image, trial.source.size) for image, trial in zip(made, chosen, strict=True)])
+        decibels = psnr(x, to_tensor([trial.target for trial in chosen]))
+        for trial, outcome, ratio in zip(chosen, measure(x, [trial.case for trial in chosen]), decibels, strict=True):
+            rows.append(
+                Row(
+                    method=method, scene=trial.number, kind=trial.case.edit.kind, instruction=trial.case.instruction,
+                    seed=trial.seed, success=bool(outcome.success), attributes_kept=round(outcome.attributes_kept, 4),
+                    layout_kept=round(outcome.layout_kept, 4), preservation=round(outcome.preservation, 4),
+                    psnr=round(float(ratio), 3),
+                )
+            )  # fmt: skip
+    return rows
+
+
+def psnr(x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+    """Peak signal-to-noise ratio of pictures in [-1, 1] in dB, 10 log10(2^2 / mse); 60 where nothing differs."""
+    mse = (x - target).square().flatten(1).mean(1)
+    return (10 * torch.log10(4 / mse.clamp_min(1e-30))).clamp_max(60)
+
+
+def held_out_trials(count: int, seed: int, stage: str) -> list[Trial]:
+    """Held-out cases with their pictures."""
+    cases = evaluation_cases(count, seed)
+    return [
+        Trial(number, case, derive_seed(seed, stage, str(number)), render(case.scene), render(case.target))
+        for number, case in enumerate(cases)
+    ]
+
+
+def _try_strengths(base: Backbone, trials: Sequence[Trial], measure: Measure, progress: Progress) -> dict[float, float]:
+    """Mean success x preservation of SDEdit by strength."""
+    products = {}
+    for strength in STRENGTHS:
+        pictures = _drawn(f"{SDEDIT} at {strength}", _sdedits(base, strength), trials, progress)
+        rows = judged(SDEDIT, trials, pictures, measure)
+        products[strength] = round(sum(row.product for row in rows) / len(rows), 4)
+    return products
+
+
+def _drawn(name: str, draw: Draw, trials: Sequence[Trial], progress: Progress) -> list[Image.Image]:
+    """A method's pictures, batch by batch under a bar that tells its name."""
+    batches = [trials[start : start + BATCH] for start in range(0, len(trials), BATCH)]
+    return [image for batch in progress.track(batches, description=name) for image in draw(batch)]
+
+
+def _edits(editor: Editor) -> Draw:
+    return lambda trials: [
+        edited.image
+        for edited in editor.edit(
+            [trial.source for trial in trials],
+            [trial.case.instruction for trial in trials],
+            seeds=[trial.seed for trial in trials],
+            batch=BATCH,
+        )
+    ]
+
+
+def _drawings(base: Backbone) -> Draw:
+    return lambda trials: generate(
+        base, [trial.case.edited_caption for trial in trials], seeds=[trial.seed for trial in trials], batch=BATCH
+    )
+
+
+def _sdedits(base: Backbone, strength: float) -> Draw:
+    return lambda trials: img2img(
+        base,
+        [trial.source for trial in trials],
+        [trial.case.edited_caption for trial in trials],
+        strength=strength,
+        seeds=[trial.seed for trial in trials],
+        batch=BATCH,
+    )
+
+
+def _write(evaluation: Evaluation, trials: Sequence[Trial], pictures: dict[str, list[Image.Image]], out: Path) -> None:
+    """The figures for programs and for people, and a sheet with an edit of every kind."""
+    first = {trial.case.edit.kind: trial for trial in reversed(trials)}
+    shown = list(islice(sorted(first.values(), key=lambda trial: trial.number), SHEET_ROWS))
+    sheet = contact_sheet(
+        [
+            [
+                trial.source,
+                *(pictures[method][trial.number] for method in (EDITOR, TEXT_TO_IMAGE, SDEDIT)),
+                trial.target,
+            ]
+            for trial in shown
+        ],
+        [trial.case.instruction for trial in shown],
+        ["input", EDITOR, TEXT_TO_IMAGE, f"{SDEDIT} at {evaluation.strength}", "exact target"],
+    )
+    about = evaluation.model_dump(include={"editor", "base", "scenes", "seed", "versions"})
+    save_picture(sheet, out / "sheet.png", about)
+    text = f"# Evaluation\n\n{evaluation}\n\n## Every method, by kind of edit\n\n{full_table(evaluation.scores)}\n"
+    atomic_write(out / "evaluation.md", text.encode())
+    atomic_write(out / "evaluation.json", (json.dumps(evaluation.model_dump(mode="json"), indent=1) + "\n").encode())

@@ -1,0 +1,376 @@
+"""The parts of a latent diffusion model and what they do to pictures, texts and latents.
+
+Stable Diffusion 1, 2 and XL, text-to-image models and editors, and storybook's, which are of the same classes. Pictures
+are (b, 3, h, w) in [-1, 1]; latents (b, c, h/k, w/k) in fp32, whatever the precision of the weights.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import torch
+import torch.nn.functional as F
+from diffusers.loaders.textual_inversion import TextualInversionLoaderMixin
+from jaxtyping import Float, Int
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ip2p.errors import ModelError
+from ip2p.models.folder import DAMAGED, PARTS, SAFETY, SECOND, locate, one_line, read_folder, read_index, write_folder
+from ip2p.models.safety import SafetyChecker
+from ip2p.models.single_file import read_checkpoint, read_single_file, texts_of
+from ip2p.seeding import randn
+from ip2p.settings import Settings, read_settings
+from ip2p.shards import atomic_dir
+
+Kind = Literal["base", "editor", "any"]
+PipelineClass = Literal[
+    "StableDiffusionPipeline",
+    "StableDiffusionInstructPix2PixPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionXLInstructPix2PixPipeline",
+]
+SIZES = 6  # that SDXL's UNet is told: of the original, of what is cropped off, of the target; each along two sides
+
+
+class Loading(TypedDict, total=False):
+    """What may be said about loading a model besides its name.
+
+    config: for a single file, a folder or hub id with the configs and tokenizer of its family. allow_pickle: read
+    .ckpt files, weights only. safety_checker: keep the one that the model brings, if it brings one.
+    """
+
+    config: str | Path | None
+    allow_pickle: bool
+    safety_checker: bool
+
+
+@dataclass
+class Backbone:
+    """A text-to-image model, or an editor, in parts.
+
+    Parts are of classes that type checkers cannot look into, hence Any.
+
+    Args:
+        vae: AutoencoderKL or AutoencoderTiny, between pictures and latents.
+        text_encoder, tokenizer: CLIPTextModel and CLIPTokenizer, from texts to embeddings.
+        unet: UNet2DConditionModel that predicts from c channels (a text-to-image model) or 2c (an editor).
+        scheduler: as saved with the model; tells the noise schedule and what the UNet predicts.
+        name: that it was loaded by.
+        path: its folder.
+        settings: how it is run unless told otherwise.
+        text_encoder_2, tokenizer_2: SDXL's second ones, CLIPTextModelWithProjection and CLIPTokenizer.
+        zero_empty_text: whether no text is zeros instead of the encoded empty text, as SDXL asks for.
+        safety: the checker that it brings, if it brings one.
+        adapters: names of the LoRA and embedding files that were added to it.
+        decoder, decoder_name: what decodes in place of the vae, and its name; see `ip2p.models.decoder`.
+    """
+
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    unet: Any
+    scheduler: Any
+    name: str
+    path: Path
+    settings: Settings = field(default_factory=Settings)
+    text_encoder_2: Any = None
+    tokenizer_2: Any = None
+    zero_empty_text: bool = False
+    safety: SafetyChecker | None = None
+    adapters: list[str] = field(default_factory=list)
+    decoder: Any = None
+    decoder_name: str = ""
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels c of a latent."""
+        return int(self.vae.config.latent_channels)
+
+    @property
+    def downscale(self) -> int:
+        """Pixels that one latent pixel stands for, along each side."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures that it was made for, in pixels."""
+        size = self.unet.config.sample_size
+        return int(size if isinstance(size, int) else max(size)) * self.downscale
+
+    @property
+    def is_editor(self) -> bool:
+        """Whether the UNet reads the latent of a picture beside the noisy one."""
+        return int(self.unet.config.in_channels) == 2 * self.latent_channels
+
+    @property
+    def is_xl(self) -> bool:
+        """Whether it has SDXL's two text encoders."""
+        return self.text_encoder_2 is not None
+
+    @property
+    def pipeline_class(self) -> PipelineClass:
+        """Of diffusers, that it is a model for."""
+        if self.is_xl:
+            return "StableDiffusionXLInstructPix2PixPipeline" if self.is_editor else "StableDiffusionXLPipeline"
+        return "StableDiffusionInstructPix2PixPipeline" if self.is_editor else "StableDiffusionPipeline"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet computes; accelerate's hook knows it where the UNet waits on the CPU."""
+        hook = getattr(self.unet, "_hf_hook", None)
+        return torch.device(getattr(hook, "execution_device", None) or self.unet.device)
+
+    @property
+    def modules(self) -> list[Any]:
+        """Its networks in the order of their use, without the safety checker's."""
+        found = (self.text_encoder, self.text_encoder_2, self.unet, self.vae, self.decoder)
+        return [each for each in found if each is not None]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the UNet's weights."""
+        dtype: torch.dtype = self.unet.conv_in.weight.dtype  # the UNet's own property looks through all its modules
+        return dtype
+
+    def require(self, want: Kind) -> None:
+        """Check that its parts belong together, and that it is a text-to-image model ("base") or an editor.
+
+        Raises:
+            ModelError: they do not, or it is another kind of model.
+        """
+        self._require_one_family()
+        channels, latent = int(self.unet.config.in_channels), self.latent_channels
+        inpainting = " (it is made for inpainting)" if channels == 2 * latent + 1 else ""
+        if want == "editor" and not self.is_editor:
+            raise ModelError(
+                f"{self.name} is no editor: its UNet takes {channels} channels, not {2 * latent}{inpainting}",
+                "Give an editor, such as storybook-editor, or make one of it with `ip2p finetune`"
+                if not inpainting
+                else "Give an editor, such as storybook-editor",
+            )
+        if want == "base" and channels != latent:
+            raise ModelError(
+                f"{self.name} is no text-to-image model: its UNet takes {channels} channels, not {latent}{inpainting}",
+                "Give a text-to-image model, such as storybook-base",
+            )
+
+    def _require_one_family(self) -> None:
+        """The UNet is conditioned on what the text encoders give, in kind and in width."""
+        config, second = self.unet.config, self.text_encoder_2
+        whole = "Give a whole model of one family: the UNet with the text encoders that it was trained with"
+        if (config.addition_embed_type == "text_time") != self.is_xl:
+            expected, got = ("one text encoder", "SDXL's two") if self.is_xl else ("SDXL's two text encoders", "one")
+            raise ModelError(f"the UNet of {self.name} expects {expected}, not {got}", whole)
+        width = self.text_encoder.config.hidden_size + (second.config.hidden_size if self.is_xl else 0)
+        if config.cross_attention_dim != width:
+            raise ModelError(
+                f"the UNet of {self.name} expects texts of width {config.cross_attention_dim}, not {width}", whole
+            )
+        if self.is_xl:
+            expected, pooled = config.projection_class_embeddings_input_dim, second.config.projection_dim
+            got = pooled + SIZES * config.addition_time_embed_dim
+            if expected != got or pooled > width:
+                raise ModelError(
+                    f"the UNet of {self.name} expects {expected} numbers of size and pooled text, not {got}", whole
+                )
+
+    def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "b n"]:
+        """Token ids, padded to the longest text that the encoder takes. What is beyond is cut off, with a warning."""
+        return _tokenize(self.tokenizer, self.text_encoder, texts, warn=True)
+
+    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "b m d"]:
+        """Embeddings that condition the UNet, a row for each token; no text is the empty one.
+
+        SDXL reads the last layers but one of two encoders side by side, and a pooled embedding of the whole text
+        besides. That is the last row here, filled up with zeros, and `predict` takes it off again: so guidance and
+        batches deal in one tensor, whatever the model.
+        """
+        tokens = self.tokenize(texts).to(self.device)
+        if not self.is_xl:
+            embeddings: Tensor = self.text_encoder(tokens)[0]
+            return embeddings.float()
+        first = self.text_encoder(tokens, output_hidden_states=True)
+        tokens = _tokenize(self.tokenizer_2, self.text_encoder_2, texts, warn=False).to(self.device)
+        second = self.text_encoder_2(tokens, output_hidden_states=True)
+        rows = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+        pooled = F.pad(second.text_embeds, (0, rows.shape[-1] - second.text_embeds.shape[-1]))
+        rows = torch.cat([rows, pooled[:, None]], dim=1).float()
+        if self.zero_empty_text:
+            rows = rows * torch.tensor([bool(text) for text in texts], device=rows.device)[:, None, None]
+        return rows
+
+    def encode_condition(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
+        """Latents that an editor reads beside the noisy ones: the posterior's mode, not scaled."""
+        return self._posterior(x)[0]
+
+    def target_posterior(
+        self, x: Float[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, "b c i j"], Float[Tensor, "b c i j"]]:
+        """Mean and standard deviation of the latents that diffusion works on, scaled: (z - shift) * scale.
+
+        The deviation is zero where the autoencoder has no posterior.
+        """
+        mean, std = self._posterior(x)
+        scale = _scale(self.vae)
+        return (mean - _shift(self.vae)) * scale, std * scale
+
+    def encode_target(
+        self, x: Float[Tensor, "b 3 h w"], generators: Sequence[torch.Generator] | None = None
+    ) -> Float[Tensor, "b c i j"]:
+        """Scaled latents, sampled from the posterior with a generator for each row; its mean without generators."""
+        mean, std = self.target_posterior(x)
+        if generators is None or not std.any():
+            return mean
+        return mean + std * randn(tuple(mean.shape[1:]), generators, device=mean.device)
+
+    def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
+        """Pictures in [-1, 1] of scaled latents."""
+        decoder = self.decoder or self.vae
+        unscaled = latents / _scale(decoder) + _shift(decoder)
+        pictures: Tensor = decoder.decode(unscaled.to(decoder.dtype), return_dict=False)[0]
+        return pictures.float().clamp(-1, 1)
+
+    def predict(
+        self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Float[Tensor, "b m d"]
+    ) -> Float[Tensor, "b k h w"]:
+        """What the UNet predicts for latents scaled by the scheduler, an editor's with the condition behind them.
+
+        SDXL's is told sizes too: that the picture had the size that it is to have, and nothing was cropped off.
+        """
+        text, added = text.to(self.dtype), None
+        if self.is_xl:
+            height, width = (side * self.downscale for side in x.shape[-2:])
+            sizes = text.new_tensor([height, width, 0, 0, height, width]).expand(len(x), SIZES)
+            text, pooled = text[:, :-1], text[:, -1, : self.text_encoder_2.config.projection_dim]
+            added = {"text_embeds": pooled, "time_ids": sizes}
+        prediction: Tensor = self.unet(
+            x.to(self.dtype), timestep, encoder_hidden_states=text, added_cond_kwargs=added, return_dict=False
+        )[0]
+        return prediction.float()
+
+    def flagged(self, images: Sequence[Image.Image]) -> list[bool]:
+        """Which pictures the model's safety checker takes for unsafe; none where it has no checker."""
+        return self.safety.flagged(images, self.device) if self.safety else [False] * len(images)
+
+    def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the autoencoder's latents, as it gives them."""
+        encoded = self.vae.encode(x.to(self.vae.dtype))
+        if not hasattr(encoded, "latent_dist"):
+            return encoded.latents.float(), torch.zeros_like(encoded.latents, dtype=torch.float32)
+        return encoded.latent_dist.mode().float(), encoded.latent_dist.std.float()
+
+
+def _scale(vae: Any) -> float:
+    return float(vae.config.scaling_factor)
+
+
+def _shift(vae: Any) -> float:
+    return float(getattr(vae.config, "shift_factor", None) or 0.0)
+
+
+def load_backbone(
+    name: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    want: Kind = "any",
+    **loading: Unpack[Loading],
+) -> Backbone:
+    """Load a model, ready to compute, without gradients.
+
+    Args:
+        name: bundled, a folder, a single file in the original layout, or a hub id; no code of the model's is run.
+        device, dtype: to compute on and in.
+        want: "base" for a text-to-image model, "editor" for an editor.
+        loading: see Loading.
+
+    Raises:
+        ModelError: it is not there, of another kind, or damaged.
+    """
+    path = locate(name)
+    try:
+        backbone = _from_file(path, dtype, loading) if path.is_file() else _from_folder(path, dtype, loading)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"cannot load the model {name} ({one_line(error)})", DAMAGED) from error
+    backbone.name = str(name)
+    backbone.require(want)
+    for module in backbone.modules:
+        module.to(device).eval().requires_grad_(False)
+    if backbone.is_xl and backbone.vae.config.get("force_upcast"):
+        backbone.vae.float()  # SDXL's autoencoder overflows in fp16, and diffusers computes it in fp32 too
+    return backbone
+
+
+def save_backbone(
+    backbone: Backbone,
+    folder: Path,
+    *,
+    pipeline_class: PipelineClass,
+    dtype: torch.dtype = torch.float16,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Write a model folder that `load_backbone` and the pipelines of diffusers load; whole, or not at all.
+
+    Args:
+        backbone: stays as it is.
+        folder: replaced if there.
+        pipeline_class: of diffusers, that the folder is for.
+        dtype: of the weights on disk.
+        extra: texts of more files by name, such as "README.md".
+    """
+    parts = {part: getattr(backbone, part, None) for part in PARTS}
+    parts |= {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
+    index: dict[str, Any] = {"_class_name": pipeline_class}
+    if backbone.safety:
+        parts |= {"safety_checker": backbone.safety.checker, "feature_extractor": backbone.safety.feature_extractor}
+    if backbone.is_xl:
+        parts = {part: value for part, value in parts.items() if part not in (*SAFETY, "image_encoder")}
+        index["force_zeros_for_empty_prompt"] = backbone.zero_empty_text
+    else:
+        parts = {part: value for part, value in parts.items() if part not in SECOND}
+        index["requires_safety_checker"] = backbone.safety is not None
+    with atomic_dir(folder) as temporary:
+        write_folder(temporary, parts, index, dtype)
+        for file, text in (extra or {}).items():
+            (temporary / file).write_text(text)
+
+
+def _from_folder(path: Path, dtype: torch.dtype, loading: Loading) -> Backbone:
+    parts = read_folder(path, dtype, safety_checker=loading.get("safety_checker", True))
+    return _assembled(parts, path, path)
+
+
+def _from_file(path: Path, dtype: torch.dtype, loading: Loading) -> Backbone:
+    checkpoint = read_checkpoint(path, allow_pickle=loading.get("allow_pickle", False))
+    with texts_of(path, checkpoint, loading.get("config")) as texts:
+        return _assembled(read_single_file(checkpoint, texts, dtype), texts, path)
+
+
+def _assembled(parts: dict[str, Any], texts: Path, path: Path) -> Backbone:
+    """Parts as one, run as the texts of their folder say."""
+    checker = [parts.pop(part, None) for part in SAFETY]
+    zero = "text_encoder_2" in parts and bool(read_index(texts).get("force_zeros_for_empty_prompt", True))
+    return Backbone(
+        **parts, name=str(path), path=path, settings=read_settings(texts), zero_empty_text=zero,
+        safety=SafetyChecker(*checker) if None not in checker else None,
+    )  # fmt: skip
+
+
+def _tokenize(tokenizer: Any, text_encoder: Any, texts: Sequence[str], *, warn: bool) -> Int[Tensor, "b n"]:
+    """Token ids for one text encoder; what is cut off is told if wanted."""
+    longest = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    if any(word.endswith("_1") for word in tokenizer.get_added_vocab()):  # textual inversion: one word, many tokens
+        texts = TextualInversionLoaderMixin().maybe_convert_prompt(list(texts), tokenizer)
+    rows = []
+    for text, ids in zip(texts, tokenizer(list(texts), verbose=False).input_ids, strict=True):
+        if len(ids) > longest:
+            lost = tokenizer.decode(ids[longest - 1 : -1]).strip()
+            if warn:
+                warnings.warn(f"text longer than {longest - 2} tokens; not read: {lost!r} of {text!r}", stacklevel=2)
+            ids = [*ids[: longest - 1], ids[-1]]
+        rows.append(ids + [tokenizer.pad_token_id] * (longest - len(ids)))
+    return torch.tensor(rows, dtype=torch.long).reshape(len(rows), longest)

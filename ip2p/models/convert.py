@@ -1,0 +1,65 @@
+"""Between the two shapes of a model: a folder in diffusers' layout, and one file in the original layout."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ip2p.errors import ConfigError
+from ip2p.models.backbone import load_backbone, save_backbone
+from ip2p.models.folder import PARTS, locate
+from ip2p.models.key_names import CONV_IN
+from ip2p.models.single_file import PICKLED, read_checkpoint, texts_of, write_single_file
+
+
+def convert(
+    source: str | Path,
+    target: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    config: str | Path | None = None,
+    allow_pickle: bool = False,
+) -> None:
+    """Write a model in the other shape, or in the same one with other numbers.
+
+    The file holds what the original layout has a place for, so no safety checker. Where the numbers stay of one kind,
+    the weights are the same to the last bit.
+
+    Args:
+        source: bundled name, folder, single file or hub id.
+        target: a .safetensors file, or a folder; replaced if there.
+        dtype: of the weights written; as the source's UNet has them if None.
+        config: for a single file, a folder or hub id with the configs and tokenizer of its family.
+        allow_pickle: read a pickled source, weights only.
+
+    Raises:
+        ModelError: the source is not there, damaged, or has a part that the original layout has no place for.
+        ConfigError: source and target are the same.
+    """
+    path = locate(source)
+    if path.resolve() == target.resolve():
+        raise ConfigError(f"the model would be written over its source {target}", "Give another target")
+    if target.suffix != ".safetensors" and (target.suffix in PICKLED or target.is_file()):
+        raise ConfigError(f"cannot write {target}: single files are written as .safetensors", "Give such a name")
+    backbone = load_backbone(source, config=config, allow_pickle=allow_pickle)
+    dtype = dtype or _dtype(path, allow_pickle)
+    if target.suffix != ".safetensors":
+        extra = {} if not (path / "ip2p.json").is_file() else {"ip2p.json": (path / "ip2p.json").read_text()}
+        save_backbone(backbone, target, pipeline_class=backbone.pipeline_class, dtype=dtype, extra=extra)
+        return
+    checkpoint = read_checkpoint(path, allow_pickle=allow_pickle) if path.is_file() else {}
+    with texts_of(path, checkpoint, config) if path.is_file() else nullcontext(path) as texts:
+        parts = {part: getattr(backbone, part, None) for part in PARTS}
+        write_single_file(parts, texts, target, dtype=dtype)
+
+
+def _dtype(path: Path, allow_pickle: bool) -> torch.dtype:
+    """Of the UNet's first weight as it lies on disk."""
+    if path.suffix in PICKLED:
+        return read_checkpoint(path, allow_pickle=allow_pickle)[CONV_IN].dtype
+    file = path if path.is_file() else sorted((path / "unet").glob("*.safetensors"))[0]
+    with safe_open(file, framework="pt") as weights:
+        tensor: Tensor = weights.get_tensor(CONV_IN if path.is_file() else next(iter(weights.keys())))
+        return tensor.dtype

@@ -1,0 +1,209 @@
+"""The parts of a model on disk: a folder in diffusers' layout, with `model_index.json` and a folder for each part."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import SchedulerMixin
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors.torch import save_file
+from transformers import CLIPImageProcessorPil, CLIPTokenizer
+
+from ip2p.errors import ModelError
+from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
+
+INDEX = "model_index.json"
+DAMAGED = "Download it again, or train it again"
+KNOWN = (
+    f"Give {BUNDLED_NAMES[0]}, {BUNDLED_NAMES[1]}, a folder with {INDEX}, a .safetensors file, "
+    "or a hub id such as owner/name"
+)
+NEEDED: dict[str, tuple[str, ...]] = {
+    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+    "text_encoder": ("CLIPTextModel",),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "unet": ("UNet2DConditionModel",),
+}
+SECOND: dict[str, tuple[str, ...]] = {
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
+    "tokenizer_2": NEEDED["tokenizer"],
+}
+SAFETY: dict[str, tuple[str, ...]] = {
+    "safety_checker": ("StableDiffusionSafetyChecker",),
+    "feature_extractor": ("CLIPImageProcessor", "CLIPFeatureExtractor", "CLIPImageProcessorPil"),
+}
+PARTS = (*NEEDED, *SECOND, *SAFETY, "scheduler")
+MODULES = ("vae", "text_encoder", "text_encoder_2", "unet", "safety_checker")
+TRANSFORMERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "feature_extractor")
+
+
+def locate(name: str | Path) -> Path:
+    """Where a model lies: a folder or a single file, after a download if it is on the hub.
+
+    Raises:
+        ModelError: it is nowhere.
+    """
+    if str(name) in BUNDLED_NAMES:
+        return bundled_path(str(name))
+    path = Path(name)
+    if path.exists():
+        return path
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        raise ModelError(f"there is no model {name}", KNOWN)
+    try:
+        return fetch(name, [INDEX, "ip2p.json", *(f"{part}/*" for part in PARTS)])
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(
+            f"there is no folder {name}, and it cannot be fetched from the hub ({type(error).__name__})",
+            "Check the name and the network, or give a folder; bundled are storybook-editor and storybook-base",
+        ) from error
+
+
+def fetch(hub_id: str, patterns: list[str]) -> Path:
+    """A model's files from the hub's cache or the hub, as far as they match; weights as safetensors in full precision.
+
+    Raises:
+        OSError, ValueError, HfHubHTTPError: it is not there, or the hub is not.
+    """
+    ignored = ["*.bin", "*.fp16.*", "*.non_ema.*", "*.msgpack", "*.onnx", "*.onnx_data"]
+    return Path(snapshot_download(hub_id, allow_patterns=patterns, ignore_patterns=ignored))
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """`model_index.json` of a model folder, its classes checked against those that we load.
+
+    Raises:
+        ModelError: it is missing or makes no sense, or the model is of another family.
+    """
+    try:
+        index = json.loads((path / INDEX).read_text())
+        classes = {part: str(index[part][1]) for part in PARTS if (index.get(part) or [None])[0]}
+    except FileNotFoundError:
+        raise ModelError(f"the folder {path} has no {INDEX}", KNOWN) from None
+    except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise ModelError(f"{path / INDEX} is not readable ({one_line(error)})", DAMAGED) from error
+    known_classes = NEEDED | (SECOND if any(part in classes for part in SECOND) else {})
+    for part, known in (known_classes | {part: SAFETY[part] for part in SAFETY if part in classes}).items():
+        if classes.get(part) not in known:
+            raise ModelError(
+                f"the model {path} has {classes.get(part)} as its {part}, not {known[0]}",
+                "Give a model of the Stable Diffusion 1, 2 or XL family",
+            )
+    scheduler = getattr(diffusers, classes.get("scheduler", ""), None)
+    if not (isinstance(scheduler, type) and issubclass(scheduler, SchedulerMixin)):
+        raise ModelError(f"the model {path} has {classes.get('scheduler')} as its scheduler", "Give another model")
+    return {**index, **{part: None for part in PARTS}, **classes}
+
+
+def read_folder(path: Path, dtype: torch.dtype, *, safety_checker: bool = True) -> dict[str, Any]:
+    """All parts of a model folder by name, with all of their weights; None for those that it does not have.
+
+    Raises:
+        ModelError: it is of another family.
+        OSError, ValueError, KeyError, RuntimeError, SafetensorError: it is damaged.
+    """
+    index = read_index(path)
+    with quiet():
+        return {part: read_part(path, part, index[part], dtype) for part in present(index, safety=safety_checker)}
+
+
+def present(index: Mapping[str, Any], *, safety: bool) -> list[str]:
+    """Names of the parts that a model has by its index; the safety checker with what it sees by, or neither."""
+    safety = safety and all(index[part] for part in SAFETY)
+    return [part for part in PARTS if index[part] and (safety or part not in SAFETY)]
+
+
+def read_part(path: Path, part: str, name: str, dtype: torch.dtype) -> Any:
+    """One part of a model folder, of a class that `read_index` let through."""
+    folder = path / part
+    if not folder.is_dir():
+        raise OSError(f"it has no folder {part}")
+    if part.startswith("tokenizer"):
+        return CLIPTokenizer.from_pretrained(folder)
+    if part == "feature_extractor":
+        return CLIPImageProcessorPil.from_pretrained(folder)
+    if part == "scheduler":
+        return getattr(diffusers, name).from_pretrained(folder)
+    library = transformers if part in TRANSFORMERS else diffusers
+    loader: Any = StableDiffusionSafetyChecker if part == "safety_checker" else getattr(library, name)
+    module, info = loader.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
+    )
+    if info["missing_keys"]:
+        raise ValueError(f"{part} lacks {len(info['missing_keys'])} weights, such as {sorted(info['missing_keys'])[0]}")
+    return module
+
+
+def write_folder(folder: Path, parts: Mapping[str, Any], index: Mapping[str, Any], dtype: torch.dtype) -> None:
+    """Write the parts of a model and its index into a folder that is there.
+
+    Args:
+        folder: empty.
+        parts: by name; None for those that the model does not have.
+        index: what `model_index.json` says besides the classes of the parts.
+        dtype: of the weights on disk.
+    """
+    entries: dict[str, Any] = {"_diffusers_version": version("diffusers"), **index}
+    with quiet():
+        for part, value in parts.items():
+            library = "transformers" if part in TRANSFORMERS else "diffusers"
+            library = "stable_diffusion" if part == "safety_checker" else library
+            entries[part] = [None, None] if value is None else [library, _class_name(value)]
+            if value is not None:
+                _write_part(value, folder / part, dtype)
+    (folder / INDEX).write_text(json.dumps(entries, indent=2) + "\n")
+
+
+def _class_name(part: Any) -> str:
+    """Of a part, as other versions of transformers know it too."""
+    return type(part).__name__.removesuffix("Pil")
+
+
+def _write_part(part: Any, folder: Path, dtype: torch.dtype) -> None:
+    """One part of a model; weights are rounded on the way, so that the model in memory keeps its own."""
+    if not hasattr(part, "state_dict"):
+        part.save_pretrained(folder)
+        return
+    weights = {
+        name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in part.state_dict().items()
+    }
+    if isinstance(part, transformers.PreTrainedModel):
+        part.save_pretrained(folder, state_dict=weights)
+    else:
+        part.save_config(folder)
+        config = json.loads((folder / "config.json").read_text())
+        config.pop("_name_or_path", None)  # where the weights once lay is nobody's business
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        save_file(weights, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of a blink, and no warnings about settings that a class wrote itself."""
+    logs = (diffusers.utils.logging, transformers.utils.logging)
+    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    for log in logs:
+        log.set_verbosity(log.CRITICAL)
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, verbosity, bars in before:
+            log.set_verbosity(verbosity)
+            if bars:
+                log.enable_progress_bar()
+
+
+def one_line(error: Exception) -> str:
+    """What an error of a library says, short enough to be quoted."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

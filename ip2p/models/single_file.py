@@ -1,0 +1,229 @@
+"""A whole model in one file of the original layout, as ComfyUI and diffusers' `from_single_file` read it.
+
+Such a file holds weights only. Configs, tokenizers and the noise schedule are texts from elsewhere: a folder or hub id
+that is given; the file itself, where `write_single_file` has put them into its header; else the hub, from the model of
+the same shape that diffusers names.
+"""
+
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from accelerate import init_empty_weights
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    create_diffusers_clip_model_from_ldm,
+    fetch_diffusers_config,
+)
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ip2p.errors import ModelError
+from ip2p.models.folder import (
+    DAMAGED,
+    INDEX,
+    MODULES,
+    PARTS,
+    SAFETY,
+    fetch,
+    one_line,
+    present,
+    quiet,
+    read_index,
+    read_part,
+)
+from ip2p.models.key_names import CONV_IN, to_original
+from ip2p.settings import FILE
+from ip2p.shards import TEMPORARY
+
+CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "unet": convert_ldm_unet_checkpoint,
+    "vae": convert_ldm_vae_checkpoint,
+}
+PICKLED = (".ckpt", ".pt", ".pth", ".bin")
+TEXTS = "ip2p"
+"""Key of the header under which the texts of the model folder stand, as JSON from their names to their contents."""
+FAMILY = "a model folder of the same family, whose configs and tokenizer are read and whose weights are not"
+
+
+def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
+    """What a file of weights holds, by name.
+
+    Args:
+        path: of a .safetensors file, or of a pickled one.
+        allow_pickle: read a pickled one, of which tensors and plain containers are let through and no code runs.
+
+    Raises:
+        ModelError: it is neither, pickled without leave, more than weights, or damaged.
+    """
+    pickled = path.suffix in PICKLED
+    if not pickled and path.suffix != ".safetensors":
+        raise ModelError(f"{path} is a {path.suffix or 'nameless'} file, not .safetensors", "Give a .safetensors file")
+    if pickled and not allow_pickle:
+        raise ModelError(
+            f"{path} is a pickle, not .safetensors",
+            "Give a .safetensors file of the model, or allow it with --allow-pickle if you trust where it is from",
+        )
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"{path} holds more than weights", "Give a .safetensors file of the model") from error
+    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{path} is damaged ({one_line(error)})", DAMAGED) from error
+    while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds a {type(found).__name__}, not weights by name", "Give a file of weights")
+    return found
+
+
+def read_checkpoint(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
+    """The tensors of a file by name; see `read_weights`."""
+    found = read_weights(path, allow_pickle=allow_pickle)
+    return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+
+
+@contextmanager
+def texts_of(path: Path, checkpoint: Mapping[str, Tensor], config: str | Path | None) -> Iterator[Path]:
+    """The folder with the configs and tokenizers of a single file; it may vanish after the block.
+
+    Args:
+        path: of the file.
+        checkpoint: its tensors; their shapes tell which hub model is meant.
+        config: a folder or hub id that is to be used.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if config is not None and Path(config).is_dir():
+        yield Path(config)
+        return
+    own = _header(path).get(TEXTS) if config is None and path.suffix == ".safetensors" else None
+    if own is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            _unpack(own, Path(folder), path)
+            yield Path(folder)
+        return
+    hub_id = str(config or fetch_diffusers_config(dict(checkpoint))["pretrained_model_name_or_path"])
+    try:
+        yield fetch(hub_id, ["*.json", "*.txt"])
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} has weights only, and configs and tokenizer of {hub_id} cannot be fetched from the hub "
+            f"({type(error).__name__})",
+            f"Give --config FOLDER, {FAMILY}",
+        ) from error
+
+
+def read_single_file(checkpoint: Mapping[str, Tensor], texts: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """All parts of a model, but for a safety checker, which the original layout has no place for.
+
+    Args:
+        checkpoint: tensors by their original names.
+        texts: folder with configs and tokenizers.
+        dtype: to load in.
+
+    Raises:
+        ModelError: the weights are of another family than the configs.
+        OSError, ValueError, KeyError, RuntimeError: something is missing or of another shape.
+    """
+    index = read_index(texts)
+    if CONV_IN not in checkpoint:
+        raise ValueError(f"it has no {CONV_IN}, so it is not a whole model in the original layout")
+    if index["vae"] != "AutoencoderKL":
+        raise ValueError(f"its configs are of an {index['vae']}, which has no place in the original layout")
+    parts: dict[str, Any] = {}
+    with quiet():
+        for part in present(index, safety=False):
+            if part in MODULES:
+                parts[part] = _module(part, index[part], checkpoint, texts, dtype)
+            else:
+                parts[part] = read_part(texts, part, index[part], dtype)
+    return parts
+
+
+def write_single_file(parts: Mapping[str, Any], texts: Path, target: Path, *, dtype: torch.dtype) -> None:
+    """Write a model into one .safetensors file in the original layout, configs and tokenizers into its header.
+
+    Args:
+        parts: by name.
+        texts: folder with the configs and tokenizers.
+        target: replaced if there; whole, or not at all.
+        dtype: of the weights in the file.
+
+    Raises:
+        ModelError: the original layout has no place for a part of the model.
+    """
+    weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in to_original(parts).items()}
+    files = sorted(file for kind in ("json", "txt") for file in texts.rglob(f"*.{kind}"))
+    names = {file.relative_to(texts).as_posix(): file for file in files}
+    kept = {name: file.read_text() for name, file in names.items() if _is_text(name)}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{target.name}")
+    try:
+        save_file(weights, temporary, metadata={"format": "pt", TEXTS: json.dumps(kept)})
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _module(part: str, name: str, checkpoint: Mapping[str, Tensor], texts: Path, dtype: torch.dtype) -> nn.Module:
+    """One network, with all of its weights."""
+    module: Any
+    if part in CONVERTERS:
+        loader = getattr(diffusers, name)
+        config = loader.load_config(str(texts / part))
+        if part == "unet":  # an editor takes more channels than the text-to-image model whose configs may be given
+            config = config | {"in_channels": checkpoint[CONV_IN].shape[1]}
+        with init_empty_weights():
+            module = loader.from_config(config)
+        # Not by from_single_file, which does not say which weights it misses.
+        module.load_state_dict(CONVERTERS[part](dict(checkpoint), config), strict=False, assign=True)
+    else:
+        module = create_diffusers_clip_model_from_ldm(
+            getattr(transformers, name), dict(checkpoint), subfolder=part, config=str(texts), local_files_only=True
+        )
+    missing = sorted(key for key, value in module.state_dict().items() if value.is_meta)
+    if missing:
+        raise ValueError(f"{part} lacks {len(missing)} weights, such as {missing[0]}")
+    assert isinstance(module, nn.Module)
+    return module.to(dtype)
+
+
+def _header(path: Path) -> dict[str, str]:
+    """Metadata of a .safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def _unpack(texts: str, folder: Path, path: Path) -> None:
+    """Write the texts of a header into a folder; none may lie anywhere else."""
+    try:
+        files = {str(name): str(text) for name, text in json.loads(texts).items()}
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"the header of {path} is not readable ({one_line(error)})", DAMAGED) from error
+    for name, text in files.items():
+        if not _is_text(name):
+            raise ModelError(f"the header of {path} names a file {name!r}", "Do not trust this file")
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is of a config or tokenizer file in a model folder, in the folder of a part that has weights."""
+    folder, _, file = name.rpartition("/")
+    if not folder:
+        return file in (INDEX, FILE)
+    safe = all(letter.isalnum() or letter in "._-" for letter in file) and not file.startswith(".")
+    return folder in PARTS and folder not in SAFETY and safe and file.endswith((".json", ".txt"))

@@ -1,0 +1,223 @@
+"""Picture files in: any of six formats as 8-bit sRGB, upright, one frame, alpha kept.
+
+Files are guarded before they are decoded: by bytes, format, pixels, shape, frames, and by how much work they make. What
+goes wrong inside Pillow comes out as one line. No network addresses are opened, and nothing here needs torch.
+"""
+
+import io
+import logging
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from ip2p.errors import ImageError
+from ip2p.pictures.color import standard
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_BYTES = 50_000_000
+MAX_PIXELS = 40_000_000
+MAX_PIXELS_WEBP = 25_000_000  # its decoder holds four copies at once
+MAX_ASPECT = 20
+MIN_SIDE = 16
+MAX_FRAMES = 1000
+MAX_FRAME_PIXELS = 1_000_000_000
+MAX_SCANS = 200
+MAX_READS = 500_000
+
+READABLE = f"Give a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
+SMALLER = "Make it smaller first"
+AGAIN = "Save it again, or give another file"
+MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # of a JPEG; neither a stuffed byte nor a restart
+END, SCAN = b"\xff\xd9", b"\xff\xda"
+
+SCREEN = threading.Lock()  # two threads that silence it at once would leave it silent
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its complaints come out beside our one line
+
+
+def open_image(path: str | Path, frame: int | None = None) -> Image.Image:
+    """Read a picture file, turned as its EXIF says, its colour profile honoured, deep pixels scaled.
+
+    Args:
+        path: at most 50 MB and 40 million pixels (WebP 25), at least 16 pixels on each side, the long side at most 20
+            times the short one.
+        frame: which one of an animation or of many pages, from 0; None where there is only one.
+
+    Returns:
+        RGB, or RGBA where the file has transparency.
+
+    Raises:
+        ImageError: missing, a folder, empty, no picture, of another format, torn, beyond these bounds, or animated and
+            no frame chosen.
+    """
+    data = read_bytes(path)
+    with opened(data, path) as image:
+        check_shape(image.size, str(path))
+        if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
+            raise ImageError(f"{path} is drawn in more than {MAX_SCANS} scans", AGAIN)
+        _choose(image, frame, path)
+        if image.format == "TIFF":
+            with SCREEN, _silence():
+                image.load()
+        image.load()
+        return standard(image)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of a file that may be a picture.
+
+    Raises:
+        ImageError: missing, a folder, empty, too large, or not to be read.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder", "Give a picture file in it")
+        if not path.is_file():
+            raise ImageError(f"there is no picture {path}", "Check the name")
+        size = path.stat().st_size
+        if size == 0:
+            raise ImageError(f"{path} is empty", READABLE)
+        if size > MAX_BYTES:
+            raise ImageError(f"{path} has {size / 1e6:.0f} MB, more than {MAX_BYTES // 10**6}", SMALLER)
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ImageError(f"cannot read {str(path)!r} ({reason})", "Check its name and permissions") from error
+
+
+@contextmanager
+def opened(data: bytes, path: str | Path) -> Iterator[Image.Image]:
+    """A picture whose header has been read and whose pixels have not; whatever a decoder raises is an ImageError.
+
+    Args:
+        data: of the file.
+        path: to name it by.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning)  # damaged metadata; the pixels are what counts
+            with Image.open(_Counted(data), formats=FORMATS) as image:
+                _check_pixels(image, path)  # by the header, before any pixel is decoded
+                yield image
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels", SMALLER) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not a picture that we can read", READABLE) from error
+    except _TooManyParts as error:
+        raise ImageError(f"{path} is in more than {MAX_READS} pieces", AGAIN) from error
+    except Exception as error:  # decoders answer broken bytes with any exception at all
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ImageError(f"{path} is damaged ({reason})", AGAIN) from error
+
+
+def check_shape(size: tuple[int, int], name: str) -> None:
+    """Refuse what no model makes sense of.
+
+    Args:
+        size: width and height in pixels.
+        name: of the picture, to tell.
+
+    Raises:
+        ImageError: a side is under 16 pixels, or the long one more than 20 times the short one.
+    """
+    short, long = sorted(size)
+    if short == 0 or long > MAX_ASPECT * short:
+        raise ImageError(f"{name} is {size[0]} x {size[1]} pixels, longer than {MAX_ASPECT} : 1", "Crop it first")
+    if short < MIN_SIDE:
+        raise ImageError(
+            f"{name} is {size[0]} x {size[1]} pixels, smaller than {MIN_SIDE} x {MIN_SIDE}", "Enlarge it first"
+        )
+
+
+class _TooManyParts(Exception):
+    """A file makes its reader come back half a million times."""
+
+
+class _Counted(io.BytesIO):
+    """Bytes that may be asked for so many times: what is read in a loop of Python, chunk by chunk, ends in time."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise _TooManyParts
+        return super().read(size)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without what libtiff writes to the screen, past Python, about files that it cannot decode."""
+    try:
+        screen = os.dup(2)
+    except OSError:  # closed: nothing to be silent about
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+
+
+def _check_pixels(image: Image.Image, path: str | Path) -> None:
+    pixels = image.width * image.height
+    most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
+    if pixels > most:
+        raise ImageError(f"{path} has {pixels / 1e6:.0f} million pixels, more than {most // 10**6}", SMALLER)
+
+
+def _scans(data: bytes) -> int:
+    """How often a JPEG goes over its picture. A progressive one does some ten times; a thousand takes minutes."""
+    place, scans = 2, 0
+    while (found := MARKER.search(data, place)) and found[0] != END:
+        scans += found[0] == SCAN
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    return scans
+
+
+def _choose(image: Image.Image, frame: int | None, path: str | Path) -> None:
+    """Go to a frame, or see that there is only one."""
+    count = _frames(image)
+    told = f"{count} frames" if count <= MAX_FRAMES else f"more than {MAX_FRAMES} frames"
+    last = min(count, MAX_FRAMES) - 1
+    if frame is None:
+        # The further pictures of a camera's JPEG are previews and depth, and no animation.
+        if count > 1 and image.format != "MPO":
+            raise ImageError(f"{path} has {told}", f"Choose one with --frame, 0 to {last}")
+        return
+    if not 0 <= frame <= last:
+        raise ImageError(f"{path} has no frame {frame}, it has {told}", f"Choose one from 0 to {last}")
+    if image.format not in ("TIFF", "MPO") and image.width * image.height * frame > MAX_FRAME_PIXELS:
+        raise ImageError(f"frame {frame} of {path} lies behind too many pixels", "Choose an earlier one")
+    image.seek(frame)
+    _check_pixels(image, path)
+    check_shape(image.size, f"{path}, frame {frame},")
+
+
+def _frames(image: Image.Image) -> int:
+    """Number of frames or pages; MAX_FRAMES + 1 if more."""
+    if not getattr(image, "is_animated", False):
+        return 1
+    if image.format != "TIFF":
+        return min(int(image.n_frames), MAX_FRAMES + 1)  # type: ignore[attr-defined]
+    count = 1  # Pillow's own count of pages takes time squared
+    try:
+        while count <= MAX_FRAMES:
+            image.seek(count)
+            count += 1
+    except EOFError:
+        pass
+    image.seek(0)
+    return count

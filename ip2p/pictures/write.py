@@ -1,0 +1,175 @@
+"""Picture files out: PNG, JPEG or WebP, whole or absent, that tell how they were made; and that told back.
+
+Each carries its parameters twice, as JSON and as the text that viewers of generated pictures show, and an XMP mark that
+a trained model took part (IPTC digital source type):
+
+                PNG                   JPEG and WebP
+    JSON        text "ip2p"           XMP ip2p:parameters
+    text        text "parameters"     EXIF UserComment
+    mark        XMP                   XMP
+"""
+
+import html
+import io
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+from ip2p.errors import ImageError
+from ip2p.pictures.color import to_rgb
+from ip2p.pictures.parameters import as_text, from_text
+from ip2p.pictures.read import opened, read_bytes
+from ip2p.shards import atomic_write
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+QUALITY = 95
+
+EDITED = "compositeWithTrainedAlgorithmicMedia"
+GENERATED = "trainedAlgorithmicMedia"
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+XMP_KEY = "XML:com.adobe.xmp"
+XMP_JSON = re.compile(r'ip2p:parameters(?:="([^"]*)"|>([^<]*)<)')
+EXIF_IFD = 0x8769
+USER_COMMENT = 0x9286
+UNICODE = b"UNICODE\0"
+
+
+def format_of(path: Path) -> str:
+    """PNG, JPEG or WEBP, by the ending of a name.
+
+    Raises:
+        ImageError: another ending.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ImageError(
+            f"cannot write {path}: pictures are written as PNG, JPEG or WebP",
+            "Give a name that ends in .png, .jpg or .webp",
+        )
+    return FORMATS[path.suffix.lower()]
+
+
+def save_picture(
+    image: Image.Image, path: str | Path, parameters: Mapping[str, Any], *, source_type: str = EDITED
+) -> None:
+    """Write a picture in the format of its name. Equal pictures give equal files.
+
+    Args:
+        image: RGB or RGBA. JPEG has no transparency; there white stands behind the picture, and a warning tells so.
+        path: ends in .png, .jpg, .jpeg or .webp; its folder is made if missing.
+        parameters: JSON values, such as {"instruction": "make it winter", "seed": 3}.
+        source_type: EDITED or GENERATED.
+
+    Raises:
+        ImageError: another ending, or the file cannot be written.
+    """
+    path = Path(path)
+    kind = format_of(path)
+    if kind == "JPEG" and image.mode == "RGBA":
+        if image.getchannel("A").getextrema() != (255, 255):
+            warnings.warn(f"{path} is a JPEG: what was transparent is white in it", stacklevel=1)
+        image = to_rgb(image)
+    try:
+        data = _encoded(image, kind, parameters, source_type)
+    except (OSError, ValueError) as error:  # WebP has at most 16383 pixels a side, and JPEG's metadata 64 KB
+        raise ImageError(f"cannot write {path} as {kind} ({error})", "Give a name that ends in .png") from error
+    try:
+        atomic_write(path, data)
+    except OSError as error:
+        raise ImageError(f"cannot write {path} ({error.strerror})", "Give another place with -o") from error
+
+
+def read_parameters(path: str | Path) -> dict[str, Any]:
+    """What `save_picture` wrote into a picture; or what another program did, in the web UI's text.
+
+    Raises:
+        ImageError: no picture, or one without parameters.
+    """
+    with opened(read_bytes(path), path) as image:
+        if image.format == "PNG" and not {"ip2p", "parameters"} & set(image.info):
+            image.load()  # what is written may stand behind the pixels
+        found = _own(image) or from_text(_text(image))
+    if not found:
+        raise ImageError(f"{path} carries no parameters", "Give a picture that ip2p wrote, as it wrote it")
+    return found
+
+
+def _encoded(image: Image.Image, kind: str, parameters: Mapping[str, Any], source_type: str) -> bytes:
+    """The bytes of a file."""
+    text, own = as_text(parameters, image.size), json.dumps(dict(parameters))
+    stream = io.BytesIO()
+    if kind == "PNG":
+        texts = PngImagePlugin.PngInfo()
+        texts.add_itxt("ip2p", own)
+        texts.add_itxt("parameters", _encodable(text))
+        texts.add_itxt(XMP_KEY, _xmp(source_type))
+        image.save(stream, "PNG", pnginfo=texts)
+    else:
+        image.save(stream, kind, quality=QUALITY, exif=_exif(text), xmp=_xmp(source_type, own).encode())
+    return stream.getvalue()
+
+
+def _encodable(text: str) -> str:
+    """Text without halves of characters, which a command line that is no UTF-8 gives."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _exif(text: str) -> bytes:
+    """EXIF with nothing but a comment in UTF-16."""
+    exif = Image.Exif()
+    exif.get_ifd(EXIF_IFD)[USER_COMMENT] = UNICODE + _encodable(text).encode("utf-16-be")
+    # Pillow writes the comment as type 1, BYTE; the standard says 7, UNDEFINED, and other readers insist on it.
+    tag = USER_COMMENT.to_bytes(2)
+    return exif.tobytes().replace(tag + b"\0\1", tag + b"\0\7", 1)
+
+
+def _xmp(source_type: str, own: str | None = None) -> str:
+    """An XMP packet with the digital source type, and our parameters in JSON if given."""
+    told = "" if own is None else f' xmlns:ip2p="urn:ip2p" ip2p:parameters="{html.escape(own)}"'
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+        f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPES}{source_type}"{told}/>'
+        '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    )
+
+
+def _own(image: Image.Image) -> dict[str, Any] | None:
+    """Our JSON in a picture, if it has any that can be read."""
+    try:
+        told = image.info.get("ip2p")
+        if told is None:
+            found = XMP_JSON.search(image.info["xmp"].decode())
+            assert found
+            told = html.unescape(found[1] or found[2])
+        parameters = json.loads(told)
+        return parameters if isinstance(parameters, dict) else None
+    except Exception:  # metadata that others have written over may be anything
+        return None
+
+
+def _text(image: Image.Image) -> str:
+    """The text of the web UI in a picture, or nothing."""
+    try:
+        text = image.info.get("parameters")
+        if text is None:
+            text = _comment(image.getexif().get_ifd(EXIF_IFD)[USER_COMMENT])
+        return str(text)
+    except Exception:  # see above
+        return ""
+
+
+def _comment(value: bytes | str) -> str:
+    """An EXIF comment: UTF-16 in either order of bytes, or ASCII."""
+    if isinstance(value, str):
+        return value
+    if not value.startswith(UNICODE):
+        return value.removeprefix(b"ASCII\0\0\0").decode().strip("\0 ")
+    code = value.removeprefix(UNICODE)
+    big = code[0::2].count(0) >= code[1::2].count(0)  # the upper halves of letters are zero
+    return code.decode("utf-16-be" if big else "utf-16-le")

@@ -1,0 +1,167 @@
+"""Shared q and k against attention maps that are really copied, and what the block leaves behind."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel, UNet2DModel
+from diffusers.models.attention_processor import Attention, AttnProcessor, XFormersAttnProcessor
+from torch import Tensor
+
+from ip2p.data_gen.pairs.prompt_to_prompt import SharedRows, share_with_source
+from ip2p.errors import ModelError
+from ip2p.models.backbone import load_backbone
+
+TEXT = 5
+
+
+class CopiedMaps:
+    """The reference: materialises every attention map, and copies the sources' over the edited rows'."""
+
+    def __init__(self, sources: list[int]) -> None:
+        self.sources = sources
+
+    def __call__(
+        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: None
+    ) -> Tensor:
+        """Attention as it is written in the paper; only self-attention copies."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        heads = [
+            layer(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            for layer, x in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context))
+        ]
+        maps = (heads[0] @ heads[1].transpose(-1, -2) * heads[0].shape[-1] ** -0.5).softmax(-1)
+        if encoder_hidden_states is None:
+            maps = maps[self.sources]
+        output: Tensor = attn.to_out[0]((maps @ heads[2]).transpose(1, 2).flatten(2))
+        return output
+
+
+@pytest.fixture(scope="module")
+def unet(base_folder: Path) -> UNet2DConditionModel:
+    """The tiny base model's."""
+    return load_backbone(base_folder).unet
+
+
+def rows(pairs: int, halves: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, timestep and texts of a UNet batch."""
+    torch.manual_seed(1)
+    count = 2 * pairs * halves
+    return torch.randn(count, 4, 8, 8), torch.tensor(400), torch.randn(count, TEXT, 16)
+
+
+def run(unet: UNet2DConditionModel, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """The UNet's prediction."""
+    with torch.inference_mode():
+        prediction: Tensor = unet(batch[0], batch[1], encoder_hidden_states=batch[2]).sample
+    return prediction
+
+
+@pytest.mark.parametrize(("fractions", "halves"), [((1.0,), 2), ((0.7, 0.0, 0.2), 2), ((0.7, 0.6), 1)])
+def test_shared_q_and_k_equal_copied_maps(
+    unet: UNet2DConditionModel, fractions: tuple[float, ...], halves: int
+) -> None:
+    batch, n = rows(len(fractions), halves), len(fractions)
+    sources = [
+        half + row
+        for half in range(0, 2 * n * halves, 2 * n)
+        for row in (*range(n), *(pair if 5 < p * 10 else n + pair for pair, p in enumerate(fractions)))
+    ]
+    plain = dict(unet.attn_processors)
+    unet.set_attn_processor(CopiedMaps(sources))
+    copied = run(unet, batch)
+    unet.set_attn_processor(dict(plain))
+    with share_with_source(unet, fractions, steps=10) as control:
+        control.at(5)
+        shared = run(unet, batch)
+    assert (shared - copied).abs().max() < 1e-5
+    assert (shared - run(unet, batch)).abs().max() > 1e-2
+
+
+def test_each_pair_shares_for_its_own_time() -> None:
+    control = SharedRows((0.0, 0.35, 1.0), steps=10)
+    taken = []
+    for step in range(10):
+        control.at(step)
+        taken.append([row < 3 for row in control.sources(12)[3:6]])
+        assert control.sources(12)[:3] == [0, 1, 2] and control.sources(12)[6:9] == [6, 7, 8]
+        assert control.sources(12)[9:] == [row + 6 for row in control.sources(12)[3:6]]
+    assert [sum(step[pair] for step in taken) for pair in range(3)] == [0, 4, 10]
+
+
+def test_rows_that_are_no_whole_halves_are_refused() -> None:
+    with pytest.raises(ValueError, match="5 rows"):
+        SharedRows((1.0,), steps=1).sources(5)
+
+
+def test_nothing_is_shared_before_or_after_the_block(unet: UNet2DConditionModel) -> None:
+    batch = rows(1)
+    before, processors = run(unet, batch), unet.attn_processors
+    with pytest.raises(RuntimeError, match="on purpose"), share_with_source(unet, [1.0], steps=1):
+        assert not torch.equal(run(unet, batch), before)
+        raise RuntimeError("on purpose")
+    assert torch.equal(run(unet, batch), before)
+    assert unet.attn_processors == processors
+    assert not any(module._forward_hooks for module in unet.modules())
+
+
+def test_a_block_with_p_0_changes_nothing(unet: UNet2DConditionModel) -> None:
+    batch = rows(2)
+    plain = run(unet, batch)
+    with share_with_source(unet, [0.0, 0.0], steps=4) as control:
+        assert not control.active
+        assert torch.equal(run(unet, batch), plain)
+
+
+def test_cross_attention_keeps_its_own(unet: UNet2DConditionModel) -> None:
+    """Equal latents and other texts: shared self-attention must not make the rows equal."""
+    x, timestep, text = rows(1)
+    x = x[:1].repeat(4, 1, 1, 1)
+    with share_with_source(unet, [1.0], steps=1):
+        shared = run(unet, (x, timestep, text))
+    assert (shared[0] - shared[1]).abs().max() > 1e-3
+
+
+def test_xformers_and_fused_projections_are_refused(unet: UNet2DConditionModel) -> None:
+    plain = dict(unet.attn_processors)
+    name = next(name for name in plain if "attn1" in name)
+    try:
+        unet.set_attn_processor(plain | {name: XFormersAttnProcessor()})
+        with pytest.raises(ModelError, match="over XFormersAttnProcessor.*set_default_attn_processor"):
+            with share_with_source(unet, [1.0], steps=1):
+                pass
+        unet.set_attn_processor(dict(plain))
+        unet.fuse_qkv_projections()
+        with pytest.raises(ModelError, match="over FusedAttnProcessor2_0.*unfuse_qkv_projections"):
+            with share_with_source(unet, [1.0], steps=1):
+                pass
+    finally:
+        unet.unfuse_qkv_projections()
+        unet.set_attn_processor(dict(plain))
+    assert not any(module._forward_hooks for module in unet.modules())
+    unet.set_attn_processor(AttnProcessor())
+    with share_with_source(unet, [1.0], steps=1) as control:
+        assert control.active
+    unet.set_attn_processor(dict(plain))
+
+
+def test_a_unet_without_self_attention_is_refused() -> None:
+    plain = UNet2DModel(
+        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(8,), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="no self-attention"), share_with_source(plain, [1.0], steps=1):
+        pass
+
+
+def test_shared_features_hold_more_than_attention(unet: UNet2DConditionModel) -> None:
+    """Of equal latents under two texts, shared features leave the edited row less of its own."""
+    x, timestep, text = rows(1)
+    batch = (x[:1].repeat(4, 1, 1, 1), timestep, text)
+    apart = []
+    for features in (False, True):
+        with share_with_source(unet, [1.0], steps=1, features=features):
+            shared = run(unet, batch)
+        apart.append((shared[0] - shared[1]).abs().mean())
+    assert apart[1] < apart[0]
+    assert not any(module._forward_hooks for module in unet.modules())

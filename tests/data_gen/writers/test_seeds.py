@@ -1,0 +1,62 @@
+"""The hand-written seed triples, and how examples are drawn from them."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from ip2p.data_gen.config import Checks
+from ip2p.data_gen.triples.checks import WholeSet, fault
+from ip2p.data_gen.triples.proposals import Draft
+from ip2p.data_gen.writers.seeds import KINDS, Seed, draw_shots, load_seeds
+from ip2p.records import Reason
+
+
+def test_every_kind_has_its_share() -> None:
+    seeds = load_seeds()
+    assert len(seeds) >= 160
+    counts = Counter(seed.kind for seed in seeds)
+    assert set(counts) == set(KINDS) and min(counts.values()) >= 12
+    assert len({seed.caption for seed in seeds}) == len({seed.edited_caption for seed in seeds}) == len(seeds)
+    assert all(text == " ".join(text.split()) for seed in seeds for text in seed)
+
+
+@pytest.mark.parametrize("seed", load_seeds(), ids=lambda seed: seed.instruction)
+def test_a_seed_passes_the_checks(seed: Seed) -> None:
+    draft = Draft(seed.instruction, seed.edited_caption, seed.kind)
+    assert fault(seed.caption, draft, Checks()) is Reason.OK
+    if seed.inverse:
+        back = Draft(seed.inverse, seed.caption, seed.kind)
+        assert fault(seed.edited_caption, back, Checks()) is Reason.OK, seed.inverse
+
+
+def test_seeds_and_their_inverses_are_all_different_triples() -> None:
+    kept = WholeSet(Checks())
+    for seed in load_seeds():
+        for caption, draft in (
+            (seed.caption, Draft(seed.instruction, seed.edited_caption, seed.kind)),
+            (seed.edited_caption, Draft(seed.inverse, seed.caption, seed.kind)),
+        ):
+            assert kept.fault(caption, draft) is Reason.OK, draft
+            kept.add(caption, draft)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 6, 12, 13, 30, 10_000])
+def test_shots_are_different_and_even_by_kind(count: int, inverse: bool) -> None:
+    shots = draw_shots(count, random.Random(count), inverse=inverse)
+    most = sum(bool(seed.inverse) or not inverse for seed in load_seeds())
+    assert len(shots) == len(set(shots)) == min(count, most)
+    assert not inverse or all(shot.inverse for shot in shots)
+    if count <= 96:  # every kind has at least eight that can be undone
+        counts = Counter(shot.kind for shot in shots)
+        assert max(counts.values(), default=0) - min((counts[kind] for kind in KINDS), default=0) <= 1
+    for start in range(0, min(count, 96), len(KINDS)):
+        kinds = [shot.kind for shot in shots[start : start + len(KINDS)]]
+        assert len(kinds) == len(set(kinds))
+
+
+def test_shots_follow_from_the_generator() -> None:
+    one, same, other = (draw_shots(6, random.Random(seed)) for seed in (1, 1, 2))
+    assert one == same != other
+    assert len({shot for seed in range(200) for shot in draw_shots(6, random.Random(seed))}) > 150

@@ -1,0 +1,333 @@
+"""A file of edits: every row has its result, whatever the others are, and a kill loses and doubles nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ip2p import Editor, cli
+from ip2p.editing.batch import Batch, Summary
+from ip2p.editing.batch_rows import read_edits
+from ip2p.errors import DataError
+from ip2p.pictures.write import read_parameters
+from ip2p.shards import sole_writer
+
+
+def noise(seed: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
+    width, height = size
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def write_rows(path: Path, rows: list[Any]) -> Path:
+    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+def results(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def editor(editor_folder: Path) -> Editor:
+    return Editor.from_pretrained(str(editor_folder), device="cpu")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Four pictures of two sizes."""
+    for number, size in enumerate([(32, 32), (48, 24), (32, 32), (48, 24)]):
+        noise(number, size).save(tmp_path / f"{number}.png")
+    return tmp_path
+
+
+def run(file: Path, editor: Editor, size: int = 4, **defaults: Any) -> Summary:
+    settings = {"steps": 1, **defaults}
+    batch = Batch(
+        file, file.with_suffix(""), lambda: editor, model="tiny", defaults=settings, size=size, say=lambda line: None
+    )
+    return batch.run()
+
+
+def test_every_row_has_its_picture_and_those_of_one_size_go_together(
+    pictures: Path, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    plain = editor.edit
+
+    def counted(images: Any, *rest: Any, **settings: Any) -> Any:
+        together.append(len(images))
+        return plain(images, *rest, **settings)
+
+    monkeypatch.setattr(editor, "edit", counted)
+    mask = Image.new("L", (48, 24))
+    mask.paste(255, (0, 0, 24, 24))
+    mask.save(pictures / "mask.png")
+    rows: list[Any] = [{"image": f"{number}.png", "instruction": "make it winter", "seed": 5} for number in range(4)]
+    rows[1] |= {"mask": "mask.png", "output": "deep/er/masked.png"}
+    rows.append({"image": "0.png", "instruction": "make it night", "samples": 3, "output": "night.png", "seed": 7})
+    rows.append({"image": "2.png", "instructions": ["make it night", "a cow"], "text_scale": 2.0})
+    file = write_rows(pictures / "edits.jsonl", rows)
+    assert run(file, editor, size=4) == Summary(done=8, failed=0, before=0)
+    assert sorted(together) == [1, 1, 1, 2, 4]
+    told = results(file.with_suffix(""))
+    assert [each["line"] for each in told] == [1, 2, 3, 4, 5, 5, 5, 6]
+    assert [each["seed"] for each in told[:7]] == [5, 5, 5, 5, 7, 8, 9]
+    assert [each["output"] for each in told[4:7]] == ["night-7.png", "night-8.png", "night-9.png"]
+    for each in told:
+        parameters = read_parameters(file.with_suffix("") / each["output"])
+        assert (parameters["instruction"], parameters["edit"]) == (each["instructions"][-1], each["id"])
+    (alone,) = plain(noise(2), "make it winter", seeds=5, steps=1)
+    made = np.asarray(Image.open(file.with_suffix("") / told[2]["output"])).astype(int)
+    assert np.abs(made - np.asarray(alone.image)).max() <= 1
+    masked = np.asarray(Image.open(file.with_suffix("") / "deep/er/masked.png"))
+    assert np.array_equal(masked[:, 24:], np.asarray(noise(1, (48, 24)))[:, 24:])
+    with Image.open(file.with_suffix("") / "results.png") as sheet:
+        assert sheet.height > 8 * 32
+
+
+HOSTILE: dict[str, tuple[Any, str]] = {
+    "no JSON": (b'{"image": "0.png", ', "line 1 is not JSON"),
+    "bytes": (b"\xff\xfe\x00", "line 1 is not JSON"),
+    "brackets without end": (b"[" * 200_000, "line 1 is not JSON"),
+    "a list": ([1], "line 1 is no object"),
+    "no image": ({"instruction": "a"}, "line 1 has no image. Give the name of a picture"),
+    "no instruction": ({"image": "0.png"}, "has to have an instruction"),
+    "a blank instruction": ({"image": "0.png", "instruction": " "}, "instruction=' ' cannot be used. Give a text"),
+    "both": ({"image": "0.png", "instruction": "a", "instructions": ["b"]}, "and not both"),
+    "no turns": ({"image": "0.png", "instructions": []}, "instructions=[] cannot be used"),
+    "an unknown key": ({"image": "0.png", "instruction": "a", "scale": 3}, "unknown key 'scale'. Known are image"),
+    "a scale in words": (
+        {"image": "0.png", "instruction": "a", "text_scale": "big"},
+        "text_scale='big' cannot be used. Give a number",
+    ),
+    "a scale that is no number": (b'{"image": "0.png", "instruction": "a", "image_scale": NaN}', "image_scale=nan"),
+    "a scale without end": (b'{"image": "0.png", "instruction": "a", "text_scale": 1e999}', "text_scale=inf"),
+    "no steps": ({"image": "0.png", "instruction": "a", "steps": 0}, "steps=0 cannot be used. Give steps as 1 to 1000"),
+    "an unknown scheduler": ({"image": "0.png", "instruction": "a", "scheduler": "plms"}, "scheduler='plms'"),
+    "a negative seed": ({"image": "0.png", "instruction": "a", "seed": -1}, "seed=-1 cannot be used"),
+    "a seed of truth": ({"image": "0.png", "instruction": "a", "seed": True}, "seed=True cannot be used"),
+    "a missing picture": ({"image": "9.png", "instruction": "a"}, "9.png. Check the name"),
+    "a picture of zeros": ({"image": "a\0b.png", "instruction": "a"}, "there is no picture"),
+    "a text for a picture": ({"image": "hostile.jsonl", "instruction": "a"}, "is not a picture"),
+    "a mask of another size": (
+        {"image": "0.png", "instruction": "a", "mask": "1.png"},
+        "1.png is 48 x 24 pixels, the picture 32 x 32",
+    ),
+    "an output outside": ({"image": "0.png", "instruction": "a", "output": "../0.png"}, "outside of the folder"),
+    "an output far outside": ({"image": "0.png", "instruction": "a", "output": "/tmp/a.png"}, "outside of the folder"),
+    "an output inside and out": ({"image": "0.png", "instruction": "a", "output": "a/../../0.png"}, "outside of"),
+    "an output by a link": ({"image": "0.png", "instruction": "a", "output": "link/0.png"}, "by a link"),
+    "an output of another kind": ({"image": "0.png", "instruction": "a", "output": "a.exe"}, "ends in .png"),
+    "an output of ours": ({"image": "0.png", "instruction": "a", "output": "results.png"}, "sheet of all results"),
+    "an output that is there": ({"image": "0.png", "instruction": "a", "output": "mine.png"}, "was not made by"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_bad_row_is_told_and_stops_no_other(kind: str, pictures: Path, editor: Editor) -> None:
+    row, said = HOSTILE[kind]
+    out = pictures / "hostile"
+    out.mkdir()
+    (out / "link").symlink_to(pictures)
+    noise(9).save(out / "mine.png")
+    before = {path: path.read_bytes() for path in [pictures / "0.png", out / "mine.png"]}
+    file = write_rows(pictures / "hostile.jsonl", [row, {"image": "2.png", "instruction": "a", "output": "good.png"}])
+    assert run(file, editor) == Summary(done=1, failed=1, before=0)
+    bad, good = results(out)
+    assert (bad["line"], bad["status"], good["status"], good["output"]) == (1, "failed", "done", "good.png")
+    assert said in bad["error"] and "\n" not in bad["error"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["good.png", "link", "mine.png", "results.jsonl", "results.png"]
+    )
+
+
+def test_rows_that_are_equal_are_edits_of_their_own_and_outputs_are_not_shared(pictures: Path, editor: Editor) -> None:
+    row = {"image": "0.png", "instruction": "a cow"}
+    named = row | {"output": "Cow.png"}
+    file = write_rows(pictures / "edits.jsonl", [row, row, named, row | {"output": "cow.png"}])
+    assert run(file, editor) == Summary(done=3, failed=1, before=0)
+    told = results(pictures / "edits")
+    assert len({each["id"] for each in told}) == 4 and len({each["seed"] for each in told[:2]}) == 2
+    assert "output of line 3 too" in told[3]["error"]
+
+
+def test_a_second_run_makes_what_is_missing_or_new_alone(pictures: Path, editor: Editor) -> None:
+    rows = [{"image": f"{number}.png", "instruction": "make it winter"} for number in (0, 1, 9)]
+    file = write_rows(pictures / "edits.jsonl", rows)
+    assert run(file, editor) == Summary(done=2, failed=1, before=0)
+    first, second, _ = results(pictures / "edits")
+    kept = (pictures / "edits" / first["output"]).stat().st_mtime_ns
+    (pictures / "edits" / second["output"]).unlink()
+    noise(9).save(pictures / "9.png")
+    write_rows(file, [{"image": "3.png", "instruction": "a cow"}, *rows])
+    assert run(file, editor) == Summary(done=3, failed=0, before=1)
+    told = results(pictures / "edits")
+    assert [each["line"] for each in told] == [1, 2, 3, 4] and told[1]["output"] == first["output"]
+    assert (pictures / "edits" / first["output"]).stat().st_mtime_ns == kept
+    assert run(file, editor) == Summary(done=0, failed=0, before=4)
+    assert run(file, editor, text_scale=9.0).done == 4
+
+
+def test_one_run_at_a_time_writes_to_a_folder(pictures: Path, editor: Editor) -> None:
+    file = write_rows(pictures / "edits.jsonl", [{"image": "0.png", "instruction": "make it winter"}])
+    out = pictures / "edits"
+    out.mkdir()
+    with sole_writer(out):
+        with pytest.raises(DataError, match="another run is writing to .*edits"):
+            run(file, editor)
+        assert not any(out.iterdir())
+    assert run(file, editor).done == 1
+
+
+def test_what_lies_on_the_disk_counts_without_its_line(pictures: Path, editor: Editor) -> None:
+    """A kill between the picture and its line, and one within the line."""
+    file = write_rows(
+        pictures / "edits.jsonl", [{"image": f"{k}.png", "instruction": "a", "seed": 1} for k in range(3)]
+    )
+    run(file, editor)
+    whole = (pictures / "edits/results.jsonl").read_bytes()
+    for torn in (b"", whole[:-30], whole[: len(whole) // 2]):
+        (pictures / "edits/results.jsonl").write_bytes(torn)
+        assert run(file, editor) == Summary(done=0, failed=0, before=3)
+        assert (pictures / "edits/results.jsonl").read_bytes() == whole
+
+
+def test_one_that_fails_while_it_is_edited_takes_no_other_with_it(
+    pictures: Path, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = editor.edit
+
+    def failing(images: Any, texts: Any, **settings: Any) -> Any:
+        if "too much" in texts:
+            raise RuntimeError("out of\nmemory")
+        return plain(images, texts, **settings)
+
+    monkeypatch.setattr(editor, "edit", failing)
+    texts = ["a", "too much", "b"]
+    file = write_rows(pictures / "edits.jsonl", [{"image": "0.png", "instruction": text} for text in texts])
+    assert run(file, editor) == Summary(done=2, failed=1, before=0)
+    assert [each.get("error") for each in results(pictures / "edits")] == [None, "RuntimeError: out of memory", None]
+
+
+def test_pictures_do_not_wait_for_ever(pictures: Path, editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory stays as it is over any number of pictures."""
+    monkeypatch.setattr("ip2p.editing.batch.HELD_PIXELS", 3 * 32 * 32)
+    rows = [{"image": f"{number % 4}.png", "instruction": f"make it {number}"} for number in range(16)]
+    file = write_rows(pictures / "edits.jsonl", rows)
+    held: list[int] = []
+    batch = Batch(
+        file, pictures / "edits", lambda: editor, model="t", defaults={"steps": 1}, size=100, say=lambda line: None
+    )
+    plain = batch._edit
+    monkeypatch.setattr(batch, "_edit", lambda group: (held.append(batch._held()), plain(group))[1])
+    assert batch.run().done == 16
+    assert len(held) > 4 and max(held) <= 3 * 32 * 32
+
+
+DRIVER = """
+import os, sys
+from pathlib import Path
+from ip2p import Editor
+from ip2p.editing.batch import Batch
+
+file, editor = Path(sys.argv[1]), Editor.from_pretrained(sys.argv[2], device="cpu")
+for line in sys.stdin:  # each line is a run of its own, in a process of its own
+    child = os.fork()
+    if not child:
+        Batch(file, file.with_suffix(""), lambda: editor, model="m", defaults={"steps": 1}, size=4,
+              say=lambda line: None).run()
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+def test_killed_at_any_moment_it_goes_on(pictures: Path, editor_folder: Path) -> None:
+    rows = [
+        {"image": f"{number % 4}.png", "instruction": f"make it {number}", "output": f"{number}.png"}
+        for number in range(40)
+    ]
+    file, out = write_rows(pictures / "edits.jsonl", rows), pictures / "edits"
+    command = [sys.executable, "-c", DRIVER, str(file), str(editor_folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def made() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in out.glob("[0-9]*.png")}
+
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as driver:
+        assert driver.stdin and driver.stdout
+        kept: dict[str, int] = {}
+        for more in (1, 2, 3, 6, 9, 40):
+            driver.stdin.write("go\n")
+            driver.stdin.flush()
+            child = int(driver.stdout.readline())
+            while more < 40 and len(made()) < len(kept) + more:
+                time.sleep(0.001)
+            if more < 40:
+                os.kill(child, signal.SIGKILL)
+            assert int(driver.stdout.readline()) == (signal.SIGKILL if more < 40 else 0)
+            now = made()
+            assert kept.items() <= now.items() and len(kept) < len(now)
+            assert all(read_parameters(out / name)["edit"] for name in now)
+            kept = now
+        driver.stdin.close()
+    assert len(kept) == 40 and not list(out.glob(".tmp-*"))
+    told = results(out)
+    assert Counter(each["output"] for each in told) == Counter(f"{number}.png" for number in range(40))
+    assert {each["status"] for each in told} == {"done"}
+
+
+def test_ids_follow_from_contents_alone(tmp_path: Path) -> None:
+    one = write_rows(tmp_path / "one.jsonl", [{"image": "a", "instruction": "b", "steps": 3}, b"", {"image": "c"}])
+    other = write_rows(tmp_path / "two.jsonl", [{"image": "c"}, {"steps": 3, "instruction": "b", "image": "a"}])
+    first, second = ({edit.id for edit in read_edits(file, {})} for file in (one, other))
+    assert first == second
+    assert not first & {edit.id for edit in read_edits(one, {"text_scale": 1.0}) if edit.row}
+
+
+def test_the_command_tells_what_became_of_all(
+    pictures: Path, editor_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"image": "0.png", "instruction": "a"}, {"image": "9.png", "instruction": "a"}]
+    file = write_rows(pictures / "edits.jsonl", rows)
+    words = ["batch", str(file), "--model", str(editor_folder), "--steps", "1"]
+    assert cli.run(words) == 2
+    output, errors = capsys.readouterr()
+    assert output == f"{pictures}/edits-edited/results.jsonl: 1 edited, 1 failed, 0 there before\n"
+    assert "line 2 failed: there is no picture" in errors
+    noise(9).save(pictures / "9.png")
+    assert cli.run(words) == 0
+    assert "1 edited, 0 failed, 1 there before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["missing.jsonl"], "there is no file missing.jsonl"),
+        (["empty.jsonl"], "empty.jsonl has no rows"),
+        (["rows.jsonl", "-o", "rows.jsonl"], "rows.jsonl is a file"),
+        (["rows.jsonl", "--model", "no/such"], "no/such"),
+        (["rows.jsonl", "--text-scale", "nan"], "text_scale=nan cannot be used. Give text_scale as a number"),
+    ],
+)
+def test_a_batch_that_cannot_be_leaves_nothing(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    Path("empty.jsonl").touch()
+    write_rows(Path("rows.jsonl"), [{"image": "a.png", "instruction": "a"}])
+    assert cli.run(["batch", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line and sorted(path.name for path in tmp_path.iterdir()) == ["empty.jsonl", "rows.jsonl"]

@@ -1,0 +1,88 @@
+"""Another decoder draws the picture; everything before it stays as it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny, StableDiffusionInstructPix2PixPipeline
+from PIL import Image
+
+from ip2p import Editor, cli
+from ip2p.errors import ModelError
+from ip2p.models.backbone import load_backbone
+from ip2p.models.decoder import replace_decoder
+from ip2p.pictures.tensors import to_tensor
+
+
+def write_decoder(folder: Path, channels: int = 4) -> Path:
+    """A decoder like that of taesd, for latents that are scaled, as small as the models of these tests."""
+    torch.manual_seed(5)
+    widths: dict[str, Any] = {f"{part}_block_out_channels": (8, 8, 8) for part in ("encoder", "decoder")}
+    blocks = {"num_encoder_blocks": (1, 1, 1), "num_decoder_blocks": (1, 1, 1)}
+    AutoencoderTiny(latent_channels=channels, scaling_factor=1.0, **widths, **blocks).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_decoder(tmp_path_factory.mktemp("decoder"))
+
+
+def test_it_decodes_as_in_the_pipeline_of_diffusers(sd_editor_folder: Path, decoder: Path) -> None:
+    editor = Editor.from_pretrained(str(sd_editor_folder), device="cpu", decoder=str(decoder))
+    kept: list[torch.Tensor] = []
+    picture = Image.new("RGB", (32, 32), (200, 60, 20))
+    (made,) = editor.edit(picture, "make it winter", seeds=3, steps=2, on_step=lambda _, x: kept.append(x))
+    pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(sd_editor_folder, safety_checker=None)
+    pipeline.vae = AutoencoderTiny.from_pretrained(decoder)
+    unscaled = kept[-1] / pipeline.vae.config.scaling_factor
+    with torch.no_grad():
+        decoded = pipeline.vae.decode(unscaled).sample
+    (expected,) = pipeline.image_processor.postprocess(decoded, output_type="pil")
+    assert (to_tensor([made.image]) - to_tensor([expected])).abs().max() < 0.01
+    assert made.parameters["decoder"] == str(decoder)
+    (own,) = Editor.from_pretrained(str(sd_editor_folder), device="cpu").edit(
+        picture, "make it winter", seeds=3, steps=2, on_step=lambda _, x: kept.append(x)
+    )
+    assert torch.equal(kept[1], kept[-1]), "the latents are those of the editor, whatever decodes them"
+    assert own.image != made.image and "decoder" not in own.parameters
+
+
+def test_a_decoder_that_does_not_fit_is_told(sd_editor_folder: Path, decoder: Path, tmp_path: Path) -> None:
+    backbone = load_backbone(sd_editor_folder)
+    with pytest.raises(ModelError, match="8 channels and 1/.*, not 4 and"):
+        replace_decoder(backbone, str(write_decoder(tmp_path / "wide", channels=8)))
+    with pytest.raises(ModelError, match="of the class AutoencoderKL, not AutoencoderTiny"):
+        replace_decoder(backbone, str(sd_editor_folder / "vae"))
+    with pytest.raises(ModelError, match="there is no decoder .*nowhere"):
+        replace_decoder(backbone, str(tmp_path / "nowhere"))
+    with pytest.raises(ModelError, match="there is no decoder"):
+        replace_decoder(backbone, str(tmp_path))
+    broken = write_decoder(tmp_path / "broken")
+    (broken / "diffusion_pytorch_model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="cannot load the decoder"):
+        replace_decoder(backbone, str(broken))
+    (broken / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="there is no decoder"):
+        replace_decoder(backbone, str(broken))
+    assert backbone.decoder is None
+
+
+def test_the_command_takes_it(
+    sd_editor_folder: Path, decoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (32, 32), "red").save(picture)
+    words = ["--model", str(sd_editor_folder), "--steps", "1", "--seed", "1"]
+    made = tmp_path / "b.png"
+    assert cli.run(["edit", str(picture), "make it winter", *words, "--decoder", str(decoder), "-o", str(made)]) == 0
+    capsys.readouterr()
+    assert cli.run(["inspect", str(made)]) == 0
+    assert f"--decoder {decoder}" in capsys.readouterr().out
+    rows = tmp_path / "edits.jsonl"
+    rows.write_text(json.dumps({"image": "a.png", "instruction": "make it winter"}) + "\n")
+    assert cli.run(["batch", str(rows), *words[:4], "--decoder", str(tmp_path / "none")]) == 2
+    assert "there is no decoder" in capsys.readouterr().err
+    assert cli.run(["batch", str(rows), *words[:4], "--decoder", str(decoder)]) == 0

@@ -1,0 +1,27 @@
+"""A sheet shows every picture."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ip2p.pictures.contact_sheet import contact_sheet
+
+PICTURE = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * k).resize((24, 16)) for k in range(3)])
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=3), st.text(max_size=60))
+@settings(max_examples=20, deadline=None)
+def test_a_sheet_holds_every_picture(widths: list[int], label: str) -> None:
+    red = Image.new("RGB", (20, 10), (255, 0, 1))
+    sheet = contact_sheet([[red] * width for width in widths], [label] * len(widths), ["one", "two words"])
+    colors = {color: count for count, color in sheet.getcolors(1 << 20)}
+    assert colors[(255, 0, 1)] == 200 * sum(widths)
+
+
+def test_a_sheet_needs_neither_labels_nor_titles() -> None:
+    assert contact_sheet([[PICTURE, PICTURE]]).size == (24 * 2 + 8 * 3, 16 + 8 * 2)
+
+
+def test_long_labels_are_wrapped_beside_their_row() -> None:
+    short, long = (contact_sheet([[PICTURE]], [text]) for text in ("winter", "make it winter " * 20))
+    assert short.width == long.width and short.height < long.height
