@@ -1,4 +1,4 @@
-"""What keeping unchanged pixels does over several turns: `python bench/turns.py [--scenes 16] [--turns 5]`.
+"""What keeping unchanged pixels does over several turns: `python bench/sequence.py [--scenes 16] [--turns 5]`.
 
 Held-out scenes are edited turn by turn, each turn by an edit of another attribute, so that every turn has its exact
 target. PSNR is taken where no turn so far was to change anything; the judge reads all attributes.
