@@ -28,7 +28,7 @@ from rich.table import Table
 from ip2p import Editor
 from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import Ip2pError
-from ip2p.measuring.evaluation import BATCH, Trial, held_out_trials, judged, psnr
+from ip2p.measuring.evaluation import BATCH_SIZE, Trial, held_out_trials, judge_pictures, psnr
 from ip2p.models.backbone import Backbone, save_backbone
 from ip2p.pictures.tensors import to_tensor
 from ip2p.shards import atomic_write
@@ -229,9 +229,9 @@ def quality(editor: Editor, trials: Sequence[Trial], console: Console) -> Figure
     for preset in ("exact", "balanced", "fast", "paper"):
         made = editor.edit(
             [trial.source for trial in trials], [trial.case.instruction for trial in trials],
-            seeds=[trial.seed for trial in trials], batch=BATCH, preset=preset,
+            seeds=[trial.seed for trial in trials], batch=BATCH_SIZE, preset=preset,
         )  # fmt: skip
-        scores = judged(preset, trials, [each.image for each in made], measure)
+        scores = judge_pictures(preset, trials, [each.image for each in made], measure)
         x = to_tensor([each.image for each in made])
         exact = x if exact is None else exact
         means = [

@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 from ip2p import Editor
 from ip2p.errors import Ip2pError
-from ip2p.measuring.evaluation import BATCH, Trial, held_out_trials, judged, psnr
+from ip2p.measuring.evaluation import BATCH_SIZE, Trial, held_out_trials, judge_pictures, psnr
 from ip2p.pictures.tensors import to_tensor
 from ip2p.shards import atomic_write
 from ip2p.storybook.judge import Judge
@@ -81,12 +81,12 @@ def measure(editor: Editor, judge: Judge, trials: list[Trial], progress: Progres
         began = time.perf_counter()
         made = editor.edit(
             [trial.source for trial in trials], [trial.case.instruction for trial in trials],
-            seeds=[trial.seed for trial in trials], batch=BATCH, **solver, **way,
+            seeds=[trial.seed for trial in trials], batch=BATCH_SIZE, **solver, **way,
         )  # fmt: skip
         taken = time.perf_counter() - began
         x = to_tensor([each.image for each in made])
         exact = exact if way else x
-        scores = judged("ip2p", trials, [each.image for each in made], judge.measure)
+        scores = judge_pictures("ip2p", trials, [each.image for each in made], judge.measure)
         means = [
             sum(float(getattr(row, name)) for row in scores) / len(scores)
             for name in ("success", "preservation", "product")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ip2p import Editor
-from ip2p.editing.sequence import edit_in_turns
+from ip2p.editing.sequence import edit_in_sequence
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
@@ -74,7 +74,7 @@ def main() -> None:
         renders = [render(scene) for scene in story.scenes]
         for keep in (False, True):
             made: list[Image.Image] = []
-            edit_in_turns(
+            edit_in_sequence(
                 editor, renders[0], story.instructions, seeds=number, keep_unchanged=keep,
                 on_turn=lambda _, pictures, made=made: made.append(pictures[0]),
             )  # fmt: skip

@@ -20,8 +20,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ip2p.data_gen.config import Pairs, Share
-from ip2p.data_gen.pairs.draw import Job, Pair, PairMaker
+from ip2p.data_gen.config import PairsConfig, ShareMode
+from ip2p.data_gen.pairs.draw import Pair, PairMaker, PlannedCandidate
 from ip2p.device import best_device
 from ip2p.errors import Ip2pError
 from ip2p.models.backbone import load_backbone
@@ -33,7 +33,7 @@ from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge, Reading
 from ip2p.storybook.scene import ATTRIBUTES
 
-SHARES: tuple[tuple[Share, float], ...] = (
+SHARES: tuple[tuple[ShareMode, float], ...] = (
     ("attention", 0.0), ("attention", 0.4), ("attention", 0.8), ("features", 0.4), ("features", 0.8),
 )  # fmt: skip
 SEED = 2024
@@ -60,10 +60,10 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def jobs_of(cases: Sequence[Case], p: float, *, cfg: float, steps: int) -> list[Job]:
+def jobs_of(cases: Sequence[Case], p: float, *, cfg: float, steps: int) -> list[PlannedCandidate]:
     """One candidate for each case; the noise is the same for every p."""
     return [
-        Job(
+        PlannedCandidate(
             Candidate(
                 id=str(number), triple_id=str(number), seed=derive_seed(SEED, "sharing", str(number)), p=p, cfg=cfg,
                 steps=steps,
@@ -118,7 +118,7 @@ def show(results: Sequence[Measured], console: Console) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Measure all shares, print the table and write the file."""
     backbone = load_backbone(parsed.base, device=best_device(), want="base")
-    settings = Pairs(model=str(parsed.base), steps=parsed.steps, batch=parsed.batch, scheduler=parsed.scheduler)
+    settings = PairsConfig(model=str(parsed.base), steps=parsed.steps, batch=parsed.batch, scheduler=parsed.scheduler)
     judge = Judge.from_pretrained(parsed.judge)
     cases = evaluation_cases(parsed.edits)
     console = Console()

@@ -15,23 +15,23 @@ from ip2p.shards import atomic_write, fingerprint, sweep_temporaries
 
 Stage = Literal["captions", "triples", "candidates", "scores", "filtered", "packed"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-SETTINGS: dict[Stage, str] = {
+CONFIG_SECTIONS: dict[Stage, str] = {
     "captions": "captions", "triples": "triples", "candidates": "pairs", "scores": "scores", "filtered": "filter",
     "packed": "pack",
 }  # fmt: skip
 """The part of the config that each stage reads; it depends on those of the stages before it, too."""
 
-UNREAD = {"parallel", "max_usd", "max_tokens", "price_in", "price_out"}
+IRRELEVANT = {"parallel", "max_usd", "max_tokens", "price_in", "price_out"}
 """Settings of the triples that change none of them."""
-MAY_CHANGE = ("out", *(f"triples.{name}" for name in sorted(UNREAD)), "filter", "pack")
+MAY_CHANGE = ("out", *(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
 """Settings that draw nothing: a build goes on, or filters and packs anew, with others."""
 
-BEGUN = "build.json"
-WEIGHTS = ("*.safetensors", "*.json", "*.txt")
-TABLES = ("*.parquet", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.gz", "README.md")
+BUILD_FILE = "build.json"
+WEIGHT_FILES = ("*.safetensors", "*.json", "*.txt")
+CAPTION_FILES = ("*.parquet", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.gz", "README.md")
 
 
-class Workspace:
+class BuildFolder:
     """The folder of a build.
 
     Args:
@@ -50,9 +50,11 @@ class Workspace:
 
     def fingerprint(self, stage: Stage) -> str:
         """Names everything that the rows of a stage depend on."""
-        read = [SETTINGS[each] for each in STAGES[: STAGES.index(stage) + 1]]
+        read = [CONFIG_SECTIONS[each] for each in STAGES[: STAGES.index(stage) + 1]]
         settings = self.config.model_dump(mode="json", include={"seed", "shard_size", *read})
-        settings["triples"] = {key: value for key, value in settings.get("triples", {}).items() if key not in UNREAD}
+        settings["triples"] = {
+            key: value for key, value in settings.get("triples", {}).items() if key not in IRRELEVANT
+        }
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
         return fingerprint(settings | {"origins": origins})
 
@@ -66,7 +68,7 @@ class Workspace:
             DataError: its note is unreadable.
         """
         now = self._begun_with()
-        begun = read_begun(self.out) if (self.out / BEGUN).exists() else {}
+        begun = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
         for key in dict.fromkeys((*now, *begun)):
             if begun.get(key) != now.get(key) and self._is_bound(key):
                 raise ConfigError(
@@ -74,17 +76,17 @@ class Workspace:
                     f"Give another folder by out=..., or remove {self.out} to begin anew",
                 )
         if now != begun:
-            atomic_write(self.out / BEGUN, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
+            atomic_write(self.out / BUILD_FILE, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
         for folder in (self.out, *map(self.folder, STAGES)):
             sweep_temporaries(folder)
 
     def _is_bound(self, key: str) -> bool:
         section = key.partition(".")[0]
-        stage = next((each for each, read in SETTINGS.items() if read == section), STAGES[0])
+        stage = next((each for each, read in CONFIG_SECTIONS.items() if read == section), STAGES[0])
         return any(self.folder(stage).glob("shard-*.json"))
 
     def _begun_with(self) -> dict[str, Any]:
-        flat = _flat(self.config.model_dump(mode="json"))
+        flat = _flatten(self.config.model_dump(mode="json"))
         fixed = {
             key: value for key, value in flat.items() if not f"{key}.".startswith(tuple(f"{k}." for k in MAY_CHANGE))
         }
@@ -105,26 +107,26 @@ def hash_origins(config: DatasetConfig) -> dict[str, str]:
     if config.captions.source != STORYBOOK and source.is_file():
         found["captions.source (its contents)"] = _hash_file(source)
     elif config.captions.source != STORYBOOK and source.is_dir():
-        found["captions.source (its contents)"] = _hash_folder(source, TABLES)
+        found["captions.source (its contents)"] = _hash_folder(source, CAPTION_FILES)
     return found
 
 
-def read_begun(out: Path) -> dict[str, Any]:
+def read_build_file(out: Path) -> dict[str, Any]:
     """What the build in a folder was begun with.
 
     Raises:
         DataError: there is none.
     """
     try:
-        begun = json.loads((out / BEGUN).read_text())
+        begun = json.loads((out / BUILD_FILE).read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"there is no data set build in {out}", "Begin one with `ip2p dataset build`") from error
     return dict(begun)
 
 
-def begun_origins(out: Path) -> dict[str, str]:
+def read_origins(out: Path) -> dict[str, str]:
     """The origins of the build in a folder, so that it can be filtered anew without its models."""
-    return {key: value for key, value in read_begun(out).items() if key.endswith(")")}
+    return {key: value for key, value in read_build_file(out).items() if key.endswith(")")}
 
 
 def hash_model(name: str) -> str:
@@ -136,7 +138,7 @@ def hash_model(name: str) -> str:
     folder = bundled_path(name) if name in BUNDLED_NAMES else Path(name)
     if not folder.is_dir():
         return name
-    return _hash_folder(folder, WEIGHTS)
+    return _hash_folder(folder, WEIGHT_FILES)
 
 
 def _hash_folder(folder: Path, patterns: Sequence[str]) -> str:
@@ -153,9 +155,9 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted names."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

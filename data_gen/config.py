@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ip2p.config import Settings
+from ip2p.config import Config
 from ip2p.settings import SCHEDULERS, SchedulerName
 
 
-class Captions(Settings):
+class CaptionsConfig(Config):
     """Where captions come from, how many of them, and whether they are cleaned."""
 
     source: str = Field(
@@ -29,7 +29,7 @@ class Captions(Settings):
     max_words: int = Field(default=40, ge=1, description="cleaning cuts longer captions, at a sentence if possible")
 
 
-class Checks(Settings):
+class ChecksConfig(Config):
     """What a triple has to hold to, whoever wrote it."""
 
     max_words: int = Field(default=60, ge=1, description="longest caption or instruction, in words")
@@ -47,7 +47,7 @@ class Checks(Settings):
 WriterName = Literal["rules", "openai", "openai-batch", "local"]
 
 
-class Triples(Settings):
+class TriplesConfig(Config):
     """Who turns captions into instructions and edited captions, at what price, and what is asked of them."""
 
     writer: WriterName = Field(
@@ -64,20 +64,20 @@ class Triples(Settings):
     max_tokens: int = Field(default=0, ge=0, description="tokens that the requests may cost at most; 0 for no limit")
     price_in: float | None = Field(default=None, ge=0, description="USD per million tokens read; known for some models")
     price_out: float | None = Field(default=None, ge=0, description="USD per million tokens written")
-    checks: Checks = Checks()
+    checks: ChecksConfig = ChecksConfig()
 
 
-Share = Literal["attention", "features"]
+ShareMode = Literal["attention", "features"]
 
 
-class Pairs(Settings):
+class PairsConfig(Config):
     """How pairs of pictures are drawn by Prompt-to-Prompt."""
 
     model: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
     candidates: int = Field(default=4, ge=1, description="pairs drawn for each triple")
     scheduler: SchedulerName = Field(default="euler_a", description=f"one of {', '.join(SCHEDULERS)}")
     steps: int = Field(default=20, ge=1, description="of the sampler")
-    share: Share = Field(
+    share: ShareMode = Field(
         default="attention", description="self-attention as the paper, or the decoder's features besides"
     )
     p_min: float = Field(default=0.1, ge=0, le=1, description="least share of the steps that share")
@@ -94,19 +94,19 @@ class Pairs(Settings):
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Pairs":
+    def _ordered(self) -> "PairsConfig":
         if self.p_min > self.p_max or self.cfg_min > self.cfg_max:
             raise ValueError("p_min and cfg_min must not be above p_max and cfg_max")
         return self
 
 
-class Scores(Settings):
+class ScoresConfig(Config):
     """Which CLIP measures."""
 
     clip: str = Field(default="storybook-clip-a", description="CLIP model: bundled name, folder or hub id")
 
 
-class Thresholds(Settings):
+class Thresholds(Config):
     """Bounds of the four CLIP scores of a pair that is kept (paper, section 3.1)."""
 
     source: float = Field(default=0.2, description="least similarity of the first picture and its caption")
@@ -116,7 +116,7 @@ class Thresholds(Settings):
     direction: float = Field(default=0.2, description="least cosine between change of pictures and of captions")
 
 
-class OtherThresholds(Settings):
+class KindThresholds(Config):
     """Thresholds of one kind of edit; those that are not given are as for all."""
 
     source: float | None = None
@@ -126,35 +126,35 @@ class OtherThresholds(Settings):
     direction: float | None = None
 
 
-class Filter(Thresholds):
+class FilterConfig(Thresholds):
     """Thresholds, and how many of the pairs that pass are kept for each triple."""
 
     top_k: int = Field(default=4, ge=1, description="pairs kept for each triple, by direction")
-    per_kind: dict[str, OtherThresholds] = Field(default={}, description="other thresholds for kinds of edit, by kind")
+    per_kind: dict[str, KindThresholds] = Field(default={}, description="other thresholds for kinds of edit, by kind")
 
     def thresholds(self, kind: str) -> Thresholds:
         """Those that hold for a kind of edit."""
         general = self.model_dump(include=set(Thresholds.model_fields))
-        other = self.per_kind.get(kind, OtherThresholds()).model_dump(exclude_none=True)
+        other = self.per_kind.get(kind, KindThresholds()).model_dump(exclude_none=True)
         return Thresholds.model_validate(general | other)
 
 
-class Pack(Settings):
+class PackConfig(Config):
     """How the data set is laid out."""
 
     shard_rows: int = Field(default=500, ge=1, description="pairs in a parquet shard")
     split: float = Field(default=0.05, ge=0, lt=1, description="share of the captions whose pairs are the test split")
 
 
-class DatasetConfig(Settings):
+class DatasetConfig(Config):
     """A data set build, from captions to packed pairs: `ip2p dataset build`."""
 
     seed: int = Field(default=0, description="of the run; every draw follows from it")
     out: str = Field(default="data/storybook", description="folder that all stages write under")
     shard_size: int = Field(default=32, ge=1, description="triples in a shard: the unit of resume")
-    captions: Captions = Captions()
-    triples: Triples = Triples()
-    pairs: Pairs = Pairs()
-    scores: Scores = Scores()
-    filter: Filter = Filter()
-    pack: Pack = Pack()
+    captions: CaptionsConfig = CaptionsConfig()
+    triples: TriplesConfig = TriplesConfig()
+    pairs: PairsConfig = PairsConfig()
+    scores: ScoresConfig = ScoresConfig()
+    filter: FilterConfig = FilterConfig()
+    pack: PackConfig = PackConfig()

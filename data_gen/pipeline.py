@@ -21,17 +21,17 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import DataError, Ip2pError
 
 if TYPE_CHECKING:
-    from ip2p.data_gen.report.counts import Tally
+    from ip2p.data_gen.report.counts import Counts
     from ip2p.data_gen.report.results import Results
 
-DEFAULT = "storybook_dataset.yaml"
-INTERRUPTED = 130
+DEFAULT_CONFIG = "storybook_dataset.yaml"
+INTERRUPTED_EXIT_CODE = 130
 
 Say = Callable[[str], None]
 say_at_once: Say = functools.partial(print, flush=True)
 
 
-class Summary(NamedTuple):
+class BuildSummary(NamedTuple):
     """What a build came to: its folder, its counts over all sittings, and what this sitting took.
 
     Attributes:
@@ -42,7 +42,7 @@ class Summary(NamedTuple):
     """
 
     out: Path
-    tally: "Tally"
+    tally: "Counts"
     seconds: float
     drawn: int = 0
     unet_rows: int = 0
@@ -65,7 +65,7 @@ class Summary(NamedTuple):
         )
 
 
-def build(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
+def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
     """Run all stages, or those shards of them that are not done, and pack what is kept.
 
     Raises:
@@ -75,11 +75,11 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
         WriterError: the language model cannot be reached.
     """
     began = time.monotonic()
-    from ip2p.data_gen.build_folder import Workspace, hash_origins
+    from ip2p.data_gen.build_folder import BuildFolder, hash_origins
     from ip2p.data_gen.captions.read import read_captions
     from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds; a wrong key is told before
 
-    workspace = Workspace(config, hash_origins(config))
+    workspace = BuildFolder(config, hash_origins(config))
     captions = read_captions(config.captions, config.seed)
     workspace.claim()  # nothing is written before all that is asked for is there
     stages = Stages(workspace, say)
@@ -89,7 +89,7 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
     stages.score_pairs()
     stages.filter_pairs()
     results = _finish(stages.results())
-    summary = Summary(
+    summary = BuildSummary(
         workspace.out, results.tally, time.monotonic() - began, stages.drawn, stages.unet_rows, stages.seconds
     )
     say(str(summary))
@@ -109,11 +109,11 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
             the same, about what there is.
     """
     began = time.monotonic()
-    from ip2p.data_gen.build_folder import Workspace, hash_origins
+    from ip2p.data_gen.build_folder import BuildFolder, hash_origins
     from ip2p.data_gen.captions.read import read_captions
     from ip2p.data_gen.stages import Stages
 
-    workspace = Workspace(config, hash_origins(config))
+    workspace = BuildFolder(config, hash_origins(config))
     captions = read_captions(config.captions, config.seed)
     workspace.claim()
     stages = Stages(workspace, say)
@@ -154,7 +154,7 @@ def show_triples(config: DatasetConfig, texts: Sequence[str], *, say: Say = say_
                 say(line)
 
 
-def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
+def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
     """Filter, report and pack anew, with the scores that are there; needs neither models nor a GPU.
 
     Raises:
@@ -162,15 +162,15 @@ def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> Summary:
         DataError: there is no build with all scores, or no pair is kept.
     """
     began = time.monotonic()
-    from ip2p.data_gen.build_folder import Workspace, begun_origins
+    from ip2p.data_gen.build_folder import BuildFolder, read_origins
     from ip2p.data_gen.stages import Stages
 
-    workspace = Workspace(config, begun_origins(Path(config.out)))
+    workspace = BuildFolder(config, read_origins(Path(config.out)))
     workspace.claim()
     stages = Stages(workspace, say)
     stages.require("scores", "Run `ip2p dataset build` to its end first")
     stages.filter_pairs()
-    summary = Summary(workspace.out, _finish(stages.results()).tally, time.monotonic() - began)
+    summary = BuildSummary(workspace.out, _finish(stages.results()).tally, time.monotonic() - began)
     say(str(summary))
     return summary
 
@@ -182,10 +182,10 @@ def report(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
         ConfigError: more than the filter and the packing has changed.
         DataError: there is no build that was filtered with these settings.
     """
-    from ip2p.data_gen.build_folder import Workspace, begun_origins
+    from ip2p.data_gen.build_folder import BuildFolder, read_origins
     from ip2p.data_gen.stages import Stages
 
-    workspace = Workspace(config, begun_origins(Path(config.out)))
+    workspace = BuildFolder(config, read_origins(Path(config.out)))
     workspace.claim()
     stages = Stages(workspace, say)
     stages.require("filtered", "Run `ip2p dataset filter` with these settings first")
@@ -204,7 +204,9 @@ def _finish(results: "Results") -> "Results":
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: one line and exit code 2 for every expected failure, the whole traceback with --debug."""
     parser = argparse.ArgumentParser(prog="python data_gen/pipeline.py", description=__doc__.splitlines()[0])
-    parser.add_argument("--config", metavar="FILE", default=DEFAULT, help=f"YAML file, or a name ({DEFAULT})")
+    parser.add_argument(
+        "--config", metavar="FILE", default=DEFAULT_CONFIG, help=f"YAML file, or a name ({DEFAULT_CONFIG})"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     parsed = parser.parse_args(arguments)
@@ -217,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
+        return INTERRUPTED_EXIT_CODE
     return 0
 
 

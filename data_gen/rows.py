@@ -11,7 +11,7 @@ from datasets import Features
 from datasets import Image as Picture
 from PIL import Image
 
-from ip2p.data_gen.build_folder import Workspace
+from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.records import Candidate, Caption, Record, Triple
 from ip2p.shards import read_shard
 
@@ -24,16 +24,18 @@ def schema_of(record: type[Record], **more: pa.DataType) -> pa.Schema:
     return pa.schema(fields | more)
 
 
-CAPTIONS = schema_of(Caption)
-TRIPLES = schema_of(Triple)
-SCORED = schema_of(Candidate, unet_rows=pa.int64())
+CAPTION_SCHEMA = schema_of(Caption)
+TRIPLE_SCHEMA = schema_of(Triple)
+CANDIDATE_SCHEMA = schema_of(Candidate, unet_rows=pa.int64())
 """Candidates, and the UNet rows that drawing each took."""
-DRAWN = Features(Features.from_arrow_schema(SCORED) | {"original_image": Picture(), "edited_image": Picture()})
+CANDIDATE_FEATURES = Features(
+    Features.from_arrow_schema(CANDIDATE_SCHEMA) | {"original_image": Picture(), "edited_image": Picture()}
+)
 """The same, with both pictures."""
 
 
 @dataclass(frozen=True)
-class Decided:
+class FilteredShard:
     """A shard when it is filtered: its triples, all of their candidates, and the UNet rows that these took."""
 
     triples: list[Triple]
@@ -43,7 +45,7 @@ class Decided:
     @cached_property
     def by_id(self) -> dict[str, Triple]:
         """Triples by id."""
-        return by_id(self.triples)
+        return triples_by_id(self.triples)
 
     @cached_property
     def kept(self) -> dict[str, Candidate]:
@@ -55,12 +57,12 @@ class Decided:
         return self.by_id[candidate.triple_id].kind
 
 
-def by_id(triples: Sequence[Triple]) -> dict[str, Triple]:
+def triples_by_id(triples: Sequence[Triple]) -> dict[str, Triple]:
     """Triples by id; of a triple and its refused repetitions, which have the same id, the triple."""
     return {triple.id: triple for triple in reversed(triples)}
 
 
-def dump(records: Sequence[Record]) -> list[dict[str, Any]]:
+def to_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Records as rows."""
     return [record.model_dump(mode="json") for record in records]
 
@@ -70,19 +72,19 @@ def to_candidate(row: Mapping[str, Any]) -> Candidate:
     return Candidate.model_validate({name: row[name] for name in Candidate.model_fields})
 
 
-def read_triples(workspace: Workspace, index: int) -> list[Triple]:
+def read_triples(workspace: BuildFolder, index: int) -> list[Triple]:
     """All triples of a shard, refused ones too."""
     return [Triple.model_validate(row) for row in read_shard(workspace.folder("triples"), index)]
 
 
-def read_decided(workspace: Workspace, index: int) -> Decided:
+def read_filtered(workspace: BuildFolder, index: int) -> FilteredShard:
     """A shard as the filter left it."""
     found = list(read_shard(workspace.folder("filtered"), index))
     unet_rows = sum(row["unet_rows"] for row in found)
-    return Decided(read_triples(workspace, index), [to_candidate(row) for row in found], unet_rows)
+    return FilteredShard(read_triples(workspace, index), [to_candidate(row) for row in found], unet_rows)
 
 
-def read_pictures(workspace: Workspace, index: int, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def read_pictures(workspace: BuildFolder, index: int, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows with pictures of those candidates of a shard whose ids are wanted."""
     if wanted:
         yield from (row for row in read_shard(workspace.folder("candidates"), index) if row["id"] in wanted)

@@ -16,25 +16,25 @@ import pyarrow as pa
 from datasets import Features
 
 from ip2p.data_gen import rows
-from ip2p.data_gen.build_folder import Stage, Workspace
+from ip2p.data_gen.build_folder import BuildFolder, Stage
 from ip2p.data_gen.pairs.filter import decide
 from ip2p.data_gen.report.results import Results
-from ip2p.data_gen.report.triples_page import TriplesTally, render_triples
+from ip2p.data_gen.report.triples_page import TripleCounts, render_triples
 from ip2p.data_gen.triples.proposals import Writer
-from ip2p.data_gen.triples.write import Seen, write_triples
+from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers import open_writer
-from ip2p.data_gen.writers.api.ledger import spending
+from ip2p.data_gen.writers.api.ledger import read_spending
 from ip2p.device import PRECISIONS, best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
 from ip2p.records import Caption
-from ip2p.shards import atomic_write, read_shard, read_shards, shard_done, write_shard
+from ip2p.shards import atomic_write, is_shard_done, read_shard, read_shards, write_shard
 
 if TYPE_CHECKING:
     from ip2p.data_gen.pairs.draw import PairMaker
     from ip2p.measuring.clip import ClipScorer
 
-SCORED_AT_ONCE = 64
+SCORING_BATCH = 64
 """Candidates whose pictures are decoded and scored together."""
 
 Row = dict[str, Any]
@@ -53,7 +53,7 @@ class Stages:
         drawn, unet_rows, seconds: candidates drawn in this sitting, the UNet rows of these, and how long that took.
     """
 
-    def __init__(self, workspace: Workspace, say: Callable[[str], None]) -> None:
+    def __init__(self, workspace: BuildFolder, say: Callable[[str], None]) -> None:
         self.workspace, self.config, self.say = workspace, workspace.config, say
         self.drawn = self.unet_rows = 0
         self.seconds = 0.0
@@ -64,9 +64,9 @@ class Stages:
 
         def make(index: int, progress: StageProgress) -> list[Row]:
             progress.advance(len(chunks[index]))
-            return rows.dump(chunks[index])
+            return rows.to_rows(chunks[index])
 
-        self._run("captions", "captions", [len(chunk) for chunk in chunks], make, rows.CAPTIONS)
+        self._run("captions", "captions", [len(chunk) for chunk in chunks], make, rows.CAPTION_SCHEMA)
 
     def write_triples(self) -> None:
         """Let the writer make triples of the captions, and check them.
@@ -75,7 +75,7 @@ class Stages:
             WriterError: the writer cannot go on. Shards that it has all answers for are written before.
         """
         chunks, settings = self._chunks(self.captions), self.config.triples
-        seen, caught_up = Seen(settings.checks), 0
+        seen, caught_up = EarlierShards(settings.checks), 0
 
         def make(index: int, progress: StageProgress) -> list[Row]:
             nonlocal caught_up
@@ -84,10 +84,10 @@ class Stages:
             triples = write_triples(chunks[index], self.writer, settings, seen=seen)
             caught_up = index + 1
             progress.advance(len(chunks[index]))
-            return rows.dump(triples)
+            return rows.to_rows(triples)
 
         def run() -> None:
-            self._run("triples", "captions", [len(chunk) for chunk in chunks], make, rows.TRIPLES)
+            self._run("triples", "captions", [len(chunk) for chunk in chunks], make, rows.TRIPLE_SCHEMA)
 
         left = self._left("triples", len(chunks))
         try:
@@ -102,14 +102,14 @@ class Stages:
             if left:
                 self.writer.close()
 
-    def report_triples(self) -> tuple[TriplesTally, Path]:
+    def report_triples(self) -> tuple[TripleCounts, Path]:
         """Count the triples that are there, and write triples.html about them if there are any."""
         left = set(self._left("triples", self.shards))
         there = (index for index in range(self.shards) if index not in left)
-        tally = TriplesTally(row for index in there for row in rows.read_triples(self.workspace, index))
+        tally = TripleCounts(row for index in there for row in rows.read_triples(self.workspace, index))
         page = self.workspace.out / "triples.html"
         settings = self.config.triples
-        spent = spending(self.workspace.out) if settings.writer.startswith("openai") else None
+        spent = read_spending(self.workspace.out) if settings.writer.startswith("openai") else None
         if tally.total:
             atomic_write(page, render_triples(tally, settings.model or settings.writer, spent).encode())
         return tally, page
@@ -126,12 +126,12 @@ class Stages:
 
     def draw_pairs(self) -> None:
         """Draw all candidates of all triples that were not refused."""
-        from ip2p.data_gen.pairs.draw import plan
+        from ip2p.data_gen.pairs.draw import plan_candidates
 
         settings, seed = self.config.pairs, self.config.seed
 
         def make(index: int, progress: StageProgress) -> list[Row]:
-            jobs = plan(rows.read_triples(self.workspace, index), settings, seed)
+            jobs = plan_candidates(rows.read_triples(self.workspace, index), settings, seed)
             maker = self.maker if jobs else None  # loading is not drawing
             before, started, made = self.seconds, time.monotonic(), []
             for pair in maker.draw(jobs) if maker else ():
@@ -143,37 +143,41 @@ class Stages:
                 progress.advance(1, f"{self.unet_rows / self.seconds:.0f} UNet rows/s")
             return made
 
-        self._run("candidates", "candidates", self._candidates(), make, rows.DRAWN)
+        self._run("candidates", "candidates", self._candidates(), make, rows.CANDIDATE_FEATURES)
 
     def score_pairs(self) -> None:
         """Score all candidates by CLIP."""
-        from ip2p.data_gen.pairs.clip_scores import score
+        from ip2p.data_gen.pairs.clip_scores import score_candidates
 
         def make(index: int, progress: StageProgress) -> list[Row]:
-            triples = rows.by_id(rows.read_triples(self.workspace, index))
+            triples = rows.triples_by_id(rows.read_triples(self.workspace, index))
             drawn, done = list(read_shard(self.workspace.folder("candidates"), index)), []
-            for start in range(0, len(drawn), SCORED_AT_ONCE):
-                chunk = drawn[start : start + SCORED_AT_ONCE]
+            for start in range(0, len(drawn), SCORING_BATCH):
+                chunk = drawn[start : start + SCORING_BATCH]
                 candidates = [rows.to_candidate(row) for row in chunk]
                 images = [(rows.from_png(row["original_image"]), rows.from_png(row["edited_image"])) for row in chunk]
-                scored = score(candidates, images, [triples[each.triple_id] for each in candidates], self.scorer)
-                done += _with_cost(rows.dump(scored), chunk)
+                scored = score_candidates(
+                    candidates, images, [triples[each.triple_id] for each in candidates], self.scorer
+                )
+                done += _copy_unet_rows(rows.to_rows(scored), chunk)
                 progress.advance(len(chunk))
             return done
 
-        self._run("scores", "candidates", self._candidates(), make, rows.SCORED)
+        self._run("scores", "candidates", self._candidates(), make, rows.CANDIDATE_SCHEMA)
 
     def filter_pairs(self) -> None:
         """Decide by the scores alone which candidates are kept."""
 
         def make(index: int, progress: StageProgress) -> list[Row]:
             scored = list(read_shard(self.workspace.folder("scores"), index))
-            kinds = {each.id: each.kind for each in rows.by_id(rows.read_triples(self.workspace, index)).values()}
+            kinds = {
+                each.id: each.kind for each in rows.triples_by_id(rows.read_triples(self.workspace, index)).values()
+            }
             decided = decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter)
             progress.advance(len(scored))
-            return _with_cost(rows.dump(decided), scored)
+            return _copy_unet_rows(rows.to_rows(decided), scored)
 
-        self._run("filtered", "candidates", self._candidates(), make, rows.SCORED)
+        self._run("filtered", "candidates", self._candidates(), make, rows.CANDIDATE_SCHEMA)
 
     def results(self) -> Results:
         """What comes after the last stage."""
@@ -226,7 +230,7 @@ class Stages:
     def _left(self, stage: Stage, shards: int) -> list[int]:
         """Shards of a stage that are not done with these settings."""
         folder, fingerprint = self.workspace.folder(stage), self.workspace.fingerprint(stage)
-        return [index for index in range(shards) if not shard_done(folder, index, fingerprint)]
+        return [index for index in range(shards) if not is_shard_done(folder, index, fingerprint)]
 
     def _run(self, stage: Stage, unit: str, sizes: Sequence[int], make: Make, schema: pa.Schema | Features) -> None:
         """Make those shards of a stage that are not done; sizes are those of all shards, in units."""
@@ -243,6 +247,6 @@ class Stages:
         return [self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for shard in triples]
 
 
-def _with_cost(values: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
+def _copy_unet_rows(values: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
     """Rows of candidates with the UNet rows that the stage before knew."""
     return [value | {"unet_rows": row["unet_rows"]} for value, row in zip(values, earlier, strict=True)]

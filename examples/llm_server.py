@@ -79,7 +79,7 @@ def by_model(source: str) -> Script:
     """
     import torch
 
-    from ip2p.data_gen.writers.local.writer import load_language
+    from ip2p.data_gen.writers.local.writer import load_language_model as load_language
 
     language, lock = load_language(source, "cpu"), threading.Lock()
 

@@ -18,7 +18,7 @@ from ip2p.errors import ConfigError
 M = TypeVar("M", bound=BaseModel)
 
 
-class Settings(BaseModel):
+class Config(BaseModel):
     """Base of all configs: they do not change once read, and know no other keys than their own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -16,7 +16,7 @@ from ip2p.errors import ConfigError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # A first bf16 step this much slower than fp32 decides by itself: where bf16 is emulated a second one costs a minute.
-HOPELESS = 3.0
+GIVE_UP_RATIO = 3.0
 
 
 def best_device() -> torch.device:
@@ -61,7 +61,7 @@ def choose_precision(
         ConfigError: an unknown format, or fp16 on a CPU.
     """
     if requested != "auto":
-        return named_precision(requested, device)
+        return parse_precision(requested, device)
     if device.type == "cuda":
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
         report(f"precision: {precision_name(dtype)} (by what the GPU computes)")
@@ -69,16 +69,16 @@ def choose_precision(
     if device.type != "cpu":
         report("precision: fp32")
         return torch.float32
-    fp32 = min(_seconds(step, device, torch.float32) for _ in range(2))
-    bf16 = _seconds(step, device, torch.bfloat16)
-    if bf16 < HOPELESS * fp32:
-        bf16 = min(bf16, _seconds(step, device, torch.bfloat16))
+    fp32 = min(_time_step(step, device, torch.float32) for _ in range(2))
+    bf16 = _time_step(step, device, torch.bfloat16)
+    if bf16 < GIVE_UP_RATIO * fp32:
+        bf16 = min(bf16, _time_step(step, device, torch.bfloat16))
     dtype = torch.bfloat16 if bf16 < fp32 else torch.float32
     report(f"precision: {precision_name(dtype)} (measured on this CPU: fp32 {fp32:.2f} s a step, bf16 {bf16:.2f} s)")
     return dtype
 
 
-def named_precision(name: str, device: torch.device) -> torch.dtype:
+def parse_precision(name: str, device: torch.device) -> torch.dtype:
     """The format of a name.
 
     Raises:
@@ -112,7 +112,7 @@ def compile_unet(unet: Any, probe: Callable[[], object]) -> None:
         ) from error
 
 
-def _seconds(step: Callable[[], None], device: torch.device, dtype: torch.dtype) -> float:
+def _time_step(step: Callable[[], None], device: torch.device, dtype: torch.dtype) -> float:
     start = time.perf_counter()
     with autocast(device, dtype):
         step()

@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-SILENCE = 10.0
+LINE_INTERVAL = 10.0
 """Seconds between plain lines."""
 
 
@@ -52,7 +52,7 @@ class StageProgress:
         self.done += count
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=self.done, note=", ".join(filter(None, (self.rate, note))))
-        elif time.monotonic() - self._said >= SILENCE:
+        elif time.monotonic() - self._said >= LINE_INTERVAL:
             self._said = time.monotonic()
             left = (self.total - self.done) * self.seconds / max(self.made, 1)
             self.say(

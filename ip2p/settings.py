@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ip2p.errors import ConfigError, ModelError
 
-FILE = "ip2p.json"
+SETTINGS_FILE = "ip2p.json"
 SchedulerName = Literal["euler_a", "euler", "heun", "ddim", "ddpm", "dpm", "dpm_karras", "unipc", "lcm"]
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
 
@@ -81,12 +81,12 @@ class Settings(BaseModel):
         return made
 
 
-SAVINGS = (
+SPEED_SETTINGS = (
     "text_every", "image_every", "tolerance", "extrapolate", "hold_after", "guidance_start", "guidance_stop", "rescale",
     "reuse",
 )  # fmt: skip
 """Settings that trade exactness for speed."""
-_EXACT: dict[str, Any] = {name: Settings.model_fields[name].default for name in SAVINGS}
+_EXACT: dict[str, Any] = {name: Settings.model_fields[name].default for name in SPEED_SETTINGS}
 PRESETS: dict[str, dict[str, Any]] = {
     "exact": _EXACT,
     "balanced": {**_EXACT, "text_every": 3, "image_every": 6, "reuse": 2},
@@ -115,7 +115,7 @@ def read_settings(folder: Path) -> Settings:
     Raises:
         ModelError: the file is there and makes no sense.
     """
-    path = folder / FILE
+    path = folder / SETTINGS_FILE
     if not path.is_file():
         return Settings()
     try:

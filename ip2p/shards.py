@@ -26,10 +26,10 @@ from ip2p.records import SCHEMA_VERSION
 if TYPE_CHECKING:
     from datasets import Features
 
-TEMPORARY = ".tmp-"
-BACKUP = ".old-"
-ROW_GROUP = 128
-REDO = "delete it and run the same command again: it makes what is missing"
+TEMPORARY_PREFIX = ".tmp-"
+BACKUP_PREFIX = ".old-"
+ROW_GROUP_SIZE = 128
+REDO_HINT = "delete it and run the same command again: it makes what is missing"
 
 
 class Manifest(BaseModel):
@@ -94,7 +94,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     `sweep_temporaries` brings it back.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    backup = path.with_name(BACKUP + path.name)
+    backup = path.with_name(BACKUP_PREFIX + path.name)
     _recover(backup)
     temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -123,9 +123,11 @@ def sweep_temporaries(folder: Path) -> None:
     if not folder.is_dir():
         return
     for entry in folder.iterdir():
-        if entry.name.startswith(BACKUP):
+        if entry.name.startswith(BACKUP_PREFIX):
             _recover(entry)
-        elif entry.name.startswith(TEMPORARY) and not _alive(entry.name.removeprefix(TEMPORARY).partition("-")[0]):
+        elif entry.name.startswith(TEMPORARY_PREFIX) and not _is_alive(
+            entry.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
+        ):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
@@ -171,14 +173,14 @@ def shard_path(folder: Path, index: int) -> Path:
     return folder / f"shard-{index:05d}.parquet"
 
 
-def shard_done(folder: Path, index: int, config: str) -> bool:
+def is_shard_done(folder: Path, index: int, config: str) -> bool:
     """Whether a shard is finished, of the size that its manifest says, and made with this config fingerprint.
 
     Cheap: contents are checked page by page when they are read, and by `verify_shard`.
     """
     path = shard_path(folder, index)
     try:
-        manifest = _manifest(path)
+        manifest = _read_manifest(path)
     except DataError:
         return False
     made_here = manifest.config == config and manifest.schema_version == SCHEMA_VERSION
@@ -192,7 +194,7 @@ def verify_shard(folder: Path, index: int) -> Manifest:
         DataError: there is no shard, or it is not what was written.
     """
     path = shard_path(folder, index)
-    manifest = _manifest(path)
+    manifest = _read_manifest(path)
     _check(path, manifest)
     return manifest
 
@@ -217,15 +219,15 @@ def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
         DataError: it is not finished, or torn or corrupt.
     """
     path = shard_path(folder, index)
-    manifest = _manifest(path)
+    manifest = _read_manifest(path)
     if not path.is_file() or path.stat().st_size != manifest.size:
-        raise DataError(f"{path} is not of the {manifest.size} bytes that its manifest says", f"{REDO}")
+        raise DataError(f"{path} is not of the {manifest.size} bytes that its manifest says", f"{REDO_HINT}")
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as reader:
-            for batch in reader.iter_batches(batch_size=ROW_GROUP):
+            for batch in reader.iter_batches(batch_size=ROW_GROUP_SIZE):
                 yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is corrupt ({_one_line(error)})", REDO) from error
+        raise DataError(f"{path} is corrupt ({_one_line(error)})", REDO_HINT) from error
 
 
 def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | None") -> bytes:
@@ -241,19 +243,19 @@ def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | N
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DataError(f"rows do not fit the schema of the shard ({_one_line(error)})", "check the columns") from error
     stream = io.BytesIO()
-    pq.write_table(table, stream, row_group_size=ROW_GROUP, compression="zstd", write_page_checksum=True)
+    pq.write_table(table, stream, row_group_size=ROW_GROUP_SIZE, compression="zstd", write_page_checksum=True)
     return stream.getvalue()
 
 
-def _manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path) -> Manifest:
     """The manifest of a shard."""
     file = path.with_suffix(".json")
     try:
         return Manifest.model_validate_json(file.read_bytes())
     except FileNotFoundError as error:
-        raise DataError(f"the shard {path} is not finished", REDO) from error
+        raise DataError(f"the shard {path} is not finished", REDO_HINT) from error
     except (OSError, ValidationError) as error:
-        raise DataError(f"the manifest {file} is unreadable", REDO) from error
+        raise DataError(f"the manifest {file} is unreadable", REDO_HINT) from error
 
 
 def _check(path: Path, manifest: Manifest) -> None:
@@ -261,21 +263,21 @@ def _check(path: Path, manifest: Manifest) -> None:
     try:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest.sha256:
-            raise DataError(f"{path} is not what was written", REDO)
+            raise DataError(f"{path} is not what was written", REDO_HINT)
         rows = pq.read_table(io.BytesIO(data), page_checksum_verification=True).num_rows
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read back ({_one_line(error)})", REDO) from error
+        raise DataError(f"{path} cannot be read back ({_one_line(error)})", REDO_HINT) from error
     if rows != manifest.rows:
-        raise DataError(f"{path} has {rows} rows, not {manifest.rows}", REDO)
+        raise DataError(f"{path} has {rows} rows, not {manifest.rows}", REDO_HINT)
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
 
 
 def _recover(backup: Path) -> None:
     """Delete a folder that was moved aside if its successor is in place, else move it back."""
-    target = backup.with_name(backup.name.removeprefix(BACKUP))
+    target = backup.with_name(backup.name.removeprefix(BACKUP_PREFIX))
     if not backup.exists():
         return
     if target.exists():
@@ -284,7 +286,7 @@ def _recover(backup: Path) -> None:
         backup.rename(target)
 
 
-def _alive(pid: str) -> bool:
+def _is_alive(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):

@@ -25,11 +25,11 @@ from ip2p.train.objective import Latents
 
 COLUMNS = ("original_image", "edit_prompt", "edited_image")
 HELD_OUT_SPLITS = ("test", "validation")
-HELD_OUT_MOST = 64
-BUILD = "Build it with `make dataset`, or name a folder or hub data set that has these columns with dataset="
+MAX_HELD_OUT = 64
+BUILD_HINT = "Build it with `make dataset`, or name a folder or hub data set that has these columns with dataset="
 
 
-class Pairs(NamedTuple):
+class PairDataset(NamedTuple):
     """A packed data set: what is trained on, and what is only looked at."""
 
     train: Dataset
@@ -54,7 +54,7 @@ class Augmentation(NamedTuple):
 CENTRE = Augmentation(False, 0.5, 0.5)
 
 
-def open_pairs(*sources: str | Path) -> Pairs:
+def open_pairs(*sources: str | Path) -> PairDataset:
     """Open packed data sets: folders of parquet shards, or data sets of the hub; several are one after another.
 
     Held out of each are its split `test` or `validation`, else its last twentieth; at most 64 pairs in all.
@@ -66,30 +66,30 @@ def open_pairs(*sources: str | Path) -> Pairs:
     train, held_out = concatenate_datasets(list(trains)), concatenate_datasets(list(held_outs))
     if not len(train):
         raise DataError(
-            f"the data set {', '.join(map(str, sources))} has {len(held_out)} pairs, too few to train on", BUILD
+            f"the data set {', '.join(map(str, sources))} has {len(held_out)} pairs, too few to train on", BUILD_HINT
         )
-    return Pairs(train, held_out.select(range(min(HELD_OUT_MOST, len(held_out)))))
+    return PairDataset(train, held_out.select(range(min(MAX_HELD_OUT, len(held_out)))))
 
 
 def _open(source: str | Path) -> tuple[Dataset, Dataset]:
     """What is trained on and what is held out of one data set."""
     folder = Path(source)
     if folder.is_dir() and not any(folder.rglob("*.parquet")):
-        raise DataError(f"no parquet shard in the data set folder {source}", BUILD)
+        raise DataError(f"no parquet shard in the data set folder {source}", BUILD_HINT)
     if not folder.is_dir() and (folder.is_absolute() or str(source).count("/") != 1):
-        raise DataError(f"no data set at {source}", BUILD)
+        raise DataError(f"no data set at {source}", BUILD_HINT)
     try:
         splits = load_dataset(str(source))
     except (OSError, ValueError, DatasetGenerationError) as error:
-        raise DataError(f"cannot read the data set {source} ({_one_line(error)})", BUILD) from error
+        raise DataError(f"cannot read the data set {source} ({_one_line(error)})", BUILD_HINT) from error
     assert isinstance(splits, DatasetDict)
     missing = [name for split in splits.values() for name in COLUMNS if name not in split.column_names]
     if missing or "train" not in splits:
-        raise DataError(f"the data set {source} has no {missing[0] if missing else 'train split'}", BUILD)
+        raise DataError(f"the data set {source} has no {missing[0] if missing else 'train split'}", BUILD_HINT)
     train = splits["train"].select_columns(list(COLUMNS))
     held_out = next((splits[name].select_columns(list(COLUMNS)) for name in HELD_OUT_SPLITS if name in splits), None)
     if held_out is None or not len(held_out):
-        kept = len(train) - min(HELD_OUT_MOST, max(1, len(train) // 20))
+        kept = len(train) - min(MAX_HELD_OUT, max(1, len(train) // 20))
         train, held_out = train.select(range(max(0, kept))), train.select(range(max(0, kept), len(train)))
     return train, held_out
 
@@ -159,10 +159,10 @@ class Batches:
             pair = self.pairs[row]
             original, edited = pair["original_image"].convert("RGB"), pair["edited_image"].convert("RGB")
         except (OSError, ValueError, AttributeError) as error:
-            raise DataError(f"cannot read the pictures of row {row} ({_one_line(error)})", BUILD) from error
+            raise DataError(f"cannot read the pictures of row {row} ({_one_line(error)})", BUILD_HINT) from error
         if edited.size != original.size:
-            raise DataError(f"row {row}: the original is {original.size}, the edited picture {edited.size}", BUILD)
-        return place(original, self.size, augmentation), place(edited, self.size, augmentation)
+            raise DataError(f"row {row}: the original is {original.size}, the edited picture {edited.size}", BUILD_HINT)
+        return augment(original, self.size, augmentation), augment(edited, self.size, augmentation)
 
     def cache(self, say: Callable[[str], None], *, chunk: int = 16) -> bool:
         """Encode every picture once and keep the latents in memory; False, nothing kept, where pictures need a crop.
@@ -204,7 +204,7 @@ def positions(samples: int, *, batch: int, accumulation: int, rank: int, ranks: 
         yield range(start, start + batch)
 
 
-def place(image: Image.Image, size: int, augmentation: Augmentation) -> Image.Image:
+def augment(image: Image.Image, size: int, augmentation: Augmentation) -> Image.Image:
     """Resize so that the short side is `size`, crop a square, and mirror it where asked."""
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)

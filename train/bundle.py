@@ -13,7 +13,7 @@ from ip2p.editing.generation import generate
 from ip2p.measuring.evaluation import psnr
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
 from ip2p.pictures.tensors import to_tensor
-from ip2p.settings import FILE
+from ip2p.settings import SETTINGS_FILE as FILE
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge, attribute_target
 from ip2p.storybook.render import render

@@ -26,7 +26,7 @@ from torch import Tensor
 from ip2p.errors import ConfigError
 from ip2p.shards import atomic_dir, sweep_temporaries
 
-MARKER = "COMPLETE.json"
+COMPLETE_FILE = "COMPLETE.json"
 # What may differ when a run goes on: how long it runs, where it reports, how often it saves. The rest shapes it.
 MAY_CHANGE = frozenset(
     ("steps", "minutes", "out", "precision", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
@@ -77,7 +77,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         torch.save(checkpoint.optimizer, work / "optimizer.pt")
         (work / "state.json").write_text(checkpoint.state.model_dump_json(indent=1))
         hashes = {file.name: _sha256(file) for file in sorted(work.iterdir())}
-        (work / MARKER).write_text(json.dumps(hashes, indent=1))
+        (work / COMPLETE_FILE).write_text(json.dumps(hashes, indent=1))
     for old in list(_newest_first(folder))[max(1, keep) :]:
         shutil.rmtree(old)
     return path
@@ -123,17 +123,17 @@ def check_same_run(state: State, *, config: Mapping[str, Any], data: str, folder
 
 def _newest_first(folder: Path) -> Iterator[Path]:
     """Folders of finished checkpoints; temporary ones have other names, torn ones no marker."""
-    yield from sorted((path.parent for path in folder.glob(f"step-????????/{MARKER}")), reverse=True)
+    yield from sorted((path.parent for path in folder.glob(f"step-????????/{COMPLETE_FILE}")), reverse=True)
 
 
 def _damage(path: Path) -> str:
     """What is wrong with a checkpoint, in words; empty if nothing is."""
     try:
-        hashes = json.loads((path / MARKER).read_text())
+        hashes = json.loads((path / COMPLETE_FILE).read_text())
     except (OSError, ValueError):
-        return f"{MARKER} is unreadable"
+        return f"{COMPLETE_FILE} is unreadable"
     if not isinstance(hashes, dict) or not {"state.json", "optimizer.pt"} <= hashes.keys():
-        return f"{MARKER} is incomplete"
+        return f"{COMPLETE_FILE} is incomplete"
     for name, digest in hashes.items():
         file = path / Path(name).name
         if not file.is_file():

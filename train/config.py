@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from ip2p.config import Settings
+from ip2p.config import Config
 
 
-class FinetuneConfig(Settings):
+class FinetuneConfig(Config):
     """Training an editor from a base model and packed pairs: `accelerate launch train/finetune.py`."""
 
     seed: int = Field(default=0, description="of the run; noise, order, crops and dropping follow from it")

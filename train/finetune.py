@@ -13,7 +13,7 @@ from ip2p.config import load_config
 from ip2p.errors import Ip2pError
 from ip2p.train.config import FinetuneConfig
 
-DEFAULT = "storybook_finetune.yaml"
+DEFAULT_CONFIG = "storybook_finetune.yaml"
 
 
 def finetune(config: str | None = None, overrides: Sequence[str] = ()) -> int:
@@ -29,7 +29,7 @@ def finetune(config: str | None = None, overrides: Sequence[str] = ()) -> int:
     Raises:
         Ip2pError: bad config, data or model, or a loss that was not finite.
     """
-    checked = load_config(FinetuneConfig, config or DEFAULT, overrides)
+    checked = load_config(FinetuneConfig, config or DEFAULT_CONFIG, overrides)
     from ip2p.train.loop import fit  # torch and diffusers take seconds to import; a wrong key is told at once
 
     return fit(checked, say=functools.partial(print, flush=True)).exit_code
@@ -38,7 +38,9 @@ def finetune(config: str | None = None, overrides: Sequence[str] = ()) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: one line and exit code 2 for every expected failure, the whole traceback with --debug."""
     parser = argparse.ArgumentParser(prog="accelerate launch train/finetune.py", description=__doc__.splitlines()[0])
-    parser.add_argument("--config", metavar="FILE", help=f"YAML file or name of a bundled one (default: {DEFAULT})")
+    parser.add_argument(
+        "--config", metavar="FILE", help=f"YAML file or name of a bundled one (default: {DEFAULT_CONFIG})"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     parsed = parser.parse_args(arguments)

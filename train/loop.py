@@ -23,7 +23,7 @@ from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
 from ip2p.train.metrics import Metrics
-from ip2p.train.objective import Batch, EditingModel, ForwardProcess, assemble, draw, editing_loss
+from ip2p.train.objective import EditingModel, ForwardProcess, TrainingBatch, assemble, draw, editing_loss
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import Clock, learning_rate_factor, share_done
@@ -33,7 +33,7 @@ PATIENCE = 5  # steps in a row without a finite loss, before the run stops
 PATIENCE_SCALED = 25  # in fp16 the first ones only search the scale of the loss
 
 
-class Outcome(NamedTuple):
+class RunResult(NamedTuple):
     """Where the editor is, or None if a signal stopped the run; exit_code is what the shell is told."""
 
     editor: Path | None
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
     exit_code: int
 
 
-def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> Outcome:
+def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunResult:
     """Train an editor from a base model and a packed data set, or go on with the run that is in config.out.
 
     Writes under config.out: checkpoints/, metrics.jsonl, validation/*.png, and at the end editor/ (a diffusers folder
@@ -82,7 +82,7 @@ class Run:
     """
 
     def __init__(self, config: FinetuneConfig, say: Callable[[str], None]) -> None:
-        self.config, self.out, place = config, Path(config.out), this_process(config.threads)
+        self.config, self.out, place = config, Path(config.out), process_state(config.threads)
         self.clock, self.stopped, self.bad = Clock(), False, 0
         self.place, main = place, place.is_main_process
         self.say = say if main else lambda _: None
@@ -149,7 +149,7 @@ class Run:
         self.optimizer.zero_grad()
         return Step(torch.stack(losses).mean().item(), norm, moved)
 
-    def batch_at(self, taken: Sequence[int]) -> Batch:
+    def batch_at(self, taken: Sequence[int]) -> TrainingBatch:
         """The samples at these positions of the run, with their own noise, timesteps and dropped conditions."""
         instructions, latents = self.batches.at(taken)
         generators = [generator(self.config.seed, "train", str(position)) for position in taken]
@@ -207,13 +207,13 @@ class Run:
             self.metrics.say(f"step {self.state.step}: held-out loss {loss:.4f}, edits in {sheet}")
         self.accelerator.wait_for_everyone()
 
-    def finish(self, exit_code: int) -> Outcome:
+    def finish(self, exit_code: int) -> RunResult:
         """Write the editor and the report, or say how to go on."""
         self.metrics.close()
         if self.stopped:
             self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
-            return Outcome(None, self.state.step, exit_code or 128 + signal.SIGTERM)
+            return RunResult(None, self.state.step, exit_code or 128 + signal.SIGTERM)
         editor = self.out / "editor"
         if self.accelerator.is_main_process:
             self.model.eval()
@@ -223,7 +223,7 @@ class Run:
             self.say(f"editor: {editor}\nreport: {report}")
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        return Outcome(editor, self.state.step, 0)
+        return RunResult(editor, self.state.step, 0)
 
     def _resumable(self) -> Checkpoint | None:
         """The checkpoint to go on from, if it is of this very run."""
@@ -288,7 +288,7 @@ class Run:
             )
 
 
-def this_process(threads: int = 0) -> PartialState:
+def process_state(threads: int = 0) -> PartialState:
     """Rank and device, as `accelerate launch` or torchrun set them up; several ranks on CPUs too."""
     asked = parse_flag_from_env("ACCELERATE_USE_CPU")
     place = PartialState(cpu=asked or not torch.accelerator.is_available())

@@ -28,7 +28,7 @@ class Latents(NamedTuple):
     std: Float[Tensor, "b c h w"]
 
 
-class Batch(NamedTuple):
+class TrainingBatch(NamedTuple):
     """What one evaluation of the loss reads.
 
     target: latent of the edited picture, sampled and scaled. condition: of the original, zero where it is dropped.
@@ -161,7 +161,7 @@ def assemble(
     *,
     drop: float,
     tokenize: Callable[[Sequence[str]], Int[Tensor, "b n"]],
-) -> Batch:
+) -> TrainingBatch:
     """Sample the target from its posterior and drop conditions: no text is the empty prompt, no image a zero latent.
 
     Args:
@@ -173,7 +173,7 @@ def assemble(
     device = latents.mean.device
     dropped = drop_conditions(draws.uniform, drop)
     texts = ["" if gone else text for text, gone in zip(instructions, dropped.text.tolist(), strict=True)]
-    return Batch(
+    return TrainingBatch(
         target=latents.mean + latents.std * draws.posterior.to(device),
         condition=latents.condition * (~dropped.image).to(device)[:, None, None, None],
         tokens=tokenize(texts).to(device),
@@ -182,7 +182,7 @@ def assemble(
     )
 
 
-def editing_loss(model: nn.Module, process: ForwardProcess, batch: Batch) -> Float[Tensor, " b"]:
+def editing_loss(model: nn.Module, process: ForwardProcess, batch: TrainingBatch) -> Float[Tensor, " b"]:
     """Squared error of each sample's prediction, averaged over its latent, in fp32.
 
     Args:

@@ -40,11 +40,11 @@ def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state:
         folder,
         pipeline_class="StableDiffusionInstructPix2PixPipeline",
         dtype=torch.float16,
-        extra={"ip2p.json": json.dumps(defaults, indent=1) + "\n", "README.md": card(config, state, pairs=pairs)},
+        extra={"ip2p.json": json.dumps(defaults, indent=1) + "\n", "README.md": model_card(config, state, pairs=pairs)},
     )
 
 
-def card(config: FinetuneConfig, state: State, *, pairs: int) -> str:
+def model_card(config: FinetuneConfig, state: State, *, pairs: int) -> str:
     """The model card: what it is, what it was made from and how, and how to use it."""
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip()
     return f"""---
@@ -96,7 +96,7 @@ def write_report(out: Path, state: State, *, pairs: int) -> Path:
 <style>body{{font:16px/1.5 system-ui;max-width:60em;margin:2em auto}}th{{text-align:left;padding-right:2em}}</style>
 <h1>Fine-tuning report</h1><table>{table}</table>
 <h2>Loss</h2><p>Grey: mean of each step's neighbours. Blue: held-out pairs, nothing dropped.</p>
-{curves(losses, held_out)}
+{loss_chart(losses, held_out)}
 <h2>Edits of held-out pairs</h2><p>Original, edit, edited picture of the pair.</p>
 <img alt="a sheet of edits" src="data:image/png;base64,{picture}">
 </html>"""
@@ -104,7 +104,7 @@ def write_report(out: Path, state: State, *, pairs: int) -> Path:
     return out / "report.html"
 
 
-def curves(losses: list[tuple[float, float]], held_out: list[tuple[float, float]]) -> str:
+def loss_chart(losses: list[tuple[float, float]], held_out: list[tuple[float, float]]) -> str:
     """An SVG of the smoothed training loss and the held-out loss over the steps."""
     window = max(1, len(losses) // 50)
     chunks = [losses[start : start + window] for start in range(0, len(losses), window)]

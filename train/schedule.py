@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 
-FLOOR = 0.03  # the learning rate ends at this part of its peak
+MIN_FACTOR = 0.03  # the learning rate ends at this part of its peak
 
 
 class Clock:
@@ -40,4 +40,4 @@ def learning_rate_factor(schedule: str, *, step: int, warmup: int, done: float) 
     """
     rise = min(1.0, (step + 1) / (warmup + 1))
     falls = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
-    return rise * max(FLOOR, falls[schedule])
+    return rise * max(MIN_FACTOR, falls[schedule])

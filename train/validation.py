@@ -11,8 +11,8 @@ from ip2p.seeding import derive_seed, generator
 from ip2p.train.batches import CENTRE, Batches
 from ip2p.train.objective import EditingModel, ForwardProcess, assemble, draw, editing_loss
 
-EDITS = 6  # rows of a sheet
-STEPS = 20
+SHEET_EDITS = 6  # rows of a sheet
+SHEET_STEPS = 20
 
 
 class Validation:
@@ -52,7 +52,7 @@ class Validation:
     @torch.no_grad()
     def sheet(self, step: int, *, text_scale: float, image_scale: float) -> Path:
         """Write a sheet of held-out originals, this model's edits and the pairs' edited pictures; returns its path."""
-        rows = range(min(EDITS, len(self.batches.pairs)))
+        rows = range(min(SHEET_EDITS, len(self.batches.pairs)))
         pictures = [self.batches.pictures(row) for row in rows]
         instructions = [self.batches.instructions[row] for row in rows]
         edits = Editor(self.batches.backbone).edit(
@@ -60,12 +60,14 @@ class Validation:
             instructions,
             text_scale=text_scale,
             image_scale=image_scale,
-            steps=STEPS,
+            steps=SHEET_STEPS,
             seeds=[derive_seed(self.batches.seed, "sheet", str(row)) for row in rows],
         )
         table = [[original, edit.image, edited] for (original, edited), edit in zip(pictures, edits, strict=True)]
         sheet = contact_sheet(table, instructions, ["original", f"edit at step {step}", "edited picture of the pair"])
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:08d}.png"
-        save_picture(sheet, path, {"step": step, "text_scale": text_scale, "image_scale": image_scale, "steps": STEPS})
+        save_picture(
+            sheet, path, {"step": step, "text_scale": text_scale, "image_scale": image_scale, "steps": SHEET_STEPS}
+        )
         return path

@@ -85,7 +85,7 @@ ADDRESS = _any(
 LABEL = re.compile(r"(?<![\w&])#[^\W\d]\w*|(?<![\w.])@[\w.]*\w")
 
 PREFIX = _any(r"^\s*(?:(?:file|image|datei|fichier):\s*|image result for\s+)(?=\S)")
-FILE = _any(
+FILE_NAME = _any(
     r"(?<![^\s(\[\"'])(?:[^\s()\"']*[/\\])?([^\s()\[\]\"'/\\|][^\s\[\]\"'/\\|]*)"
     r"\.(?:jpe?g|jfif|png|gif|webp|bmp|tiff?|svg|heic|cr2|nef|psd|eps|pdf|mp4|mov|avi|html?|php)(?![\w-])"
 )
@@ -137,7 +137,7 @@ SITE_LAST = _any(rf"[\s,(]+(?:by|on|at|from|via|available\s+on)\s+{SITE}{PLACE}*
 DECORATION = re.compile(r"[*~=^\\<>{}_|¦#]+|(?<!\S)[@+/&](?=\s*$)|[(\[]\s*[)\]]")
 BEFORE_SPACE = re.compile(r" +([,.;:!?]+)(?= |$)")
 DOTS = re.compile(r"\.{2,}(?=\w)")
-AGAIN = re.compile(r"([!?.,;:&+@/\"-])(?: ?\1)+")
+REPEATED = re.compile(r"([!?.,;:&+@/\"-])(?: ?\1)+")
 MIXED = re.compile(r"[!?.,;:]{2,}(?= |$)")
 
 NO_END = frozenset("mr. mrs. ms. dr. st. mt. prof. jr. sr. vs. no. nr. ca. approx. inc. ltd. co.".split())
@@ -190,7 +190,7 @@ def without_addresses(text: str) -> str:
 
 def without_files(text: str) -> str:
     """A file that was given a name by a person is its words; one that a camera named is nothing."""
-    return EXTENSION.sub(" ", CAMERA.sub(" ", FILE.sub(_file_words, PREFIX.sub("", text))))
+    return EXTENSION.sub(" ", CAMERA.sub(" ", FILE_NAME.sub(_file_words, PREFIX.sub("", text))))
 
 
 def without_selling(text: str) -> str:
@@ -226,7 +226,7 @@ def without_shouting(text: str) -> str:
 def without_decoration(text: str) -> str:
     """One sign where several stand, none where they hang loose, no quotation marks around the whole."""
     text = " ".join(DOTS.sub(". ", DECORATION.sub(" ", text)).split())
-    text = AGAIN.sub(r"\1", BEFORE_SPACE.sub(r"\1", text))
+    text = REPEATED.sub(r"\1", BEFORE_SPACE.sub(r"\1", text))
     text = MIXED.sub(lambda found: next((sign for sign in "?!." if sign in found[0]), found[0][0]), text)
     text = text.lstrip(" -,.;:!?/&+@)]").rstrip(" -,;:/&+@([")
     if text.count('"') == 1:

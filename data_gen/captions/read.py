@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ip2p.data_gen.captions.clean import clean
 from ip2p.data_gen.captions.sources import is_hub_name, read_texts
-from ip2p.data_gen.config import Captions
+from ip2p.data_gen.config import CaptionsConfig
 from ip2p.errors import DataError
 from ip2p.records import Caption, content_id
 from ip2p.seeding import derive_seed
@@ -17,7 +17,7 @@ from ip2p.storybook.scene import sample_scene
 STORYBOOK = "storybook"
 
 
-def read_captions(settings: Captions, seed: int) -> list[Caption]:
+def read_captions(settings: CaptionsConfig, seed: int) -> list[Caption]:
     """All captions that the settings ask for; empty ones and repetitions too, for the next stage to refuse.
 
     Args:
@@ -31,10 +31,10 @@ def read_captions(settings: Captions, seed: int) -> list[Caption]:
     """
     texts: Iterable[str]
     if settings.source == STORYBOOK:
-        texts = (_draw(seed, number) for number in range(settings.count))
+        texts = (_draw_caption(seed, number) for number in range(settings.count))
     else:
-        texts = _read(settings, seed)
-    source = _name(settings.source)
+        texts = _read_texts(settings, seed)
+    source = _source_name(settings.source)
     captions = [Caption(id=content_id(text), text=text, source=source) for text in texts]
     if not captions:
         raise DataError(f"{settings.source} has no captions", "Write one on each line, or one in each row")
@@ -56,13 +56,13 @@ def reservoir(texts: Iterable[str], count: int, rng: random.Random) -> list[str]
     return [text for _, text in sorted(kept)]
 
 
-def _draw(seed: int, number: int) -> str:
+def _draw_caption(seed: int, number: int) -> str:
     """Caption of a scene of the vocabulary that the base model knows, and of none that is held out."""
     rng = random.Random(derive_seed(seed, "captions", STORYBOOK, number))
     return caption(sample_scene(rng), rng)
 
 
-def _read(settings: Captions, seed: int) -> Iterator[str]:
+def _read_texts(settings: CaptionsConfig, seed: int) -> Iterator[str]:
     """Texts of a source, those that are wanted alone."""
     texts: Iterable[str] = read_texts(settings)
     if settings.sample:
@@ -71,6 +71,6 @@ def _read(settings: Captions, seed: int) -> Iterator[str]:
         yield clean(text, settings.max_words) if settings.clean else text
 
 
-def _name(source: str) -> str:
+def _source_name(source: str) -> str:
     """Name of a file or folder without where it lies, and of a hub data set with its owner."""
     return source if source == STORYBOOK or is_hub_name(source) else Path(source).resolve().name

@@ -15,26 +15,28 @@ from typing import Any, NoReturn, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ip2p.data_gen.config import Captions
+from ip2p.data_gen.config import CaptionsConfig
 from ip2p.errors import DataError
 
-HOW = "Give captions.source as storybook, a text, JSONL, CSV, TSV or parquet file, a folder, or owner/name of the hub"
-AS_UTF8 = "Save it as UTF-8; `iconv -f WINDOWS-1252 -t UTF-8 old > new` does so, or another name of what it is in"
-KINDS = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".json", ".gz")
+SOURCE_HINT = (
+    "Give captions.source as storybook, a text, JSONL, CSV, TSV or parquet file, a folder, or owner/name of the hub"
+)
+ENCODING_HINT = "Save it as UTF-8; `iconv -f WINDOWS-1252 -t UTF-8 old > new` does so, or another name of what it is in"
+SUFFIXES = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".json", ".gz")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-ROWS = 1024
+ROWS_AT_ONCE = 1024
 """Of a parquet file that are held at a time."""
-CELL = 2**24
+MAX_CELL = 2**24
 """Characters of a cell of CSV. The limit of Python's own reader is for short texts; none at all would take the rest of
 a file for one cell where a quotation mark is not closed."""
 
 
 def is_hub_name(source: str) -> bool:
     """Whether a source that is no file or folder is meant for a data set of the hub."""
-    return bool(HUB_NAME.fullmatch(source)) and not source.lower().endswith(KINDS) and not Path(source).exists()
+    return bool(HUB_NAME.fullmatch(source)) and not source.lower().endswith(SUFFIXES) and not Path(source).exists()
 
 
-def read_texts(settings: Captions) -> Iterator[str]:
+def read_texts(settings: CaptionsConfig) -> Iterator[str]:
     """Texts of a file or a data set, stripped; "" where a row has none.
 
     Of a text file the lines, empty ones too; of all else the column `text_column` of each row. Files may be gzipped.
@@ -46,12 +48,12 @@ def read_texts(settings: Captions) -> Iterator[str]:
     if path.is_dir() or is_hub_name(settings.source):
         yield from _read_dataset(settings)
     elif not path.is_file():
-        raise DataError(f"there is no file of captions {path}", HOW)
+        raise DataError(f"there is no file of captions {path}", SOURCE_HINT)
     else:
         try:
             yield from _read_file(path, settings.text_column)
         except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-            raise DataError(f"cannot read captions from {path} ({_told(error)})", HOW) from error
+            raise DataError(f"cannot read captions from {path} ({_one_line(error)})", SOURCE_HINT) from error
 
 
 def _read_file(path: Path, column: str) -> Iterator[str]:
@@ -64,7 +66,7 @@ def _read_file(path: Path, column: str) -> Iterator[str]:
         return _read_csv(path, column, "\t" if kind == ".tsv" else ",")
     if kind == ".json":
         raise DataError(f"{path} may be JSON of any shape", "Write one object a line, and name it .jsonl")
-    return (_mended(line) for line in _lines(path))
+    return (_replace_surrogates(line) for line in _lines(path))
 
 
 def _read_jsonl(path: Path, column: str) -> Iterator[str]:
@@ -81,12 +83,12 @@ def _read_jsonl(path: Path, column: str) -> Iterator[str]:
 
 
 def _read_csv(path: Path, column: str, delimiter: str) -> Iterator[str]:
-    csv.field_size_limit(CELL)
+    csv.field_size_limit(MAX_CELL)
     rows = csv.DictReader(_lines(path, newline=""), delimiter=delimiter, strict=True)
     try:
         names = rows.fieldnames or []
         if names and column not in names:
-            _no_column(str(path), column, names)
+            _raise_no_column(str(path), column, names)
         for row in rows:
             place = f"{path}, line {rows.line_num}"
             if None in row:
@@ -101,8 +103,8 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
     done = 0
     with pq.ParquetFile(path) as table:
         if column not in table.schema_arrow.names:
-            _no_column(str(path), column, table.schema_arrow.names)
-        for batch in table.iter_batches(ROWS, columns=[column]):
+            _raise_no_column(str(path), column, table.schema_arrow.names)
+        for batch in table.iter_batches(ROWS_AT_ONCE, columns=[column]):
             try:
                 rows = batch.to_pylist()
             except UnicodeDecodeError as error:
@@ -113,7 +115,7 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
             done += len(batch)
 
 
-def _read_dataset(settings: Captions) -> Iterator[str]:
+def _read_dataset(settings: CaptionsConfig) -> Iterator[str]:
     """Rows of a folder or hub data set, as `datasets` streams them."""
     rows = iter(_open_dataset(settings))
     number = 0
@@ -124,11 +126,11 @@ def _read_dataset(settings: Captions) -> Iterator[str]:
         except StopIteration:
             return
         except Exception as error:  # whatever files, formats and networks raise: each has errors of its own
-            _unreadable(settings, error)
+            _raise_unreadable(settings, error)
         yield _text(row, settings.text_column, f"{settings.source}, row {number}")
 
 
-def _open_dataset(settings: Captions) -> Iterable[dict[str, Any]]:
+def _open_dataset(settings: CaptionsConfig) -> Iterable[dict[str, Any]]:
     """A stream of rows with the column of captions, without pictures and whatever else there is if that can be told."""
     from datasets import load_dataset, load_dataset_builder  # takes a second, which no other source needs
 
@@ -145,13 +147,13 @@ def _open_dataset(settings: Captions) -> Iterable[dict[str, Any]]:
             else:
                 rows = rows.select_columns([settings.text_column])
     except Exception as error:  # as above
-        _unreadable(settings, error)
+        _raise_unreadable(settings, error)
     if names and settings.text_column not in names:
-        _no_column(settings.source, settings.text_column, names)
+        _raise_no_column(settings.source, settings.text_column, names)
     return cast(Iterable[dict[str, Any]], rows)
 
 
-def _unreadable(settings: Captions, error: Exception) -> NoReturn:
+def _raise_unreadable(settings: CaptionsConfig, error: Exception) -> NoReturn:
     """Raise what is wrong with a data set."""
     source = settings.source
     if Path(source).is_dir():
@@ -162,7 +164,7 @@ def _unreadable(settings: Captions, error: Exception) -> NoReturn:
             "(HF_HUB_OFFLINE too), captions.split and captions.subset; log in by `hf auth login` if it is gated; "
             "or download it and give the folder"
         )
-    raise DataError(f"cannot read captions from {source} ({_told(error)})", fix) from error
+    raise DataError(f"cannot read captions from {source} ({_one_line(error)})", fix) from error
 
 
 def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
@@ -177,32 +179,32 @@ def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
                 line.encode()
             except UnicodeEncodeError as error:
                 place = f"{path}, line {number}, character {error.start + 1}"
-                raise DataError(f"{place} is not UTF-8", AS_UTF8) from error
+                raise DataError(f"{place} is not UTF-8", ENCODING_HINT) from error
             yield line
 
 
 def _text(row: dict[str, Any], column: str, place: str) -> str:
     """The caption in a row."""
     if column not in row:
-        _no_column(place, column, list(row))
+        _raise_no_column(place, column, list(row))
     text = row[column]
     if not isinstance(text, str | None):
         raise DataError(
             f"{column!r} in {place} is no text but {type(text).__name__}",
             f"Name another column by captions.text_column (there are {', '.join(map(str, row))}), or write it as text",
         )
-    return _mended(text or "")
+    return _replace_surrogates(text or "")
 
 
-def _mended(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     """A text that can be stored: JSON may hold halves of characters, which UTF-8 has not."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
 
 
-def _no_column(place: str, column: str, names: Sequence[str]) -> NoReturn:
+def _raise_no_column(place: str, column: str, names: Sequence[str]) -> NoReturn:
     found = f"; there are {', '.join(names)}" if names else ""
     raise DataError(f"no column {column!r} in {place}", f"Name the column of captions by captions.text_column{found}")
 
 
-def _told(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__

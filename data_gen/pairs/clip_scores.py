@@ -8,7 +8,7 @@ from ip2p.measuring.clip import ClipScorer
 from ip2p.records import Candidate, Triple
 
 
-def score(
+def score_candidates(
     candidates: Sequence[Candidate],
     images: Sequence[tuple[Image.Image, Image.Image]],
     triples: Sequence[Triple],

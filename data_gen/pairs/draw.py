@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ip2p.data_gen.config import Pairs
+from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.pairs.prompt_to_prompt import share_with_source
 from ip2p.diffusion.guidance import TextGuidance
 from ip2p.diffusion.sampling import make_scheduler, sample
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import Backbone
-from ip2p.models.safety import blacked
+from ip2p.models.safety import black_out
 from ip2p.pictures.tensors import to_images
 from ip2p.records import Candidate, Reason, Triple, content_id
 from ip2p.seeding import derive_seed, randn
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
     unet_rows: int
 
 
-class Job(NamedTuple):
+class PlannedCandidate(NamedTuple):
     """A candidate that is yet to be drawn."""
 
     candidate: Candidate
@@ -54,7 +54,7 @@ class PairMaker:
         ModelError: the backbone is no text-to-image model.
     """
 
-    def __init__(self, backbone: Backbone, settings: Pairs) -> None:
+    def __init__(self, backbone: Backbone, settings: PairsConfig) -> None:
         backbone.require("base")
         self.backbone = backbone
         self.settings = settings
@@ -65,7 +65,7 @@ class PairMaker:
         with torch.inference_mode():
             self.null_text = backbone.encode_text([""])
 
-    def draw(self, jobs: Sequence[Job]) -> Iterator[Pair]:
+    def draw(self, jobs: Sequence[PlannedCandidate]) -> Iterator[Pair]:
         """Draw candidates, batch after batch in the order given; a batch may mix triples, shares and scales.
 
         One call of the UNet a step computes all rows of a batch: source and edited pictures, with text and without.
@@ -78,10 +78,10 @@ class PairMaker:
             flags = self.backbone.flagged(images)
             for number, job in enumerate(batch):
                 pair = Pair(job.candidate, images[number], images[number + len(batch)], rows // len(batch))
-                yield _blocked(pair) if flags[number] or flags[number + len(batch)] else pair
+                yield _refuse(pair) if flags[number] or flags[number + len(batch)] else pair
 
     @torch.inference_mode()
-    def _draw(self, jobs: Sequence[Job]) -> tuple[Tensor, int]:
+    def _draw(self, jobs: Sequence[PlannedCandidate]) -> tuple[Tensor, int]:
         """Pictures (2b 3 h w) in [-1, 1], all sources before all edited, and the UNet rows that they took."""
         backbone, settings = self.backbone, self.settings
         candidates = [job.candidate for job in jobs]
@@ -110,7 +110,7 @@ class PairMaker:
         return torch.cat(halves), guidance.rows
 
 
-def plan(triples: Sequence[Triple], settings: Pairs, seed: int) -> list[Job]:
+def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int) -> list[PlannedCandidate]:
     """The candidates of triples that were not refused, in order: noise, p ~ U(p_min, p_max), cfg ~ U(cfg_min, cfg_max).
 
     Args:
@@ -130,11 +130,11 @@ def plan(triples: Sequence[Triple], settings: Pairs, seed: int) -> list[Job]:
                 cfg=round(rng.uniform(settings.cfg_min, settings.cfg_max), 4),
                 steps=settings.steps,
             )
-            jobs.append(Job(candidate, triple.caption, triple.edited_caption))
+            jobs.append(PlannedCandidate(candidate, triple.caption, triple.edited_caption))
     return jobs
 
 
-def _blocked(pair: Pair) -> Pair:
+def _refuse(pair: Pair) -> Pair:
     """An unsafe pair: nobody gets to see it, and the filter leaves it refused."""
     refused = pair.candidate.model_copy(update={"status": "refused", "reason": Reason.UNSAFE})
-    return pair._replace(candidate=refused, source=blacked(pair.source), edited=blacked(pair.edited))
+    return pair._replace(candidate=refused, source=black_out(pair.source), edited=black_out(pair.edited))

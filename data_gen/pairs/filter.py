@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from ip2p.data_gen.config import Filter, Thresholds
+from ip2p.data_gen.config import FilterConfig, Thresholds
 from ip2p.records import Candidate, Reason
 
 
-def decide(candidates: Sequence[Candidate], kinds: Mapping[str, str], settings: Filter) -> list[Candidate]:
+def decide(candidates: Sequence[Candidate], kinds: Mapping[str, str], settings: FilterConfig) -> list[Candidate]:
     """Every candidate with a status and, where it is refused, the first reason of: unsafe (found when it was drawn),
     low_source, low_edited, low_image, high_image (a near copy: nothing was edited), low_direction, not_top_k.
 
@@ -18,7 +18,7 @@ def decide(candidates: Sequence[Candidate], kinds: Mapping[str, str], settings: 
         kinds: kind of edit of each triple, by the triple's id.
         settings: thresholds, those of single kinds, and k.
     """
-    reasons = {each.id: _fault(each, settings.thresholds(kinds[each.triple_id])) for each in candidates}
+    reasons = {each.id: _find_fault(each, settings.thresholds(kinds[each.triple_id])) for each in candidates}
     passed = defaultdict(list)
     for candidate in candidates:
         if reasons[candidate.id] is Reason.OK:
@@ -34,7 +34,7 @@ def decide(candidates: Sequence[Candidate], kinds: Mapping[str, str], settings: 
     ]
 
 
-def _fault(candidate: Candidate, bounds: Thresholds) -> Reason:
+def _find_fault(candidate: Candidate, bounds: Thresholds) -> Reason:
     """The first fault of a candidate. A score that is no number breaks its bound."""
     if candidate.reason is Reason.UNSAFE:
         return Reason.UNSAFE

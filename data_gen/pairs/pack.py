@@ -12,12 +12,12 @@ from ip2p.errors import DataError
 from ip2p.records import PACKED_COLUMNS, Candidate, Triple
 from ip2p.shards import atomic_dir, atomic_write, shard_path, write_shard
 
-PICTURES = ("original_image", "edited_image")
-NUMBERS = {"seed": "int64", "p": "float64", "cfg": "float64"} | {
+PICTURE_COLUMNS = ("original_image", "edited_image")
+NUMBER_COLUMNS = {"seed": "int64", "p": "float64", "cfg": "float64"} | {
     f"sim_{name}": "float64" for name in ("source", "edited", "image", "direction")
 }
 FEATURES = Features(
-    {name: Image() if name in PICTURES else Value(NUMBERS.get(name, "string")) for name in PACKED_COLUMNS}
+    {name: Image() if name in PICTURE_COLUMNS else Value(NUMBER_COLUMNS.get(name, "string")) for name in PACKED_COLUMNS}
 )
 SPLITS = ("train", "test")
 
@@ -31,7 +31,7 @@ def packed_row(candidate: Candidate, triple: Triple, images: Mapping[str, Any], 
         images: the stored pictures of a candidate, by column.
         provenance: where pairs of this build come from, as JSON.
     """
-    row = candidate.model_dump(include={"id", *NUMBERS}) | {
+    row = candidate.model_dump(include={"id", *NUMBER_COLUMNS}) | {
         "original_prompt": triple.caption,
         "original_image": images["original_image"],
         "edit_prompt": triple.instruction,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ip2p.errors import ModelError
 
-PLAIN = (AttnProcessor, AttnProcessor2_0)
+PLAIN_PROCESSORS = (AttnProcessor, AttnProcessor2_0)
 
 
 class SharedRows:
@@ -129,7 +129,7 @@ def _self_attention(unet: nn.Module) -> list[Attention]:
         raise ModelError("the UNet has no self-attention to share", "Take a UNet of Stable Diffusion's kind")
     for name, layer in layers.items():
         # Exactly these: their subclasses and rivals (xformers, fused projections) were never tried with shared q and k.
-        if type(layer.processor) not in PLAIN:
+        if type(layer.processor) not in PLAIN_PROCESSORS:
             raise ModelError(
                 f"Prompt-to-Prompt cannot be installed over {type(layer.processor).__name__} in {name}",
                 "Switch it off first: unet.set_default_attn_processor(), or unet.unfuse_qkv_projections()",

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import yaml
 
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.report.counts import Tally, share
+from ip2p.data_gen.report.counts import Counts, per_cent
 from ip2p.records import PACKED_COLUMNS, Reason
 
-SHARED = {"attention": "self-attention", "features": "self-attention and decoder features"}
+SHARED_WORDS = {"attention": "self-attention", "features": "self-attention and decoder features"}
 
 
-def dataset_card(config: DatasetConfig, tally: Tally, splits: Sequence[str], digest: str) -> str:
+def dataset_card(config: DatasetConfig, tally: Counts, splits: Sequence[str], digest: str) -> str:
     """The data-set card: what it is, how it was made, how many of each kind were kept, and how to load it.
 
     Args:
@@ -23,7 +23,7 @@ def dataset_card(config: DatasetConfig, tally: Tally, splits: Sequence[str], dig
     """
     settings = config.model_dump(mode="json", exclude={"out"})
     kinds = "\n".join(
-        f"| {kind} | {drawn} | {tally.kept[kind]} | {share(tally.kept[kind], drawn)} |"
+        f"| {kind} | {drawn} | {tally.kept[kind]} | {per_cent(tally.kept[kind], drawn)} |"
         for kind, drawn in sorted(tally.drawn.items())
     )
     header = {
@@ -45,7 +45,7 @@ def dataset_card(config: DatasetConfig, tally: Tally, splits: Sequence[str], dig
 
 Made by ip2p as InstructPix2Pix made its own (arXiv 2211.09800, section 3.1). Captions of {config.captions.source};
 instructions and edited captions by {_writer(config)}; both pictures of a pair drawn by {config.pairs.model} from the
-same noise with shared {SHARED[config.pairs.share]}; filtered by the similarities of {config.scores.clip}.
+same noise with shared {SHARED_WORDS[config.pairs.share]}; filtered by the similarities of {config.scores.clip}.
 
 ```python
 from datasets import load_dataset
@@ -57,8 +57,8 @@ pairs = load_dataset("path/to/this/folder", split="train")
 | captions | {len(tally.captions)} |
 | triples, of which drawn | {tally.triples.total()}, {tally.triples[Reason.OK]} |
 | candidates | {tally.total} |
-| pairs kept | {tally.pairs} ({share(tally.pairs, tally.total)}) |
-| thresholds | {thresholds_said(config)} |
+| pairs kept | {tally.pairs} ({per_cent(tally.pairs, tally.total)}) |
+| thresholds | {describe_thresholds(config)} |
 | seed | {config.seed} |
 
 | kind of edit | candidates | kept | yield |
@@ -75,7 +75,7 @@ pair are synthetic; what the base model has learned, prejudices included, is in 
 """
 
 
-def thresholds_said(config: DatasetConfig) -> str:
+def describe_thresholds(config: DatasetConfig) -> str:
     """The thresholds of the filter, in one line."""
     bounds = config.filter
     others = f"; others for {', '.join(sorted(bounds.per_kind))}" if bounds.per_kind else ""

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import NamedTuple
 
-from ip2p.data_gen.rows import Decided
+from ip2p.data_gen.rows import FilteredShard
 from ip2p.records import Reason
 
 BINS = 80
@@ -17,7 +17,7 @@ class Bin(NamedTuple):
     refused: int
 
 
-class Tally:
+class Counts:
     """Counts of a build, shard by shard.
 
     Attributes:
@@ -38,7 +38,7 @@ class Tally:
         self.unet_rows = 0
         self._bars: Counter[tuple[str, int, bool]] = Counter()
 
-    def add(self, shard: Decided) -> None:
+    def add(self, shard: FilteredShard) -> None:
         """Count the rows of a shard."""
         self.captions.update(triple.caption_id for triple in shard.triples)
         self.triples.update(triple.reason for triple in shard.triples)
@@ -71,7 +71,7 @@ class Tally:
         return [Bin(self._bars[score, bar, True], self._bars[score, bar, False]) for bar in range(BINS)]
 
 
-def share(part: int, whole: int) -> str:
+def per_cent(part: int, whole: int) -> str:
     """A part in per cent of a whole; "-" of nothing."""
     return f"{part / whole:.1%}" if whole else "-"
 

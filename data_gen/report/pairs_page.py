@@ -9,9 +9,9 @@ from typing import NamedTuple
 from PIL import Image
 
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.report.card import thresholds_said
-from ip2p.data_gen.report.counts import BINS, SCORES, Tally, share
-from ip2p.data_gen.rows import Decided
+from ip2p.data_gen.report.card import describe_thresholds
+from ip2p.data_gen.report.counts import BINS, SCORES, Counts, per_cent
+from ip2p.data_gen.rows import FilteredShard
 from ip2p.records import Candidate, Reason, Triple
 
 KEPT_SHOWN = 4
@@ -36,7 +36,7 @@ svg{margin:0 1em 1em 0}.why{color:#a33}
 """.strip()
 
 
-class Shown(NamedTuple):
+class ShownPair(NamedTuple):
     """A pair on the page, with its two pictures as PNG bytes."""
 
     candidate: Candidate
@@ -45,13 +45,13 @@ class Shown(NamedTuple):
     edited: bytes
 
 
-class Choice:
+class PairChoice:
     """Which pairs the page shows: the first kept ones of each kind of edit, and the first refused for each reason."""
 
     def __init__(self) -> None:
         self._taken: dict[tuple[str, str], int] = {}
 
-    def take(self, shard: Decided) -> list[Candidate]:
+    def take(self, shard: FilteredShard) -> list[Candidate]:
         """Those of a shard's candidates that the page shows."""
         chosen = []
         for each in shard.candidates:
@@ -63,13 +63,13 @@ class Choice:
         return chosen
 
 
-def render_report(config: DatasetConfig, tally: Tally, shown: Sequence[Shown]) -> str:
+def render_report(config: DatasetConfig, tally: Counts, shown: Sequence[ShownPair]) -> str:
     """The page as HTML. Every text from outside is escaped; equal builds give equal pages.
 
     Args:
         config: of the build.
         tally: of all its shards.
-        shown: pairs to show, as `Choice` takes them.
+        shown: pairs to show, as `PairChoice` takes them.
     """
     kept = sorted((each for each in shown if each.candidate.status == "ok"), key=lambda each: each.triple.kind)
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
@@ -80,7 +80,7 @@ def render_report(config: DatasetConfig, tally: Tally, shown: Sequence[Shown]) -
 <h2>Yield by kind of edit</h2>
 {_yield_table(tally)}
 <h2>Scores</h2>
-<p>Green: kept. Grey: refused. Lines: thresholds ({_text(thresholds_said(config))}).</p>
+<p>Green: kept. Grey: refused. Lines: thresholds ({_escape(describe_thresholds(config))}).</p>
 {"".join(_histogram(name, config, tally) for name in SCORES)}
 <h2>Refusals</h2>
 {_refusals(tally)}
@@ -94,33 +94,33 @@ def render_report(config: DatasetConfig, tally: Tally, shown: Sequence[Shown]) -
 """
 
 
-def _facts(config: DatasetConfig, tally: Tally) -> str:
+def _facts(config: DatasetConfig, tally: Counts) -> str:
     """The way from captions to pairs, in numbers."""
     pairs = config.pairs
     facts = {
         "captions": f"{len(tally.captions)} of {config.captions.source}",
         "triples": f"{tally.triples[Reason.OK]} drawn, {tally.triples.total() - tally.triples[Reason.OK]} refused",
         "candidates": f"{tally.total} by {pairs.model}, {pairs.steps} steps of {pairs.scheduler}",
-        "kept": f"{tally.pairs} ({share(tally.pairs, tally.total)}), for {tally.served} triples "
-        f"({share(tally.served, tally.triples[Reason.OK])})",
+        "kept": f"{tally.pairs} ({per_cent(tally.pairs, tally.total)}), for {tally.served} triples "
+        f"({per_cent(tally.served, tally.triples[Reason.OK])})",
         "UNet rows": f"{tally.unet_rows}, {tally.rows_per_pair:.0f} for each kept pair",
         "filtered by": config.scores.clip,
         "seed": str(config.seed),
     }
-    rows = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in facts.items())
+    rows = "".join(f"<tr><th>{_escape(name)}</th><td>{_escape(value)}</td></tr>" for name, value in facts.items())
     return f"<table>{rows}</table>"
 
 
-def _yield_table(tally: Tally) -> str:
+def _yield_table(tally: Counts) -> str:
     rows = "".join(
-        f'<tr><td>{_text(kind)}</td><td class="n">{drawn}</td><td class="n">{tally.kept[kind]}</td>'
-        f'<td class="n">{share(tally.kept[kind], drawn)}</td></tr>'
+        f'<tr><td>{_escape(kind)}</td><td class="n">{drawn}</td><td class="n">{tally.kept[kind]}</td>'
+        f'<td class="n">{per_cent(tally.kept[kind], drawn)}</td></tr>'
         for kind, drawn in sorted(tally.drawn.items())
     )
     return f"<table><tr><th>kind</th><th>candidates</th><th>kept</th><th>yield</th></tr>{rows}</table>"
 
 
-def _refusals(tally: Tally) -> str:
+def _refusals(tally: Counts) -> str:
     """Refused triples and candidates by reason, in the order of the closed list."""
     rows = "".join(
         f'<tr><td>{what}</td><td>{reason.value}</td><td class="n">{counted[reason]}</td></tr>'
@@ -131,7 +131,7 @@ def _refusals(tally: Tally) -> str:
     return f"<table><tr><th></th><th>reason</th><th>number</th></tr>{rows}</table>" if rows else "<p>None.</p>"
 
 
-def _histogram(score: str, config: DatasetConfig, tally: Tally) -> str:
+def _histogram(score: str, config: DatasetConfig, tally: Counts) -> str:
     """Bars of a score over the range that has any, kept ones below refused ones, with the thresholds as lines."""
     bars, name = tally.histogram(score), score.removeprefix("sim_")
     bounds = [getattr(config.filter, name)] + ([config.filter.image_max] if name == "image" else [])
@@ -164,15 +164,15 @@ def _histogram(score: str, config: DatasetConfig, tally: Tally) -> str:
     )
 
 
-def _figure(each: Shown) -> str:
+def _figure(each: ShownPair) -> str:
     """Both pictures, what was asked, and how it was scored."""
     candidate, triple = each.candidate, each.triple
     scores = " ".join(f"{name.removeprefix('sim_')} {getattr(candidate, name):.2f}" for name in SCORES)
     why = f'<span class="why">{candidate.reason.value}</span> ' if candidate.reason else ""
     return (
-        f"<figure>{_picture(each.source)} {_picture(each.edited)}<figcaption>{why}<b>{_text(triple.instruction)}</b> "
-        f"({_text(triple.kind)})<br>{_text(triple.caption)}<br>p {candidate.p:.2f}, cfg {candidate.cfg:.1f}; {scores}"
-        "</figcaption></figure>"
+        f"<figure>{_picture(each.source)} {_picture(each.edited)}<figcaption>{why}"
+        f"<b>{_escape(triple.instruction)}</b> ({_escape(triple.kind)})<br>{_escape(triple.caption)}<br>"
+        f"p {candidate.p:.2f}, cfg {candidate.cfg:.1f}; {scores}</figcaption></figure>"
     )
 
 
@@ -185,5 +185,5 @@ def _picture(png: bytes) -> str:
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}">'
 
 
-def _text(value: str) -> str:
+def _escape(value: str) -> str:
     return html.escape(value, quote=True)

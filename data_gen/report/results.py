@@ -7,18 +7,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ip2p.data_gen.build_folder import Workspace
+from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.pairs.pack import SPLITS, pack, packed_row, split_of
 from ip2p.data_gen.report.card import dataset_card
-from ip2p.data_gen.report.counts import Tally
-from ip2p.data_gen.report.pairs_page import Choice, Shown, render_report
-from ip2p.data_gen.rows import Decided, read_decided, read_pictures
+from ip2p.data_gen.report.counts import Counts
+from ip2p.data_gen.report.pairs_page import PairChoice, ShownPair, render_report
+from ip2p.data_gen.rows import FilteredShard, read_filtered, read_pictures
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate
 from ip2p.shards import atomic_write
 from ip2p.version import __version__
 
-PACKED = "packed.json"
+PACKED_FILE = "packed.json"
 
 
 class Results:
@@ -30,26 +30,26 @@ class Results:
         say: prints a line.
     """
 
-    def __init__(self, workspace: Workspace, shards: int, say: Callable[[str], None]) -> None:
+    def __init__(self, workspace: BuildFolder, shards: int, say: Callable[[str], None]) -> None:
         self.workspace, self.config, self.shards, self.say = workspace, workspace.config, shards, say
 
     @cached_property
-    def tally(self) -> Tally:
+    def tally(self) -> Counts:
         """Counts over all shards."""
-        tally = Tally()
+        tally = Counts()
         for decided in self._decided():
             tally.add(decided)
         return tally
 
     def write_report(self) -> Path:
         """Write report.html and say where it is."""
-        choice, shown = Choice(), []
+        choice, shown = PairChoice(), []
         for index, decided in enumerate(self._decided()):
             chosen = {each.id: each for each in choice.take(decided)}
             for row in read_pictures(self.workspace, index, chosen):
                 each = chosen[row["id"]]
                 pictures = row["original_image"]["bytes"], row["edited_image"]["bytes"]
-                shown.append(Shown(each, decided.by_id[each.triple_id], *pictures))
+                shown.append(ShownPair(each, decided.by_id[each.triple_id], *pictures))
         page = self.workspace.out / "report.html"
         atomic_write(page, render_report(self.config, self.tally, shown).encode())
         return page
@@ -61,7 +61,7 @@ class Results:
             DataError: no pair was kept.
         """
         fingerprint = self.workspace.fingerprint("packed")
-        folder, note = self.workspace.folder("packed"), self.workspace.out / PACKED
+        folder, note = self.workspace.folder("packed"), self.workspace.out / PACKED_FILE
         if folder.is_dir() and note.is_file() and note.read_text() == fingerprint:
             return
         note.unlink(missing_ok=True)  # from here until all is done, nobody may trust what lies there
@@ -71,10 +71,10 @@ class Results:
             pack(self._packed_rows(progress), folder, shard_rows=size, card=card, config=fingerprint)
         atomic_write(note, fingerprint.encode())
 
-    def _decided(self) -> Iterator[Decided]:
-        return (read_decided(self.workspace, index) for index in range(self.shards))
+    def _decided(self) -> Iterator[FilteredShard]:
+        return (read_filtered(self.workspace, index) for index in range(self.shards))
 
-    def _split(self, decided: Decided, candidate: Candidate) -> str:
+    def _split(self, decided: FilteredShard, candidate: Candidate) -> str:
         return split_of(decided.by_id[candidate.triple_id].caption_id, self.config.pack.split)
 
     def _splits(self) -> list[str]:

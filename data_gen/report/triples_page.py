@@ -4,14 +4,14 @@ import html
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from ip2p.data_gen.report.counts import share
-from ip2p.data_gen.triples.proposals import visible
-from ip2p.data_gen.writers.api.ledger import Spent
+from ip2p.data_gen.report.counts import per_cent
+from ip2p.data_gen.triples.proposals import strip_invisible
+from ip2p.data_gen.writers.api.ledger import Spending
 from ip2p.records import Reason, Triple
 
-SHOWN = 20
+EXAMPLES_SHOWN = 20
 """Refused triples on the page for each reason, and kept ones for each kind."""
-LONGEST = 400
+MAX_CHARACTERS = 400
 """Signs of a text that the page shows."""
 
 STYLE = """
@@ -21,7 +21,7 @@ td{overflow-wrap:anywhere}summary{cursor:pointer;font-weight:600;margin:.4em 0}
 """.strip()
 
 
-class TriplesTally:
+class TripleCounts:
     """Counts and examples of triples, in the order of their rows.
 
     Attributes:
@@ -50,20 +50,20 @@ class TriplesTally:
         else:
             self.reasons[triple.reason] += 1
         examples = self.examples[triple.reason.value or f"kind {triple.kind}"]
-        if len(examples) < SHOWN:
+        if len(examples) < EXAMPLES_SHOWN:
             examples.append(triple)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{kind} {count}" for kind, count in self.kinds.most_common())
         reasons = ", ".join(f"{reason.value} {count}" for reason, count in self.reasons.most_common())
-        part = share(self.kept, self.total)
+        part = per_cent(self.kept, self.total)
         return (
             f"kept {self.kept} of {self.total} triples ({part}) for {len(self.captions)} captions\n"
             f"by kind: {kinds or 'none'}\nrefused: {reasons or 'none'}"
         )
 
 
-def render_triples(tally: TriplesTally, writer: str, spent: Spent | None) -> str:
+def render_triples(tally: TripleCounts, writer: str, spent: Spending | None) -> str:
     """The page as HTML. Every text from outside is escaped.
 
     Args:
@@ -74,7 +74,7 @@ def render_triples(tally: TriplesTally, writer: str, spent: Spent | None) -> str
     facts = {
         "writer": writer,
         "captions": str(len(tally.captions)),
-        "kept": f"{tally.kept} of {tally.total} triples ({share(tally.kept, tally.total)})",
+        "kept": f"{tally.kept} of {tally.total} triples ({per_cent(tally.kept, tally.total)})",
     }
     if spent:
         per_thousand = 1000 * spent.cost.usd / tally.kept if tally.kept else 0.0
@@ -84,17 +84,17 @@ def render_triples(tally: TriplesTally, writer: str, spent: Spent | None) -> str
             "price": f"{spent.cost.usd:.4f} USD, {per_thousand:.4f} USD per thousand kept triples",
             "faults": ", ".join(f"{name} {count}" for name, count in spent.faults.most_common()) or "none",
         }
-    lines = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in facts.items())
+    lines = "".join(f"<tr><th>{_escape(name)}</th><td>{_escape(value)}</td></tr>" for name, value in facts.items())
     refused = [reason.value for reason in Reason if tally.reasons[reason]]
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Triples</title><style>{STYLE}</style></head><body>
 <h1>{tally.kept} of {tally.total} triples kept</h1>
 <table>{lines}</table>
 <h2>Refused, by reason</h2>
-<p>The first {SHOWN} of each.</p>
+<p>The first {EXAMPLES_SHOWN} of each.</p>
 {"".join(_examples(name, tally.reasons[Reason(name)], tally.examples[name]) for name in refused) or "<p>None.</p>"}
 <h2>Kept, by kind of edit</h2>
-<p>The first {SHOWN} of each.</p>
+<p>The first {EXAMPLES_SHOWN} of each.</p>
 {"".join(_examples(k, n, tally.examples[f"kind {k}"]) for k, n in tally.kinds.most_common()) or "<p>None.</p>"}
 </body></html>
 """
@@ -103,14 +103,14 @@ def render_triples(tally: TriplesTally, writer: str, spent: Spent | None) -> str
 def _examples(name: str, count: int, triples: Sequence[Triple]) -> str:
     """A table that opens."""
     rows = "".join(
-        f"<tr><td>{_text(each.caption)}</td><td>{_text(each.instruction)}</td><td>{_text(each.edited_caption)}</td></tr>"
+        f"<tr><td>{_escape(each.caption)}</td><td>{_escape(each.instruction)}</td><td>{_escape(each.edited_caption)}</td></tr>"
         for each in triples
     )
     head = "<tr><th>caption</th><th>instruction</th><th>edited caption</th></tr>"
-    return f"<details open><summary>{_text(name)}: {count}</summary><table>{head}{rows}</table></details>"
+    return f"<details open><summary>{_escape(name)}: {count}</summary><table>{head}{rows}</table></details>"
 
 
-def _text(value: str) -> str:
+def _escape(value: str) -> str:
     """A text from outside: escaped, of bounded length, and without signs that turn the reading direction."""
-    shown = value if len(value) <= LONGEST else f"{value[:LONGEST]} ..."
-    return html.escape(visible(shown), quote=True)
+    shown = value if len(value) <= MAX_CHARACTERS else f"{value[:MAX_CHARACTERS]} ..."
+    return html.escape(strip_invisible(shown), quote=True)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ip2p.data_gen.triples.proposals import Draft
+from ip2p.data_gen.triples.proposals import Proposal
 from ip2p.data_gen.triples.wording import GENERIC, GENERIC_KEYS, STOP, content, inflected, related, rivals, words
 
 UNASKED, UNASKED_ABSTRACT = 3, 5
@@ -68,7 +68,7 @@ class Change(NamedTuple):
         return [word for word in dict.fromkeys(self.before) if word not in self.after]
 
 
-def disagrees(caption: str, draft: Draft) -> bool:
+def disagrees(caption: str, draft: Proposal) -> bool:
     """Whether the edit is another one than the instruction asks for, or the instruction asks for none.
 
     Abstract edits may be shown by other words than they are asked for, as long as half of the caption stays.

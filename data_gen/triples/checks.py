@@ -5,21 +5,21 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from ip2p.data_gen.config import Checks
+from ip2p.data_gen.config import ChecksConfig
 from ip2p.data_gen.triples.agreement import asked_for, disagrees
 from ip2p.data_gen.triples.moderation import is_improper
 from ip2p.data_gen.triples.near_duplicates import NearIndex, hash64, shingles
-from ip2p.data_gen.triples.proposals import Draft
+from ip2p.data_gen.triples.proposals import Proposal
 from ip2p.data_gen.triples.wording import GENERIC, GENERIC_KEYS, STOP, content, is_medium, words
 from ip2p.records import Reason
 
-REPEATS = 0.8
+REPEAT_SIMILARITY = 0.8
 """Jaccard similarity of the words of an instruction and a caption from which the one is the other."""
-FREE = 2
+FREE_WORDS = 2
 """Words that an edit may change of any caption: "a red barn" may become a blue castle."""
-WEIGHT = 2
+CHANGE_WEIGHT = 2
 """How often a changed word counts for near duplicates: two edits of one long caption are two triples."""
-ENOUGH = 50
+MIN_TRIPLES = 50
 """Triples from which on kinds are held to their share."""
 
 LATIN_SHARE = 0.85
@@ -44,10 +44,12 @@ def clip_tokens(text: str) -> int:
 
     CLIP's vocabulary has most English words of captions whole. Rare words are cut into pieces.
     """
-    return 2 + sum(_pieces(piece) for piece in TOKEN.findall(text))
+    return 2 + sum(_count_pieces(piece) for piece in TOKEN.findall(text))
 
 
-def fault(caption: str, draft: Draft, checks: Checks, *, count_tokens: Callable[[str], int] = clip_tokens) -> Reason:
+def find_fault(
+    caption: str, draft: Proposal, checks: ChecksConfig, *, count_tokens: Callable[[str], int] = clip_tokens
+) -> Reason:
     """The first thing that is wrong with a triple, or OK. A pure function; a draft's own reason comes first.
 
     In order: empty, unchanged, near_unchanged (but for word order, forms and function words), instruction_is_caption,
@@ -66,7 +68,7 @@ def fault(caption: str, draft: Draft, checks: Checks, *, count_tokens: Callable[
         return draft.reason
     if not all(words(text) for text in texts):
         return Reason.EMPTY
-    if plain(edited) == plain(caption):
+    if normalise(edited) == normalise(caption):
         return Reason.UNCHANGED
     if set(content(edited)) == set(content(caption)):
         return Reason.NEAR_UNCHANGED
@@ -83,7 +85,7 @@ def fault(caption: str, draft: Draft, checks: Checks, *, count_tokens: Callable[
     return Reason.MODERATED if checks.moderation != "none" and is_improper(*texts) else Reason.OK
 
 
-def plain(text: str) -> str:
+def normalise(text: str) -> str:
     """A text without what makes no difference to a picture: case, spaces, closing marks."""
     return " ".join(text.lower().split()).strip(" .!?")
 
@@ -97,7 +99,7 @@ def is_english(*texts: str) -> bool:
     return not any(map(_is_foreign, (*seen, sum(seen, []))))
 
 
-class WholeSet:
+class TripleSet:
     """The triples kept so far, and what is wrong with another one beside them.
 
     What one text says in other function words, forms or marks is the same triple; what differs in one thing shown is
@@ -108,49 +110,49 @@ class WholeSet:
             it should be above one in the number of kinds that come.
     """
 
-    def __init__(self, checks: Checks) -> None:
+    def __init__(self, checks: ChecksConfig) -> None:
         self.checks = checks
         self._exact: set[int] = set()
         self._near = NearIndex(checks.near_duplicate)
         self._kinds: Counter[str] = Counter()
 
-    def fault(self, caption: str, draft: Draft) -> Reason:
+    def fault(self, caption: str, draft: Proposal) -> Reason:
         """duplicate, near_duplicate, kind_full, or OK."""
         if _identity(caption, draft) in self._exact:
             return Reason.DUPLICATE
         if features(caption, draft) in self._near:
             return Reason.NEAR_DUPLICATE
         total = self._kinds.total()
-        full = total >= ENOUGH and self._kinds[draft.kind] > self.checks.kind_share * total
+        full = total >= MIN_TRIPLES and self._kinds[draft.kind] > self.checks.kind_share * total
         return Reason.KIND_FULL if full else Reason.OK
 
-    def add(self, caption: str, draft: Draft) -> None:
+    def add(self, caption: str, draft: Proposal) -> None:
         """Keep a triple, whatever is wrong with it."""
         self._exact.add(_identity(caption, draft))
         self._near.add(features(caption, draft))
         self._kinds[draft.kind] += 1
 
 
-def _identity(caption: str, draft: Draft) -> int:
+def _identity(caption: str, draft: Proposal) -> int:
     """A number in [0, 2^64) that equal triples share."""
-    return hash64("\n".join(plain(text) for text in (caption, draft.instruction, draft.edited_caption)))
+    return hash64("\n".join(normalise(text) for text in (caption, draft.instruction, draft.edited_caption)))
 
 
 @lru_cache(maxsize=4)
-def features(caption: str, draft: Draft) -> frozenset[int]:
+def features(caption: str, draft: Proposal) -> frozenset[int]:
     """Numbers that two triples share as far as they say the same.
 
     They stand for shingles of what stays, what goes and what comes, each by itself, or an edit and its inverse would
-    look alike; and for the words asked for. Remembered from `fault` to `add`.
+    look alike; and for the words asked for. Remembered from `find_fault` to `add`.
     """
     before, after = shingles(content(caption)), shingles(content(draft.edited_caption))
     stays = [f"={each}" for each in before & after]
     changes = [f"-{each}" for each in before - after] + [f"+{each}" for each in after - before]
     changes += [f"!{each}" for each in asked_for(draft.instruction)]
-    return frozenset(map(hash64, [*stays, *(f"{copy}{each}" for each in changes for copy in range(WEIGHT))]))
+    return frozenset(map(hash64, [*stays, *(f"{copy}{each}" for each in changes for copy in range(CHANGE_WEIGHT))]))
 
 
-def _pieces(piece: str) -> int:
+def _count_pieces(piece: str) -> int:
     """Tokens of one word, digit, or run of marks."""
     if not piece.isascii():
         return len(piece.encode("utf-8", "replace"))
@@ -161,23 +163,23 @@ def _pieces(piece: str) -> int:
 
 def _repeats(instruction: str, caption: str, edited: str) -> bool:
     """Whether an instruction is one of the captions, or asks for the caption as it is."""
-    if plain(instruction) in (plain(caption), plain(edited)):
+    if normalise(instruction) in (normalise(caption), normalise(edited)):
         return True
     said, before, after = set(content(instruction)), set(content(caption)), set(content(edited))
     asked = said - GENERIC_KEYS
-    repeated = len(before) > 1 and _alike(asked, before - GENERIC_KEYS)
-    return repeated or (min(len(said), len(after)) > 1 and _alike(said, after))
+    repeated = len(before) > 1 and _overlaps(asked, before - GENERIC_KEYS)
+    return repeated or (min(len(said), len(after)) > 1 and _overlaps(said, after))
 
 
-def _alike(some: set[str], others: set[str]) -> bool:
-    return bool(some) and len(some & others) >= REPEATS * len(some | others)
+def _overlaps(some: set[str], others: set[str]) -> bool:
+    return bool(some) and len(some & others) >= REPEAT_SIMILARITY * len(some | others)
 
 
 def _drifts(caption: str, edited: str, kept: float) -> bool:
     """Whether too few words of the caption are left, beyond those that any edit may change and those of its medium."""
     before = {word for word in content(caption) if not is_medium(word)}
     lost = len(before - set(content(edited)))
-    return lost > max(FREE, (1 - kept) * len(before))
+    return lost > max(FREE_WORDS, (1 - kept) * len(before))
 
 
 def _is_foreign(seen: Sequence[str]) -> bool:

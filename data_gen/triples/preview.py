@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.triples.proposals import Writer, visible
-from ip2p.data_gen.triples.write import Seen, write_triples
+from ip2p.data_gen.triples.proposals import Writer, strip_invisible
+from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.records import Caption
 
 
@@ -16,7 +16,7 @@ def preview(captions: Sequence[Caption], writer: Writer, config: DatasetConfig) 
     """
     settings = config.triples
     writer.prepare(captions, settings.per_caption)
-    seen = Seen(settings.checks)
+    seen = EarlierShards(settings.checks)
     for caption in captions:
         yield f"caption: {caption.text}"
         asked, answered = writer.conversation(caption, settings.per_caption)
@@ -32,4 +32,4 @@ def preview(captions: Sequence[Caption], writer: Writer, config: DatasetConfig) 
 
 def _one_line(text: str) -> str:
     """Text of a model or a file, safe to print: no sign in it moves the cursor or colours the terminal."""
-    return " ".join(visible(text).split())
+    return " ".join(strip_invisible(text).split())

@@ -9,12 +9,12 @@ Message = dict[str, str]
 """A turn of a conversation: "role" and "content"."""
 
 
-def visible(text: str) -> str:
+def strip_invisible(text: str) -> str:
     """A text of a model or a file without signs that nobody sees: those that move a cursor or turn the direction."""
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
-class Draft(NamedTuple):
+class Proposal(NamedTuple):
     """What a writer makes of a caption: an edit; or, with a reason, none.
 
     inverse: the instruction that leads back, or "" where none was asked for.
@@ -37,7 +37,7 @@ class Writer(Protocol):
         """Do in any order and many at a time what `write` needs for these captions. Safe to kill: it goes on."""
         ...
 
-    def write(self, captions: Sequence[Caption], count: int) -> list[list[Draft]]:
+    def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
         """For each caption at least one draft and at most `count`, all different."""
         ...
 

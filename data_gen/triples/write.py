@@ -2,38 +2,40 @@
 
 from collections.abc import Sequence
 
-from ip2p.data_gen.config import Checks, Triples
-from ip2p.data_gen.triples.checks import WholeSet, fault
-from ip2p.data_gen.triples.proposals import Draft, Writer, visible
+from ip2p.data_gen.config import ChecksConfig, TriplesConfig
+from ip2p.data_gen.triples.checks import TripleSet, find_fault
+from ip2p.data_gen.triples.proposals import Proposal, Writer, strip_invisible
 from ip2p.records import Caption, Reason, Triple, content_id
 
-LONGEST = 2000
+MAX_CHARACTERS = 2000
 """Signs of a model's text that are looked at; what is longer is refused anyway."""
 
 INVERSE_KINDS = {"add": "remove", "remove": "add"}
 """Kinds of the edits that lead back, where they are others."""
 
 
-class Seen:
+class EarlierShards:
     """What came before, over the whole set: captions, and the triples that were kept.
 
     Args:
         checks: that triples have to hold to.
     """
 
-    def __init__(self, checks: Checks) -> None:
+    def __init__(self, checks: ChecksConfig) -> None:
         self.captions: set[str] = set()
-        self.triples = WholeSet(checks)
+        self.triples = TripleSet(checks)
 
     def remember(self, captions: Sequence[Caption], triples: Sequence[Triple]) -> None:
         """Take in a shard that an earlier run wrote."""
         self.captions.update(caption.id for caption in captions)
         for row in triples:
             if row.status == "ok":
-                self.triples.add(row.caption, Draft(row.instruction, row.edited_caption, row.kind))
+                self.triples.add(row.caption, Proposal(row.instruction, row.edited_caption, row.kind))
 
 
-def write_triples(captions: Sequence[Caption], writer: Writer, settings: Triples, *, seen: Seen) -> list[Triple]:
+def write_triples(
+    captions: Sequence[Caption], writer: Writer, settings: TriplesConfig, *, seen: EarlierShards
+) -> list[Triple]:
     """Triples of captions, in order; each caption leaves at least one row, refused or not.
 
     Args:
@@ -42,20 +44,20 @@ def write_triples(captions: Sequence[Caption], writer: Writer, settings: Triples
         settings: how many for each caption, and the checks that they have to pass.
         seen: what earlier shards had. Grows by what this one has.
     """
-    reasons = [_fault(caption, settings.checks, seen) for caption in captions]
+    reasons = [_find_caption_fault(caption, settings.checks, seen) for caption in captions]
     sound = [caption for caption, reason in zip(captions, reasons, strict=True) if reason is Reason.OK]
     written = iter(writer.write(sound, settings.per_caption))
     rows = []
     for caption, reason in zip(captions, reasons, strict=True):
-        for draft in next(written) if reason is Reason.OK else [Draft(reason=reason)]:
-            rows.append(_checked(caption.text, draft, caption, writer.name, settings.checks, seen))
+        for draft in next(written) if reason is Reason.OK else [Proposal(reason=reason)]:
+            rows.append(_check(caption.text, draft, caption, writer.name, settings.checks, seen))
             if settings.inverse and draft.inverse and rows[-1].status == "ok":
-                back = Draft(draft.inverse, caption.text, INVERSE_KINDS.get(draft.kind, draft.kind))
-                rows.append(_checked(rows[-1].edited_caption, back, caption, writer.name, settings.checks, seen))
+                back = Proposal(draft.inverse, caption.text, INVERSE_KINDS.get(draft.kind, draft.kind))
+                rows.append(_check(rows[-1].edited_caption, back, caption, writer.name, settings.checks, seen))
     return rows
 
 
-def _fault(caption: Caption, checks: Checks, seen: Seen) -> Reason:
+def _find_caption_fault(caption: Caption, checks: ChecksConfig, seen: EarlierShards) -> Reason:
     """Why a caption is not worth a writer's time."""
     if not caption.text:
         return Reason.EMPTY
@@ -65,7 +67,9 @@ def _fault(caption: Caption, checks: Checks, seen: Seen) -> Reason:
     return Reason.TOO_LONG if len(caption.text.split()) > checks.max_words else Reason.OK
 
 
-def _checked(text: str, draft: Draft, origin: Caption, writer: str, checks: Checks, seen: Seen) -> Triple:
+def _check(
+    text: str, draft: Proposal, origin: Caption, writer: str, checks: ChecksConfig, seen: EarlierShards
+) -> Triple:
     """The row of a draft for a caption of this text, and why it is refused if it is.
 
     Args:
@@ -77,7 +81,7 @@ def _checked(text: str, draft: Draft, origin: Caption, writer: str, checks: Chec
         seen: what came before; the triple is added if it is kept.
     """
     draft = draft._replace(instruction=_tidy(draft.instruction), edited_caption=_tidy(draft.edited_caption))
-    reason = draft.reason or fault(text, draft, checks) or seen.triples.fault(text, draft)
+    reason = draft.reason or find_fault(text, draft, checks) or seen.triples.fault(text, draft)
     if reason is Reason.OK:
         seen.triples.add(text, draft)
     return Triple(
@@ -95,4 +99,4 @@ def _checked(text: str, draft: Draft, origin: Caption, writer: str, checks: Chec
 
 def _tidy(text: str) -> str:
     """A text of a model in one line, without signs that nobody sees, and of bounded length."""
-    return " ".join(visible(text[:LONGEST]).split())
+    return " ".join(strip_invisible(text[:MAX_CHARACTERS]).split())

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ip2p.data_gen.config import Triples
+from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.proposals import Writer
 
 
-def open_writer(settings: Triples, folder: Path, *, seed: int, say: Callable[[str], None]) -> Writer:
+def open_writer(settings: TriplesConfig, folder: Path, *, seed: int, say: Callable[[str], None]) -> Writer:
     """The writer that the settings name.
 
     Args:
@@ -33,6 +33,6 @@ def open_writer(settings: Triples, folder: Path, *, seed: int, say: Callable[[st
         from ip2p.data_gen.writers.api.batch_writer import BatchWriter
 
         return BatchWriter(settings, folder, seed=seed, say=say)
-    from ip2p.data_gen.writers.api.writer import ModelWriter
+    from ip2p.data_gen.writers.api.writer import ApiWriter
 
-    return ModelWriter(settings, folder, seed=seed, say=say)
+    return ApiWriter(settings, folder, seed=seed, say=say)

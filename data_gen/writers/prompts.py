@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ip2p.data_gen.triples.proposals import Draft, Message
-from ip2p.data_gen.writers.seeds import KINDS, Seed, draw_shots
+from ip2p.data_gen.triples.proposals import Message, Proposal
+from ip2p.data_gen.writers.seeds import KINDS, SeedTriple, draw_shots
 from ip2p.records import Reason
 from ip2p.seeding import derive_seed
 
@@ -23,7 +23,7 @@ INVERSE = """
 Add to each edit the field "inverse": the instruction that leads from the edited caption back to the caption."""
 
 
-class Edit(BaseModel):
+class ReplyEdit(BaseModel):
     """One edit in a reply."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -33,7 +33,7 @@ class Edit(BaseModel):
     kind: str = Field(default="other", description=f"one of {', '.join(KINDS)}")
 
 
-class InvertibleEdit(Edit):
+class InvertibleReplyEdit(ReplyEdit):
     """One edit in a reply, and the way back."""
 
     inverse: str = Field(default="", description="the instruction that undoes it")
@@ -44,7 +44,7 @@ class Reply(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    edits: list[Edit]
+    edits: list[ReplyEdit]
 
 
 class InvertibleReply(BaseModel):
@@ -52,7 +52,7 @@ class InvertibleReply(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    edits: list[InvertibleEdit]
+    edits: list[InvertibleReplyEdit]
 
 
 def reply_model(inverse: bool) -> type[BaseModel]:
@@ -60,7 +60,7 @@ def reply_model(inverse: bool) -> type[BaseModel]:
     return InvertibleReply if inverse else Reply
 
 
-def messages(caption: str, count: int, shots: Sequence[Seed], *, inverse: bool = False) -> list[Message]:
+def messages(caption: str, count: int, shots: Sequence[SeedTriple], *, inverse: bool = False) -> list[Message]:
     """A request for edits of a caption.
 
     A caption is data: it stands as a JSON string in the user's turn and nowhere else, so that it cannot close what it
@@ -81,12 +81,12 @@ def messages(caption: str, count: int, shots: Sequence[Seed], *, inverse: bool =
     return [*turns, _question(caption, count)]
 
 
-def shots_for(caption_id: str, count: int, seed: int, *, inverse: bool = False) -> list[Seed]:
+def shots_for(caption_id: str, count: int, seed: int, *, inverse: bool = False) -> list[SeedTriple]:
     """Examples for a caption: drawn anew for each, of as many kinds as there are examples."""
     return draw_shots(count, random.Random(derive_seed(seed, "shots", caption_id)), inverse=inverse)
 
 
-def read_reply(text: str, count: int) -> list[Draft]:
+def read_reply(text: str, count: int) -> list[Proposal]:
     """The edits in a reply, at most `count`; a single refused draft if it has none that can be read.
 
     Models without constrained output wrap JSON in fences or prose: the first object that has edits is taken.
@@ -98,13 +98,13 @@ def read_reply(text: str, count: int) -> list[Draft]:
             continue
         if edits:
             return [
-                Draft(
+                Proposal(
                     edit.instruction, edit.edited_caption, edit.kind if edit.kind in KINDS else "other",
                     inverse=edit.inverse,
                 )
                 for edit in edits
             ]  # fmt: skip
-    return [Draft(reason=Reason.BAD_REPLY)]
+    return [Proposal(reason=Reason.BAD_REPLY)]
 
 
 def _objects(text: str) -> list[str]:

@@ -14,10 +14,10 @@ KINDS = (
 )  # fmt: skip
 """Kinds of edit, by what changes. "abstract" is a mood or a concept, such as "make it feel lonely"."""
 
-FILE = "seeds.jsonl"
+SEEDS_FILE = "seeds.jsonl"
 
 
-class Seed(NamedTuple):
+class SeedTriple(NamedTuple):
     """A triple that shows what is wanted.
 
     Args:
@@ -36,14 +36,14 @@ class Seed(NamedTuple):
 
 
 @cache
-def load_seeds() -> tuple[Seed, ...]:
+def load_seeds() -> tuple[SeedTriple, ...]:
     """All seed triples, in the order of the file; read once."""
-    lines = (resources.files(__package__) / FILE).read_text(encoding="utf-8").splitlines()
-    read = TypeAdapter(Seed).validate_json
+    lines = (resources.files(__package__) / SEEDS_FILE).read_text(encoding="utf-8").splitlines()
+    read = TypeAdapter(SeedTriple).validate_json
     return tuple(read(line) for line in lines)
 
 
-def draw_shots(count: int, rng: random.Random, *, inverse: bool = False) -> list[Seed]:
+def draw_shots(count: int, rng: random.Random, *, inverse: bool = False) -> list[SeedTriple]:
     """Different seeds, of kinds as even as can be: no kind comes twice before every kind has come once.
 
     Args:
@@ -54,7 +54,7 @@ def draw_shots(count: int, rng: random.Random, *, inverse: bool = False) -> list
     pool = [seed for seed in load_seeds() if seed.inverse or not inverse]
     rng.shuffle(pool)
     round_of: Counter[str] = Counter()
-    rounds: list[tuple[int, Seed]] = []
+    rounds: list[tuple[int, SeedTriple]] = []
     for seed in pool:
         rounds.append((round_of[seed.kind], seed))
         round_of[seed.kind] += 1

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from ip2p.cli.options import (
-    ChosenEditor,
+    EditorChoice,
     Negative,
     Seed,
     all_settings,
-    chosen_editor,
-    composed,
-    counted,
-    outputs,
+    choose_editor,
+    compose,
+    output_paths,
     refuse_empty,
+    sample_seeds,
     sampler_settings,
     say,
     slug,
@@ -27,31 +27,31 @@ app = typer.Typer()
 
 
 @app.command()
-@composed(editor=chosen_editor, settings=all_settings)
+@compose(editor=choose_editor, settings=all_settings)
 def batch(
     edits: Annotated[Path, typer.Argument(help='JSON lines: {"image": "a.png", "instruction": "make it winter"}.')],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; NAME-edited if not given.")] = None,
     at_once: Annotated[int, typer.Option("--batch", min=1, max=256, help="Pictures at once.")] = 8,
     *,
-    editor: ChosenEditor,
+    editor: EditorChoice,
     settings: dict[str, Any],
 ) -> None:
     """Make the edits of a file, or go on with them. Settings are for the rows that have none of their own."""
     if not edits.is_file():
         raise DataError(f"there is no file {edits}", "Give a file of JSON lines, one edit a line")
-    from ip2p.editing.batch import RESULTS, Batch
+    from ip2p.editing.batch import RESULTS_FILE, BatchRun
 
     out = output or edits.with_name(f"{edits.stem}-edited")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file", "Give a folder with -o")
-    run = Batch(edits, out, editor.load, model=editor.name, defaults=settings, size=at_once, say=say)
+    run = BatchRun(edits, out, editor.load, model=editor.name, defaults=settings, size=at_once, say=say)
     done, failed, before = run.run()
-    print(f"{out / RESULTS}: {done} edited, {failed} failed, {before} there before")
+    print(f"{out / RESULTS_FILE}: {done} edited, {failed} failed, {before} there before")
     raise typer.Exit(2 if failed else 0)
 
 
 @app.command()
-@composed(editor=chosen_editor, settings=sampler_settings)
+@compose(editor=choose_editor, settings=sampler_settings)
 def grid(
     image: Annotated[Path, typer.Argument(help="Picture to edit.")],
     instruction: Annotated[str, typer.Argument(help='Such as "make it winter".')],
@@ -61,7 +61,7 @@ def grid(
     seed: Seed = None,
     negative_prompt: Negative = None,
     *,
-    editor: ChosenEditor,
+    editor: EditorChoice,
     settings: dict[str, Any],
 ) -> None:
     """Draw one edit at many pairs of scales, on one sheet."""
@@ -70,8 +70,8 @@ def grid(
     from ip2p.pictures.read import open_image
     from ip2p.pictures.write import EDITED
 
-    source, (chosen,) = open_image(image), counted(seed, 1)
-    (path,) = outputs(output, f"{image.stem}-{slug(instruction)}-grid", [chosen])
+    source, (chosen,) = open_image(image), sample_seeds(seed, 1)
+    (path,) = output_paths(output, f"{image.stem}-{slug(instruction)}-grid", [chosen])
     if path.resolve() == image.resolve():
         raise ConfigError(f"the sheet would overwrite {image}", "Give another name with -o")
     from ip2p.editing.grid import scale_grid

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ip2p.cli.options import Config, Settings
+from ip2p.cli.options import ConfigFile, Overrides
 from ip2p.errors import InstructionError
 
 if TYPE_CHECKING:
     from ip2p.data_gen.config import DatasetConfig
 
-_SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
-_ALL = 10**9
+_KEY_VALUE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
+_NO_LIMIT = 10**9
 
 app = typer.Typer(help="Build a data set of edits, filter it anew, or report on it.", no_args_is_help=True)
 
 
 @app.command()
-def build(config: Config = "storybook_dataset.yaml", settings: Settings = None) -> None:
+def build(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
     """Make or go on with a data set, all stages."""
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
@@ -49,16 +49,16 @@ def triples(
     from ip2p.data_gen import pipeline
     from ip2p.data_gen.config import DatasetConfig
 
-    texts = [word for word in words or () if not _SETTING.match(word)]
+    texts = [word for word in words or () if not _KEY_VALUE.match(word)]
     if texts and not preview:
         raise InstructionError(f"nothing is done with the caption {texts[0]!r}", "Give --preview 5, or --captions FILE")
     given = {
         "out": output, "triples.writer": writer, "triples.model": model, "triples.base_url": base_url,
-        "captions.source": captions, "captions.count": _ALL if captions else None, "triples.max_usd": max_usd,
+        "captions.source": captions, "captions.count": _NO_LIMIT if captions else None, "triples.max_usd": max_usd,
         "triples.max_tokens": max_tokens, "triples.per_caption": preview,
     }  # fmt: skip
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    checked = load_config(DatasetConfig, config, [*options, *(each for each in words or () if _SETTING.match(each))])
+    checked = load_config(DatasetConfig, config, [*options, *(each for each in words or () if _KEY_VALUE.match(each))])
     if preview:
         pipeline.show_triples(checked, texts)
     else:
@@ -84,7 +84,7 @@ def tune_writer(
 
 
 @app.command("filter")
-def refilter(config: Config = "storybook_dataset.yaml", settings: Settings = None) -> None:
+def refilter(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
     """Filter and pack anew with other thresholds; nothing is drawn."""
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
@@ -93,7 +93,7 @@ def refilter(config: Config = "storybook_dataset.yaml", settings: Settings = Non
 
 
 @app.command()
-def report(config: Config = "storybook_dataset.yaml", settings: Settings = None) -> None:
+def report(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
     """Write report.html of a data set anew."""
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline

@@ -9,8 +9,8 @@ import typer
 from ip2p.cli.options import (
     BUNDLED_BASE,
     BUNDLED_EDITOR,
-    FOR_PHOTOS,
-    ChosenEditor,
+    PHOTO_EDITOR,
+    EditorChoice,
     Negative,
     Output,
     Resolution,
@@ -19,14 +19,14 @@ from ip2p.cli.options import (
     Seed,
     Steps,
     all_settings,
-    chosen_editor,
-    composed,
-    counted,
-    outputs,
+    choose_editor,
+    compose,
+    describe_source,
+    output_paths,
     refuse_empty,
+    sample_seeds,
     say,
     slug,
-    source_of,
     write,
 )
 from ip2p.errors import ConfigError, ImageError, InstructionError
@@ -43,7 +43,7 @@ app = typer.Typer()
 
 
 @app.command()
-@composed(editor=chosen_editor, settings=all_settings)
+@compose(editor=choose_editor, settings=all_settings)
 def edit(
     image: Annotated[Path, typer.Argument(help="PNG, JPEG, WEBP, BMP, GIF or TIFF file.")],
     instructions: Annotated[
@@ -72,7 +72,7 @@ def edit(
     every: Annotated[int, typer.Option("--progress-every", min=1, help="Steps between these.")] = 5,
     negative_prompt: Negative = None,
     *,
-    editor: ChosenEditor,
+    editor: EditorChoice,
     settings: dict[str, Any],
 ) -> None:
     """Edit a picture as instructions say, one after the other."""
@@ -80,29 +80,29 @@ def edit(
         refuse_empty(instruction, "instruction", "make it winter")
     if native and (len(instructions) > 1 or keep_unchanged):
         raise ConfigError("--native is for one instruction", "Leave it out: turns are made at the picture's own size")
-    judge = chosen_clip(editor.model, clip, samples) if keep_best else None
-    captions = both(caption, edited_caption)
+    judge = choose_clip(editor.model, clip, samples) if keep_best else None
+    captions = pair_captions(caption, edited_caption)
     from ip2p.editing.masks import open_mask
     from ip2p.pictures.read import open_image
     from ip2p.pictures.write import EDITED
 
     source = open_image(image, frame)
     masks = open_mask(mask, source.size) if mask else None
-    seeds = counted(seed, samples)
+    seeds = sample_seeds(seed, samples)
     name = f"{image.stem}-{slug(' '.join(instructions))}"
-    paths = outputs(output, name, seeds)
+    paths = output_paths(output, name, seeds)
     if image.resolve() in [path.resolve() for path in (*paths, *filter(None, [output]))]:
         raise ImageError(f"the edit would overwrite {image}", "Give another name with -o")
     if editor.model == BUNDLED_EDITOR:
-        say(f"the bundled editor draws storybook scenes; for photos use --model {FOR_PHOTOS}")
+        say(f"the bundled editor draws storybook scenes; for photos use --model {PHOTO_EDITOR}")
     loaded = editor.load()
     settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt}
     watch, on_turn = progress_writer(paths, seeds, instructions, every) if save_progress else (None, None)
     if len(instructions) > 1 or keep_unchanged:
-        from ip2p.editing.sequence import edit_in_turns
+        from ip2p.editing.sequence import edit_in_sequence
 
         keep = keep_unchanged is not False
-        edits = edit_in_turns(
+        edits = edit_in_sequence(
             loaded, source, instructions, keep_unchanged=keep, watch=watch, on_turn=on_turn, **settings
         )
     else:
@@ -110,9 +110,9 @@ def edit(
             source, instructions, previews=watch(1) if watch else None, **settings, keep_size=not native
         )
     if judge:
-        edits = [best_of(edits, source, ", ".join(instructions), captions, judge)]
-        paths = outputs(output, name, [edits[0].seed])
-    about = source_of(image, frame, native) | ({"mask": mask.name} if mask else {})
+        edits = [choose_best(edits, source, ", ".join(instructions), captions, judge)]
+        paths = output_paths(output, name, [edits[0].seed])
+    about = describe_source(image, frame, native) | ({"mask": mask.name} if mask else {})
     for each, path in zip(edits, paths, strict=True):
         write(each.image, path, {**each.parameters, **about}, EDITED)
         if "blocked" in each.parameters:
@@ -133,8 +133,8 @@ def generate(
 ) -> None:
     """Draw a picture from a caption."""
     refuse_empty(caption, "caption", "a red barn by a lake in summer")
-    seeds = counted(seed, samples)
-    paths = outputs(output, slug(caption), seeds)
+    seeds = sample_seeds(seed, samples)
+    paths = output_paths(output, slug(caption), seeds)
     from ip2p.device import best_device
     from ip2p.editing.generation import generate as draw
     from ip2p.models.backbone import load_backbone
@@ -151,19 +151,19 @@ def generate(
 @app.command()
 def inspect(picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP file.")]) -> None:
     """Show how a picture was made, and the command that makes it again."""
-    from ip2p.pictures.parameters import command, shown
-    from ip2p.pictures.write import FORMATS, read_parameters
+    from ip2p.pictures.parameters import command, printable
+    from ip2p.pictures.write import WRITE_FORMATS, read_parameters
 
     parameters = read_parameters(picture)
     for name, value in parameters.items():
-        print(f"{shown(name)}: {shown(value)}")
-    suffix = picture.suffix if picture.suffix.lower() in FORMATS else ".png"
+        print(f"{printable(name)}: {printable(value)}")
+    suffix = picture.suffix if picture.suffix.lower() in WRITE_FORMATS else ".png"
     again = command(parameters, f"{picture.stem}-again{suffix}")
     if again:
         print(f"\n{again}")
 
 
-def chosen_clip(model: str, clip: str | None, samples: int) -> str:
+def choose_clip(model: str, clip: str | None, samples: int) -> str:
     """The CLIP that chooses: as told, or the bundled one for the bundled editor.
 
     Raises:
@@ -179,7 +179,7 @@ def chosen_clip(model: str, clip: str | None, samples: int) -> str:
     return clip or BUNDLED_CLIP
 
 
-def both(caption: str | None, edited_caption: str | None) -> tuple[str, str] | None:
+def pair_captions(caption: str | None, edited_caption: str | None) -> tuple[str, str] | None:
     """Captions before and after; None if not given.
 
     Raises:
@@ -195,16 +195,16 @@ def both(caption: str | None, edited_caption: str | None) -> tuple[str, str] | N
     return caption, edited_caption
 
 
-def best_of(
+def choose_best(
     edits: "Sequence[Edited]", source: "Image", instruction: str, captions: tuple[str, str] | None, clip: str
 ) -> "Edited":
     """The edit with the best directional score; the scores of all are told, and the way of scoring."""
     from ip2p.measuring.clip import ClipScorer
-    from ip2p.measuring.ranking import best, direction_scores
+    from ip2p.measuring.ranking import best_index, direction_scores
 
     scorer = ClipScorer.from_pretrained(clip)
     scores = direction_scores(scorer, source, [edit.image for edit in edits], instruction, captions)
-    kept = best(scores)
+    kept = best_index(scores)
     by = "the direction from caption to edited caption" if captions else "the instruction as direction"
     say(f"keeping the best of {len(edits)} by {clip}, {by}")
     if not captions:

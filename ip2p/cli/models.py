@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, Config, ModelConfig, Settings
+from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, ConfigFile, ModelConfig, Overrides
 from ip2p.errors import ConfigError
 
 app = typer.Typer()
 
 
 @app.command()
-def finetune(config: Config = "storybook_finetune.yaml", settings: Settings = None) -> None:
+def finetune(config: ConfigFile = "storybook_finetune.yaml", settings: Overrides = None) -> None:
     """Train an editor on a packed data set, or go on with it."""
     from ip2p.train.finetune import finetune as train
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BUNDLED_EDITOR = "storybook-editor"
 BUNDLED_BASE = "storybook-base"
-FOR_PHOTOS = "timbrooks/instruct-pix2pix"
+PHOTO_EDITOR = "timbrooks/instruct-pix2pix"
 
 Output = Annotated[
     Path | None,
@@ -45,12 +45,12 @@ Set = Annotated[
 ]
 Negative = Annotated[str | None, typer.Option("--negative-prompt", help="What the picture should not show.")]
 Resolution = Annotated[int | None, typer.Option(help="Pixels along the long side, for the model to work on.")]
-Config = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
+ConfigFile = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
 ModelConfig = Annotated[
     str | None, typer.Option("--config", help="For a single file: folder or hub id with configs and tokenizer.")
 ]
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Read .ckpt and other pickles, weights only.")]
-Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace those of the config.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace those of the config.")]
 
 
 def say(message: str) -> None:
@@ -63,7 +63,7 @@ def refuse_empty(text: str, what: str, example: str) -> None:
         raise InstructionError(f"the {what} is empty", f'Write one, such as "{example}"')
 
 
-def sampling(preset: str | None, more: Sequence[str] | None, **given: Any) -> dict[str, Any]:
+def sampling_settings(preset: str | None, more: Sequence[str] | None, **given: Any) -> dict[str, Any]:
     """Settings of sampling, of a preset, one by one, and of --set; checked before any model is loaded.
 
     Raises:
@@ -82,13 +82,13 @@ def sampling(preset: str | None, more: Sequence[str] | None, **given: Any) -> di
     return {name: getattr(checked, name) for name in options}
 
 
-def counted(seed: int | None, samples: int) -> list[int]:
+def sample_seeds(seed: int | None, samples: int) -> list[int]:
     """One seed for each sample, counting up from the first, which is drawn here if not given."""
     first = random.SystemRandom().randrange(2**32) if seed is None else seed
     return [first + sample for sample in range(samples)]
 
 
-def outputs(output: Path | None, name: str, seeds: Sequence[int]) -> list[Path]:
+def output_paths(output: Path | None, name: str, seeds: Sequence[int]) -> list[Path]:
     """Where each sample goes: NAME-SEED.png; or as told, with the seed in the name where there are several."""
     if output is None:
         return [Path(f"{name}-{seed}.png") for seed in seeds]
@@ -103,7 +103,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-") or "picture"
 
 
-def source_of(image: Path, frame: int | None = None, native: bool = False) -> dict[str, Any]:
+def describe_source(image: Path, frame: int | None = None, native: bool = False) -> dict[str, Any]:
     """What is to be known of an edited file to make the edit again: its name, its hash, and how it was taken."""
     taken = {"input": image.name, "input_sha256": hashlib.sha256(image.read_bytes()).hexdigest()}
     return taken | ({} if frame is None else {"frame": frame}) | ({"native": True} if native else {})
@@ -117,7 +117,7 @@ def write(picture: "Image", path: Path, parameters: Mapping[str, Any], source_ty
     print(f"{path} (seed {parameters['seed']})")
 
 
-def composed(**parts: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def compose(**parts: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let a command have, in place of a parameter, the options of the function that makes its value.
 
         @app.command()
@@ -145,7 +145,7 @@ def composed(**parts: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
     return compose
 
 
-class ChosenEditor(NamedTuple):
+class EditorChoice(NamedTuple):
     """An editor that is not loaded yet: its name, and what `Editor.from_pretrained` is told besides."""
 
     model: str
@@ -172,7 +172,7 @@ class ChosenEditor(NamedTuple):
         return Editor.from_pretrained(self.model, **{**self.options, "loras": loras}, report=say)
 
 
-def chosen_editor(
+def choose_editor(
     model: Annotated[
         str, typer.Option(help="Bundled name, folder, .safetensors file or hub id of an editor.")
     ] = BUNDLED_EDITOR,
@@ -188,14 +188,14 @@ def chosen_editor(
     safety_checker: Annotated[bool, typer.Option(help="Use the one that the model brings, if it brings one.")] = True,
     cpu_offload: Annotated[bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.")] = False,
     vae_tiling: Annotated[bool, typer.Option("--vae-tiling", help="Less memory for large pictures.")] = False,
-) -> ChosenEditor:
+) -> EditorChoice:
     """An editor by the options of a command line."""
     options = {
         "precision": precision, "loras": lora or [], "embeddings": embedding or [], "decoder": decoder,
         "compiled": compiled, "config": config, "allow_pickle": allow_pickle, "safety_checker": safety_checker,
         "cpu_offload": cpu_offload, "vae_tiling": vae_tiling,
     }  # fmt: skip
-    return ChosenEditor(model, options)
+    return EditorChoice(model, options)
 
 
 def sampler_settings(
@@ -210,10 +210,10 @@ def sampler_settings(
     Raises:
         ConfigError: one is not known, or out of range.
     """
-    return sampling(preset, more, steps=steps, scheduler=scheduler, resolution=resolution)
+    return sampling_settings(preset, more, steps=steps, scheduler=scheduler, resolution=resolution)
 
 
-@composed(settings=sampler_settings)
+@compose(settings=sampler_settings)
 def all_settings(
     text_scale: Annotated[
         float | None, typer.Option("--text-scale", "--cfg-text", help="How strongly to edit; e.g. 7.5.")
@@ -229,4 +229,4 @@ def all_settings(
     Raises:
         ConfigError: one is not known, or out of range.
     """
-    return settings | sampling(None, None, text_scale=text_scale, image_scale=image_scale)
+    return settings | sampling_settings(None, None, text_scale=text_scale, image_scale=image_scale)

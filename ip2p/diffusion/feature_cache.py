@@ -17,7 +17,7 @@ from torch import Tensor
 from ip2p.diffusion.guidance import UNetCall
 
 
-class FeatureReuse:
+class FeatureCache:
     """A UNet that runs whole every so many calls, and between them only its outermost layers.
 
         with FeatureReuse(backbone.predict, backbone.unet, every=3) as predict:
@@ -41,10 +41,10 @@ class FeatureReuse:
         self._deep: Tensor | None = None
         self._age = 0
 
-    def __enter__(self) -> "FeatureReuse":
+    def __enter__(self) -> "FeatureCache":
         if self.every > 1:
             for block in self.unet.down_blocks:
-                self._replace(block, partial(_with_skips, len(block.resnets) + bool(block.downsamplers)))
+                self._replace(block, partial(_skip_block, len(block.resnets) + bool(block.downsamplers)))
             *inner, outermost = self.unet.up_blocks
             for block in (self.unet.mid_block, *inner, *outermost.resnets[:-1]):
                 if block is not None:
@@ -77,7 +77,7 @@ class FeatureReuse:
         def run(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
             return instead(hidden_states) if self._light else forward(hidden_states, *args, **kwargs)
 
-        self._stack.enter_context(replaced_forward(module, run))
+        self._stack.enter_context(replace_forward(module, run))
 
     def _keep(self, _module: Any, _inputs: Any, result: Any) -> None:
         """Take in what the last layer before the outermost gave."""
@@ -90,13 +90,13 @@ class FeatureReuse:
         return self._deep[: len(x)]
 
 
-def _with_skips(count: int, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _skip_block(count: int, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """In the form of a block on the way down. Its skips go to layers that do not run either."""
     return x, (x,) * count
 
 
 @contextmanager
-def replaced_forward(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+def replace_forward(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
     """Inside, a module computes by another function; after it by its own again, whatever happens."""
     before = vars(module).get("forward")
     module.forward = forward

@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ip2p.diffusion.guidance_cache import HeldDifference, Schedule
+from ip2p.diffusion.guidance_cache import CachedDifference, CacheSchedule
 
 UNetCall = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Prediction (b c h w) from what the UNet sees (b c+ h w), the timestep, and text embeddings (b n d)."""
-EXACT = Schedule()
+EXACT = CacheSchedule()
 
 
 class Branches(NamedTuple):
@@ -69,7 +69,7 @@ class DualGuidance:
         *,
         text_scale: float,
         image_scale: float,
-        schedule: Schedule = EXACT,
+        schedule: CacheSchedule = EXACT,
         interval: tuple[float, float] = (0.0, 1.0),
         rescale: float = 0.0,
         timesteps: int = 1000,
@@ -89,7 +89,7 @@ class DualGuidance:
         self.full = (condition, text)
         self.texts: dict[tuple[tuple[int, ...], ...], Tensor] = {}
         self.differences = [
-            HeldDifference(
+            CachedDifference(
                 schedule.image_every if name == "null" else schedule.text_every,
                 abs(sum(weights[each] for each in self.needed[place:])),
                 schedule,
@@ -105,9 +105,11 @@ class DualGuidance:
             self._count([[True] * len(x)])
             return self.unet(torch.cat([x, self.full[0]], dim=1), timestep, self.full[1])
         branches = self._all(x, timestep) if self.exact else self._branches(x, timestep, share)
-        guided = combine(_filled(dict(zip(self.needed, branches, strict=True))), self.text_scale, self.image_scale)
+        guided = combine(
+            _fill_missing(dict(zip(self.needed, branches, strict=True))), self.text_scale, self.image_scale
+        )
         self.step += 1
-        return _rescaled(guided, branches[0], self.rescale) if self.rescale else guided
+        return _rescale(guided, branches[0], self.rescale) if self.rescale else guided
 
     @property
     def rows(self) -> int:
@@ -203,14 +205,14 @@ class TextGuidance:
         return others[0] + self.scale * (text - others[0]) if others else text
 
 
-def _filled(predicted: dict[str, Tensor]) -> Branches:
+def _fill_missing(predicted: dict[str, Tensor]) -> Branches:
     """All three branches: a missing one is its neighbour, so that the difference it has no part in vanishes."""
     last = next(iter(predicted.values()))
     image = predicted.get("image", predicted.get("null", last))
     return Branches(predicted.get("text_image", image), image, predicted.get("null", image))
 
 
-def _rescaled(
+def _rescale(
     guided: Float[Tensor, "b c h w"], plain: Float[Tensor, "b c h w"], share: float
 ) -> Float[Tensor, "b c h w"]:
     """A guided prediction with the standard deviation, picture by picture, of one that is not guided."""

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-class Schedule(NamedTuple):
+class CacheSchedule(NamedTuple):
     """When differences are computed anew. The one that stands here by default is exact: at every step.
 
     Attributes:
@@ -33,11 +33,11 @@ class Schedule(NamedTuple):
     stop: float = 1.0
 
 
-LONGEST = 8
+MAX_STEPS_CACHED = 8
 """Steps that a tolerance holds a difference at most: what was small may grow."""
 
 
-class HeldDifference:
+class CachedDifference:
     """The difference of two neighbouring branches, for each picture of a batch.
 
     A picture's schedule depends on its own predictions alone, so it does not depend on what else is in its batch.
@@ -48,7 +48,7 @@ class HeldDifference:
         schedule: the rest of it.
     """
 
-    def __init__(self, every: int, weight: float, schedule: Schedule) -> None:
+    def __init__(self, every: int, weight: float, schedule: CacheSchedule) -> None:
         self.every = every
         self.weight = weight
         self.schedule = schedule
@@ -103,4 +103,4 @@ class HeldDifference:
             return self.every
         if rate is None:
             return 1
-        return max(1, min(LONGEST, 2 * last, math.floor(self.schedule.tolerance / max(rate, 1e-12))))
+        return max(1, min(MAX_STEPS_CACHED, 2 * last, math.floor(self.schedule.tolerance / max(rate, 1e-12))))

@@ -22,7 +22,7 @@ class Previews(NamedTuple):
     show: Callable[[int, int, Image.Image], None]
 
 
-class Previewed:
+class DenoiserWithPreviews:
     """A model's prediction, watched on its way to the sampler.
 
     Args:

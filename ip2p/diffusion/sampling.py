@@ -40,8 +40,11 @@ _CLASSES: dict[str, Any] = {
     "ddpm": DDPMScheduler,
     "lcm": LCMScheduler,
 }
-_LATENTS = {"clip_sample": False, "thresholding": False}  # both are for pixels; DDIM would clip latents by default
-_MORE: dict[str, dict[str, Any]] = {"dpm_karras": {"use_karras_sigmas": True}}
+_LATENT_CONFIG = {
+    "clip_sample": False,
+    "thresholding": False,
+}  # both are for pixels; DDIM would clip latents by default
+_EXTRA_CONFIG: dict[str, dict[str, Any]] = {"dpm_karras": {"use_karras_sigmas": True}}
 
 
 def sample(
@@ -87,13 +90,13 @@ def sample(
         x = scheduler.step(prediction, timestep, x, **chance, return_dict=False)[0]
         if constrain is not None:
             following = timesteps[number + 1 : number + 2].repeat(len(x))
-            x = constrain(x, partial(_noised, scheduler, noise, following))
+            x = constrain(x, partial(_add_noise, scheduler, noise, following))
         if on_step is not None:
             on_step(number, x)
     return x
 
 
-def _noised(scheduler: Any, noise: Tensor, timesteps: Tensor, clean: Tensor) -> Tensor:
+def _add_noise(scheduler: Any, noise: Tensor, timesteps: Tensor, clean: Tensor) -> Tensor:
     """Clean latents at the noise level of timesteps; as they are where none is left."""
     noised: Tensor = scheduler.add_noise(clean, noise, timesteps) if len(timesteps) else clean
     return noised
@@ -118,4 +121,4 @@ def make_scheduler(scheduler: Any, name: str) -> Any:
             f"the model's scheduler is a {type(scheduler).__name__}, which has no noise schedule that we know",
             "Give a model of Stable Diffusion 1 or 2, or one trained with ip2p",
         )
-    return _CLASSES[name].from_config(scheduler.config, **_LATENTS, **_MORE.get(name, {}))
+    return _CLASSES[name].from_config(scheduler.config, **_LATENT_CONFIG, **_EXTRA_CONFIG.get(name, {}))

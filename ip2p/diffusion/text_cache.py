@@ -9,21 +9,21 @@ from diffusers.models.attention_processor import Attention
 from jaxtyping import Float
 from torch import Tensor
 
-from ip2p.diffusion.feature_cache import replaced_forward
+from ip2p.diffusion.feature_cache import replace_forward
 from ip2p.diffusion.guidance import UNetCall
 
-MOST = 4
+MAX_BATCHES = 4
 """Batches of texts that are remembered: schedules of guidance alternate between a few."""
 
 
-class Remembered(NamedTuple):
+class CachedText(NamedTuple):
     """A batch of texts, and the keys and values that layers made of it."""
 
     text: Tensor
     made: dict[Any, Tensor]
 
 
-class TextMemory:
+class TextCache:
     """A UNet that remembers the keys and values of its cross-attention for as long as it is given the same texts.
 
         with TextMemory(backbone.predict, backbone.unet) as predict:
@@ -37,19 +37,19 @@ class TextMemory:
         most: batches of texts to remember; 0 replaces nothing.
     """
 
-    def __init__(self, predict: UNetCall, unet: Any, *, most: int = MOST) -> None:
+    def __init__(self, predict: UNetCall, unet: Any, *, most: int = MAX_BATCHES) -> None:
         self.predict = predict
         self.unet = unet
         self.most = most
-        self._remembered: OrderedDict[int, Remembered] = OrderedDict()
+        self._remembered: OrderedDict[int, CachedText] = OrderedDict()
         self._made: dict[Any, Tensor] = {}
         self._stack = ExitStack()
 
-    def __enter__(self) -> "TextMemory":
+    def __enter__(self) -> "TextCache":
         for module in self.unet.modules() if self.most else ():
             if isinstance(module, Attention) and module.is_cross_attention:
                 for layer in (module.to_k, module.to_v):
-                    self._stack.enter_context(replaced_forward(layer, self._once(layer)))
+                    self._stack.enter_context(replace_forward(layer, self._once(layer)))
         return self
 
     def __exit__(
@@ -63,7 +63,7 @@ class TextMemory:
     ) -> Float[Tensor, "b k h w"]:
         """What the UNet predicts."""
         key = id(text)  # of a tensor that is held here, so no other one can have it
-        self._made = self._remembered.setdefault(key, Remembered(text, {})).made
+        self._made = self._remembered.setdefault(key, CachedText(text, {})).made
         self._remembered.move_to_end(key)
         if len(self._remembered) > self.most:
             self._remembered.popitem(last=False)

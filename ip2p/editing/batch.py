@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from ip2p.editing.batch_rows import RESERVED, Edit, read_edits
+from ip2p.editing.batch_rows import RESULTS_NAME, PlannedEdit, read_batch_file
 from ip2p.editing.editor import Edited, Editor
 from ip2p.editing.masks import open_mask
 from ip2p.editing.requests import working_size
-from ip2p.editing.sequence import edit_in_turns
+from ip2p.editing.sequence import edit_in_sequence
 from ip2p.errors import DataError, ImageError, Ip2pError
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.contact_sheet import contact_sheet
@@ -26,18 +26,18 @@ from ip2p.pictures.write import read_parameters, save_picture
 from ip2p.progress import StageProgress
 from ip2p.shards import atomic_write, sole_writer, sweep_temporaries
 
-RESULTS = f"{RESERVED}.jsonl"
-SHEET = f"{RESERVED}.png"
-HELD_PIXELS = 50_000_000
+RESULTS_FILE = f"{RESULTS_NAME}.jsonl"
+SHEET_FILE = f"{RESULTS_NAME}.png"
+MAX_WAITING_PIXELS = 50_000_000
 """Pixels of pictures that wait for others of their size; beyond, the largest group goes without them."""
 SHEET_ROWS = 12
 THUMBNAIL = 192
-MARK = "edit"
+ID_KEY = "edit"
 
 Say = Callable[[str], None]
 
 
-class Summary(NamedTuple):
+class BatchSummary(NamedTuple):
     """What became of all edits."""
 
     done: int
@@ -45,15 +45,15 @@ class Summary(NamedTuple):
     before: int
 
 
-class Waiting(NamedTuple):
+class WaitingEdit(NamedTuple):
     """An edit with its pictures, waiting for others like it."""
 
-    edit: Edit
+    edit: PlannedEdit
     image: Image.Image
     mask: Image.Image | None
 
 
-class Batch:
+class BatchRun:
     """The edits of one file, into one folder.
 
     Args:
@@ -79,18 +79,18 @@ class Batch:
     ) -> None:
         self.file, self.out, self.load, self.size, self.say = file, out, load, size, say
         self.defaults = {name: value for name, value in defaults.items() if value is not None}
-        self.edits = list(read_edits(file, self.defaults | {"model": model}))
+        self.edits = list(read_batch_file(file, self.defaults | {"model": model}))
         if not self.edits:
             raise DataError(f"{file} has no rows", 'Write one a line: {"image": ..., "instruction": ...}')
-        self.results = _read_results(out / RESULTS)
-        self.waiting: dict[Any, list[Waiting]] = {}
+        self.results = _read_results(out / RESULTS_FILE)
+        self.waiting: dict[Any, list[WaitingEdit]] = {}
 
     @cached_property
     def editor(self) -> Editor:
         """Loaded when it is first needed."""
         return self.load()
 
-    def run(self) -> Summary:
+    def run(self) -> BatchSummary:
         """Make what is missing, and write the results in the order of the rows.
 
         Raises:
@@ -103,9 +103,9 @@ class Batch:
         with sole_writer(self.out):
             return self._run()
 
-    def _run(self) -> Summary:
+    def _run(self) -> BatchSummary:
         """The same, with the folder for itself."""
-        self.results = _read_results(self.out / RESULTS)  # another run may have ended meanwhile
+        self.results = _read_results(self.out / RESULTS_FILE)  # another run may have ended meanwhile
         made = [edit for edit in self.edits if self._is_made(edit)]
         known = {edit.id for edit in made}
         todo = [edit for edit in self.edits if edit.id not in known]
@@ -123,47 +123,47 @@ class Batch:
         for edit in todo:
             if self.results[edit.id]["status"] == "failed":
                 self.say(f"line {edit.line} failed: {self.results[edit.id]['error']}")
-        return Summary(len(todo) - failed, failed, len(made))
+        return BatchSummary(len(todo) - failed, failed, len(made))
 
-    def _is_made(self, edit: Edit) -> bool:
+    def _is_made(self, edit: PlannedEdit) -> bool:
         """Whether an edit lies on the disk; its result is then told as it stands in the file now."""
         path = self.out / edit.output
         if edit.error or not path.is_file():
             return False
-        if self.results.get(edit.id, {}).get("status") != "done" and _mark(path) != edit.id:
+        if self.results.get(edit.id, {}).get("status") != "done" and _read_id(path) != edit.id:
             return False
-        self.results[edit.id] = _result(edit)
+        self.results[edit.id] = _to_result(edit)
         return True
 
-    def _made(self, todo: Sequence[Edit]) -> Iterator[dict[str, Any]]:
+    def _made(self, todo: Sequence[PlannedEdit]) -> Iterator[dict[str, Any]]:
         """Results of edits as they are made: of those of one size and equal settings together."""
         for edit in todo:
             try:
                 if edit.error:
-                    yield _result(edit, edit.error)
+                    yield _to_result(edit, edit.error)
                     continue
                 waiting = self._open(edit)
             except Exception as error:  # one row's picture, whatever is wrong with it, is no other's trouble
-                yield _result(edit, _one_line(error))
+                yield _to_result(edit, _one_line(error))
                 continue
             key = self._key(waiting)
             self.waiting.setdefault(key, []).append(waiting)
             if len(self.waiting[key]) >= self.size:
                 yield from self._edit(self.waiting.pop(key))
-            while self._held() > HELD_PIXELS:
+            while self._held() > MAX_WAITING_PIXELS:
                 yield from self._edit(self.waiting.pop(max(self.waiting, key=lambda each: len(self.waiting[each]))))
         while self.waiting:
             yield from self._edit(self.waiting.pop(next(iter(self.waiting))))
 
-    def _open(self, edit: Edit) -> Waiting:
+    def _open(self, edit: PlannedEdit) -> WaitingEdit:
         """The pictures of an edit."""
         assert edit.row
         self._refuse_foreign(edit)
         image = open_image(self.file.parent / edit.row.image)
         mask = open_mask(self.file.parent / edit.row.mask, image.size) if edit.row.mask else None
-        return Waiting(edit, image, mask)
+        return WaitingEdit(edit, image, mask)
 
-    def _refuse_foreign(self, edit: Edit) -> None:
+    def _refuse_foreign(self, edit: PlannedEdit) -> None:
         """No file is replaced that this command did not write, and none outside of the folder is written.
 
         Raises:
@@ -172,10 +172,10 @@ class Batch:
         path = self.out / edit.output
         if not path.resolve().is_relative_to(self.out.resolve()):
             raise ImageError(f"the output {edit.output} leads out of {self.out} by a link", "Give another name")
-        if path.exists() and _mark(path) is None:
+        if path.exists() and _read_id(path) is None:
             raise ImageError(f"{path} is there and was not made by `ip2p batch`", "Give another name, or move it away")
 
-    def _key(self, waiting: Waiting) -> Any:
+    def _key(self, waiting: WaitingEdit) -> Any:
         """What pictures have to agree in to be edited together."""
         row = waiting.edit.row
         assert row
@@ -188,7 +188,7 @@ class Batch:
         """Pixels of all pictures that wait."""
         return sum(each.image.width * each.image.height for group in self.waiting.values() for each in group)
 
-    def _edit(self, group: Sequence[Waiting]) -> Iterator[dict[str, Any]]:
+    def _edit(self, group: Sequence[WaitingEdit]) -> Iterator[dict[str, Any]]:
         """Edit together; one by one if that fails, so that only those fail which have to."""
         try:
             edited = self._draw(group)
@@ -197,16 +197,16 @@ class Batch:
                 for each in group:
                     yield from self._edit([each])
             else:
-                yield _result(group[0].edit, _one_line(error))
+                yield _to_result(group[0].edit, _one_line(error))
             return
         for each, made in zip(group, edited, strict=True):
             try:
-                save_picture(made.image, self.out / each.edit.output, made.parameters | {MARK: each.edit.id})
-                yield _result(each.edit)
+                save_picture(made.image, self.out / each.edit.output, made.parameters | {ID_KEY: each.edit.id})
+                yield _to_result(each.edit)
             except Ip2pError as error:
-                yield _result(each.edit, _one_line(error))
+                yield _to_result(each.edit, _one_line(error))
 
-    def _draw(self, group: Sequence[Waiting]) -> list[Edited]:
+    def _draw(self, group: Sequence[WaitingEdit]) -> list[Edited]:
         """Edited pictures of a group, whose settings are equal."""
         rows = [each.edit.row for each in group if each.edit.row]
         settings = self.defaults | rows[0].settings
@@ -215,21 +215,21 @@ class Batch:
         }  # fmt: skip
         images = [each.image for each in group]
         if len(rows[0].turns) > 1:
-            return edit_in_turns(self.editor, images, rows[0].turns, **chosen, **settings)
+            return edit_in_sequence(self.editor, images, rows[0].turns, **chosen, **settings)
         return self.editor.edit(images, [row.turns[0] for row in rows], **chosen, **settings)
 
     def _append(self, result: dict[str, Any]) -> None:
         """A line of results, on the disk before the next picture is made."""
         self.results[result["id"]] = result
-        with (self.out / RESULTS).open("ab") as stream:
-            stream.write(_line(result))
+        with (self.out / RESULTS_FILE).open("ab") as stream:
+            stream.write(_to_line(result))
             stream.flush()
             os.fsync(stream.fileno())
 
     def _write(self) -> None:
         """Results in the order of the rows, one for each edit that has any; torn and old lines are gone then."""
         told = (self.results[edit.id] for edit in self.edits if edit.id in self.results)
-        atomic_write(self.out / RESULTS, b"".join(_line(result) for result in told))
+        atomic_write(self.out / RESULTS_FILE, b"".join(_to_line(result) for result in told))
 
     def _draw_sheet(self) -> None:
         """The first edits before and after, small."""
@@ -247,17 +247,19 @@ class Batch:
             rows.append(pair)
             labels.append(", then ".join(edit.row.turns))
         if rows:
-            save_picture(contact_sheet(rows, labels, ["before", "after"]), self.out / SHEET, {"edits": self.file.name})
+            save_picture(
+                contact_sheet(rows, labels, ["before", "after"]), self.out / SHEET_FILE, {"edits": self.file.name}
+            )
 
 
-def _result(edit: Edit, error: str = "") -> dict[str, Any]:
+def _to_result(edit: PlannedEdit, error: str = "") -> dict[str, Any]:
     """A line of results."""
     row = {"image": edit.row.image, "instructions": list(edit.row.turns)} if edit.row else {}
     made = {"status": "failed", "error": error} if error else {"status": "done", "output": edit.output}
     return {"line": edit.line, "id": edit.id, **row, "seed": edit.seed, **made}
 
 
-def _line(result: dict[str, Any]) -> bytes:
+def _to_line(result: dict[str, Any]) -> bytes:
     return (json.dumps(result, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
@@ -273,10 +275,10 @@ def _read_results(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _mark(path: Path) -> str | None:
+def _read_id(path: Path) -> str | None:
     """The id of the edit that a picture was made by; None if it is none of ours."""
     try:
-        return str(read_parameters(path)[MARK])
+        return str(read_parameters(path)[ID_KEY])
     except (ImageError, KeyError):
         return None
 

@@ -13,14 +13,14 @@ from ip2p.seeding import derive_seed
 from ip2p.settings import Settings
 from ip2p.shards import fingerprint
 
-RESERVED = "results"
-LONGEST = 1_000_000
+RESULTS_NAME = "results"
+MAX_LINE_BYTES = 1_000_000
 """Bytes of a line."""
 
 Text = Annotated[str, Field(pattern=r"\S")]
 
 
-class Row(BaseModel):
+class BatchRow(BaseModel):
     """One line: a picture, what to do with it, and how. Names of files are relative to the file of rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -39,7 +39,7 @@ class Row(BaseModel):
     resolution: int | None = Field(default=None, description="8 to 4096 pixels")
 
     @model_validator(mode="after")
-    def _asked(self) -> "Row":
+    def _asked(self) -> "BatchRow":
         if (self.instruction is None) == (self.instructions is None):
             raise ValueError("it has to have an instruction, or instructions for several turns, and not both")
         return self
@@ -56,7 +56,7 @@ class Row(BaseModel):
         return self.model_dump(include=names, exclude_none=True)
 
 
-class Edit(NamedTuple):
+class PlannedEdit(NamedTuple):
     """One picture to make.
 
     Args:
@@ -70,13 +70,13 @@ class Edit(NamedTuple):
 
     id: str
     line: int
-    row: Row | None
+    row: BatchRow | None
     seed: int
     output: str
     error: str
 
 
-def read_edits(path: Path, defaults: dict[str, Any]) -> Iterator[Edit]:
+def read_batch_file(path: Path, defaults: dict[str, Any]) -> Iterator[PlannedEdit]:
     """Edits of a file of rows, sample by sample. Lines that make no sense are edits with an error.
 
     Args:
@@ -92,24 +92,24 @@ def read_edits(path: Path, defaults: dict[str, Any]) -> Iterator[Edit]:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield from _edits_of(line, number, defaults, known, written)
+                    yield from _plan_line(line, number, defaults, known, written)
     except OSError as error:
         raise DataError(f"cannot read {path} ({error.strerror})", "Give a file of JSON lines") from error
 
 
-def _edits_of(
+def _plan_line(
     line: bytes, number: int, defaults: dict[str, Any], known: dict[str, int], written: dict[str, int]
-) -> Iterator[Edit]:
+) -> Iterator[PlannedEdit]:
     """Edits of one line, `known` counting lines of equal contents and `written` telling the line of each output."""
     try:
-        row = _row(line, number)
+        row = _parse_row(line, number)
         Settings().replaced(**row.settings)
         if row.output:
             _refuse_outside(row.output)
     except Ip2pError as error:
         key = fingerprint({"line": line.hex()})
         known[key] = known.get(key, 0) + 1
-        yield Edit(f"{key}-{known[key]}", number, None, 0, "", str(error))
+        yield PlannedEdit(f"{key}-{known[key]}", number, None, 0, "", str(error))
         return
     key = fingerprint(defaults | row.model_dump(exclude_none=True))
     known[key] = known.get(key, 0) + 1
@@ -117,21 +117,21 @@ def _edits_of(
         name = f"{key}-{known[key]}-{sample}"
         first = derive_seed(0, "edits", f"{key}-{known[key]}") % 2**32 if row.seed is None else row.seed
         seed = (first + sample) % 2**63
-        output, error_line = _output(row, seed, name), ""
+        output, error_line = _output_name(row, seed, name), ""
         if output.lower() in written:
             error_line = f"{output} is the output of line {written[output.lower()]} too. Give each a name of its own"
         written.setdefault(output.lower(), number)
-        yield Edit(name, number, row, seed, output, error_line)
+        yield PlannedEdit(name, number, row, seed, output, error_line)
 
 
-def _row(line: bytes, number: int) -> Row:
+def _parse_row(line: bytes, number: int) -> BatchRow:
     """A checked row.
 
     Raises:
         DataError: the line is no JSON object, or has unknown or impossible values.
     """
-    if len(line) > LONGEST:
-        raise DataError(f"line {number} has {len(line)} bytes, more than {LONGEST}", "Give a row of one edit")
+    if len(line) > MAX_LINE_BYTES:
+        raise DataError(f"line {number} has {len(line)} bytes, more than {MAX_LINE_BYTES}", "Give a row of one edit")
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -140,19 +140,19 @@ def _row(line: bytes, number: int) -> Row:
     if not isinstance(values, dict):
         raise DataError(f"line {number} is no object", 'Write {"image": ..., "instruction": ...}')
     try:
-        return Row.model_validate(values)
+        return BatchRow.model_validate(values)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        raise _told(number, str(fault["loc"][0]) if fault["loc"] else "", fault["type"], fault) from None
+        raise _explain_fault(number, str(fault["loc"][0]) if fault["loc"] else "", fault["type"], fault) from None
 
 
-def _told(number: int, name: str, kind: str, fault: Any) -> DataError:
+def _explain_fault(number: int, name: str, kind: str, fault: Any) -> DataError:
     """What is wrong with a row, and what it should be."""
     if not name:
         return DataError(f"line {number}: {fault['msg'].removeprefix('Value error, ')}", "Give one of them")
     if kind == "extra_forbidden":
-        return DataError(f"line {number} has an unknown key {name!r}", f"Known are {', '.join(Row.model_fields)}")
-    should = Row.model_fields[name].description
+        return DataError(f"line {number} has an unknown key {name!r}", f"Known are {', '.join(BatchRow.model_fields)}")
+    should = BatchRow.model_fields[name].description
     if kind == "missing":
         return DataError(f"line {number} has no {name}", f"Give {should}")
     got = repr(fault["input"])
@@ -170,20 +170,20 @@ def _refuse_outside(output: str) -> None:
         raise ConfigError(f"the output {output!r} lies outside of the folder of results", "Give a name within it")
     if path.suffix.lower() != ".png":
         raise ConfigError(f"the output {output!r} is no PNG", "Give a name that ends in .png")
-    if len(path.parts) == 1 and path.stem.lower() == RESERVED:
+    if len(path.parts) == 1 and path.stem.lower() == RESULTS_NAME:
         raise ConfigError(f"the output {output!r} is the sheet of all results", "Give another name")
 
 
-def _output(row: Row, seed: int, name: str) -> str:
+def _output_name(row: BatchRow, seed: int, name: str) -> str:
     """Where an edit goes: as told, with the seed where there are samples; else named by picture, words and contents."""
     if row.output:
         path = PurePosixPath(row.output)
         return str(path if row.samples == 1 else path.with_stem(f"{path.stem}-{seed}"))
     key, again, sample = name.split("-")
     apart = "" if (again, sample) == ("1", "0") else f"-{again}-{sample}"
-    return f"{_words(Path(row.image).stem)}-{_words(' '.join(row.turns))}-{key[:8]}{apart}.png"
+    return f"{_slug(Path(row.image).stem)}-{_slug(' '.join(row.turns))}-{key[:8]}{apart}.png"
 
 
-def _words(text: str) -> str:
+def _slug(text: str) -> str:
     """Text as a part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-") or "picture"

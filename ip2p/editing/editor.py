@@ -12,30 +12,40 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ip2p.device import best_device, choose_precision, compile_unet, named_precision, precision_name
-from ip2p.diffusion.feature_cache import FeatureReuse
+from ip2p.device import best_device, choose_precision, compile_unet, parse_precision, precision_name
+from ip2p.diffusion.feature_cache import FeatureCache
 from ip2p.diffusion.guidance import DualGuidance, UNetCall
-from ip2p.diffusion.guidance_cache import Schedule
-from ip2p.diffusion.previews import Previewed, Previews
+from ip2p.diffusion.guidance_cache import CacheSchedule
+from ip2p.diffusion.previews import DenoiserWithPreviews, Previews
 from ip2p.diffusion.sampling import Denoise, OnStep, make_scheduler, sample
-from ip2p.diffusion.text_cache import MOST, TextMemory
-from ip2p.editing.masks import hold_outside, pasted
-from ip2p.editing.requests import Images, Job, Masks, Seeds, Texts, alike, plan, resized, working_size
+from ip2p.diffusion.text_cache import MAX_BATCHES, TextCache
+from ip2p.editing.masks import keep_outside, paste
+from ip2p.editing.requests import (
+    Images,
+    Masks,
+    Request,
+    Seeds,
+    Texts,
+    group_by_size,
+    plan_requests,
+    resize,
+    working_size,
+)
 from ip2p.models.adapters import Lora, add_embeddings, merge_loras, require_readable
-from ip2p.models.backbone import Backbone, Loading, load_backbone
+from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
 from ip2p.models.decoder import replace_decoder
 from ip2p.models.offload import offload, require_gpu, tile
 from ip2p.models.packed_conv import pack_convolutions
-from ip2p.models.safety import blacked
+from ip2p.models.safety import black_out
 from ip2p.pictures.color import with_alpha
 from ip2p.pictures.tensors import to_images, to_tensor
 from ip2p.seeding import randn
 from ip2p.settings import Options, Settings, preset_options
 
-SHOWN = {"text_scale", "image_scale", "steps", "scheduler", "resolution"}
+ALWAYS_RECORDED = {"text_scale", "image_scale", "steps", "scheduler", "resolution"}
 """Settings that are told of every edit; the others where they are not what is exact."""
 
-BLOCKED = "by the model's safety checker"
+BLOCKED_NOTE = "by the model's safety checker"
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class Editor:
         vae_tiling: bool = False,
         compiled: bool = False,
         report: Callable[[str], None] = print,
-        **loading: Unpack[Loading],
+        **loading: Unpack[LoadingOptions],
     ) -> "Editor":
         """Load an editor of Stable Diffusion 1, 2 or XL, or storybook's, by bundled name, folder, file or hub id.
 
@@ -110,7 +120,7 @@ class Editor:
         """
         device = torch.device(device or best_device())
         precision = precision or ("fp16" if device.type == "cuda" else "fp32")
-        dtype = torch.float32 if precision == "auto" else named_precision(precision, device)
+        dtype = torch.float32 if precision == "auto" else parse_precision(precision, device)
         pickles = loading.get("allow_pickle", False)
         for path in (*(lora.path for lora in loras), *embeddings):
             require_readable(path, allow_pickle=pickles)
@@ -198,23 +208,23 @@ class Editor:
             settings = settings.replaced(reuse=1)
         settings = settings.replaced(resolution=settings.resolution or self.backbone.image_size)
         assert settings.resolution is not None
-        jobs = plan(images, instructions, seeds, samples, masks=masks, cross=cross)
+        jobs = plan_requests(images, instructions, seeds, samples, masks=masks, cross=cross)
         sizes = [working_size(job.image.size, settings.resolution, self.backbone.downscale) for job in jobs]
         results: dict[int, Edited] = {}
-        for rows in alike(sizes, batch):
+        for rows in group_by_size(sizes, batch):
             chosen, size = [jobs[row] for row in rows], sizes[rows[0]]
-            watch = _watch(previews, rows, chosen, keep_size) if previews else None
+            watch = _batch_previews(previews, rows, chosen, keep_size) if previews else None
             drawn = self._edit_batch(chosen, size, settings, negative_prompt or "", on_step, watch)
             for row, job, (image, unsafe, unet_rows) in zip(rows, chosen, drawn, strict=True):
-                special = {"negative_prompt": negative_prompt, "blocked": unsafe and BLOCKED}
+                special = {"negative_prompt": negative_prompt, "blocked": unsafe and BLOCKED_NOTE}
                 told = {name: value for name, value in special.items() if value}
                 parameters = self._parameters(job, settings) | told
-                results[row] = Edited(_finished(job, image, keep_size), job.seed, parameters, unet_rows)
+                results[row] = Edited(_finish(job, image, keep_size), job.seed, parameters, unet_rows)
         return [results[row] for row in range(len(jobs))]
 
     def _edit_batch(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[Request],
         size: tuple[int, int],
         settings: Settings,
         negative: str,
@@ -227,19 +237,19 @@ class Editor:
         """
         backbone = self.backbone
         generators = [job.generator for job in jobs]
-        pictures = to_tensor([resized(job.image, size) for job in jobs]).to(backbone.device)
+        pictures = to_tensor([resize(job.image, size) for job in jobs]).to(backbone.device)
         condition = backbone.encode_condition(pictures)
         scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
-        memory = TextMemory(backbone.predict, backbone.unet, most=0 if self.compiled else MOST)
-        reuse = FeatureReuse(memory, backbone.unet, settings.reuse)
+        memory = TextCache(backbone.predict, backbone.unet, most=0 if self.compiled else MAX_BATCHES)
+        reuse = FeatureCache(memory, backbone.unet, settings.reuse)
         guidance = self._guidance(reuse, condition, [job.text for job in jobs], negative, settings)
         denoise: Denoise = guidance
         if previews:
-            denoise = Previewed(
+            denoise = DenoiserWithPreviews(
                 guidance, scheduler, lambda latents: [image for image, _ in self._drawn(latents)], previews
             )
         masks = [job.mask for job in jobs]
-        outside = hold_outside(backbone.encode_target(pictures), masks, backbone.downscale) if any(masks) else None
+        outside = keep_outside(backbone.encode_target(pictures), masks, backbone.downscale) if any(masks) else None
         with memory, reuse:
             latents = sample(
                 denoise, randn(tuple(condition.shape[1:]), generators, device=backbone.device), scheduler,
@@ -252,7 +262,7 @@ class Editor:
         """Pictures of latents, black where the model's safety checker blocks them, and whether it does."""
         images = to_images(self.backbone.decode(latents))
         flags = self.backbone.flagged(images)
-        return [(blacked(image) if unsafe else image, unsafe) for image, unsafe in zip(images, flags, strict=True)]
+        return [(black_out(image) if unsafe else image, unsafe) for image, unsafe in zip(images, flags, strict=True)]
 
     def _guidance(
         self,
@@ -266,21 +276,21 @@ class Editor:
         return DualGuidance(
             unet, condition, self.backbone.encode_text(instructions), self.backbone.encode_text([negative]),
             text_scale=settings.text_scale, image_scale=settings.image_scale,
-            schedule=Schedule(
+            schedule=CacheSchedule(
                 settings.text_every, settings.image_every, settings.tolerance, settings.extrapolate, settings.hold_after
             ),
             interval=(settings.guidance_start, settings.guidance_stop), rescale=settings.rescale,
             timesteps=self.backbone.scheduler.config.num_train_timesteps,
         )  # fmt: skip
 
-    def _parameters(self, job: Job, settings: Settings) -> dict[str, Any]:
+    def _parameters(self, job: Request, settings: Settings) -> dict[str, Any]:
         """Everything that the picture of a job depends on."""
         versions = (f"{name} {importlib.metadata.version(name)}" for name in ("ip2p", "torch", "diffusers"))
         return {
             "instruction": job.text,
             "seed": job.seed,
-            **settings.model_dump(include=SHOWN),
-            **settings.model_dump(exclude={*SHOWN, "scale", "strength"}, exclude_defaults=True),
+            **settings.model_dump(include=ALWAYS_RECORDED),
+            **settings.model_dump(exclude={*ALWAYS_RECORDED, "scale", "strength"}, exclude_defaults=True),
             "model": self.backbone.name,
             **({"adapters": list(self.backbone.adapters)} if self.backbone.adapters else {}),
             **({"decoder": self.backbone.decoder_name} if self.backbone.decoder_name else {}),
@@ -291,18 +301,18 @@ class Editor:
         }
 
 
-def _finished(job: Job, image: Image.Image, keep_size: bool) -> Image.Image:
+def _finish(job: Request, image: Image.Image, keep_size: bool) -> Image.Image:
     """What the model made of a job, at the size of its original if wanted, and the original outside of the mask."""
     size = job.image.size if keep_size else image.size
-    image = pasted(resized(image, size), resized(job.image, size), resized(job.mask, size) if job.mask else None)
+    image = paste(resize(image, size), resize(job.image, size), resize(job.mask, size) if job.mask else None)
     return with_alpha(image, job.alpha) if keep_size else image
 
 
-def _watch(previews: Previews, rows: Sequence[int], jobs: Sequence[Job], keep_size: bool) -> Previews:
+def _batch_previews(previews: Previews, rows: Sequence[int], jobs: Sequence[Request], keep_size: bool) -> Previews:
     """Previews of one batch, for those who count in results."""
 
     def show(place: int, step: int, image: Image.Image) -> None:
-        previews.show(rows[place], step, _finished(jobs[place], image, keep_size))
+        previews.show(rows[place], step, _finish(jobs[place], image, keep_size))
 
     return Previews(previews.every, show)
 

@@ -8,9 +8,9 @@ from PIL import Image
 
 from ip2p.diffusion.guidance import TextGuidance
 from ip2p.diffusion.sampling import OnStep, make_scheduler, sample
-from ip2p.editing.requests import Images, Job, Seeds, Texts, alike, plan, resized, working_size
+from ip2p.editing.requests import Images, Request, Seeds, Texts, group_by_size, plan_requests, resize, working_size
 from ip2p.models.backbone import Backbone
-from ip2p.models.safety import blacked
+from ip2p.models.safety import black_out
 from ip2p.pictures.tensors import to_images, to_tensor
 from ip2p.seeding import randn
 from ip2p.settings import Settings
@@ -51,18 +51,18 @@ def generate(
     settings = backbone.settings.replaced(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
     side = max(1, (settings.resolution or backbone.image_size) // backbone.downscale)
     blank = Image.new("RGB", (1, 1))
-    jobs = plan(blank, captions, seeds)
+    jobs = plan_requests(blank, captions, seeds)
     pictures = []
-    for rows in alike([side] * len(jobs), batch):
+    for rows in group_by_size([side] * len(jobs), batch):
         chosen = [jobs[row] for row in rows]
         generators = [job.generator for job in chosen]
         latents = sample(
-            _guided(backbone, chosen, settings),
+            _make_guidance(backbone, chosen, settings),
             randn((backbone.latent_channels, side, side), generators, device=backbone.device),
             make_scheduler(backbone.scheduler, settings.scheduler),
             steps=settings.steps, generators=generators, on_step=on_step,
         )  # fmt: skip
-        pictures += _passed(backbone, to_images(backbone.decode(latents)))
+        pictures += _black_out_unsafe(backbone, to_images(backbone.decode(latents)))
     return pictures
 
 
@@ -97,35 +97,35 @@ def img2img(
         strength=strength, scale=scale, steps=steps, scheduler=scheduler, resolution=resolution
     )
     start = settings.steps - max(1, int(settings.steps * settings.strength))
-    jobs = plan(images, captions, seeds)
+    jobs = plan_requests(images, captions, seeds)
     sizes = [
         working_size(job.image.size, settings.resolution or backbone.image_size, backbone.downscale) for job in jobs
     ]
     results: dict[int, Image.Image] = {}
-    for rows in alike(sizes, batch):
+    for rows in group_by_size(sizes, batch):
         chosen = [jobs[row] for row in rows]
         generators = [job.generator for job in chosen]
-        pictures = to_tensor([resized(job.image, sizes[rows[0]]) for job in chosen]).to(backbone.device)
+        pictures = to_tensor([resize(job.image, sizes[rows[0]]) for job in chosen]).to(backbone.device)
         origin = backbone.encode_target(pictures, generators)
         latents = sample(
-            _guided(backbone, chosen, settings),
+            _make_guidance(backbone, chosen, settings),
             randn(tuple(origin.shape[1:]), generators, device=backbone.device),
             make_scheduler(backbone.scheduler, settings.scheduler),
             steps=settings.steps, generators=generators, origin=origin, start=start, on_step=on_step,
         )  # fmt: skip
-        for row, image in zip(rows, _passed(backbone, to_images(backbone.decode(latents))), strict=True):
-            results[row] = resized(image, jobs[row].image.size)
+        for row, image in zip(rows, _black_out_unsafe(backbone, to_images(backbone.decode(latents))), strict=True):
+            results[row] = resize(image, jobs[row].image.size)
     return [results[row] for row in range(len(jobs))]
 
 
-def _passed(backbone: Backbone, images: list[Image.Image]) -> list[Image.Image]:
+def _black_out_unsafe(backbone: Backbone, images: list[Image.Image]) -> list[Image.Image]:
     """Pictures as they are shown: black, and told, where the model's safety checker blocks them."""
     flags = backbone.flagged(images)
     if any(flags):
         warnings.warn(f"the model's safety checker blocked {sum(flags)} pictures, which are black", stacklevel=3)
-    return [blacked(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)]
+    return [black_out(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)]
 
 
-def _guided(backbone: Backbone, jobs: Sequence[Job], settings: Settings) -> TextGuidance:
+def _make_guidance(backbone: Backbone, jobs: Sequence[Request], settings: Settings) -> TextGuidance:
     text, null_text = backbone.encode_text([job.text for job in jobs]), backbone.encode_text([""])
     return TextGuidance(backbone.predict, text, null_text, scale=settings.scale)

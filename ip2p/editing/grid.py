@@ -6,7 +6,7 @@ from typing import Any, Unpack
 from PIL import Image
 
 from ip2p.editing.editor import Editor
-from ip2p.editing.requests import resized
+from ip2p.editing.requests import resize
 from ip2p.errors import ConfigError
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.contact_sheet import contact_sheet
@@ -14,7 +14,7 @@ from ip2p.settings import Options
 
 TEXT_SCALES = (0.5, 1.0, 2.0, 4.0, 7.5)
 IMAGE_SCALES = (0.5, 1.0, 1.5, 2.5)
-MOST = 100
+MAX_CELLS = 100
 
 
 def scale_grid(
@@ -43,8 +43,8 @@ def scale_grid(
         InstructionError, ConfigError: as `Editor.edit`; also scales that are none or too many.
     """
     cells = len(text_scales) * len(image_scales)
-    if not 1 <= cells <= MOST:
-        raise ConfigError(f"a grid of {cells} pictures", f"Give 1 to {MOST}, such as --text-scales 3,7.5")
+    if not 1 <= cells <= MAX_CELLS:
+        raise ConfigError(f"a grid of {cells} pictures", f"Give 1 to {MAX_CELLS}, such as --text-scales 3,7.5")
     if given := {"text_scale", "image_scale"} & options.keys():
         raise ConfigError(f"a grid has no single {min(given)}", "Give --text-scales and --image-scales")
     others: Any = options
@@ -62,7 +62,7 @@ def scale_grid(
         ]
         for image_scale in image_scales
     ]  # fmt: skip
-    source = resized(to_rgb(image), rows[0][0].size)
+    source = resize(to_rgb(image), rows[0][0].size)
     blank = Image.new("RGB", source.size, "white")
     return contact_sheet(
         [[blank if number else source, *row] for number, row in enumerate(rows)],

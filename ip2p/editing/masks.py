@@ -25,12 +25,12 @@ def open_mask(path: str | Path, size: tuple[int, int]) -> Image.Image:
     """Read a mask file for a picture of `size`; colours count by their brightness, what is transparent as white.
 
     Raises:
-        ImageError: as `open_image` and `checked`.
+        ImageError: as `open_image` and `check_mask`.
     """
-    return checked(open_image(path), size, str(path))
+    return check_mask(open_image(path), size, str(path))
 
 
-def checked(mask: Image.Image, size: tuple[int, int], name: str = "") -> Image.Image:
+def check_mask(mask: Image.Image, size: tuple[int, int], name: str = "") -> Image.Image:
     """A mask of any mode as grey, 0 stays and 255 is edited.
 
     Args:
@@ -53,7 +53,7 @@ def checked(mask: Image.Image, size: tuple[int, int], name: str = "") -> Image.I
     return grey
 
 
-def pasted(edited: Image.Image, original: Image.Image, mask: Image.Image | None) -> Image.Image:
+def paste(edited: Image.Image, original: Image.Image, mask: Image.Image | None) -> Image.Image:
     """The edit where the mask is white and the original where it is black, both to the bit; blended between.
 
     Args:
@@ -63,7 +63,7 @@ def pasted(edited: Image.Image, original: Image.Image, mask: Image.Image | None)
     return edited if mask is None else Image.composite(edited, original.convert(edited.mode), mask)
 
 
-def hold_outside(origin: Float[Tensor, "b c h w"], masks: Sequence[Image.Image | None], downscale: int) -> Constrain:
+def keep_outside(origin: Float[Tensor, "b c h w"], masks: Sequence[Image.Image | None], downscale: int) -> Constrain:
     """What puts the latents outside of the masks back to the original's after every step.
 
     A latent pixel is inside if any of its pixels is to be edited, however little: greys are blended once, at the end.
@@ -74,7 +74,7 @@ def hold_outside(origin: Float[Tensor, "b c h w"], masks: Sequence[Image.Image |
         downscale: pixels to a side of a latent pixel.
     """
     size = origin.shape[-1] * downscale, origin.shape[-2] * downscale
-    inside = torch.stack([_inside(mask, size, downscale) for mask in masks]).to(origin.device)
+    inside = torch.stack([_latent_mask(mask, size, downscale) for mask in masks]).to(origin.device)
 
     def constrain(x: Tensor, noised: Callable[[Tensor], Tensor]) -> Tensor:
         return torch.where(inside, x, noised(origin))
@@ -82,7 +82,7 @@ def hold_outside(origin: Float[Tensor, "b c h w"], masks: Sequence[Image.Image |
     return constrain
 
 
-def _inside(mask: Image.Image | None, size: tuple[int, int], downscale: int) -> Tensor:
+def _latent_mask(mask: Image.Image | None, size: tuple[int, int], downscale: int) -> Tensor:
     """Which latent pixels (1, h, w) have anything to edit."""
     if mask is None:
         return torch.ones(1, size[1] // downscale, size[0] // downscale, dtype=torch.bool)

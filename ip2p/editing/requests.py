@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from ip2p.editing.masks import checked
+from ip2p.editing.masks import check_mask
 from ip2p.errors import InstructionError
 from ip2p.pictures.color import split_alpha
 from ip2p.pictures.read import check_shape
@@ -18,7 +18,7 @@ Seeds = int | Sequence[int] | None
 Masks = Image.Image | Sequence[Image.Image | None] | None
 
 
-class Job(NamedTuple):
+class Request(NamedTuple):
     """One picture to make: from which image (RGB, its alpha apart), by which text and seed, and where.
 
     Without a mask it is everywhere.
@@ -36,7 +36,7 @@ class Job(NamedTuple):
         return torch.Generator().manual_seed(self.seed)
 
 
-def plan(
+def plan_requests(
     images: Images,
     texts: Texts,
     seeds: Seeds,
@@ -44,7 +44,7 @@ def plan(
     *,
     masks: Masks = None,
     cross: bool = False,
-) -> list[Job]:
+) -> list[Request]:
     """Jobs in order: 1 x N, N x 1 or N x N images and texts, and each of them `samples` times.
 
     Args:
@@ -58,9 +58,9 @@ def plan(
         InstructionError: a text is empty, or numbers do not fit together.
         ImageError: a mask has another size than its image, or is all black.
     """
-    pictures = [split_alpha(image) for image in _listed(images)]
+    pictures = [split_alpha(image) for image in _as_list(images)]
     texts = [texts] if isinstance(texts, str) else list(texts)
-    regions = _listed(masks)
+    regions = _as_list(masks)
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise InstructionError(f"the text {text!r} is empty", 'Write what you want, such as "make it winter"')
@@ -75,10 +75,10 @@ def plan(
     if len(regions) not in (1, pairs):
         raise InstructionError(f"{len(regions)} masks for {pairs} edits", f"Give 1 or {pairs}")
     made = []
-    for pair, chosen in enumerate(_seeds(seeds, pairs, samples)):
+    for pair, chosen in enumerate(_plan_seeds(seeds, pairs, samples)):
         (image, alpha), mask = pictures[pair % len(pictures)], regions[pair % len(regions)]
-        mask = checked(mask, image.size) if mask else None
-        made += [Job(image, texts[pair % len(texts)], seed, mask, alpha) for seed in chosen]
+        mask = check_mask(mask, image.size) if mask else None
+        made += [Request(image, texts[pair % len(texts)], seed, mask, alpha) for seed in chosen]
     return made
 
 
@@ -96,12 +96,12 @@ def working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple
     return width, height
 
 
-def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """All of an image at another size. Nothing is cropped: it goes back to its own size later, and must fit there."""
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def alike(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:
+def group_by_size(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:
     """Positions whose keys are equal, at most so many at a time."""
     places: dict[Hashable, list[int]] = {}
     for place, key in enumerate(keys):
@@ -110,12 +110,12 @@ def alike(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:
         yield from (found[start : start + most] for start in range(0, len(found), most))
 
 
-def _listed(images: Image.Image | Sequence[Any] | None) -> list[Any]:
+def _as_list(images: Image.Image | Sequence[Any] | None) -> list[Any]:
     """One picture, or none, as a list of one."""
     return list(images) if isinstance(images, Sequence) else [images]
 
 
-def _seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]]:
+def _plan_seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]]:
     """Seeds of the samples of each pair of image and text."""
     given = [seeds] if isinstance(seeds, int) else list(seeds or ())
     if samples is None:

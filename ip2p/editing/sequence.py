@@ -17,25 +17,25 @@ from torch import Tensor
 
 from ip2p.diffusion.previews import Previews
 from ip2p.editing.editor import Edited, Editor
-from ip2p.editing.masks import pasted
-from ip2p.editing.requests import Images, Masks, Seeds, plan, resized
+from ip2p.editing.masks import paste
+from ip2p.editing.requests import Images, Masks, Seeds, plan_requests, resize
 from ip2p.errors import InstructionError
 from ip2p.models.backbone import Backbone
 from ip2p.pictures.color import with_alpha
 from ip2p.pictures.tensors import to_tensor
 from ip2p.seeding import derive_seed
 
-SLACK = 2.0
+ERROR_FACTOR = 2.0
 """Times the median error of the autoencoder up to which a difference is none; measured in docs/decisions.md."""
-FAINTEST = 1 / 127.5
+MIN_ERROR = 1 / 127.5
 """The least error that an autoencoder is taken to have: one grey level of 256."""
 
-OnTurn = Callable[[int, list[Image.Image]], None]
+OnEdit = Callable[[int, list[Image.Image]], None]
 """Told the number of a turn, from 1, and the pictures after it."""
 
 
 @torch.no_grad()
-def edit_in_turns(
+def edit_in_sequence(
     editor: Editor,
     images: Images,
     instructions: Sequence[str],
@@ -45,7 +45,7 @@ def edit_in_turns(
     masks: Masks = None,
     keep_unchanged: bool = True,
     watch: Callable[[int], Previews] | None = None,
-    on_turn: OnTurn | None = None,
+    on_turn: OnEdit | None = None,
     **settings: Any,
 ) -> list[Edited]:
     """Edit pictures by several instructions, one after the other, at full size.
@@ -70,21 +70,23 @@ def edit_in_turns(
     if not instructions:
         raise InstructionError("there is no instruction", 'Give one or more, such as "make it winter"')
     for text in instructions:
-        jobs = plan(images, text, seeds, samples, masks=masks)  # all turns are looked at before the first begins
+        jobs = plan_requests(
+            images, text, seeds, samples, masks=masks
+        )  # all turns are looked at before the first begins
         seeds = [job.seed for job in jobs]
         samples = len(jobs) // (1 if isinstance(images, Image.Image) else len(images))
     pictures, taken = [job.image for job in jobs], [0] * len(jobs)
     for turn, text in enumerate(instructions, 1):
         edits = editor.edit(
-            pictures, text, seeds=[_turn_seed(job.seed, turn) for job in jobs], masks=[job.mask for job in jobs],
+            pictures, text, seeds=[_edit_seed(job.seed, turn) for job in jobs], masks=[job.mask for job in jobs],
             keep_size=False, previews=watch(turn) if watch else None, **settings,
         )  # fmt: skip
         taken = [before + edit.unet_rows for before, edit in zip(taken, edits, strict=True)]
         for place, (job, edit) in enumerate(zip(jobs, edits, strict=True)):
-            before, made = pictures[place], resized(edit.image, job.image.size)
+            before, made = pictures[place], resize(edit.image, job.image.size)
             if keep_unchanged:
-                made = pasted(made, before, changed(editor.backbone, before, edit.image))
-            pictures[place] = pasted(made, before, job.mask)
+                made = paste(made, before, change_mask(editor.backbone, before, edit.image))
+            pictures[place] = paste(made, before, job.mask)
         if on_turn:
             on_turn(turn, list(pictures))
     told: dict[str, Any] = {"turns": list(instructions)} if len(instructions) > 1 else {}
@@ -95,7 +97,7 @@ def edit_in_turns(
     ]
 
 
-def changed(backbone: Backbone, before: Image.Image, edit: Image.Image) -> Image.Image:
+def change_mask(backbone: Backbone, before: Image.Image, edit: Image.Image) -> Image.Image:
     """Where an edit has changed a picture: a mask of the picture's size, 255 where it has and 0 where it has not.
 
     Args:
@@ -103,14 +105,14 @@ def changed(backbone: Backbone, before: Image.Image, edit: Image.Image) -> Image
         before: the picture, of any size.
         edit: of it, as the model made it.
     """
-    source = to_tensor([resized(before, edit.size)]).to(backbone.device)
+    source = to_tensor([resize(before, edit.size)]).to(backbone.device)
     round_trip = backbone.decode(backbone.encode_target(source))
-    share = change(source, round_trip, to_tensor([edit]).to(backbone.device), cell=backbone.downscale)
+    share = change_per_pixel(source, round_trip, to_tensor([edit]).to(backbone.device), cell=backbone.downscale)
     mask = Image.fromarray(share[0, 0].mul(255).round().to("cpu", torch.uint8).numpy())
     return mask.resize(before.size, Image.Resampling.BILINEAR)
 
 
-def change(
+def change_per_pixel(
     source: Float[Tensor, "b 3 h w"], round_trip: Float[Tensor, "b 3 h w"], edit: Float[Tensor, "b 3 h w"], *, cell: int
 ) -> Float[Tensor, "b 1 h w"]:
     """How much of each pixel an edit has changed, from 0 to 1.
@@ -124,15 +126,15 @@ def change(
         edit: of the picture, out of the autoencoder too.
         cell: side in pixels of what is averaged, that of a latent pixel.
     """
-    error = _around((round_trip - source).abs(), cell).flatten(1).median(1).values
-    least = SLACK * error.clamp_min(FAINTEST).view(-1, 1, 1, 1)
-    return ((_around((edit - round_trip).abs(), cell) - least) / least).clamp(0, 1)
+    error = _local_mean((round_trip - source).abs(), cell).flatten(1).median(1).values
+    least = ERROR_FACTOR * error.clamp_min(MIN_ERROR).view(-1, 1, 1, 1)
+    return ((_local_mean((edit - round_trip).abs(), cell) - least) / least).clamp(0, 1)
 
 
-def _around(x: Float[Tensor, "b 3 h w"], cell: int) -> Float[Tensor, "b 1 h w"]:
+def _local_mean(x: Float[Tensor, "b 3 h w"], cell: int) -> Float[Tensor, "b 1 h w"]:
     """Means over all channels and the square around each pixel."""
     return F.avg_pool2d(x.mean(1, keepdim=True), 2 * (cell // 2) + 1, 1, cell // 2, count_include_pad=False)
 
 
-def _turn_seed(seed: int, turn: int) -> int:
+def _edit_seed(seed: int, turn: int) -> int:
     return seed if turn == 1 else derive_seed(seed, "turn", "", turn)

@@ -18,7 +18,7 @@ from ip2p.errors import ModelError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.pictures.tensors import to_tensor
 
-REMEMBERED = 4096
+MAX_CACHED_TEXTS = 4096
 """Texts whose vectors are kept; captions come again for every candidate of a triple, and then no more."""
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -113,7 +113,7 @@ class ClipScorer:
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "b d"]:
         """Unit vectors of texts; what is too long for the model is cut off at its end."""
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        if len(self._texts) + len(new) > REMEMBERED:
+        if len(self._texts) + len(new) > MAX_CACHED_TEXTS:
             self._texts = {text: self._texts[text] for text in dict.fromkeys(texts) if text in self._texts}
         for start in range(0, len(new), self.batch):
             chunk = new[start : start + self.batch]

@@ -22,8 +22,8 @@ from torch import Tensor
 from ip2p.device import best_device
 from ip2p.editing.editor import Editor
 from ip2p.editing.generation import generate, img2img
-from ip2p.editing.requests import resized
-from ip2p.measuring.tables import Row, Score, full_table, kinds_table, overall_table, standings
+from ip2p.editing.requests import resize
+from ip2p.measuring.tables import Measurement, Score, full_table, kinds_table, overall_table, scores_by_method
 from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_tensor
@@ -37,7 +37,7 @@ from ip2p.storybook.render import render
 EDITOR, COPY, TEXT_TO_IMAGE, SDEDIT = "editor", "copy of the input", "text-to-image", "SDEdit"
 STRENGTHS = (0.3, 0.5, 0.7, 0.85)
 TRIAL_SCENES = 24  # for the strength of SDEdit; a few points of accuracy there are worth no minute here
-BATCH = 16
+BATCH_SIZE = 16
 SHEET_ROWS = 12
 
 Measure = Callable[[Float[Tensor, "b 3 h w"], Sequence[Case]], list[Outcome]]
@@ -68,7 +68,7 @@ class Evaluation(BaseModel):
     strength: float
     strengths: dict[str, float]
     scores: dict[str, dict[str, Score]]
-    rows: list[Row]
+    rows: list[Measurement]
 
     def __str__(self) -> str:
         tried = ", ".join(f"{strength}: {100 * product:.1f} %" for strength, product in self.strengths.items())
@@ -110,32 +110,34 @@ def evaluate(
         strengths = _try_strengths(base, held_out_trials(TRIAL_SCENES, seed + 1, "strength"), measure, progress)
         strength = max(strengths, key=lambda each: strengths[each])
         pictures = {
-            EDITOR: _drawn(EDITOR, _edits(editor), trials, progress),
+            EDITOR: _draw_batches(EDITOR, _edit_with(editor), trials, progress),
             COPY: [trial.source for trial in trials],
-            TEXT_TO_IMAGE: _drawn(TEXT_TO_IMAGE, _drawings(base), trials, progress),
-            SDEDIT: _drawn(SDEDIT, _sdedits(base, strength), trials, progress),
+            TEXT_TO_IMAGE: _draw_batches(TEXT_TO_IMAGE, _generate_with(base), trials, progress),
+            SDEDIT: _draw_batches(SDEDIT, _sdedit_with(base, strength), trials, progress),
         }
-    rows = [row for method, made in pictures.items() for row in judged(method, trials, made, measure)]
+    rows = [row for method, made in pictures.items() for row in judge_pictures(method, trials, made, measure)]
     evaluation = Evaluation(
         editor=editor_name, base=base_name, scenes=scenes, seed=seed, device=base.device.type,
         versions=", ".join(f"{name} {version(name)}" for name in ("ip2p", "torch", "diffusers")),
         strength=strength, strengths={str(each): product for each, product in strengths.items()},
-        scores=standings(rows, seed), rows=rows,
+        scores=scores_by_method(rows, seed), rows=rows,
     )  # fmt: skip
     _write(evaluation, trials, pictures, out)
     return evaluation
 
 
-def judged(method: str, trials: Sequence[Trial], pictures: Sequence[Image.Image], measure: Measure) -> list[Row]:
+def judge_pictures(
+    method: str, trials: Sequence[Trial], pictures: Sequence[Image.Image], measure: Measure
+) -> list[Measurement]:
     """What the judge says about a method's pictures, and how near they are to the exact targets."""
     rows = []
-    for start in range(0, len(trials), BATCH):
-        chosen, made = trials[start : start + BATCH], pictures[start : start + BATCH]
-        x = to_tensor([resized(image, trial.source.size) for image, trial in zip(made, chosen, strict=True)])
+    for start in range(0, len(trials), BATCH_SIZE):
+        chosen, made = trials[start : start + BATCH_SIZE], pictures[start : start + BATCH_SIZE]
+        x = to_tensor([resize(image, trial.source.size) for image, trial in zip(made, chosen, strict=True)])
         decibels = psnr(x, to_tensor([trial.target for trial in chosen]))
         for trial, outcome, ratio in zip(chosen, measure(x, [trial.case for trial in chosen]), decibels, strict=True):
             rows.append(
-                Row(
+                Measurement(
                     method=method, scene=trial.number, kind=trial.case.edit.kind, instruction=trial.case.instruction,
                     seed=trial.seed, success=bool(outcome.success), attributes_kept=round(outcome.attributes_kept, 4),
                     layout_kept=round(outcome.layout_kept, 4), preservation=round(outcome.preservation, 4),
@@ -164,44 +166,44 @@ def _try_strengths(base: Backbone, trials: Sequence[Trial], measure: Measure, pr
     """Mean success x preservation of SDEdit by strength."""
     products = {}
     for strength in STRENGTHS:
-        pictures = _drawn(f"{SDEDIT} at {strength}", _sdedits(base, strength), trials, progress)
-        rows = judged(SDEDIT, trials, pictures, measure)
+        pictures = _draw_batches(f"{SDEDIT} at {strength}", _sdedit_with(base, strength), trials, progress)
+        rows = judge_pictures(SDEDIT, trials, pictures, measure)
         products[strength] = round(sum(row.product for row in rows) / len(rows), 4)
     return products
 
 
-def _drawn(name: str, draw: Draw, trials: Sequence[Trial], progress: Progress) -> list[Image.Image]:
+def _draw_batches(name: str, draw: Draw, trials: Sequence[Trial], progress: Progress) -> list[Image.Image]:
     """A method's pictures, batch by batch under a bar that tells its name."""
-    batches = [trials[start : start + BATCH] for start in range(0, len(trials), BATCH)]
+    batches = [trials[start : start + BATCH_SIZE] for start in range(0, len(trials), BATCH_SIZE)]
     return [image for batch in progress.track(batches, description=name) for image in draw(batch)]
 
 
-def _edits(editor: Editor) -> Draw:
+def _edit_with(editor: Editor) -> Draw:
     return lambda trials: [
         edited.image
         for edited in editor.edit(
             [trial.source for trial in trials],
             [trial.case.instruction for trial in trials],
             seeds=[trial.seed for trial in trials],
-            batch=BATCH,
+            batch=BATCH_SIZE,
         )
     ]
 
 
-def _drawings(base: Backbone) -> Draw:
+def _generate_with(base: Backbone) -> Draw:
     return lambda trials: generate(
-        base, [trial.case.edited_caption for trial in trials], seeds=[trial.seed for trial in trials], batch=BATCH
+        base, [trial.case.edited_caption for trial in trials], seeds=[trial.seed for trial in trials], batch=BATCH_SIZE
     )
 
 
-def _sdedits(base: Backbone, strength: float) -> Draw:
+def _sdedit_with(base: Backbone, strength: float) -> Draw:
     return lambda trials: img2img(
         base,
         [trial.source for trial in trials],
         [trial.case.edited_caption for trial in trials],
         strength=strength,
         seeds=[trial.seed for trial in trials],
-        batch=BATCH,
+        batch=BATCH_SIZE,
     )
 
 

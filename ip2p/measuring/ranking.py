@@ -8,7 +8,7 @@ from PIL import Image
 
 from ip2p.measuring.clip import ClipScorer
 
-NOTHING = 1e-4
+MIN_CHANGE = 1e-4
 """Length of a change of a unit vector that rounding alone makes."""
 
 
@@ -37,9 +37,9 @@ def direction_scores(
         return [float(score) for score in pairs.direction]
     change = clip.embed_images(edits) - clip.embed_images([source])
     scores = F.cosine_similarity(change, clip.embed_texts([instruction]), dim=-1)
-    return [float(score) for score in scores.where(change.norm(dim=-1) > NOTHING, 0.0)]
+    return [float(score) for score in scores.where(change.norm(dim=-1) > MIN_CHANGE, 0.0)]
 
 
-def best(scores: Sequence[float]) -> int:
+def best_index(scores: Sequence[float]) -> int:
     """Place of the highest score, the first of equal ones."""
     return int(torch.tensor(scores).argmax())

@@ -9,7 +9,7 @@ OVERALL = "all"
 RESAMPLES = 2000
 
 
-class Row(BaseModel):
+class Measurement(BaseModel):
     """What the judge says about one picture of one method.
 
     success: the edited attribute is what was asked. attributes_kept, layout_kept, preservation: in [0, 1], how much of
@@ -51,7 +51,7 @@ class Score(BaseModel):
     psnr: float
 
 
-def score(rows: Sequence[Row], seed: int) -> Score:
+def score(rows: Sequence[Measurement], seed: int) -> Score:
     """Means of rows, and a percentile bootstrap interval of the product (2000 resamples)."""
     assert rows, "no rows to score"
     names = ("success", "attributes_kept", "layout_kept", "preservation", "product", "psnr")
@@ -62,9 +62,9 @@ def score(rows: Sequence[Row], seed: int) -> Score:
     return Score(scenes=len(rows), low=round(float(low), 4), high=round(float(high), 4), **means)
 
 
-def standings(rows: Iterable[Row], seed: int) -> dict[str, dict[str, Score]]:
+def scores_by_method(rows: Iterable[Measurement], seed: int) -> dict[str, dict[str, Score]]:
     """Scores by method, and within it over all scenes ("all") and by kind of edit, in order of first appearance."""
-    found: dict[str, dict[str, list[Row]]] = {}
+    found: dict[str, dict[str, list[Measurement]]] = {}
     for row in rows:
         kinds = found.setdefault(row.method, {OVERALL: []})
         kinds[OVERALL].append(row)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ip2p.errors import ConfigError, ModelError
 from ip2p.models.backbone import Backbone
-from ip2p.models.folder import PARTS, SAFETY, one_line, quiet
-from ip2p.models.single_file import PICKLED, read_weights
+from ip2p.models.folder import COMPONENTS, SAFETY_COMPONENTS, one_line, quiet
+from ip2p.models.single_file import PICKLE_SUFFIXES, read_weights
 
-CLIPS = ("clip_l", "clip_g")
-NAMELESS = {"emb_params", "string_to_param", *CLIPS}
+CLIP_KEYS = ("clip_l", "clip_g")
+KEYS_WITHOUT_WORD = {"emb_params", "string_to_param", *CLIP_KEYS}
 """Keys of embedding files that do not say their word, which is then the file's name."""
 
 
@@ -52,9 +52,9 @@ def merge_loras(backbone: Backbone, loras: Sequence[Lora], *, allow_pickle: bool
     """
     for path, scale in loras:
         require_readable(path, allow_pickle=allow_pickle)
-        with _as_pipeline(backbone) as pipeline, _told(path, "LoRA", backbone):
+        with _as_pipeline(backbone) as pipeline, _explain_mismatch(path, "LoRA", backbone):
             pipeline.load_lora_weights(
-                str(path.parent), weight_name=path.name, use_safetensors=path.suffix not in PICKLED,
+                str(path.parent), weight_name=path.name, use_safetensors=path.suffix not in PICKLE_SUFFIXES,
                 local_files_only=True, adapter_name="lora",
             )  # fmt: skip
             if not pipeline.get_list_adapters():
@@ -85,12 +85,12 @@ def add_embeddings(backbone: Backbone, paths: Sequence[Path], *, allow_pickle: b
 def _add_embedding(backbone: Backbone, path: Path, allow_pickle: bool) -> str:
     require_readable(path, allow_pickle=allow_pickle)
     found = read_weights(path, allow_pickle=allow_pickle)
-    word = str(found.get("name") or (path.stem if NAMELESS & set(found) else next(iter(found), path.stem)))
+    word = str(found.get("name") or (path.stem if KEYS_WITHOUT_WORD & set(found) else next(iter(found), path.stem)))
     if word in backbone.tokenizer.get_vocab():
         raise ConfigError(f"the word {word!r} of {path} is known to the model already", "Rename the file")
     readers = [(backbone.text_encoder, backbone.tokenizer), (backbone.text_encoder_2, backbone.tokenizer_2)]
     readers = readers if backbone.is_xl else readers[:1]
-    with _as_pipeline(backbone) as pipeline, _told(path, "embedding", backbone):
+    with _as_pipeline(backbone) as pipeline, _explain_mismatch(path, "embedding", backbone):
         vectors = _vectors(found, [encoder.config.hidden_size for encoder, _ in readers])
         for each, (text_encoder, tokenizer) in zip(vectors, readers, strict=True):
             pipeline.load_textual_inversion({word: each}, token=word, text_encoder=text_encoder, tokenizer=tokenizer)
@@ -105,7 +105,7 @@ def _vectors(found: Mapping[str, Any], widths: Sequence[int]) -> list[Tensor]:
         ValueError: there are none, or they are of another width.
     """
     plain = found.get("string_to_param") or found  # AUTOMATIC1111's pickles lay them a level deeper
-    vectors = [next(iter(plain.values()), None)] if len(widths) == 1 else [found.get(name) for name in CLIPS]
+    vectors = [next(iter(plain.values()), None)] if len(widths) == 1 else [found.get(name) for name in CLIP_KEYS]
     for each, width in zip(vectors, widths, strict=True):
         if not isinstance(each, Tensor):
             raise ValueError(f"it has no vectors for text encoder {1 + vectors.index(each)} of {len(widths)}")
@@ -128,7 +128,7 @@ def require_readable(path: Path, *, allow_pickle: bool = False) -> None:
                 return
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path} is damaged ({one_line(error)})", "Download it again") from error
-    if path.suffix not in PICKLED or not allow_pickle:
+    if path.suffix not in PICKLE_SUFFIXES or not allow_pickle:
         raise ModelError(
             f"{path} is not .safetensors", "Give a .safetensors file, or allow a pickled one with --allow-pickle"
         )
@@ -138,7 +138,7 @@ def require_readable(path: Path, *, allow_pickle: bool = False) -> None:
 def _as_pipeline(backbone: Backbone) -> Iterator[Any]:
     """A pipeline of diffusers around the parts of a backbone, sharing them."""
     name = backbone.pipeline_class
-    parts = {part: getattr(backbone, part) for part in PARTS if part not in SAFETY}
+    parts = {part: getattr(backbone, part) for part in COMPONENTS if part not in SAFETY_COMPONENTS}
     if not backbone.is_xl:
         without = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
         parts = {part: value for part, value in parts.items() if value is not None} | without
@@ -147,7 +147,7 @@ def _as_pipeline(backbone: Backbone) -> Iterator[Any]:
 
 
 @contextmanager
-def _told(path: Path, what: str, backbone: Backbone) -> Iterator[None]:
+def _explain_mismatch(path: Path, what: str, backbone: Backbone) -> Iterator[None]:
     """What diffusers and peft say of a file that does not fit, as an error of ours."""
     try:
         yield

@@ -19,9 +19,19 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ip2p.errors import ModelError
-from ip2p.models.folder import DAMAGED, PARTS, SAFETY, SECOND, locate, one_line, read_folder, read_index, write_folder
+from ip2p.models.folder import (
+    COMPONENTS,
+    DAMAGED_HINT,
+    SAFETY_COMPONENTS,
+    SDXL_COMPONENTS,
+    locate,
+    one_line,
+    read_folder,
+    read_index,
+    write_folder,
+)
 from ip2p.models.safety import SafetyChecker
-from ip2p.models.single_file import read_checkpoint, read_single_file, texts_of
+from ip2p.models.single_file import open_configs, read_checkpoint, read_single_file
 from ip2p.seeding import randn
 from ip2p.settings import Settings, read_settings
 from ip2p.shards import atomic_dir
@@ -33,10 +43,12 @@ PipelineClass = Literal[
     "StableDiffusionXLPipeline",
     "StableDiffusionXLInstructPix2PixPipeline",
 ]
-SIZES = 6  # that SDXL's UNet is told: of the original, of what is cropped off, of the target; each along two sides
+SIZE_NUMBERS = (
+    6  # that SDXL's UNet is told: of the original, of what is cropped off, of the target; each along two sides
+)
 
 
-class Loading(TypedDict, total=False):
+class LoadingOptions(TypedDict, total=False):
     """What may be said about loading a model besides its name.
 
     config: for a single file, a folder or hub id with the configs and tokenizer of its family. allow_pickle: read
@@ -172,7 +184,7 @@ class Backbone:
             )
         if self.is_xl:
             expected, pooled = config.projection_class_embeddings_input_dim, second.config.projection_dim
-            got = pooled + SIZES * config.addition_time_embed_dim
+            got = pooled + SIZE_NUMBERS * config.addition_time_embed_dim
             if expected != got or pooled > width:
                 raise ModelError(
                     f"the UNet of {self.name} expects {expected} numbers of size and pooled text, not {got}", whole
@@ -244,7 +256,7 @@ class Backbone:
         text, added = text.to(self.dtype), None
         if self.is_xl:
             height, width = (side * self.downscale for side in x.shape[-2:])
-            sizes = text.new_tensor([height, width, 0, 0, height, width]).expand(len(x), SIZES)
+            sizes = text.new_tensor([height, width, 0, 0, height, width]).expand(len(x), SIZE_NUMBERS)
             text, pooled = text[:, :-1], text[:, -1, : self.text_encoder_2.config.projection_dim]
             added = {"text_embeds": pooled, "time_ids": sizes}
         prediction: Tensor = self.unet(
@@ -278,7 +290,7 @@ def load_backbone(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     want: Kind = "any",
-    **loading: Unpack[Loading],
+    **loading: Unpack[LoadingOptions],
 ) -> Backbone:
     """Load a model, ready to compute, without gradients.
 
@@ -295,7 +307,7 @@ def load_backbone(
     try:
         backbone = _from_file(path, dtype, loading) if path.is_file() else _from_folder(path, dtype, loading)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model {name} ({one_line(error)})", DAMAGED) from error
+        raise ModelError(f"cannot load the model {name} ({one_line(error)})", DAMAGED_HINT) from error
     backbone.name = str(name)
     backbone.require(want)
     for module in backbone.modules:
@@ -322,16 +334,16 @@ def save_backbone(
         dtype: of the weights on disk.
         extra: texts of more files by name, such as "README.md".
     """
-    parts = {part: getattr(backbone, part, None) for part in PARTS}
+    parts = {part: getattr(backbone, part, None) for part in COMPONENTS}
     parts |= {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
     index: dict[str, Any] = {"_class_name": pipeline_class}
     if backbone.safety:
         parts |= {"safety_checker": backbone.safety.checker, "feature_extractor": backbone.safety.feature_extractor}
     if backbone.is_xl:
-        parts = {part: value for part, value in parts.items() if part not in (*SAFETY, "image_encoder")}
+        parts = {part: value for part, value in parts.items() if part not in (*SAFETY_COMPONENTS, "image_encoder")}
         index["force_zeros_for_empty_prompt"] = backbone.zero_empty_text
     else:
-        parts = {part: value for part, value in parts.items() if part not in SECOND}
+        parts = {part: value for part, value in parts.items() if part not in SDXL_COMPONENTS}
         index["requires_safety_checker"] = backbone.safety is not None
     with atomic_dir(folder) as temporary:
         write_folder(temporary, parts, index, dtype)
@@ -339,20 +351,20 @@ def save_backbone(
             (temporary / file).write_text(text)
 
 
-def _from_folder(path: Path, dtype: torch.dtype, loading: Loading) -> Backbone:
+def _from_folder(path: Path, dtype: torch.dtype, loading: LoadingOptions) -> Backbone:
     parts = read_folder(path, dtype, safety_checker=loading.get("safety_checker", True))
-    return _assembled(parts, path, path)
+    return _assemble(parts, path, path)
 
 
-def _from_file(path: Path, dtype: torch.dtype, loading: Loading) -> Backbone:
+def _from_file(path: Path, dtype: torch.dtype, loading: LoadingOptions) -> Backbone:
     checkpoint = read_checkpoint(path, allow_pickle=loading.get("allow_pickle", False))
-    with texts_of(path, checkpoint, loading.get("config")) as texts:
-        return _assembled(read_single_file(checkpoint, texts, dtype), texts, path)
+    with open_configs(path, checkpoint, loading.get("config")) as texts:
+        return _assemble(read_single_file(checkpoint, texts, dtype), texts, path)
 
 
-def _assembled(parts: dict[str, Any], texts: Path, path: Path) -> Backbone:
+def _assemble(parts: dict[str, Any], texts: Path, path: Path) -> Backbone:
     """Parts as one, run as the texts of their folder say."""
-    checker = [parts.pop(part, None) for part in SAFETY]
+    checker = [parts.pop(part, None) for part in SAFETY_COMPONENTS]
     zero = "text_encoder_2" in parts and bool(read_index(texts).get("force_zeros_for_empty_prompt", True))
     return Backbone(
         **parts, name=str(path), path=path, settings=read_settings(texts), zero_empty_text=zero,

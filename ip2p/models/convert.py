@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import load_backbone, save_backbone
-from ip2p.models.folder import PARTS, locate
+from ip2p.models.folder import COMPONENTS, locate
 from ip2p.models.key_names import CONV_IN
-from ip2p.models.single_file import PICKLED, read_checkpoint, texts_of, write_single_file
+from ip2p.models.single_file import PICKLE_SUFFIXES, open_configs, read_checkpoint, write_single_file
 
 
 def convert(
@@ -41,7 +41,7 @@ def convert(
     path = locate(source)
     if path.resolve() == target.resolve():
         raise ConfigError(f"the model would be written over its source {target}", "Give another target")
-    if target.suffix != ".safetensors" and (target.suffix in PICKLED or target.is_file()):
+    if target.suffix != ".safetensors" and (target.suffix in PICKLE_SUFFIXES or target.is_file()):
         raise ConfigError(f"cannot write {target}: single files are written as .safetensors", "Give such a name")
     backbone = load_backbone(source, config=config, allow_pickle=allow_pickle)
     dtype = dtype or _dtype(path, allow_pickle)
@@ -50,14 +50,14 @@ def convert(
         save_backbone(backbone, target, pipeline_class=backbone.pipeline_class, dtype=dtype, extra=extra)
         return
     checkpoint = read_checkpoint(path, allow_pickle=allow_pickle) if path.is_file() else {}
-    with texts_of(path, checkpoint, config) if path.is_file() else nullcontext(path) as texts:
-        parts = {part: getattr(backbone, part, None) for part in PARTS}
+    with open_configs(path, checkpoint, config) if path.is_file() else nullcontext(path) as texts:
+        parts = {part: getattr(backbone, part, None) for part in COMPONENTS}
         write_single_file(parts, texts, target, dtype=dtype)
 
 
 def _dtype(path: Path, allow_pickle: bool) -> torch.dtype:
     """Of the UNet's first weight as it lies on disk."""
-    if path.suffix in PICKLED:
+    if path.suffix in PICKLE_SUFFIXES:
         return read_checkpoint(path, allow_pickle=allow_pickle)[CONV_IN].dtype
     file = path if path.is_file() else sorted((path / "unet").glob("*.safetensors"))[0]
     with safe_open(file, framework="pt") as weights:

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 
 from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone
-from ip2p.models.folder import DAMAGED, fetch, one_line
+from ip2p.models.folder import DAMAGED_HINT, fetch, one_line
 
-CONFIG = "config.json"
-FILES = [CONFIG, "diffusion_pytorch_model.safetensors"]
-KNOWN = "Give a folder with an AutoencoderTiny, or a hub id such as madebyollin/taesd (taesdxl for SDXL)"
+CONFIG_FILE = "config.json"
+DECODER_FILES = [CONFIG_FILE, "diffusion_pytorch_model.safetensors"]
+DECODER_HINT = "Give a folder with an AutoencoderTiny, or a hub id such as madebyollin/taesd (taesdxl for SDXL)"
 
 
 def replace_decoder(backbone: Backbone, name: str) -> None:
@@ -35,15 +35,15 @@ def replace_decoder(backbone: Backbone, name: str) -> None:
     folder = Path(name)
     try:
         if not folder.exists():
-            folder = fetch(name, FILES)
-        kind = json.loads((folder / CONFIG).read_text()).get("_class_name")
+            folder = fetch(name, DECODER_FILES)
+        kind = json.loads((folder / CONFIG_FILE).read_text()).get("_class_name")
         if kind != "AutoencoderTiny":
-            raise ModelError(f"the decoder {name} is of the class {kind}, not AutoencoderTiny", KNOWN)
+            raise ModelError(f"the decoder {name} is of the class {kind}, not AutoencoderTiny", DECODER_HINT)
         decoder: Any = AutoencoderTiny.from_pretrained(folder, use_safetensors=True, torch_dtype=backbone.dtype)
     except (FileNotFoundError, NotADirectoryError, HfHubHTTPError, ValueError) as error:
-        raise ModelError(f"there is no decoder {name} ({one_line(error)})", KNOWN) from error
+        raise ModelError(f"there is no decoder {name} ({one_line(error)})", DECODER_HINT) from error
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:
-        raise ModelError(f"cannot load the decoder {name} ({one_line(error)})", DAMAGED) from error
+        raise ModelError(f"cannot load the decoder {name} ({one_line(error)})", DAMAGED_HINT) from error
     config = decoder.config
     got = config.latent_channels, 2 ** (len(config.decoder_block_out_channels) - 1)
     expected = backbone.latent_channels, backbone.downscale

@@ -21,29 +21,29 @@ from transformers import CLIPImageProcessorPil, CLIPTokenizer
 from ip2p.errors import ModelError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 
-INDEX = "model_index.json"
-DAMAGED = "Download it again, or train it again"
-KNOWN = (
-    f"Give {BUNDLED_NAMES[0]}, {BUNDLED_NAMES[1]}, a folder with {INDEX}, a .safetensors file, "
+INDEX_FILE = "model_index.json"
+DAMAGED_HINT = "Download it again, or train it again"
+NAME_HINT = (
+    f"Give {BUNDLED_NAMES[0]}, {BUNDLED_NAMES[1]}, a folder with {INDEX_FILE}, a .safetensors file, "
     "or a hub id such as owner/name"
 )
-NEEDED: dict[str, tuple[str, ...]] = {
+REQUIRED_COMPONENTS: dict[str, tuple[str, ...]] = {
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
     "text_encoder": ("CLIPTextModel",),
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
     "unet": ("UNet2DConditionModel",),
 }
-SECOND: dict[str, tuple[str, ...]] = {
+SDXL_COMPONENTS: dict[str, tuple[str, ...]] = {
     "text_encoder_2": ("CLIPTextModelWithProjection",),
-    "tokenizer_2": NEEDED["tokenizer"],
+    "tokenizer_2": REQUIRED_COMPONENTS["tokenizer"],
 }
-SAFETY: dict[str, tuple[str, ...]] = {
+SAFETY_COMPONENTS: dict[str, tuple[str, ...]] = {
     "safety_checker": ("StableDiffusionSafetyChecker",),
     "feature_extractor": ("CLIPImageProcessor", "CLIPFeatureExtractor", "CLIPImageProcessorPil"),
 }
-PARTS = (*NEEDED, *SECOND, *SAFETY, "scheduler")
-MODULES = ("vae", "text_encoder", "text_encoder_2", "unet", "safety_checker")
-TRANSFORMERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "feature_extractor")
+COMPONENTS = (*REQUIRED_COMPONENTS, *SDXL_COMPONENTS, *SAFETY_COMPONENTS, "scheduler")
+NETWORKS = ("vae", "text_encoder", "text_encoder_2", "unet", "safety_checker")
+FROM_TRANSFORMERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "feature_extractor")
 
 
 def locate(name: str | Path) -> Path:
@@ -58,9 +58,9 @@ def locate(name: str | Path) -> Path:
     if path.exists():
         return path
     if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        raise ModelError(f"there is no model {name}", KNOWN)
+        raise ModelError(f"there is no model {name}", NAME_HINT)
     try:
-        return fetch(name, [INDEX, "ip2p.json", *(f"{part}/*" for part in PARTS)])
+        return fetch(name, [INDEX_FILE, "ip2p.json", *(f"{part}/*" for part in COMPONENTS)])
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"there is no folder {name}, and it cannot be fetched from the hub ({type(error).__name__})",
@@ -85,14 +85,16 @@ def read_index(path: Path) -> dict[str, Any]:
         ModelError: it is missing or makes no sense, or the model is of another family.
     """
     try:
-        index = json.loads((path / INDEX).read_text())
-        classes = {part: str(index[part][1]) for part in PARTS if (index.get(part) or [None])[0]}
+        index = json.loads((path / INDEX_FILE).read_text())
+        classes = {part: str(index[part][1]) for part in COMPONENTS if (index.get(part) or [None])[0]}
     except FileNotFoundError:
-        raise ModelError(f"the folder {path} has no {INDEX}", KNOWN) from None
+        raise ModelError(f"the folder {path} has no {INDEX_FILE}", NAME_HINT) from None
     except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise ModelError(f"{path / INDEX} is not readable ({one_line(error)})", DAMAGED) from error
-    known_classes = NEEDED | (SECOND if any(part in classes for part in SECOND) else {})
-    for part, known in (known_classes | {part: SAFETY[part] for part in SAFETY if part in classes}).items():
+        raise ModelError(f"{path / INDEX_FILE} is not readable ({one_line(error)})", DAMAGED_HINT) from error
+    known_classes = REQUIRED_COMPONENTS | (SDXL_COMPONENTS if any(part in classes for part in SDXL_COMPONENTS) else {})
+    for part, known in (
+        known_classes | {part: SAFETY_COMPONENTS[part] for part in SAFETY_COMPONENTS if part in classes}
+    ).items():
         if classes.get(part) not in known:
             raise ModelError(
                 f"the model {path} has {classes.get(part)} as its {part}, not {known[0]}",
@@ -101,7 +103,7 @@ def read_index(path: Path) -> dict[str, Any]:
     scheduler = getattr(diffusers, classes.get("scheduler", ""), None)
     if not (isinstance(scheduler, type) and issubclass(scheduler, SchedulerMixin)):
         raise ModelError(f"the model {path} has {classes.get('scheduler')} as its scheduler", "Give another model")
-    return {**index, **{part: None for part in PARTS}, **classes}
+    return {**index, **{part: None for part in COMPONENTS}, **classes}
 
 
 def read_folder(path: Path, dtype: torch.dtype, *, safety_checker: bool = True) -> dict[str, Any]:
@@ -113,16 +115,19 @@ def read_folder(path: Path, dtype: torch.dtype, *, safety_checker: bool = True) 
     """
     index = read_index(path)
     with quiet():
-        return {part: read_part(path, part, index[part], dtype) for part in present(index, safety=safety_checker)}
+        return {
+            part: read_component(path, part, index[part], dtype)
+            for part in component_names(index, safety=safety_checker)
+        }
 
 
-def present(index: Mapping[str, Any], *, safety: bool) -> list[str]:
+def component_names(index: Mapping[str, Any], *, safety: bool) -> list[str]:
     """Names of the parts that a model has by its index; the safety checker with what it sees by, or neither."""
-    safety = safety and all(index[part] for part in SAFETY)
-    return [part for part in PARTS if index[part] and (safety or part not in SAFETY)]
+    safety = safety and all(index[part] for part in SAFETY_COMPONENTS)
+    return [part for part in COMPONENTS if index[part] and (safety or part not in SAFETY_COMPONENTS)]
 
 
-def read_part(path: Path, part: str, name: str, dtype: torch.dtype) -> Any:
+def read_component(path: Path, part: str, name: str, dtype: torch.dtype) -> Any:
     """One part of a model folder, of a class that `read_index` let through."""
     folder = path / part
     if not folder.is_dir():
@@ -133,7 +138,7 @@ def read_part(path: Path, part: str, name: str, dtype: torch.dtype) -> Any:
         return CLIPImageProcessorPil.from_pretrained(folder)
     if part == "scheduler":
         return getattr(diffusers, name).from_pretrained(folder)
-    library = transformers if part in TRANSFORMERS else diffusers
+    library = transformers if part in FROM_TRANSFORMERS else diffusers
     loader: Any = StableDiffusionSafetyChecker if part == "safety_checker" else getattr(library, name)
     module, info = loader.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
@@ -155,12 +160,12 @@ def write_folder(folder: Path, parts: Mapping[str, Any], index: Mapping[str, Any
     entries: dict[str, Any] = {"_diffusers_version": version("diffusers"), **index}
     with quiet():
         for part, value in parts.items():
-            library = "transformers" if part in TRANSFORMERS else "diffusers"
+            library = "transformers" if part in FROM_TRANSFORMERS else "diffusers"
             library = "stable_diffusion" if part == "safety_checker" else library
             entries[part] = [None, None] if value is None else [library, _class_name(value)]
             if value is not None:
-                _write_part(value, folder / part, dtype)
-    (folder / INDEX).write_text(json.dumps(entries, indent=2) + "\n")
+                _write_component(value, folder / part, dtype)
+    (folder / INDEX_FILE).write_text(json.dumps(entries, indent=2) + "\n")
 
 
 def _class_name(part: Any) -> str:
@@ -168,7 +173,7 @@ def _class_name(part: Any) -> str:
     return type(part).__name__.removesuffix("Pil")
 
 
-def _write_part(part: Any, folder: Path, dtype: torch.dtype) -> None:
+def _write_component(part: Any, folder: Path, dtype: torch.dtype) -> None:
     """One part of a model; weights are rounded on the way, so that the model in memory keeps its own."""
     if not hasattr(part, "state_dict"):
         part.save_pretrained(folder)

@@ -40,7 +40,7 @@ OPEN_CLIP_REST = {
     "final_layer_norm.bias": "ln_final.bias",
 }
 
-TABLES: Any = DIFFUSERS_TO_LDM_MAPPING
+LDM_TABLES: Any = DIFFUSERS_TO_LDM_MAPPING
 """diffusers' names of single layers by part, with the original ones."""
 
 
@@ -62,10 +62,10 @@ def to_original(parts: Mapping[str, Any]) -> dict[str, Tensor]:
     found = original_unet(parts["unet"]) | original_vae(parts["vae"])
     first, second = parts["text_encoder"], parts.get("text_encoder_2")
     if second is not None:
-        return found | _renamed(_clip(first), FIRST_XL) | original_open_clip(second, SECOND_XL)
+        return found | _add_prefix(_clip_weights(first), FIRST_XL) | original_open_clip(second, SECOND_XL)
     if first.config.hidden_act == "gelu":  # OpenCLIP's activation; OpenAI's CLIP has quick_gelu
         return found | original_open_clip(first, OPEN_CLIP)
-    return found | _renamed(_clip(first), CLIP)
+    return found | _add_prefix(_clip_weights(first), CLIP)
 
 
 def original_unet(unet: Any) -> dict[str, Tensor]:
@@ -75,7 +75,7 @@ def original_unet(unet: Any) -> dict[str, Tensor]:
         ModelError: it has blocks that the original layout does not know.
     """
     places, weights = dict(_unet_places(unet)), unet.state_dict()
-    tables = TABLES["unet"]
+    tables = LDM_TABLES["unet"]
     single = dict(tables["layers"])
     if unet.config.addition_embed_type == "text_time":
         single |= tables["addition_embed_type"]
@@ -83,9 +83,9 @@ def original_unet(unet: Any) -> dict[str, Tensor]:
     for name, value in weights.items():
         module, inner = _split(name, places)
         if module and ".resnets." in f".{module}.":
-            inner = _replaced(inner, RESNET)
+            inner = _replace_start(inner, RESNET)
         found[UNET + (f"{places[module]}.{inner}" if module else single.get(name, name))] = value
-    return _checked(found, weights, convert_ldm_unet_checkpoint(dict(found), unet.config), "UNet")
+    return _check_round_trip(found, weights, convert_ldm_unet_checkpoint(dict(found), unet.config), "UNet")
 
 
 def original_vae(vae: Any) -> dict[str, Tensor]:
@@ -94,16 +94,16 @@ def original_vae(vae: Any) -> dict[str, Tensor]:
     Raises:
         ModelError: it has blocks that the original layout does not know.
     """
-    places, weights, single = dict(_vae_places(vae)), vae.state_dict(), TABLES["vae"]
+    places, weights, single = dict(_vae_places(vae)), vae.state_dict(), LDM_TABLES["vae"]
     found = {}
     for name, value in weights.items():
         module, inner = _split(name, places)
         if ".attentions." in f".{module}.":
-            inner = _replaced(inner, VAE_ATTENTION)
+            inner = _replace_start(inner, VAE_ATTENTION)
             value = value[:, :, None, None] if value.ndim == 2 else value
         inner = inner.replace("conv_shortcut", "nin_shortcut")
         found[VAE + (f"{places[module]}.{inner}" if module else single.get(name, name))] = value
-    return _checked(found, weights, convert_ldm_vae_checkpoint(dict(found), vae.config), "autoencoder")
+    return _check_round_trip(found, weights, convert_ldm_vae_checkpoint(dict(found), vae.config), "autoencoder")
 
 
 def original_open_clip(text_encoder: Any, prefix: str) -> dict[str, Tensor]:
@@ -112,7 +112,7 @@ def original_open_clip(text_encoder: Any, prefix: str) -> dict[str, Tensor]:
     Raises:
         ModelError: it is of a shape that OpenCLIP does not have.
     """
-    weights = _clip(text_encoder)
+    weights = _clip_weights(text_encoder)
     found: dict[str, Tensor] = {}
     for name, value in weights.items():
         layer = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)", name)
@@ -126,9 +126,11 @@ def original_open_clip(text_encoder: Any, prefix: str) -> dict[str, Tensor]:
             kind = name.rpartition(".")[2]
             found[f"{prefix}transformer.resblocks.{layer[1]}.attn.in_proj_{kind}"] = torch.cat(three)
         elif not re.search(r"self_attn\.[kv]_proj\.", name):
-            found[f"{prefix}transformer.resblocks.{layer[1]}.{_replaced(layer[2], OPEN_CLIP_LAYER)}"] = value
+            found[f"{prefix}transformer.resblocks.{layer[1]}.{_replace_start(layer[2], OPEN_CLIP_LAYER)}"] = value
     back = convert_open_clip_checkpoint(text_encoder, dict(found), prefix)
-    return _checked(found, weights, {name.removeprefix("text_model."): back[name] for name in back}, "text encoder")
+    return _check_round_trip(
+        found, weights, {name.removeprefix("text_model."): back[name] for name in back}, "text encoder"
+    )
 
 
 def _unet_places(unet: Any) -> Iterator[tuple[str, str]]:
@@ -174,7 +176,7 @@ def _split(name: str, places: Mapping[str, str]) -> tuple[str, str]:
     return "", name
 
 
-def _replaced(name: str, table: Mapping[str, str]) -> str:
+def _replace_start(name: str, table: Mapping[str, str]) -> str:
     """A name inside of a block with its beginning replaced, where the table knows it."""
     for ours, original in table.items():
         if name.startswith(f"{ours}."):
@@ -182,20 +184,20 @@ def _replaced(name: str, table: Mapping[str, str]) -> str:
     return name
 
 
-def _clip(text_encoder: Any) -> dict[str, Tensor]:
+def _clip_weights(text_encoder: Any) -> dict[str, Tensor]:
     """Weights of a CLIP text encoder, without the wrapper that some versions and classes have around it."""
     return {name.removeprefix("text_model."): value for name, value in text_encoder.state_dict().items()}
 
 
-def _renamed(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _add_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {prefix + name: value for name, value in weights.items()}
 
 
-def _checked(
+def _check_round_trip(
     found: dict[str, Tensor], weights: Mapping[str, Tensor], back: Mapping[str, Tensor], what: str
 ) -> dict[str, Tensor]:
     """The original weights, if diffusers makes of them what they came from."""
-    lost = sorted(name for name, value in weights.items() if name not in back or not _same(back[name], value))
+    lost = sorted(name for name, value in weights.items() if name not in back or not _is_same(back[name], value))
     if lost:
         raise ModelError(
             f"the original layout has no place for {len(lost)} weights of the model's {what}, such as {lost[0]}",
@@ -204,6 +206,6 @@ def _checked(
     return found
 
 
-def _same(one: Tensor, two: Tensor) -> bool:
+def _is_same(one: Tensor, two: Tensor) -> bool:
     """Whether both are the same numbers, mostly because they are the same memory."""
     return one.shape == two.shape and (one.data_ptr() == two.data_ptr() or torch.equal(one, two))

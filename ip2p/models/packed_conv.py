@@ -13,15 +13,15 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-PIXELS = 1024
+MAX_PIXELS = 1024
 """Pixels of all rows of an input; with more, computing takes so long that the layout does not matter."""
-SIZES = 3
+MAX_SIZES = 3
 """Sizes of input that a convolution keeps weights for: edits take one to three rows a picture."""
-MOST_BYTES = 2 * 2**30
+MAX_BYTES = 2 * 2**30
 """Of all packed weights of an editor; and never more than half of the memory that is free."""
 
 
-class Budget:
+class MemoryBudget:
     """Memory that convolutions share."""
 
     def __init__(self, size: int) -> None:
@@ -38,7 +38,7 @@ class PackedConv2d(nn.Conv2d):
     """A convolution that keeps its weight in layouts for the last sizes of input, besides the plain one."""
 
     packed: OrderedDict[torch.Size, Tensor]
-    budget: Budget
+    budget: MemoryBudget
 
     def forward(self, input: Tensor) -> Tensor:
         """As a plain convolution: pictures (b, c, h, w)."""
@@ -55,9 +55,9 @@ class PackedConv2d(nn.Conv2d):
         if shape in self.packed:
             self.packed.move_to_end(shape)
             return self.packed[shape]
-        if shape[0] * shape[2] * shape[3] > PIXELS:
+        if shape[0] * shape[2] * shape[3] > MAX_PIXELS:
             return None
-        if len(self.packed) == SIZES:
+        if len(self.packed) == MAX_SIZES:
             self.packed.popitem(last=False)
         elif not self.budget.take(self.weight.nbytes):
             return None
@@ -67,7 +67,7 @@ class PackedConv2d(nn.Conv2d):
         return self.packed[shape]
 
 
-def pack_convolutions(*networks: nn.Module, most: int = MOST_BYTES) -> None:
+def pack_convolutions(*networks: nn.Module, most: int = MAX_BYTES) -> None:
     """Let the convolutions of networks pack their weights, where they lie in fp32 on an x86 processor.
 
     Args:
@@ -77,7 +77,7 @@ def pack_convolutions(*networks: nn.Module, most: int = MOST_BYTES) -> None:
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     if not there or platform.machine() not in ("x86_64", "AMD64"):
         return
-    budget = Budget(min(most, psutil.virtual_memory().available // 2))
+    budget = MemoryBudget(min(most, psutil.virtual_memory().available // 2))
     for conv in (module for network in networks for module in network.modules()):
         if type(conv) is not nn.Conv2d or conv.weight.device.type != "cpu" or conv.weight.dtype != torch.float32:
             continue

@@ -38,6 +38,6 @@ class SafetyChecker:
         return [bool(each) for each in unsafe]
 
 
-def blacked(image: Image.Image) -> Image.Image:
+def black_out(image: Image.Image) -> Image.Image:
     """A black picture of the same size: what is shown of a blocked one, as in diffusers."""
     return Image.new("RGB", image.size)

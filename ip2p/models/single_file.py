@@ -31,30 +31,30 @@ from torch import Tensor, nn
 
 from ip2p.errors import ModelError
 from ip2p.models.folder import (
-    DAMAGED,
-    INDEX,
-    MODULES,
-    PARTS,
-    SAFETY,
+    COMPONENTS,
+    DAMAGED_HINT,
+    INDEX_FILE,
+    NETWORKS,
+    SAFETY_COMPONENTS,
+    component_names,
     fetch,
     one_line,
-    present,
     quiet,
+    read_component,
     read_index,
-    read_part,
 )
 from ip2p.models.key_names import CONV_IN, to_original
-from ip2p.settings import FILE
-from ip2p.shards import TEMPORARY
+from ip2p.settings import SETTINGS_FILE
+from ip2p.shards import TEMPORARY_PREFIX
 
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "unet": convert_ldm_unet_checkpoint,
     "vae": convert_ldm_vae_checkpoint,
 }
-PICKLED = (".ckpt", ".pt", ".pth", ".bin")
-TEXTS = "ip2p"
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+HEADER_KEY = "ip2p"
 """Key of the header under which the texts of the model folder stand, as JSON from their names to their contents."""
-FAMILY = "a model folder of the same family, whose configs and tokenizer are read and whose weights are not"
+CONFIG_HINT = "a model folder of the same family, whose configs and tokenizer are read and whose weights are not"
 
 
 def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     Raises:
         ModelError: it is neither, pickled without leave, more than weights, or damaged.
     """
-    pickled = path.suffix in PICKLED
+    pickled = path.suffix in PICKLE_SUFFIXES
     if not pickled and path.suffix != ".safetensors":
         raise ModelError(f"{path} is a {path.suffix or 'nameless'} file, not .safetensors", "Give a .safetensors file")
     if pickled and not allow_pickle:
@@ -80,7 +80,7 @@ def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} holds more than weights", "Give a .safetensors file of the model") from error
     except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{path} is damaged ({one_line(error)})", DAMAGED) from error
+        raise ModelError(f"{path} is damaged ({one_line(error)})", DAMAGED_HINT) from error
     while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict):
@@ -95,7 +95,7 @@ def read_checkpoint(path: Path, *, allow_pickle: bool = False) -> dict[str, Tens
 
 
 @contextmanager
-def texts_of(path: Path, checkpoint: Mapping[str, Tensor], config: str | Path | None) -> Iterator[Path]:
+def open_configs(path: Path, checkpoint: Mapping[str, Tensor], config: str | Path | None) -> Iterator[Path]:
     """The folder with the configs and tokenizers of a single file; it may vanish after the block.
 
     Args:
@@ -109,7 +109,7 @@ def texts_of(path: Path, checkpoint: Mapping[str, Tensor], config: str | Path | 
     if config is not None and Path(config).is_dir():
         yield Path(config)
         return
-    own = _header(path).get(TEXTS) if config is None and path.suffix == ".safetensors" else None
+    own = _read_header(path).get(HEADER_KEY) if config is None and path.suffix == ".safetensors" else None
     if own is not None:
         with tempfile.TemporaryDirectory() as folder:
             _unpack(own, Path(folder), path)
@@ -122,7 +122,7 @@ def texts_of(path: Path, checkpoint: Mapping[str, Tensor], config: str | Path | 
         raise ModelError(
             f"{path} has weights only, and configs and tokenizer of {hub_id} cannot be fetched from the hub "
             f"({type(error).__name__})",
-            f"Give --config FOLDER, {FAMILY}",
+            f"Give --config FOLDER, {CONFIG_HINT}",
         ) from error
 
 
@@ -145,11 +145,11 @@ def read_single_file(checkpoint: Mapping[str, Tensor], texts: Path, dtype: torch
         raise ValueError(f"its configs are of an {index['vae']}, which has no place in the original layout")
     parts: dict[str, Any] = {}
     with quiet():
-        for part in present(index, safety=False):
-            if part in MODULES:
-                parts[part] = _module(part, index[part], checkpoint, texts, dtype)
+        for part in component_names(index, safety=False):
+            if part in NETWORKS:
+                parts[part] = _read_network(part, index[part], checkpoint, texts, dtype)
             else:
-                parts[part] = read_part(texts, part, index[part], dtype)
+                parts[part] = read_component(texts, part, index[part], dtype)
     return parts
 
 
@@ -168,17 +168,17 @@ def write_single_file(parts: Mapping[str, Any], texts: Path, target: Path, *, dt
     weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in to_original(parts).items()}
     files = sorted(file for kind in ("json", "txt") for file in texts.rglob(f"*.{kind}"))
     names = {file.relative_to(texts).as_posix(): file for file in files}
-    kept = {name: file.read_text() for name, file in names.items() if _is_text(name)}
+    kept = {name: file.read_text() for name, file in names.items() if _is_config_file(name)}
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{target.name}")
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
     try:
-        save_file(weights, temporary, metadata={"format": "pt", TEXTS: json.dumps(kept)})
+        save_file(weights, temporary, metadata={"format": "pt", HEADER_KEY: json.dumps(kept)})
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _module(part: str, name: str, checkpoint: Mapping[str, Tensor], texts: Path, dtype: torch.dtype) -> nn.Module:
+def _read_network(part: str, name: str, checkpoint: Mapping[str, Tensor], texts: Path, dtype: torch.dtype) -> nn.Module:
     """One network, with all of its weights."""
     module: Any
     if part in CONVERTERS:
@@ -201,7 +201,7 @@ def _module(part: str, name: str, checkpoint: Mapping[str, Tensor], texts: Path,
     return module.to(dtype)
 
 
-def _header(path: Path) -> dict[str, str]:
+def _read_header(path: Path) -> dict[str, str]:
     """Metadata of a .safetensors file."""
     with safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
@@ -212,18 +212,18 @@ def _unpack(texts: str, folder: Path, path: Path) -> None:
     try:
         files = {str(name): str(text) for name, text in json.loads(texts).items()}
     except (ValueError, AttributeError) as error:
-        raise ModelError(f"the header of {path} is not readable ({one_line(error)})", DAMAGED) from error
+        raise ModelError(f"the header of {path} is not readable ({one_line(error)})", DAMAGED_HINT) from error
     for name, text in files.items():
-        if not _is_text(name):
+        if not _is_config_file(name):
             raise ModelError(f"the header of {path} names a file {name!r}", "Do not trust this file")
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
 
 
-def _is_text(name: str) -> bool:
+def _is_config_file(name: str) -> bool:
     """Whether a name is of a config or tokenizer file in a model folder, in the folder of a part that has weights."""
     folder, _, file = name.rpartition("/")
     if not folder:
-        return file in (INDEX, FILE)
+        return file in (INDEX_FILE, SETTINGS_FILE)
     safe = all(letter.isalnum() or letter in "._-" for letter in file) and not file.startswith(".")
-    return folder in PARTS and folder not in SAFETY and safe and file.endswith((".json", ".txt"))
+    return folder in COMPONENTS and folder not in SAFETY_COMPONENTS and safe and file.endswith((".json", ".txt"))

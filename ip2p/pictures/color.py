@@ -9,17 +9,17 @@ from PIL import Image, ImageCms, ImageOps
 ORIENTATION = 0x0112
 SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
 WHITES = {"F": (1.0, 255.0, 65535.0), "I": (65535.0, 2.0**31 - 1)}  # 16-bit modes are 65535
-STRIP = 1_000_000
+STRIP_PIXELS = 1_000_000
 
 
-def standard(image: Image.Image) -> Image.Image:
+def to_srgb(image: Image.Image) -> Image.Image:
     """A picture of any mode as a new one in sRGB: RGB, or RGBA where it has transparency; without metadata.
 
     It is turned as its EXIF says. Deep and floating-point pixels are scaled, not clipped, and not-a-number is black.
     """
     profile = image.info.get("icc_profile")
-    colors, alpha = _apart(_upright(image))
-    colors = _srgb(colors, profile)
+    colors, alpha = _separate_alpha(_turn_upright(image))
+    colors = _apply_profile(colors, profile)
     if alpha is not None:
         colors.putalpha(alpha)
     colors.info = {}
@@ -28,7 +28,7 @@ def standard(image: Image.Image) -> Image.Image:
 
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """A picture of any mode as RGB, with white behind what is transparent, and its alpha (mode L) if it has one."""
-    picture = standard(image)
+    picture = to_srgb(image)
     if picture.mode == "RGB":
         return picture, None
     alpha = picture.getchannel("A")
@@ -51,7 +51,7 @@ def with_alpha(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
     return picture
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turn_upright(image: Image.Image) -> Image.Image:
     """The picture turned as its EXIF says; as it lies where the EXIF is unreadable."""
     try:
         return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
@@ -59,10 +59,10 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _apart(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def _separate_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Colours in RGB, L, CMYK or LAB, and alpha."""
     if image.mode == "F" or image.mode.startswith("I"):
-        return _eight_bits(image), _keyed(image)
+        return _to_8_bit(image), _alpha_of_key(image)
     if image.mode == "La":  # Pillow converts it to LA only
         image = image.convert("LA")
     if image.mode == "LA":
@@ -73,10 +73,10 @@ def _apart(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return (image if image.mode in (*SPACES, "LAB") else image.convert("RGB")), None
 
 
-def _srgb(colors: Image.Image, profile: object) -> Image.Image:
+def _apply_profile(colors: Image.Image, profile: object) -> Image.Image:
     """Colours in RGB, L, CMYK or LAB as a new RGB picture, by its colour profile (bytes) if that fits."""
     try:
-        source = _profile(colors.mode, profile)
+        source = _read_profile(colors.mode, profile)
         if source is None:
             return colors.convert("RGB")
         if colors.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
@@ -87,7 +87,7 @@ def _srgb(colors: Image.Image, profile: object) -> Image.Image:
         return colors.convert("RGB")
 
 
-def _profile(mode: str, profile: object) -> ImageCms.ImageCmsProfile | None:
+def _read_profile(mode: str, profile: object) -> ImageCms.ImageCmsProfile | None:
     """What the numbers of a mode mean, if that is anything but sRGB."""
     if mode == "LAB":
         return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
@@ -100,7 +100,7 @@ def _profile(mode: str, profile: object) -> ImageCms.ImageCmsProfile | None:
     return read if space == SPACES[mode] or (mode, space) == ("L", "RGB") else None
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _to_8_bit(image: Image.Image) -> Image.Image:
     """Deep grey as L. White is the least of what such numbers are usually counted to that holds them all."""
     values = np.asarray(image)
     peak = max(float(np.nan_to_num(strip, nan=0, posinf=0).max(initial=0)) for strip in _strips(values))
@@ -111,7 +111,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _keyed(image: Image.Image) -> Image.Image | None:
+def _alpha_of_key(image: Image.Image) -> Image.Image | None:
     """Alpha of a deep picture that names one value as transparent."""
     key = image.info.get("transparency")
     return (
@@ -121,5 +121,5 @@ def _keyed(image: Image.Image) -> Image.Image | None:
 
 def _strips(values: np.ndarray) -> Iterator[np.ndarray]:
     """A picture in strips of rows, so that copies of many bytes a pixel stay small."""
-    rows = max(1, STRIP // max(1, values.shape[1]))
+    rows = max(1, STRIP_PIXELS // max(1, values.shape[1]))
     yield from (values[start : start + rows] for start in range(0, max(1, len(values)), rows))

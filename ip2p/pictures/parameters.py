@@ -6,27 +6,27 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ip2p.settings import SAVINGS
+from ip2p.settings import SPEED_SETTINGS
 from ip2p.version import __version__
 
 # The text is in the manner of the Stable Diffusion web UI, whose names many programs know.
-NAMES = {
+WEB_UI_NAMES = {
     "steps": "Steps", "scheduler": "Sampler", "text_scale": "CFG scale", "scale": "CFG scale",
     "image_scale": "Image CFG scale", "seed": "Seed", "size": "Size", "model": "Model",
 }  # fmt: skip
-SAMPLERS = {
+WEB_UI_SAMPLERS = {
     "euler_a": "Euler a", "euler": "Euler", "heun": "Heun", "ddim": "DDIM", "dpm": "DPM++ 2M",
     "dpm_karras": "DPM++ 2M Karras", "unipc": "UniPC", "lcm": "LCM",
 }  # fmt: skip
-PROMPTS = ("instruction", "caption")
-NOT_LISTED = (*PROMPTS, "versions")
-OPTIONS = {
+PROMPT_KEYS = ("instruction", "caption")
+NOT_LISTED = (*PROMPT_KEYS, "versions")
+CLI_OPTIONS = {
     "text_scale": "--text-scale", "image_scale": "--image-scale", "scale": "--scale", "steps": "--steps",
     "seed": "--seed", "scheduler": "--scheduler", "resolution": "--resolution", "model": "--model",
     "frame": "--frame", "negative_prompt": "--negative-prompt",
     "precision": "--precision", "decoder": "--decoder",
 }  # fmt: skip
-FLAGS = {"native": "native", "compiled": "compile"}
+CLI_FLAGS = {"native": "native", "compiled": "compile"}
 PAIR = re.compile(r'\s*([^:,"\n]{1,60}):\s*("(?:[^"\\]|\\.)*"|\{[^}]*\}|[^,]*)(?:,|$)')
 LEAST_PAIRS = 3
 NEGATIVE = "Negative prompt:"
@@ -40,14 +40,14 @@ def as_text(parameters: Mapping[str, Any], size: tuple[int, int]) -> str:
         parameters: those of a picture.
         size: its width and height in pixels.
     """
-    prompt = next((str(parameters[key]) for key in PROMPTS if key in parameters), "")
+    prompt = next((str(parameters[key]) for key in PROMPT_KEYS if key in parameters), "")
     given = {**parameters, "size": f"{size[0]}x{size[1]}"}
     if "scheduler" in given:
-        given["scheduler"] = SAMPLERS.get(str(given["scheduler"]), given["scheduler"])
-    known = {name: given[key] for key, name in NAMES.items() if key in given}
-    others = {_title(key): value for key, value in parameters.items() if key not in (*NAMES, *NOT_LISTED)}
+        given["scheduler"] = WEB_UI_SAMPLERS.get(str(given["scheduler"]), given["scheduler"])
+    known = {name: given[key] for key, name in WEB_UI_NAMES.items() if key in given}
+    others = {_title(key): value for key, value in parameters.items() if key not in (*WEB_UI_NAMES, *NOT_LISTED)}
     pairs = {**known, **others, "Version": f"ip2p {__version__}"}
-    return "\n".join(filter(None, (prompt, ", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items()))))
+    return "\n".join(filter(None, (prompt, ", ".join(f"{name}: {_quote(value)}" for name, value in pairs.items()))))
 
 
 def from_text(text: str) -> dict[str, Any]:
@@ -56,12 +56,12 @@ def from_text(text: str) -> dict[str, Any]:
     A text without pairs is something else and gives nothing.
     """
     prompt, _, line = text[:MAX_TEXT].strip().rpartition("\n")
-    pairs = _pairs(line)
+    pairs = _parse_pairs(line)
     if not pairs:
         return {}
     if pairs.get("Version", "").startswith("ip2p "):
         key = "instruction" if "Image CFG scale" in pairs else "caption"
-        return ({key: prompt} if prompt else {}) | _ours(pairs)
+        return ({key: prompt} if prompt else {}) | _to_own_names(pairs)
     prompt, _, negative = prompt.partition(NEGATIVE)
     told = {"Prompt": prompt.strip(), "Negative prompt": negative.strip(), **pairs}
     return {name: value for name, value in told.items() if value}
@@ -82,12 +82,12 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
     else:
         return None
     options = [
-        word for key, option in OPTIONS.items() if parameters.get(key) is not None
+        word for key, option in CLI_OPTIONS.items() if parameters.get(key) is not None
         for word in (option, str(parameters[key]))
     ]  # fmt: skip
-    options += [word for key in SAVINGS if key in parameters for word in ("--set", f"{key}={parameters[key]}")]
+    options += [word for key in SPEED_SETTINGS if key in parameters for word in ("--set", f"{key}={parameters[key]}")]
     options += ["--mask", str(parameters["mask"])] if "mask" in parameters else []
-    options += [f"--{flag}" for key, flag in FLAGS.items() if parameters.get(key)]
+    options += [f"--{flag}" for key, flag in CLI_FLAGS.items() if parameters.get(key)]
     if "keep_unchanged" in parameters:
         options += ["--keep-unchanged" if parameters["keep_unchanged"] else "--no-keep-unchanged"]
     for name in parameters.get("adapters", ()):
@@ -97,10 +97,10 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
         words += [*options, "--", *named]
     else:
         words += [*named, *options]
-    return " ".join(map(_shell, words))
+    return " ".join(map(_quote_for_shell, words))
 
 
-def shown(value: object) -> str:
+def printable(value: object) -> str:
     """A value on one line, with nothing in it that a terminal would act on."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text if text.isprintable() else json.dumps(text)
@@ -110,13 +110,13 @@ def _title(key: str) -> str:
     return key.replace("_", " ").capitalize()
 
 
-def _quoted(value: object) -> str:
+def _quote(value: object) -> str:
     """A value that can stand among others: in JSON's quotes where it has a comma, a colon or more than one line."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if re.search(r'[,:\n"]', text) else text
 
 
-def _pairs(line: str) -> dict[str, str]:
+def _parse_pairs(line: str) -> dict[str, str]:
     """`Name: value` pairs, if a line is nothing else and has three or more."""
     found, place = {}, 0
     while place < len(line):
@@ -124,35 +124,35 @@ def _pairs(line: str) -> dict[str, str]:
         if pair is None:
             return {}
         name, value = pair[1].strip(), pair[2].strip()
-        found[name] = _unquoted(value)
+        found[name] = _unquote(value)
         place = pair.end()
     return found if len(found) >= LEAST_PAIRS else {}
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     try:
         return str(json.loads(value)) if value.startswith('"') else value
     except ValueError:
         return value
 
 
-def _ours(pairs: Mapping[str, str]) -> dict[str, Any]:
+def _to_own_names(pairs: Mapping[str, str]) -> dict[str, Any]:
     """Pairs of `as_text` under our own names, numbers as numbers."""
     other = "scale" if "Image CFG scale" in pairs else "text_scale"  # both are a CFG scale to other programs
-    keys = {name: key for key, name in NAMES.items() if key != other}
-    schedulers = {sampler: name for name, sampler in SAMPLERS.items()}
+    keys = {name: key for key, name in WEB_UI_NAMES.items() if key != other}
+    schedulers = {sampler: name for name, sampler in WEB_UI_SAMPLERS.items()}
     found = {keys.get(name, name.lower().replace(" ", "_")): value for name, value in pairs.items()}
-    return {key: schedulers.get(value, _number(value)) for key, value in found.items()}
+    return {key: schedulers.get(value, _parse_number(value)) for key, value in found.items()}
 
 
-def _number(text: str) -> Any:
+def _parse_number(text: str) -> Any:
     """A number or a truth value if it is one and nothing else, as JSON writes them."""
     if text in ("True", "None"):
         return True if text == "True" else None
     return json.loads(text) if re.fullmatch(r"-?(0|[1-9]\d{0,30})(\.\d+)?(e[+-]?\d{1,3})?", text) else text
 
 
-def _shell(word: str) -> str:
+def _quote_for_shell(word: str) -> str:
     """A word as a shell reads it; in bash's escapes where it has characters that a terminal would act on."""
     if word.isprintable():
         return shlex.quote(word)

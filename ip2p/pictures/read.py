@@ -17,9 +17,9 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ip2p.errors import ImageError
-from ip2p.pictures.color import standard
+from ip2p.pictures.color import to_srgb
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 40_000_000
 MAX_PIXELS_WEBP = 25_000_000  # its decoder holds four copies at once
@@ -30,13 +30,13 @@ MAX_FRAME_PIXELS = 1_000_000_000
 MAX_SCANS = 200
 MAX_READS = 500_000
 
-READABLE = f"Give a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
-SMALLER = "Make it smaller first"
-AGAIN = "Save it again, or give another file"
-MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # of a JPEG; neither a stuffed byte nor a restart
-END, SCAN = b"\xff\xd9", b"\xff\xda"
+FORMAT_HINT = f"Give a {', '.join(READ_FORMATS[:-1])} or {READ_FORMATS[-1]} file"
+SMALLER_HINT = "Make it smaller first"
+SAVE_AGAIN_HINT = "Save it again, or give another file"
+JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # of a JPEG; neither a stuffed byte nor a restart
+JPEG_END, JPEG_SCAN = b"\xff\xd9", b"\xff\xda"
 
-SCREEN = threading.Lock()  # two threads that silence it at once would leave it silent
+STDERR_LOCK = threading.Lock()  # two threads that silence it at once would leave it silent
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its complaints come out beside our one line
 
 
@@ -56,16 +56,16 @@ def open_image(path: str | Path, frame: int | None = None) -> Image.Image:
             no frame chosen.
     """
     data = read_bytes(path)
-    with opened(data, path) as image:
+    with open_guarded(data, path) as image:
         check_shape(image.size, str(path))
-        if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
-            raise ImageError(f"{path} is drawn in more than {MAX_SCANS} scans", AGAIN)
-        _choose(image, frame, path)
+        if image.format in ("JPEG", "MPO") and _count_scans(data) > MAX_SCANS:
+            raise ImageError(f"{path} is drawn in more than {MAX_SCANS} scans", SAVE_AGAIN_HINT)
+        _seek_frame(image, frame, path)
         if image.format == "TIFF":
-            with SCREEN, _silence():
+            with STDERR_LOCK, _silence_stderr():
                 image.load()
         image.load()
-        return standard(image)
+        return to_srgb(image)
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -82,9 +82,9 @@ def read_bytes(path: str | Path) -> bytes:
             raise ImageError(f"there is no picture {path}", "Check the name")
         size = path.stat().st_size
         if size == 0:
-            raise ImageError(f"{path} is empty", READABLE)
+            raise ImageError(f"{path} is empty", FORMAT_HINT)
         if size > MAX_BYTES:
-            raise ImageError(f"{path} has {size / 1e6:.0f} MB, more than {MAX_BYTES // 10**6}", SMALLER)
+            raise ImageError(f"{path} has {size / 1e6:.0f} MB, more than {MAX_BYTES // 10**6}", SMALLER_HINT)
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -92,7 +92,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 @contextmanager
-def opened(data: bytes, path: str | Path) -> Iterator[Image.Image]:
+def open_guarded(data: bytes, path: str | Path) -> Iterator[Image.Image]:
     """A picture whose header has been read and whose pixels have not; whatever a decoder raises is an ImageError.
 
     Args:
@@ -103,20 +103,20 @@ def opened(data: bytes, path: str | Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)  # damaged metadata; the pixels are what counts
-            with Image.open(_Counted(data), formats=FORMATS) as image:
+            with Image.open(_LimitedReader(data), formats=READ_FORMATS) as image:
                 _check_pixels(image, path)  # by the header, before any pixel is decoded
                 yield image
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels", SMALLER) from error
+        raise ImageError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels", SMALLER_HINT) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not a picture that we can read", READABLE) from error
-    except _TooManyParts as error:
-        raise ImageError(f"{path} is in more than {MAX_READS} pieces", AGAIN) from error
+        raise ImageError(f"{path} is not a picture that we can read", FORMAT_HINT) from error
+    except _TooManyReads as error:
+        raise ImageError(f"{path} is in more than {MAX_READS} pieces", SAVE_AGAIN_HINT) from error
     except Exception as error:  # decoders answer broken bytes with any exception at all
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ImageError(f"{path} is damaged ({reason})", AGAIN) from error
+        raise ImageError(f"{path} is damaged ({reason})", SAVE_AGAIN_HINT) from error
 
 
 def check_shape(size: tuple[int, int], name: str) -> None:
@@ -138,11 +138,11 @@ def check_shape(size: tuple[int, int], name: str) -> None:
         )
 
 
-class _TooManyParts(Exception):
+class _TooManyReads(Exception):
     """A file makes its reader come back half a million times."""
 
 
-class _Counted(io.BytesIO):
+class _LimitedReader(io.BytesIO):
     """Bytes that may be asked for so many times: what is read in a loop of Python, chunk by chunk, ends in time."""
 
     reads = 0
@@ -150,12 +150,12 @@ class _Counted(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads += 1
         if self.reads > MAX_READS:
-            raise _TooManyParts
+            raise _TooManyReads
         return super().read(size)
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _silence_stderr() -> Iterator[None]:
     """Without what libtiff writes to the screen, past Python, about files that it cannot decode."""
     try:
         screen = os.dup(2)
@@ -175,21 +175,21 @@ def _check_pixels(image: Image.Image, path: str | Path) -> None:
     pixels = image.width * image.height
     most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
     if pixels > most:
-        raise ImageError(f"{path} has {pixels / 1e6:.0f} million pixels, more than {most // 10**6}", SMALLER)
+        raise ImageError(f"{path} has {pixels / 1e6:.0f} million pixels, more than {most // 10**6}", SMALLER_HINT)
 
 
-def _scans(data: bytes) -> int:
+def _count_scans(data: bytes) -> int:
     """How often a JPEG goes over its picture. A progressive one does some ten times; a thousand takes minutes."""
     place, scans = 2, 0
-    while (found := MARKER.search(data, place)) and found[0] != END:
-        scans += found[0] == SCAN
+    while (found := JPEG_MARKER.search(data, place)) and found[0] != JPEG_END:
+        scans += found[0] == JPEG_SCAN
         place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
     return scans
 
 
-def _choose(image: Image.Image, frame: int | None, path: str | Path) -> None:
+def _seek_frame(image: Image.Image, frame: int | None, path: str | Path) -> None:
     """Go to a frame, or see that there is only one."""
-    count = _frames(image)
+    count = _count_frames(image)
     told = f"{count} frames" if count <= MAX_FRAMES else f"more than {MAX_FRAMES} frames"
     last = min(count, MAX_FRAMES) - 1
     if frame is None:
@@ -206,7 +206,7 @@ def _choose(image: Image.Image, frame: int | None, path: str | Path) -> None:
     check_shape(image.size, f"{path}, frame {frame},")
 
 
-def _frames(image: Image.Image) -> int:
+def _count_frames(image: Image.Image) -> int:
     """Number of frames or pages; MAX_FRAMES + 1 if more."""
     if not getattr(image, "is_animated", False):
         return 1

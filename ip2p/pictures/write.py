@@ -23,10 +23,10 @@ from PIL import Image, PngImagePlugin
 from ip2p.errors import ImageError
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.parameters import as_text, from_text
-from ip2p.pictures.read import opened, read_bytes
+from ip2p.pictures.read import open_guarded, read_bytes
 from ip2p.shards import atomic_write
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+WRITE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 QUALITY = 95
 
 EDITED = "compositeWithTrainedAlgorithmicMedia"
@@ -36,7 +36,7 @@ XMP_KEY = "XML:com.adobe.xmp"
 XMP_JSON = re.compile(r'ip2p:parameters(?:="([^"]*)"|>([^<]*)<)')
 EXIF_IFD = 0x8769
 USER_COMMENT = 0x9286
-UNICODE = b"UNICODE\0"
+UNICODE_PREFIX = b"UNICODE\0"
 
 
 def format_of(path: Path) -> str:
@@ -45,12 +45,12 @@ def format_of(path: Path) -> str:
     Raises:
         ImageError: another ending.
     """
-    if path.suffix.lower() not in FORMATS:
+    if path.suffix.lower() not in WRITE_FORMATS:
         raise ImageError(
             f"cannot write {path}: pictures are written as PNG, JPEG or WebP",
             "Give a name that ends in .png, .jpg or .webp",
         )
-    return FORMATS[path.suffix.lower()]
+    return WRITE_FORMATS[path.suffix.lower()]
 
 
 def save_picture(
@@ -74,7 +74,7 @@ def save_picture(
             warnings.warn(f"{path} is a JPEG: what was transparent is white in it", stacklevel=1)
         image = to_rgb(image)
     try:
-        data = _encoded(image, kind, parameters, source_type)
+        data = _encode(image, kind, parameters, source_type)
     except (OSError, ValueError) as error:  # WebP has at most 16383 pixels a side, and JPEG's metadata 64 KB
         raise ImageError(f"cannot write {path} as {kind} ({error})", "Give a name that ends in .png") from error
     try:
@@ -89,23 +89,23 @@ def read_parameters(path: str | Path) -> dict[str, Any]:
     Raises:
         ImageError: no picture, or one without parameters.
     """
-    with opened(read_bytes(path), path) as image:
+    with open_guarded(read_bytes(path), path) as image:
         if image.format == "PNG" and not {"ip2p", "parameters"} & set(image.info):
             image.load()  # what is written may stand behind the pixels
-        found = _own(image) or from_text(_text(image))
+        found = _read_json(image) or from_text(_read_text(image))
     if not found:
         raise ImageError(f"{path} carries no parameters", "Give a picture that ip2p wrote, as it wrote it")
     return found
 
 
-def _encoded(image: Image.Image, kind: str, parameters: Mapping[str, Any], source_type: str) -> bytes:
+def _encode(image: Image.Image, kind: str, parameters: Mapping[str, Any], source_type: str) -> bytes:
     """The bytes of a file."""
     text, own = as_text(parameters, image.size), json.dumps(dict(parameters))
     stream = io.BytesIO()
     if kind == "PNG":
         texts = PngImagePlugin.PngInfo()
         texts.add_itxt("ip2p", own)
-        texts.add_itxt("parameters", _encodable(text))
+        texts.add_itxt("parameters", _replace_surrogates(text))
         texts.add_itxt(XMP_KEY, _xmp(source_type))
         image.save(stream, "PNG", pnginfo=texts)
     else:
@@ -113,7 +113,7 @@ def _encoded(image: Image.Image, kind: str, parameters: Mapping[str, Any], sourc
     return stream.getvalue()
 
 
-def _encodable(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     """Text without halves of characters, which a command line that is no UTF-8 gives."""
     return text.encode("utf-8", "replace").decode()
 
@@ -121,7 +121,7 @@ def _encodable(text: str) -> str:
 def _exif(text: str) -> bytes:
     """EXIF with nothing but a comment in UTF-16."""
     exif = Image.Exif()
-    exif.get_ifd(EXIF_IFD)[USER_COMMENT] = UNICODE + _encodable(text).encode("utf-16-be")
+    exif.get_ifd(EXIF_IFD)[USER_COMMENT] = UNICODE_PREFIX + _replace_surrogates(text).encode("utf-16-be")
     # Pillow writes the comment as type 1, BYTE; the standard says 7, UNDEFINED, and other readers insist on it.
     tag = USER_COMMENT.to_bytes(2)
     return exif.tobytes().replace(tag + b"\0\1", tag + b"\0\7", 1)
@@ -139,7 +139,7 @@ def _xmp(source_type: str, own: str | None = None) -> str:
     )
 
 
-def _own(image: Image.Image) -> dict[str, Any] | None:
+def _read_json(image: Image.Image) -> dict[str, Any] | None:
     """Our JSON in a picture, if it has any that can be read."""
     try:
         told = image.info.get("ip2p")
@@ -153,23 +153,23 @@ def _own(image: Image.Image) -> dict[str, Any] | None:
         return None
 
 
-def _text(image: Image.Image) -> str:
+def _read_text(image: Image.Image) -> str:
     """The text of the web UI in a picture, or nothing."""
     try:
         text = image.info.get("parameters")
         if text is None:
-            text = _comment(image.getexif().get_ifd(EXIF_IFD)[USER_COMMENT])
+            text = _decode_comment(image.getexif().get_ifd(EXIF_IFD)[USER_COMMENT])
         return str(text)
     except Exception:  # see above
         return ""
 
 
-def _comment(value: bytes | str) -> str:
+def _decode_comment(value: bytes | str) -> str:
     """An EXIF comment: UTF-16 in either order of bytes, or ASCII."""
     if isinstance(value, str):
         return value
-    if not value.startswith(UNICODE):
+    if not value.startswith(UNICODE_PREFIX):
         return value.removeprefix(b"ASCII\0\0\0").decode().strip("\0 ")
-    code = value.removeprefix(UNICODE)
+    code = value.removeprefix(UNICODE_PREFIX)
     big = code[0::2].count(0) >= code[1::2].count(0)  # the upper halves of letters are zero
     return code.decode("utf-16-be" if big else "utf-16-le")

@@ -74,7 +74,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A language model's server of its own, and hardly any waiting between tries."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARY-0123456789")
     monkeypatch.setattr(asking, "ROUND_PAUSE", 0.01)
-    monkeypatch.setattr(batch, "POLL", 0.0)
+    monkeypatch.setattr(batch, "POLL_SECONDS", 0.0)
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 from llm_server import Server, asked, by_rules
 
-from ip2p.data_gen.config import Triples
-from ip2p.data_gen.writers.api.ledger import FILE, Ledger
-from ip2p.data_gen.writers.api.writer import ModelWriter
+from ip2p.data_gen.config import TriplesConfig
+from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Ledger
+from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.records import Caption, Reason, content_id
 
 DRIVER = """
@@ -83,20 +83,20 @@ def test_killed_twenty_times_nothing_is_lost_doubled_or_overspent(server: Server
                 os.kill(child, signal.SIGKILL)
                 kills += 1
             outcome = list(iter(driver.stdout.readline, "ended\n"))
-            with Ledger(tmp_path / FILE) as ledger:
+            with Ledger(tmp_path / LEDGER_FILE) as ledger:
                 assert ledger.spent.usd <= limit
             if outcome == ["done\n"]:
                 break
         driver.stdin.close()
     assert kills == 20 and outcome == ["done\n"] and runs == 21
     time.sleep(0.1)
-    with Ledger(tmp_path / FILE) as ledger:
+    with Ledger(tmp_path / LEDGER_FILE) as ledger:
         assert len(ledger.answers) == count
         assert ledger.requests >= len(server.requests), "every request was reserved before it left"
         assert sum(bill(request) for request in server.requests) <= ledger.spent.usd + 1e-9
     captions_asked = Counter(asked(request)["caption"] for request in server.requests)
     assert len(captions_asked) == count and len(server.requests) <= count + 20 * 16
-    settings = Triples(writer="openai", model="m", base_url=server.url, price_in=10.0, price_out=40.0)
-    writer, rows = ModelWriter(settings, tmp_path, seed=0, say=lambda line: None), barns(count)
+    settings = TriplesConfig(writer="openai", model="m", base_url=server.url, price_in=10.0, price_out=40.0)
+    writer, rows = ApiWriter(settings, tmp_path, seed=0, say=lambda line: None), barns(count)
     assert [few[0].reason for few in writer.write(rows, 1)] == [Reason.OK] * count
     writer.close()

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ip2p.config import Settings, bundled_configs, load_config
+from ip2p.config import Config, bundled_configs, load_config
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import ConfigError
 from ip2p.train.config import FinetuneConfig
 
-CONFIGS: list[type[Settings]] = [DatasetConfig, FinetuneConfig]
+CONFIGS: list[type[Config]] = [DatasetConfig, FinetuneConfig]
 
 
 @pytest.mark.parametrize("name", bundled_configs())
@@ -45,7 +45,7 @@ def test_values_survive_the_command_line(seed: int, rate: float) -> None:
         (DatasetConfig, "filter.per_kind.season.dirction=1", "filter.per_kind.season.direction"),
     ],
 )
-def test_an_unknown_key_names_the_nearest_known_one(model: type[Settings], override: str, nearest: str) -> None:
+def test_an_unknown_key_names_the_nearest_known_one(model: type[Config], override: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=rf"unknown key .*Did you mean {nearest}\?"):
         load_config(model, None, [override])
 
@@ -99,17 +99,17 @@ def test_a_missing_file_lists_the_bundled_ones() -> None:
 
 
 @pytest.mark.parametrize("model", CONFIGS)
-def test_configs_do_not_change(model: type[Settings]) -> None:
+def test_configs_do_not_change(model: type[Config]) -> None:
     with pytest.raises(ValidationError):
         model().seed = 1  # type: ignore[attr-defined]
 
 
-def undescribed(model: type[Settings]) -> list[str]:
+def undescribed(model: type[Config]) -> list[str]:
     """Fields, of a config or of one inside it, that do not say what they are for."""
     missing = []
     for name, field in model.model_fields.items():
         inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Settings):
+        if isinstance(inner, type) and issubclass(inner, Config):
             missing += [f"{name}.{deeper}" for deeper in undescribed(inner)]
         elif not field.description:
             missing.append(name)
@@ -117,5 +117,5 @@ def undescribed(model: type[Settings]) -> list[str]:
 
 
 @pytest.mark.parametrize("model", CONFIGS)
-def test_every_field_says_what_it_is_for(model: type[Settings]) -> None:
+def test_every_field_says_what_it_is_for(model: type[Config]) -> None:
     assert not undescribed(model)

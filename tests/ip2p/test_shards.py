@@ -40,7 +40,7 @@ with shards.atomic_dir(folder / "model") as work:
 
 def visible(folder: Path) -> dict[str, bytes]:
     """Files by relative name, those under temporary names left out."""
-    hidden = (shards.TEMPORARY, shards.BACKUP)
+    hidden = (shards.TEMPORARY_PREFIX, shards.BACKUP_PREFIX)
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for file in sorted(folder.rglob("*"))
@@ -60,7 +60,7 @@ def test_a_killed_writer_leaves_only_whole_files_and_redoing_gives_the_same_byte
         process = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(folder), str(fatal)], check=False)
         killed = process.returncode == -signal.SIGKILL
         assert expected.items() >= visible(folder).items()
-        assert shards.shard_done(folder, 0, "c") == ((folder / "shard-00000.json").exists())
+        assert shards.is_shard_done(folder, 0, "c") == ((folder / "shard-00000.json").exists())
         shards.sweep_temporaries(folder)
         assert not [entry for entry in folder.iterdir() if entry.name.startswith(".")]
     assert fatal > 6
@@ -115,10 +115,10 @@ def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_a_shard_is_done_for_its_own_config_only(tmp_path: Path) -> None:
-    assert not shards.shard_done(tmp_path, 0, "c")
+    assert not shards.is_shard_done(tmp_path, 0, "c")
     shards.write_shard(tmp_path, 0, ROWS, config="c")
-    assert shards.shard_done(tmp_path, 0, "c")
-    assert not shards.shard_done(tmp_path, 0, "other")
+    assert shards.is_shard_done(tmp_path, 0, "c")
+    assert not shards.is_shard_done(tmp_path, 0, "other")
 
 
 def test_a_shard_without_a_manifest_is_not_read(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_shard_without_a_manifest_is_not_read(tmp_path: Path) -> None:
     shards.write_shard(tmp_path, 1, ROWS, config="c")
     (tmp_path / "shard-00001.json").unlink()
     assert len(list(shards.read_shards(tmp_path))) == len(ROWS)
-    assert not shards.shard_done(tmp_path, 1, "c")
+    assert not shards.is_shard_done(tmp_path, 1, "c")
 
 
 @pytest.mark.parametrize("sixteenths", range(16))
@@ -135,7 +135,7 @@ def test_a_torn_shard_is_detected(tmp_path: Path, sixteenths: int) -> None:
     path = shards.shard_path(tmp_path, 0)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * sixteenths // 16])
-    assert not shards.shard_done(tmp_path, 0, "c")
+    assert not shards.is_shard_done(tmp_path, 0, "c")
     with pytest.raises(DataError, match="shard-00000.parquet"):
         list(shards.read_shards(tmp_path))
 
@@ -157,7 +157,7 @@ def test_a_flipped_byte_is_detected(tmp_path_factory: pytest.TempPathFactory, da
 def test_a_bad_manifest_is_told(tmp_path: Path, manifest: str) -> None:
     shards.write_shard(tmp_path, 0, ROWS, config="c")
     (tmp_path / "shard-00000.json").write_text(manifest)
-    assert not shards.shard_done(tmp_path, 0, "c")
+    assert not shards.is_shard_done(tmp_path, 0, "c")
     with pytest.raises(DataError, match="manifest"):
         list(shards.read_shards(tmp_path))
 

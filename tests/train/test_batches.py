@@ -11,7 +11,7 @@ from PIL import Image, ImageChops
 
 from ip2p.errors import DataError
 from ip2p.models.backbone import load_backbone
-from ip2p.train.batches import CENTRE, Augmentation, Batches, Order, open_pairs, place, positions
+from ip2p.train.batches import CENTRE, Augmentation, Batches, Order, augment, open_pairs, positions
 
 
 def test_the_packed_data_set_is_read_and_some_pairs_are_held_out(pairs_folder: Path) -> None:
@@ -73,10 +73,10 @@ def test_ranks_share_the_positions_without_overlap() -> None:
 
 def test_crop_and_flip_move_both_pictures_alike() -> None:
     image = Image.linear_gradient("L").rotate(90).resize((60, 40)).convert("RGB")
-    left, right = place(image, 40, Augmentation(False, 0, 0)), place(image, 40, Augmentation(False, 1, 0))
+    left, right = augment(image, 40, Augmentation(False, 0, 0)), augment(image, 40, Augmentation(False, 1, 0))
     assert left.size == right.size == (40, 40) and left != right
-    assert place(image, 40, Augmentation(True, 0, 0)) == left.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    assert place(image.resize((300, 200)), 40, CENTRE).size == (40, 40)
+    assert augment(image, 40, Augmentation(True, 0, 0)) == left.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    assert augment(image.resize((300, 200)), 40, CENTRE).size == (40, 40)
 
 
 def test_pairs_stay_pairs_under_augmentation(tmp_path: Path, tiny_base: Path, make_pairs: Callable[..., Path]) -> None:

@@ -37,7 +37,7 @@ def settings(tiny_base: Path, pairs_folder: Path, tmp_path: Path) -> list[str]:
     return [f"{key}={value}" for key, value in chosen.items()]
 
 
-def fit(settings: list[str], *more: str) -> loop.Outcome:
+def fit(settings: list[str], *more: str) -> loop.RunResult:
     AcceleratorState._reset_state(reset_partial_state=True)
     return loop.fit(load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, *more]), say=lambda _: None)
 
@@ -104,7 +104,7 @@ def test_it_learns_and_leaves_an_editor_with_its_card(settings: list[str], tmp_p
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
     assert sum("held_out_loss" in row for row in rows) == 1
     editor = tmp_path / "run" / "editor"
-    assert outcome == loop.Outcome(editor, 40, 0)
+    assert outcome == loop.RunResult(editor, 40, 0)
     assert (tmp_path / "run" / "validation" / "step-00000040.png").is_file()
     assert "data:image/png" in (tmp_path / "run" / "report.html").read_text()
     assert json.loads((editor / "ip2p.json").read_text())["resolution"] == 32

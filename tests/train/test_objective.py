@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ip2p.errors import ModelError
 from ip2p.train.objective import (
-    Batch,
     EditingModel,
     ForwardProcess,
     Latents,
+    TrainingBatch,
     assemble,
     draw,
     drop_conditions,
@@ -85,7 +85,7 @@ def test_the_target_follows_the_prediction_type(kind: str) -> None:
     timesteps = torch.tensor([3, 90])
     alpha = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 100) ** 2, 0)[timesteps].view(2, 1, 1, 1)
     answers = {"epsilon": noise, "sample": target, "v_prediction": alpha.sqrt() * noise - (1 - alpha).sqrt() * target}
-    batch = Batch(target, condition, torch.zeros(2, 1, dtype=torch.long), noise, timesteps)
+    batch = TrainingBatch(target, condition, torch.zeros(2, 1, dtype=torch.long), noise, timesteps)
     assert editing_loss(Perfect(answers[kind]), process, batch).max() < 1e-10
     assert editing_loss(Perfect(answers[kind] + 2), process, batch).tolist() == pytest.approx([4, 4], abs=1e-4)
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ip2p.train.checkpoint import State
-from ip2p.train.result import curves, write_report
+from ip2p.train.result import loss_chart, write_report
 
 
 def test_a_report_of_nothing_is_still_a_page(tmp_path: Path) -> None:
@@ -19,6 +19,6 @@ def test_a_loss_that_is_not_a_number_is_not_drawn(tmp_path: Path) -> None:
 
 
 def test_curves_stay_inside_their_frame() -> None:
-    drawing = curves([(float(step), 1 / step) for step in range(1, 500)], [(250.0, 0.3)])
+    drawing = loss_chart([(float(step), 1 / step) for step in range(1, 500)], [(250.0, 0.3)])
     heights = [float(part.split('"')[0]) for part in drawing.split('cy="')[1:]]
     assert heights and all(0 <= height <= 240 for height in heights)

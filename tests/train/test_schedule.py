@@ -2,7 +2,7 @@
 
 import pytest
 
-from ip2p.train.schedule import FLOOR, Clock, learning_rate_factor, share_done
+from ip2p.train.schedule import MIN_FACTOR, Clock, learning_rate_factor, share_done
 
 
 def test_progress_is_by_steps_or_by_the_clock_whichever_is_first() -> None:
@@ -17,7 +17,7 @@ def test_warm_up_rises_and_linear_falls_to_the_floor() -> None:
     factors = [learning_rate_factor("linear", step=step, warmup=4, done=step / 100) for step in range(101)]
     assert 0 < factors[0] < factors[1] < factors[2] < factors[3]
     assert factors[10] == pytest.approx(0.9)
-    assert factors[100] == FLOOR
+    assert factors[100] == MIN_FACTOR
 
 
 def test_constant_stays_and_cosine_is_half_at_half() -> None:

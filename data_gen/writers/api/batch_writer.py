@@ -19,30 +19,30 @@ from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, ValidationError
 
 from ip2p.data_gen.writers.api.client import Question, connect, give_up, read_completion
-from ip2p.data_gen.writers.api.faults import AGAIN_LATER, Do, Fault, of_error, told
+from ip2p.data_gen.writers.api.faults import RESUME_HINT, Action, Fault, classify_error, describe
 from ip2p.data_gen.writers.api.ledger import Answer, Cost, total
-from ip2p.data_gen.writers.api.request_format import Dialect, Form
-from ip2p.data_gen.writers.api.writer import ModelWriter
+from ip2p.data_gen.writers.api.request_format import ReplyFormat, RequestFormat
+from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.errors import WriterError
 from ip2p.records import Reason
 
 ENDPOINT: Final = "/v1/chat/completions"
-MOST_REQUESTS = 50_000
-MOST_BYTES = 190_000_000
-POLL = 30.0
+MAX_REQUESTS = 50_000
+MAX_FILE_BYTES = 190_000_000
+POLL_SECONDS = 30.0
 """Seconds between two looks at a batch."""
-LONGEST = 26 * 3600.0
+MAX_WAIT = 26 * 3600.0
 """Seconds after which a batch that says nothing is given up; its window is a day."""
-ROUNDS = 5
+MAX_BATCHES = 5
 """Batches for one set of questions, each with what the one before left."""
-LOOKED_AT = 100
+LISTED_BATCHES = 100
 """Of the account's batches, the last ones, among which one of a killed run is looked for."""
-ENDED = ("completed", "failed", "expired", "cancelled")
+END_STATES = ("completed", "failed", "expired", "cancelled")
 NOTE = "batch"
-MARK = "ip2p"
+METADATA_KEY = "ip2p"
 
 
-class Begun(BaseModel):
+class StartedBatch(BaseModel):
     """A batch as the ledger remembers it: questions by key, the reservation for them, and its id once it has one."""
 
     keys: list[str]
@@ -55,87 +55,91 @@ class Begun(BaseModel):
         return hashlib.sha256("\n".join([str(self.reservation), *self.keys]).encode()).hexdigest()[:32]
 
 
-class BatchWriter(ModelWriter):
+class BatchWriter(ApiWriter):
     """Asks a language model for edits by batches. See ModelWriter for arguments, and for what is raised."""
 
     def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
         by_key = {question.key: question for question in questions}
         with connect(self.settings.base_url, self.key) as client:
             try:
-                for number in range(ROUNDS):
+                for number in range(MAX_BATCHES):
                     left = [each for each in questions if each.key not in self.ledger.answers]
                     while left:
                         begun = self._begun(client, left)
-                        self._collect(client, self._wait(client, begun), begun, by_key, advance, number == ROUNDS - 1)
+                        self._collect(
+                            client, self._wait(client, begun), begun, by_key, advance, number == MAX_BATCHES - 1
+                        )
                         left = [each for each in left if each.key not in {*begun.keys, *self.ledger.answers}]
             except openai.OpenAIError as error:
-                fault = of_error(error, self.key)
-                said = told(error, self.key)
-                raise fault.error or WriterError(f"the batch cannot go on ({said})", AGAIN_LATER) from None
-        give_up(self.ledger, questions, f"{self.name} in {ROUNDS} batches", advance)
+                fault = classify_error(error, self.key)
+                said = describe(error, self.key)
+                raise fault.error or WriterError(f"the batch cannot go on ({said})", RESUME_HINT) from None
+        give_up(self.ledger, questions, f"{self.name} in {MAX_BATCHES} batches", advance)
 
-    def _begun(self, client: openai.OpenAI, left: Sequence[Question]) -> Begun:
+    def _begun(self, client: openai.OpenAI, left: Sequence[Question]) -> StartedBatch:
         """The batch that is under way, or a new one for as many questions as fit into it and into the budget."""
         noted = self.ledger.notes.get(NOTE)
-        begun = Begun.model_validate(noted) if noted else self._reserved(left)
+        begun = StartedBatch.model_validate(noted) if noted else self._reserved(left)
         if not begun.id:  # a killed run may have begun it and not have noted that
-            found = (each for each in client.batches.list(limit=LOOKED_AT).data if _mark(each) == begun.mark)
+            found = (
+                each for each in client.batches.list(limit=LISTED_BATCHES).data if _read_contents_id(each) == begun.mark
+            )
             batch = next(found, None) or self._create(client, begun, {each.key: each for each in left})
             begun = begun.model_copy(update={"id": batch.id})
             self.ledger.note(NOTE, begun.model_dump())
             self.say(f"batch {begun.id} of {len(begun.keys)} questions; a stopped run finds it again")
         return begun
 
-    def _reserved(self, left: Sequence[Question]) -> Begun:
+    def _reserved(self, left: Sequence[Question]) -> StartedBatch:
         costs = accumulate((each.most for each in left), initial=Cost())
         fitting = sum(self.ledger.fits(cost) for cost in costs) - 1
-        chosen = left[: max(1, min(fitting, MOST_REQUESTS))]
+        chosen = left[: max(1, min(fitting, MAX_REQUESTS))]
         sizes = accumulate(len(self._line(each)) for each in chosen)
-        chosen = chosen[: max(1, sum(size <= MOST_BYTES for size in sizes))]
-        begun = Begun(
+        chosen = chosen[: max(1, sum(size <= MAX_FILE_BYTES for size in sizes))]
+        begun = StartedBatch(
             keys=[each.key for each in chosen], reservation=self.ledger.reserve(total(e.most for e in chosen))
         )
         self.ledger.note(NOTE, begun.model_dump())
         return begun
 
-    def _create(self, client: openai.OpenAI, begun: Begun, by_key: Mapping[str, Question]) -> Batch:
+    def _create(self, client: openai.OpenAI, begun: StartedBatch, by_key: Mapping[str, Question]) -> Batch:
         lines = b"".join(self._line(by_key[key]) for key in begun.keys if key in by_key)
         file = client.files.create(file=("questions.jsonl", io.BytesIO(lines)), purpose="batch")
         return client.batches.create(
-            input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={MARK: begun.mark}
+            input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={METADATA_KEY: begun.mark}
         )
 
     def _line(self, question: Question) -> bytes:
         """A question as a line of the file."""
-        arguments = Dialect(Form.JSON_SCHEMA).arguments(
+        arguments = RequestFormat(ReplyFormat.JSON_SCHEMA).arguments(
             self.reply, most=question.most.tokens_out, temperature=self.settings.temperature, seed=self.seed % 2**31
         )
         body = {"model": self.name, "messages": question.messages, **arguments}
         line = {"custom_id": question.key, "method": "POST", "url": ENDPOINT, "body": body}
         return json.dumps(line).encode() + b"\n"
 
-    def _wait(self, client: openai.OpenAI, begun: Begun) -> Batch:
+    def _wait(self, client: openai.OpenAI, begun: StartedBatch) -> Batch:
         """Look at the batch until it has ended. A status that is not known counts as running."""
-        deadline, status = time.monotonic() + LONGEST, ""
+        deadline, status = time.monotonic() + MAX_WAIT, ""
         while True:
             batch = client.batches.retrieve(begun.id)
             if batch.status != status:
                 status = batch.status
                 self.say(f"batch {batch.id}: {status}")
-            if status in ENDED:
+            if status in END_STATES:
                 return batch
             if time.monotonic() > deadline:
-                raise WriterError(f"batch {batch.id} is still {status} after a day", AGAIN_LATER)
-            time.sleep(POLL)
+                raise WriterError(f"batch {batch.id} is still {status} after a day", RESUME_HINT)
+            time.sleep(POLL_SECONDS)
 
     def _collect(
-        self, client: openai.OpenAI, batch: Batch, begun: Begun, by_key: Mapping[str, Question],
+        self, client: openai.OpenAI, batch: Batch, begun: StartedBatch, by_key: Mapping[str, Question],
         advance: Callable[[], None], last: bool,
     ) -> None:  # fmt: skip
         """Write down what came back. Answers come first and the end of the batch last: a killed run does it again."""
         cost, seen = Cost(), set[str]()
         files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
-        for line in (line for file in files for line in _lines(client.files.content(file).text)):
+        for line in (line for file in files for line in _parse_lines(client.files.content(file).text)):
             question = by_key.get(str(line.get("custom_id")))
             if question is None or question.key in seen:
                 continue
@@ -152,7 +156,7 @@ class BatchWriter(ModelWriter):
         self.ledger.note(NOTE, None)
         if batch.status == "failed":
             said = "; ".join(error.message or "" for error in (batch.errors and batch.errors.data) or [])
-            raise WriterError(f"the server refuses the batch ({said[:160] or 'it does not say why'})", AGAIN_LATER)
+            raise WriterError(f"the server refuses the batch ({said[:160] or 'it does not say why'})", RESUME_HINT)
 
     def _read(self, line: Mapping[str, Any], question: Question) -> tuple[str, Fault | None, Cost]:
         """Text, fault and price in a line of the output or of the errors."""
@@ -160,22 +164,22 @@ class BatchWriter(ModelWriter):
         status, body = response.get("status_code"), response.get("body")
         if status != 200:
             refused = status in (400, 422)
-            return "", Fault(f"status {status}", Do.REFUSE if refused else Do.AGAIN), Cost()
+            return "", Fault(f"status {status}", Action.REFUSE if refused else Action.AGAIN), Cost()
         try:
             completion = ChatCompletion.model_validate(body)
         except ValidationError:
-            return "", Fault("no edit in the answer", Do.MEND, Reason.BAD_REPLY), question.most
+            return "", Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY), question.most
         usage = completion.usage
         cost = self.price.of(usage.prompt_tokens, usage.completion_tokens) if usage else question.most
         text, fault = read_completion(completion, question, self.key)
         return text, fault, cost
 
 
-def _mark(batch: Batch) -> str:
-    return (batch.metadata or {}).get(MARK, "")
+def _read_contents_id(batch: Batch) -> str:
+    return (batch.metadata or {}).get(METADATA_KEY, "")
 
 
-def _lines(text: str) -> Iterator[dict[str, Any]]:
+def _parse_lines(text: str) -> Iterator[dict[str, Any]]:
     """Objects of a JSONL text; what is none is left out, and its question counts as missing."""
     for line in text.split("\n"):  # splitlines would cut at signs that JSON may hold
         try:

@@ -18,11 +18,20 @@ from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, ValidationError
 
 from ip2p.data_gen.triples.proposals import Message
-from ip2p.data_gen.writers.api.faults import AGAIN_LATER, NO_MONEY, Do, Fault, of_completion, of_error, redacted, told
+from ip2p.data_gen.writers.api.faults import (
+    NO_MONEY,
+    RESUME_HINT,
+    Action,
+    Fault,
+    classify_completion,
+    classify_error,
+    describe,
+    redact,
+)
 from ip2p.data_gen.writers.api.ledger import Answer, Cost, Ledger
 from ip2p.data_gen.writers.api.prices import Price
-from ip2p.data_gen.writers.api.rate_limit import Pacer
-from ip2p.data_gen.writers.api.request_format import Dialect, Form, dialect_from
+from ip2p.data_gen.writers.api.rate_limit import RateLimiter
+from ip2p.data_gen.writers.api.request_format import ReplyFormat, RequestFormat, parse_request_format
 from ip2p.data_gen.writers.prompts import read_reply
 from ip2p.errors import WriterError
 from ip2p.records import Reason
@@ -67,7 +76,7 @@ _CALL: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("call", def
 """Of the question that this task asks; the hooks of the HTTP client run in the same task."""
 
 
-class Asker:
+class Client:
     """Asks a server.
 
     Args:
@@ -90,8 +99,8 @@ class Asker:
         self.ledger, self.model, self.key, self.price, self.reply = ledger, model, key, price, reply
         self.temperature, self.parallel, self.seed, self.advance = temperature, parallel, seed, advance
         self.server = f"{base_url or 'OpenAI'} {model}"
-        self.dialect = dialect_from(ledger.notes.get(self.server))
-        self.pacer = Pacer()
+        self.dialect = parse_request_format(ledger.notes.get(self.server))
+        self.pacer = RateLimiter()
         self.stopped: WriterError | None = None
         self._failed_in_a_row = self._in_flight = 0
         hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._reserve], "response": [self._hear]}
@@ -123,7 +132,7 @@ class Asker:
         for question in questions[:PROBES]:
             if await self._probe(question):
                 return
-        self._remember(self.dialect or Dialect(Form.TEXT))
+        self._remember(self.dialect or RequestFormat(ReplyFormat.TEXT))
 
     async def _probe(self, question: Question) -> bool:
         """Ask one question in all forms until one is understood.
@@ -133,8 +142,8 @@ class Asker:
         twice, because a small model fails now and then, and so does any server.
         """
         fault: Fault | None = None
-        for form in Form:
-            dialect: Dialect | None = Dialect(form)
+        for form in ReplyFormat:
+            dialect: RequestFormat | None = RequestFormat(form)
             tries = 0
             while dialect and tries < 2:
                 await self.pacer.wait()
@@ -146,11 +155,11 @@ class Asker:
                     return True
                 if mended := dialect.mended(complaint):
                     dialect, tries = mended, 0
-        if fault and fault.do is Do.AGAIN:
-            raise WriterError(f"the server cannot be reached or fails ({fault.name})", AGAIN_LATER)
+        if fault and fault.do is Action.AGAIN:
+            raise WriterError(f"the server cannot be reached or fails ({fault.name})", RESUME_HINT)
         return False
 
-    def _remember(self, dialect: Dialect) -> None:
+    def _remember(self, dialect: RequestFormat) -> None:
         self.dialect = dialect
         self.ledger.note(self.server, [dialect.form.value, dialect.cap, list(dialect.without)])
 
@@ -181,7 +190,7 @@ class Asker:
                 if self.stopped:
                     return
                 fault, complaint = await self._ask(question, self.dialect)
-                if fault and fault.do is Do.MEND:
+                if fault and fault.do is Action.MEND:
                     fault, complaint = await self._ask(question, self.dialect, number=1, last=True)
                 self._stop_at(fault)
                 self._watch(fault)
@@ -197,7 +206,7 @@ class Asker:
             await asyncio.sleep(0.02)
 
     async def _ask(
-        self, question: Question, dialect: Dialect, *, number: int = 0, last: bool = False, retries: int = RETRIES
+        self, question: Question, dialect: RequestFormat, *, number: int = 0, last: bool = False, retries: int = RETRIES
     ) -> tuple[Fault | None, str]:
         """Ask once, and write down what came of it.
 
@@ -217,9 +226,9 @@ class Asker:
         try:
             raw = await self._send(question, dialect, number, retries)
             cost = self._cost(raw.text, question)
-            text, fault = read_completion(_completion(raw), question, self.key)
+            text, fault = read_completion(_parse_completion(raw), question, self.key)
         except (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError) as error:
-            fault, complaint = of_error(error, self.key), told(error, self.key)
+            fault, complaint = classify_error(error, self.key), describe(error, self.key)
             lost = call.reservation is not None and isinstance(error, openai.APIConnectionError)
             cost = question.most if lost else cost  # nobody knows whether it arrived: it may be billed
         finally:
@@ -246,10 +255,10 @@ class Asker:
         if answer:
             self.advance()
 
-    async def _send(self, question: Question, dialect: Dialect, number: int, retries: int) -> Any:
+    async def _send(self, question: Question, dialect: RequestFormat, number: int, retries: int) -> Any:
         """One request of the SDK; gives the raw response, so that its price is known even where it cannot be read."""
         completions = self.client.with_options(max_retries=retries).chat.completions.with_raw_response
-        send: Callable[..., Any] = completions.parse if dialect.form is Form.PARSE else completions.create
+        send: Callable[..., Any] = completions.parse if dialect.form is ReplyFormat.PARSE else completions.create
         draw = random.Random(derive_seed(self.seed, "ask", question.key, number)).randrange(2**31)
         arguments = dialect.arguments(
             self.reply, most=question.most.tokens_out, temperature=self.temperature, seed=draw
@@ -287,15 +296,15 @@ class Asker:
             response.headers["x-should-retry"] = "false"  # the SDK would try again, and no money comes from that
 
     def _stop_at(self, fault: Fault | None) -> None:
-        if fault and fault.do is Do.STOP:
+        if fault and fault.do is Action.STOP:
             assert fault.error is not None
             raise fault.error
 
     def _watch(self, fault: Fault | None) -> None:
         """Stop when nothing but failures comes back."""
-        self._failed_in_a_row = self._failed_in_a_row + 1 if fault and fault.do is Do.AGAIN else 0
+        self._failed_in_a_row = self._failed_in_a_row + 1 if fault and fault.do is Action.AGAIN else 0
         if fault and self._failed_in_a_row >= max(8, 2 * self.parallel):
-            raise WriterError(f"the server cannot be reached or fails ({fault.name})", AGAIN_LATER)
+            raise WriterError(f"the server cannot be reached or fails ({fault.name})", RESUME_HINT)
 
 
 def connect(base_url: str, key: str, **options: Any) -> openai.OpenAI:
@@ -317,7 +326,7 @@ def give_up(ledger: Ledger, asked: Sequence[Question], server: str, advance: Cal
     """
     left = [question for question in asked if question.key not in ledger.answers]
     if len(left) > max(1, FAILED_SHARE * len(asked)):
-        raise WriterError(f"{len(left)} of {len(asked)} captions got no answer from {server}", AGAIN_LATER)
+        raise WriterError(f"{len(left)} of {len(asked)} captions got no answer from {server}", RESUME_HINT)
     for question in left:
         ledger.answer(question.key, Answer(reason=Reason.WRITER_ERROR.value))
         advance()
@@ -325,15 +334,15 @@ def give_up(ledger: Ledger, asked: Sequence[Question], server: str, advance: Cal
 
 def read_completion(completion: ChatCompletion, question: Question, key: str) -> tuple[str, Fault | None]:
     """The text of an answer, without the secret key; or what is wrong with it."""
-    if fault := of_completion(completion):
+    if fault := classify_completion(completion):
         return "", fault
-    text = redacted(completion.choices[0].message.content or "", key)
+    text = redact(completion.choices[0].message.content or "", key)
     if read_reply(text, question.edits)[0].reason is Reason.BAD_REPLY:
-        return "", Fault("no edit in the answer", Do.MEND, Reason.BAD_REPLY)
+        return "", Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY)
     return text, None
 
 
-def _completion(raw: Any) -> ChatCompletion:
+def _parse_completion(raw: Any) -> ChatCompletion:
     """The completion in a response; also where its text does not have the form that was asked for."""
     try:
         completion: ChatCompletion = raw.parse()

@@ -17,13 +17,13 @@ from ip2p.data_gen.writers.api.ledger import BudgetError
 from ip2p.errors import WriterError
 from ip2p.records import Reason
 
-KEY = "OPENAI_API_KEY"
-AGAIN_LATER = "All answers are kept: run the same command again, and it goes on from here"
+KEY_VARIABLE = "OPENAI_API_KEY"
+RESUME_HINT = "All answers are kept: run the same command again, and it goes on from here"
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached")
 NO_CONTENT = ("content_filter", "content_policy_violation")
 
 
-class Do(Enum):
+class Action(Enum):
     """What follows from a fault.
 
     AGAIN: the same question goes back to the queue. MEND: it is asked once more with another seed, and then refused.
@@ -44,17 +44,17 @@ class Fault(NamedTuple):
     """
 
     name: str
-    do: Do
+    do: Action
     reason: Reason = Reason.WRITER_ERROR
     wait: float = 0.0
     error: WriterError | None = None
 
     def ends(self, *, last: bool) -> bool:
         """Whether its question is refused for good, at the last try or before."""
-        return self.do is Do.REFUSE or (last and self.do is Do.MEND)
+        return self.do is Action.REFUSE or (last and self.do is Action.MEND)
 
 
-def of_error(error: Exception, key: str) -> Fault:
+def classify_error(error: Exception, key: str) -> Fault:
     """Sort what the SDK raised.
 
     Args:
@@ -62,53 +62,53 @@ def of_error(error: Exception, key: str) -> Fault:
         key: secret that some servers repeat in what they say; it is never shown.
     """
     if isinstance(budget := error.__cause__ or error, BudgetError):  # the SDK takes it for a lost connection
-        return Fault("budget", Do.STOP, error=budget)
+        return Fault("budget", Action.STOP, error=budget)
     if isinstance(error, openai.APIStatusError):
-        return _of_status(error, told(error, key))
+        return _classify_status(error, describe(error, key))
     if isinstance(error, openai.APITimeoutError):
-        return Fault("timeout", Do.AGAIN)
+        return Fault("timeout", Action.AGAIN)
     if isinstance(error, openai.APIConnectionError):
-        return Fault("connection", Do.AGAIN)
+        return Fault("connection", Action.AGAIN)
     if isinstance(error, openai.LengthFinishReasonError):
-        return Fault("cut off", Do.MEND, Reason.CUT_OFF)
+        return Fault("cut off", Action.MEND, Reason.CUT_OFF)
     if isinstance(error, openai.ContentFilterFinishReasonError):
-        return Fault("content filter", Do.REFUSE, Reason.WRITER_REFUSED)
+        return Fault("content filter", Action.REFUSE, Reason.WRITER_REFUSED)
     if isinstance(error, json.JSONDecodeError | openai.APIResponseValidationError):
-        return Fault("body is no JSON", Do.AGAIN)
+        return Fault("body is no JSON", Action.AGAIN)
     if isinstance(error, TypeError | AttributeError | IndexError | ValidationError):
-        return Fault("no edit in the answer", Do.MEND, Reason.BAD_REPLY)
-    return Fault(type(error).__name__, Do.AGAIN)
+        return Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY)
+    return Fault(type(error).__name__, Action.AGAIN)
 
 
-def of_completion(completion: ChatCompletion) -> Fault | None:
+def classify_completion(completion: ChatCompletion) -> Fault | None:
     """What is wrong with an answer that raised nothing; None if it has a text."""
     if not completion.choices:
-        return Fault("no edit in the answer", Do.MEND, Reason.BAD_REPLY)
+        return Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY)
     choice = completion.choices[0]
     if choice.message.refusal:
-        return Fault("refusal", Do.REFUSE, Reason.WRITER_REFUSED)
+        return Fault("refusal", Action.REFUSE, Reason.WRITER_REFUSED)
     if choice.finish_reason == "content_filter":
-        return Fault("content filter", Do.REFUSE, Reason.WRITER_REFUSED)
+        return Fault("content filter", Action.REFUSE, Reason.WRITER_REFUSED)
     if choice.finish_reason == "length":
-        return Fault("cut off", Do.MEND, Reason.CUT_OFF)
+        return Fault("cut off", Action.MEND, Reason.CUT_OFF)
     if not choice.message.content:
-        return Fault("no edit in the answer", Do.MEND, Reason.BAD_REPLY)
+        return Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY)
     return None
 
 
-def told(error: Exception, key: str) -> str:
+def describe(error: Exception, key: str) -> str:
     """What an error says, in one line and without secrets."""
     text = " ".join(str(error).split())
-    return redacted(text, key)[:160] or type(error).__name__
+    return redact(text, key)[:160] or type(error).__name__
 
 
-def redacted(text: str, key: str) -> str:
+def redact(text: str, key: str) -> str:
     """A text without the key, nor anything that looks like one."""
     text = text.replace(key, "***") if len(key) > 4 else text
     return re.sub(r"\b(sk|key)-[\w*-]{6,}", "***", text)
 
 
-def seconds(text: str | None) -> float:
+def parse_duration(text: str | None) -> float:
     """A duration as servers write it: "1.5" in seconds, "20ms", "6m0s", "1h2m". 0 for anything else."""
     if not text:
         return 0.0
@@ -120,21 +120,25 @@ def seconds(text: str | None) -> float:
     return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text))
 
 
-def _of_status(error: openai.APIStatusError, said: str) -> Fault:
+def _classify_status(error: openai.APIStatusError, said: str) -> Fault:
     """Sort by status and code."""
     if error.code in NO_MONEY:
-        fix = f"Add credit, or set {KEY} to a key of another account. {AGAIN_LATER}"
-        return Fault("quota", Do.STOP, error=WriterError(f"the account has no money left ({said})", fix))
+        fix = f"Add credit, or set {KEY_VARIABLE} to a key of another account. {RESUME_HINT}"
+        return Fault("quota", Action.STOP, error=WriterError(f"the account has no money left ({said})", fix))
     if error.status_code == 401:
-        fix = f"Set {KEY} to a valid one. {AGAIN_LATER}"
-        return Fault("key", Do.STOP, error=WriterError(f"the server refuses the key ({said})", fix))
+        fix = f"Set {KEY_VARIABLE} to a valid one. {RESUME_HINT}"
+        return Fault("key", Action.STOP, error=WriterError(f"the server refuses the key ({said})", fix))
     if error.status_code in (403, 404):
         fix = "Check triples.model, triples.base_url, and what the key may use"
-        return Fault("model", Do.STOP, error=WriterError(f"the server refuses the model or the address ({said})", fix))
+        return Fault(
+            "model", Action.STOP, error=WriterError(f"the server refuses the model or the address ({said})", fix)
+        )
     if error.status_code == 429:
-        return Fault("rate limit", Do.AGAIN, wait=seconds(error.response.headers.get("retry-after")))
+        return Fault("rate limit", Action.AGAIN, wait=parse_duration(error.response.headers.get("retry-after")))
     if error.status_code in (408, 409) or error.status_code >= 500:
-        return Fault(f"status {error.status_code}", Do.AGAIN, wait=seconds(error.response.headers.get("retry-after")))
+        return Fault(
+            f"status {error.status_code}", Action.AGAIN, wait=parse_duration(error.response.headers.get("retry-after"))
+        )
     if error.code in NO_CONTENT:
-        return Fault("content filter", Do.REFUSE, Reason.WRITER_REFUSED)
-    return Fault(f"status {error.status_code}", Do.REFUSE)
+        return Fault("content filter", Action.REFUSE, Reason.WRITER_REFUSED)
+    return Fault(f"status {error.status_code}", Action.REFUSE)

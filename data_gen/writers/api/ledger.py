@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ip2p.errors import DataError, WriterError
 from ip2p.shards import lock
 
-FILE = "asked.jsonl"
+LEDGER_FILE = "asked.jsonl"
 
 
 class Cost(NamedTuple):
@@ -41,7 +41,7 @@ class Cost(NamedTuple):
         return Cost(self.tokens_in - other.tokens_in, self.tokens_out - other.tokens_out, self.usd - other.usd)
 
 
-class Spent(NamedTuple):
+class Spending(NamedTuple):
     """What a language model cost over all runs: requests, their cost, and faults by name."""
 
     requests: int
@@ -115,9 +115,9 @@ class Ledger:
             self._file = -1
 
     @property
-    def standing(self) -> Spent:
+    def standing(self) -> Spending:
         """What all runs so far have spent."""
-        return Spent(self.requests, self.spent, self.faults.copy())
+        return Spending(self.requests, self.spent, self.faults.copy())
 
     def fits(self, most: Cost) -> bool:
         """Whether what a request costs at most is left, beside all that is reserved."""
@@ -195,11 +195,11 @@ class Ledger:
             self.notes[line["note"]] = line["value"]
 
 
-def spending(folder: Path) -> Spent:
+def read_spending(folder: Path) -> Spending:
     """What all runs of a build have spent so far.
 
     Raises:
         DataError: another run writes to the folder.
     """
-    with Ledger(folder / FILE) as ledger:
+    with Ledger(folder / LEDGER_FILE) as ledger:
         return ledger.standing

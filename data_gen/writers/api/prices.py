@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ip2p.data_gen.config import Triples
+from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.api.ledger import Cost
 from ip2p.errors import ConfigError
 
@@ -36,7 +36,7 @@ class Price(NamedTuple):
         return Cost(tokens_in, tokens_out, (tokens_in * self.read + tokens_out * self.written) / 1e6)
 
 
-def price_of(settings: Triples, model: str) -> Price:
+def price_of(settings: TriplesConfig, model: str) -> Price:
     """The price of a model.
 
     A server of one's own, in the same machine or network, costs nothing unless the settings say a price.

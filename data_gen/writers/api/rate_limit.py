@@ -4,16 +4,16 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from ip2p.data_gen.writers.api.faults import AGAIN_LATER, seconds
+from ip2p.data_gen.writers.api.faults import RESUME_HINT, parse_duration
 from ip2p.errors import WriterError
 
-LONGEST = 900.0
+MAX_WAIT = 900.0
 """Seconds that a run waits for a server; one that asks for more stops the run."""
 
 LIMITS = ("requests", "tokens")
 
 
-class Pacer:
+class RateLimiter:
     """One gate for all requests in flight: what a server says to one of them holds for all."""
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class Pacer:
         """Until the gate is open.
 
         Raises:
-            WriterError: that would take longer than `LONGEST`.
+            WriterError: that would take longer than `MAX_WAIT`.
         """
         while (left := self._closed_until - time.monotonic()) > 0:
-            if left > LONGEST:
-                raise WriterError(f"the server takes no requests for {left / 60:.0f} minutes", f"Then: {AGAIN_LATER}")
+            if left > MAX_WAIT:
+                raise WriterError(f"the server takes no requests for {left / 60:.0f} minutes", f"Then: {RESUME_HINT}")
             await asyncio.sleep(left)
 
     def pause(self, length: float) -> None:
@@ -41,9 +41,9 @@ class Pacer:
             headers: Retry-After, and the x-ratelimit-* of OpenAI and those who do as it does.
             tokens: that the next request may need.
         """
-        self.pause(seconds(headers.get("retry-after")))
+        self.pause(parse_duration(headers.get("retry-after")))
         for what in LIMITS:
             left = headers.get(f"x-ratelimit-remaining-{what}", "")
             needed = 1 if what == "requests" else tokens
             if left.isdecimal() and int(left) < needed:
-                self.pause(seconds(headers.get(f"x-ratelimit-reset-{what}")))
+                self.pause(parse_duration(headers.get(f"x-ratelimit-reset-{what}")))

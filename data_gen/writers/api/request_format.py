@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 
-class Form(StrEnum):
+class ReplyFormat(StrEnum):
     """How the form of the answer is asked for."""
 
     PARSE = "parse"
@@ -19,20 +19,20 @@ class Form(StrEnum):
     TEXT = "text"
 
 
-CAPS = ("max_tokens", "max_completion_tokens")
+LENGTH_ARGUMENTS = ("max_tokens", "max_completion_tokens")
 """Names of the bound of an answer: older and newer models of OpenAI's each refuse the other."""
-OPTIONAL = ("temperature", "seed")
+OPTIONAL_ARGUMENTS = ("temperature", "seed")
 """What some models refuse to be told."""
 
 
-class Dialect(NamedTuple):
+class RequestFormat(NamedTuple):
     """What a server takes.
 
     form: of the answer. cap: name of the bound of its length. without: optional arguments that it refuses.
     """
 
-    form: Form = Form.PARSE
-    cap: str = CAPS[0]
+    form: ReplyFormat = ReplyFormat.PARSE
+    cap: str = LENGTH_ARGUMENTS[0]
     without: tuple[str, ...] = ()
 
     def arguments(self, reply: type[BaseModel], *, most: int, temperature: float, seed: int) -> dict[str, Any]:
@@ -51,29 +51,29 @@ class Dialect(NamedTuple):
     def _format(self, reply: type[BaseModel]) -> dict[str, Any]:
         schema = reply.model_json_schema()
         match self.form:
-            case Form.PARSE:
+            case ReplyFormat.PARSE:
                 return {"response_format": reply}
-            case Form.JSON_SCHEMA:
+            case ReplyFormat.JSON_SCHEMA:
                 named = {"name": "edits", "schema": schema}
                 return {"response_format": {"type": "json_schema", "json_schema": named}}
-            case Form.JSON_OBJECT:
+            case ReplyFormat.JSON_OBJECT:
                 more = {"type": "json_object", "schema": schema}  # which the SDK's types do not know
                 return {"extra_body": {"response_format": more}}
-            case Form.TEXT:
+            case ReplyFormat.TEXT:
                 return {}
 
-    def mended(self, complaint: str) -> "Dialect | None":
+    def mended(self, complaint: str) -> "RequestFormat | None":
         """This dialect without what a server complains of; None if the complaint names nothing that can be left."""
-        if self.cap == CAPS[0] and CAPS[0] in complaint:
-            return self._replace(cap=CAPS[1])
-        named = [name for name in OPTIONAL if name in complaint and name not in self.without]
+        if self.cap == LENGTH_ARGUMENTS[0] and LENGTH_ARGUMENTS[0] in complaint:
+            return self._replace(cap=LENGTH_ARGUMENTS[1])
+        named = [name for name in OPTIONAL_ARGUMENTS if name in complaint and name not in self.without]
         return self._replace(without=(*self.without, *named)) if named else None
 
 
-def dialect_from(value: Any) -> Dialect | None:
+def parse_request_format(value: Any) -> RequestFormat | None:
     """A dialect as it was noted; None if it was not, or is of another version."""
     try:
         form, cap, without = value
-        return Dialect(Form(form), str(cap), tuple(without))
+        return RequestFormat(ReplyFormat(form), str(cap), tuple(without))
     except (TypeError, ValueError):
         return None

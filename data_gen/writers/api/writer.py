@@ -10,24 +10,24 @@ from typing import NamedTuple
 import openai
 from pydantic import BaseModel
 
-from ip2p.data_gen.config import Triples
-from ip2p.data_gen.triples.proposals import Draft, Message
-from ip2p.data_gen.writers.api.client import Asker, Question, connect
-from ip2p.data_gen.writers.api.faults import AGAIN_LATER, KEY, told
-from ip2p.data_gen.writers.api.ledger import FILE, Cost, Ledger, Spent
+from ip2p.data_gen.config import TriplesConfig
+from ip2p.data_gen.triples.proposals import Message, Proposal
+from ip2p.data_gen.writers.api.client import Client, Question, connect
+from ip2p.data_gen.writers.api.faults import KEY_VARIABLE, RESUME_HINT, describe
+from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Cost, Ledger, Spending
 from ip2p.data_gen.writers.api.prices import Price, price_of, tokens_about, tokens_at_most
 from ip2p.data_gen.writers.prompts import messages, read_reply, reply_model, shots_for
 from ip2p.errors import ConfigError, WriterError
 from ip2p.progress import StageProgress
 from ip2p.records import Caption, Reason, content_id
 
-URL = "OPENAI_BASE_URL"
+URL_VARIABLE = "OPENAI_BASE_URL"
 """Environment variable that the SDK reads where no address is set."""
-TOKENS_OF_EDIT = 60
+TOKENS_PER_EDIT = 60
 """That an edit in an answer is likely to have."""
-MOST_OF_EDIT = 200
+MAX_TOKENS_PER_EDIT = 200
 """Tokens that an answer may have for each edit; what is longer is cut off."""
-MODERATED_AT_ONCE = 32
+MODERATION_BATCH = 32
 
 
 class Bill(NamedTuple):
@@ -61,7 +61,7 @@ class Bill(NamedTuple):
         )
 
 
-class ModelWriter:
+class ApiWriter:
     """Asks a language model for edits, many captions at a time.
 
     What is wrong with one reply refuses one caption, with a reason. What is wrong with the server, the key or the
@@ -81,17 +81,26 @@ class ModelWriter:
     """
 
     def __init__(
-        self, settings: Triples, folder: Path, *, seed: int, say: Callable[[str], None], api_key: str | None = None
+        self,
+        settings: TriplesConfig,
+        folder: Path,
+        *,
+        seed: int,
+        say: Callable[[str], None],
+        api_key: str | None = None,
     ) -> None:
-        self.key = api_key or os.environ.get(KEY, "")
-        settings = settings.model_copy(update={"base_url": settings.base_url or os.environ.get(URL, "")})
+        self.key = api_key or os.environ.get(KEY_VARIABLE, "")
+        settings = settings.model_copy(update={"base_url": settings.base_url or os.environ.get(URL_VARIABLE, "")})
         if not self.key and not settings.base_url:
-            raise WriterError(f"no key for OpenAI in {KEY}", f"Set {KEY}, or triples.base_url for a server of your own")
+            raise WriterError(
+                f"no key for OpenAI in {KEY_VARIABLE}",
+                f"Set {KEY_VARIABLE}, or triples.base_url for a server of your own",
+            )
         self.settings, self.seed, self.say = settings, seed, say
         self.name = settings.model or only_model(settings.base_url, self.key)
         self.price: Price = price_of(settings, self.name)
         self.reply: type[BaseModel] = reply_model(settings.inverse)
-        self.ledger = Ledger(folder / FILE, max_usd=settings.max_usd, max_tokens=settings.max_tokens)
+        self.ledger = Ledger(folder / LEDGER_FILE, max_usd=settings.max_usd, max_tokens=settings.max_tokens)
 
     def question(self, caption: Caption, count: int) -> Question:
         """What is asked for a caption; its examples are drawn for it alone."""
@@ -99,7 +108,7 @@ class ModelWriter:
         turns = messages(caption.text, count, shots, inverse=self.settings.inverse)
         read = sum(tokens_at_most(turn["content"]) for turn in turns)
         key = content_id(self.name, repr(self.settings.temperature), str(self.seed), *(t["content"] for t in turns))
-        return Question(key, turns, count, self.price.of(read, MOST_OF_EDIT * count))
+        return Question(key, turns, count, self.price.of(read, MAX_TOKENS_PER_EDIT * count))
 
     def prepare(self, captions: Sequence[Caption], count: int) -> None:
         """Ask for all captions that have no answer yet.
@@ -124,7 +133,7 @@ class ModelWriter:
         if self.settings.checks.moderation == "server":
             self._moderate(questions)
 
-    def write(self, captions: Sequence[Caption], count: int) -> list[list[Draft]]:
+    def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
         """Edits of each caption, in the order of the captions, from the answers that are there.
 
         Raises:
@@ -141,7 +150,7 @@ class ModelWriter:
     def estimate(self, questions: Sequence[Question]) -> str:
         """What asking will cost, in one line, before anything is asked."""
         read = sum(tokens_about(turn["content"]) for question in questions for turn in question.messages)
-        likely = self.price.of(read, sum(TOKENS_OF_EDIT * question.edits for question in questions))
+        likely = self.price.of(read, sum(TOKENS_PER_EDIT * question.edits for question in questions))
         most = sum(question.most.usd for question in questions)
         limits = [f"{self.settings.max_usd:g} USD"] * bool(self.settings.max_usd)
         limits += [f"{self.settings.max_tokens} tokens"] * bool(self.settings.max_tokens)
@@ -159,19 +168,19 @@ class ModelWriter:
         """Ask them, one request each."""
         asyncio.run(self._asker(advance).ask_all(questions))
 
-    def _asker(self, advance: Callable[[], None]) -> Asker:
+    def _asker(self, advance: Callable[[], None]) -> Client:
         settings = self.settings
-        return Asker(
+        return Client(
             self.ledger, model=self.name, key=self.key, base_url=settings.base_url, price=self.price, reply=self.reply,
             temperature=settings.temperature, parallel=settings.parallel, seed=self.seed, advance=advance,
         )  # fmt: skip
 
-    def _drafts(self, question: Question) -> list[Draft]:
+    def _drafts(self, question: Question) -> list[Proposal]:
         answer = self.ledger.answers.get(question.key)
         if answer is None:
-            raise WriterError(f"{self.name} was not asked for all captions", AGAIN_LATER)
+            raise WriterError(f"{self.name} was not asked for all captions", RESUME_HINT)
         if answer.reason:
-            return [Draft(reason=Reason(answer.reason))]
+            return [Proposal(reason=Reason(answer.reason))]
         drafts = read_reply(answer.text, question.edits)
         flagged = self.ledger.notes.get(f"flagged {question.key}", [])
         return [
@@ -183,16 +192,16 @@ class ModelWriter:
         """Ask the server's moderation about every edit that it was not asked about."""
         left = [each for each in questions if f"flagged {each.key}" not in self.ledger.notes]
         with connect(self.settings.base_url, self.key) as client:
-            for start in range(0, len(left), MODERATED_AT_ONCE):
-                chunk = left[start : start + MODERATED_AT_ONCE]
+            for start in range(0, len(left), MODERATION_BATCH):
+                chunk = left[start : start + MODERATION_BATCH]
                 drafts = [(each, n, d) for each in chunk for n, d in enumerate(self._drafts(each))]
                 try:
                     told_off = client.moderations.create(
                         input=[f"{draft.instruction}\n{draft.edited_caption}" for _, _, draft in drafts]
                     ).results
                 except openai.OpenAIError as error:
-                    fix = f"Set triples.checks.moderation to words. {AGAIN_LATER}"
-                    raise WriterError(f"the server's moderation fails ({told(error, self.key)})", fix) from None
+                    fix = f"Set triples.checks.moderation to words. {RESUME_HINT}"
+                    raise WriterError(f"the server's moderation fails ({describe(error, self.key)})", fix) from None
                 for each in chunk:
                     pairs = zip(drafts, told_off, strict=True)
                     flagged = [n for (other, n, _), result in pairs if other is each and result.flagged]
@@ -201,7 +210,7 @@ class ModelWriter:
     def _note(self) -> str:
         return f"{self.ledger.spent.usd:.4f} USD, {self.ledger.requests} requests"
 
-    def _bill(self, asked: Sequence[Question], before: Spent, seconds: float) -> Bill:
+    def _bill(self, asked: Sequence[Question], before: Spending, seconds: float) -> Bill:
         """What changed since."""
         answers = [self.ledger.answers[each.key] for each in asked if each.key in self.ledger.answers]
         refused = sum(bool(answer.reason) for answer in answers)
@@ -225,10 +234,12 @@ def only_model(base_url: str, key: str) -> str:
         with connect(base_url, key) as client:
             names = [model.id for model in client.models.list()]
     except openai.APIConnectionError as error:
-        raise WriterError(f"there is no server at {base_url} ({told(error, key)})", "Check triples.base_url") from None
+        raise WriterError(
+            f"there is no server at {base_url} ({describe(error, key)})", "Check triples.base_url"
+        ) from None
     except openai.OpenAIError as error:
         raise ConfigError(
-            f"the server does not say which models it has ({told(error, key)})", "Name one by triples.model=..."
+            f"the server does not say which models it has ({describe(error, key)})", "Name one by triples.model=..."
         ) from None
     if len(names) != 1:
         found = f"there are {', '.join(names[:8])}" if names else "the server has none"

@@ -14,14 +14,21 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
-from ip2p.data_gen.writers.local.writer import ADAPTER, FORM, Form, Language, hushed, load_language
+from ip2p.data_gen.writers.local.writer import (
+    ADAPTER_FILE,
+    PROMPT_FILE,
+    LanguageModel,
+    PromptFormat,
+    load_language_model,
+    silence_transformers,
+)
 from ip2p.data_gen.writers.prompts import messages
-from ip2p.data_gen.writers.seeds import Seed, load_seeds
+from ip2p.data_gen.writers.seeds import SeedTriple, load_seeds
 from ip2p.errors import ConfigError, DataError, ModelError, TrainingError
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir, fingerprint, sweep_temporaries
 
-FEWEST = 10
+MIN_CAPTIONS = 10
 """Captions from which a tenth can be held out."""
 IGNORED = -100
 WARMUP = 0.1
@@ -56,7 +63,7 @@ def tune_writer(
     model: str,
     out: Path,
     *,
-    seeds: Sequence[Seed] | None = None,
+    seeds: Sequence[SeedTriple] | None = None,
     recipe: Recipe | None = None,
     device: str | torch.device | None = None,
     say: Callable[[str], None] = print,
@@ -89,8 +96,8 @@ def tune_writer(
     _check(model, out, recipe)
     source = str(Path(model).resolve()) if Path(model).exists() else model  # found again from any folder
     kept, held_out = split(load_seeds() if seeds is None else seeds, recipe.seed)
-    base = load_language(source, device)
-    language = base._replace(model=_with_lora(base.model, source, recipe), form=Form())
+    base = load_language_model(source, device)
+    language = base._replace(model=_add_lora(base.model, source, recipe), form=PromptFormat())
     training, test = (examples(part, language) for part in (kept, held_out))
     before = mean_loss(language, test, recipe.batch)
     say(f"held-out loss before: {before:.4f}, {len(held_out)} of {len(kept) + len(held_out)} seeds")
@@ -100,32 +107,34 @@ def tune_writer(
     sweep_temporaries(out.parent)
     with atomic_dir(out) as folder:
         language.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
-        (folder / FORM).write_text(Form().model_dump_json(indent=1) + "\n")
+        (folder / PROMPT_FILE).write_text(PromptFormat().model_dump_json(indent=1) + "\n")
         (folder / "README.md").write_text(_card(source, recipe, kept, held_out, before, after))
     return out
 
 
-def split(seeds: Sequence[Seed], seed: int) -> tuple[list[Seed], list[Seed]]:
+def split(seeds: Sequence[SeedTriple], seed: int) -> tuple[list[SeedTriple], list[SeedTriple]]:
     """Seeds to learn from, and a tenth to test with; seeds with the same caption are on the same side.
 
     Raises:
         DataError: there are fewer than 10 captions.
     """
     captions = sorted({each.caption for each in seeds})
-    if len(captions) < FEWEST:
-        raise DataError(f"{len(captions)} captions in the seeds are too few to hold out a tenth", f"Give {FEWEST}")
+    if len(captions) < MIN_CAPTIONS:
+        raise DataError(
+            f"{len(captions)} captions in the seeds are too few to hold out a tenth", f"Give {MIN_CAPTIONS}"
+        )
     chosen = set(random.Random(derive_seed(seed, "tuning", "held-out")).sample(captions, len(captions) // 10))
     sides = [each for each in seeds if each.caption not in chosen], [each for each in seeds if each.caption in chosen]
     return sides
 
 
-def examples(seeds: Sequence[Seed], language: Language) -> list[Example]:
+def examples(seeds: Sequence[SeedTriple], language: LanguageModel) -> list[Example]:
     """What a writer learns from seeds: an answer to each, and one with the way back where there is one."""
     wanted = [(seed, inverse) for seed in seeds for inverse in ((False, True) if seed.inverse else (False,))]
     return [_example(seed, language, inverse) for seed, inverse in wanted]
 
 
-def _example(seed: Seed, language: Language, inverse: bool) -> Example:
+def _example(seed: SeedTriple, language: LanguageModel, inverse: bool) -> Example:
     assert language.form is not None, "the caller gives it one"
     prompt = language.encode(language.form.turns(seed.caption, inverse=inverse))
     answer = messages(seed.caption, 1, [seed], inverse=inverse)[2]["content"].removeprefix(language.form.opening)
@@ -134,7 +143,7 @@ def _example(seed: Seed, language: Language, inverse: bool) -> Example:
 
 
 @torch.no_grad()
-def mean_loss(language: Language, rows: Sequence[Example], batch: int) -> float:
+def mean_loss(language: LanguageModel, rows: Sequence[Example], batch: int) -> float:
     """Cross-entropy of the answers in nats per token; puts the model into evaluation mode."""
     language.model.eval()
     total, count = 0.0, 0
@@ -146,7 +155,7 @@ def mean_loss(language: Language, rows: Sequence[Example], batch: int) -> float:
     return total / count
 
 
-def _train(language: Language, rows: Sequence[Example], recipe: Recipe, say: Callable[[str], None]) -> None:
+def _train(language: LanguageModel, rows: Sequence[Example], recipe: Recipe, say: Callable[[str], None]) -> None:
     """AdamW over epochs, each in an order of its own."""
     weights = [weight for weight in language.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, recipe.learning_rate, weight_decay=0.0)
@@ -169,7 +178,7 @@ def _train(language: Language, rows: Sequence[Example], recipe: Recipe, say: Cal
         say(f"epoch {epoch + 1} of {recipe.epochs}: loss {sum(losses) / len(losses):.4f}")
 
 
-def _loss(language: Language, rows: Sequence[Example]) -> Tensor:
+def _loss(language: LanguageModel, rows: Sequence[Example]) -> Tensor:
     """Mean cross-entropy of the answers' tokens."""
 
     def column(values: Sequence[list[int]], padding: int) -> Tensor:
@@ -185,7 +194,7 @@ def _loss(language: Language, rows: Sequence[Example]) -> Tensor:
     return loss
 
 
-def _with_lora(model: PreTrainedModel, source: str, recipe: Recipe) -> Any:
+def _add_lora(model: PreTrainedModel, source: str, recipe: Recipe) -> Any:
     """The model with small matrices beside each linear layer of its blocks; nothing else learns."""
     from peft import LoraConfig, get_peft_model  # here, because it takes seconds
 
@@ -193,7 +202,7 @@ def _with_lora(model: PreTrainedModel, source: str, recipe: Recipe) -> Any:
     lora = LoraConfig(
         r=recipe.rank, lora_alpha=2 * recipe.rank, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    with hushed():
+    with silence_transformers():
         adapted = get_peft_model(model, lora)
     lora.base_model_name_or_path = source  # peft takes the folder of a GGUF file
     return adapted
@@ -203,14 +212,14 @@ def _check(model: str, out: Path, recipe: Recipe) -> None:
     """Refuse what would fail, or destroy something, only after minutes."""
     if min(recipe.epochs, recipe.rank, recipe.batch, recipe.learning_rate) <= 0:
         raise ConfigError(f"epochs, rank, batch and learning rate must be positive, not {recipe}", "Raise them")
-    if (Path(model) / ADAPTER).is_file():
+    if (Path(model) / ADAPTER_FILE).is_file():
         raise ModelError(f"{model} is an adapter already", "Tune the model that it belongs to, named in its README.md")
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / FORM).is_file()):
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / PROMPT_FILE).is_file()):
         raise ConfigError(f"{out} holds something else than a tuned writer", "Name another folder")
 
 
 def _card(
-    source: str, recipe: Recipe, kept: Sequence[Seed], held_out: Sequence[Seed], before: float, after: float
+    source: str, recipe: Recipe, kept: Sequence[SeedTriple], held_out: Sequence[SeedTriple], before: float, after: float
 ) -> str:
     """The model card."""
     seeds = fingerprint({"seeds": [list(each) for each in (*kept, *held_out)]})
@@ -218,7 +227,7 @@ def _card(
         "base model": source, "seeds to learn from": len(kept), "seeds held out": len(held_out), "seeds' hash": seeds,
         **recipe._asdict(), "held-out loss before": f"{before:.4f}", "held-out loss after": f"{after:.4f}",
     }  # fmt: skip
-    table = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in rows.items())
+    file, table = PROMPT_FILE, "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in rows.items())
     return f"""---
 library_name: peft
 pipeline_tag: text-generation
@@ -229,7 +238,7 @@ tags: [lora, instruct-pix2pix]
 
 A LoRA adapter that makes a language model write instructions and edited captions for captions of pictures, after
 InstructPix2Pix (arXiv 2211.09800, section 3.1). Use it with `triples.writer=local triples.model=<this folder>`.
-`{FORM}` says how it is asked. The base model and its licence are somebody else's; it must stay where the table says.
+`{file}` says how it is asked. The base model and its licence are somebody else's; it must stay where the table says.
 
 | | |
 |---|---|

@@ -27,26 +27,26 @@ from transformers import (
 from transformers.utils import logging
 from transformers.utils.import_utils import is_gguf_available
 
-from ip2p.data_gen.config import Triples
-from ip2p.data_gen.triples.proposals import Draft, Message
+from ip2p.data_gen.config import TriplesConfig
+from ip2p.data_gen.triples.proposals import Message, Proposal
 from ip2p.data_gen.writers.prompts import messages, read_reply, shots_for
 from ip2p.errors import ConfigError, ModelError, WriterError
 from ip2p.records import Caption, Reason
 from ip2p.seeding import generator
 
-FORM = "writer.json"
+PROMPT_FILE = "writer.json"
 """Beside the weights of a fine-tuned writer: how it wants to be asked."""
 
-ADAPTER = "adapter_config.json"
+ADAPTER_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-TOKENS = 120
+TOKENS_PER_EDIT = 120
 """Written at most for an edit: a caption of the 77 tokens that CLIP reads, an instruction, and the JSON around them."""
-INVERSE_TOKENS = 30
+TOKENS_PER_INVERSE = 30
 
-EDITS = re.compile(r'\{\s*"edits"')
+REPLY_START = re.compile(r'\{\s*"edits"')
 
 
-class Form(BaseModel):
+class PromptFormat(BaseModel):
     """How a fine-tuned writer is asked: `question`, `edit` or `both`, `opening`; it answers with the rest of the JSON.
 
     No rules and no examples: those it has learned.
@@ -64,7 +64,7 @@ class Form(BaseModel):
         return [question | {"content": question["content"] + (self.both if inverse else self.edit) + self.opening}]
 
 
-class Language(NamedTuple):
+class LanguageModel(NamedTuple):
     """A causal language model, ready to write.
 
     form: how it is asked, if it was fine-tuned; else None.
@@ -73,7 +73,7 @@ class Language(NamedTuple):
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    form: Form | None
+    form: PromptFormat | None
     ends: tuple[int, ...]
 
     @property
@@ -84,11 +84,11 @@ class Language(NamedTuple):
 
     def encode(self, turns: Sequence[Message]) -> list[int]:
         """The tokens of a request, in the form that the model was trained with."""
-        turns = [turn | {"content": guarded(turn["content"], self.tokenizer)} for turn in turns]
+        turns = [turn | {"content": escape_special_tokens(turn["content"], self.tokenizer)} for turn in turns]
         if self.tokenizer.chat_template and not self.form:
             text = _render(self.tokenizer, turns)
             return list(self.tokenizer(text, add_special_tokens=False).input_ids)  # the template has the special ones
-        return list(self.tokenizer(turns[0]["content"] if self.form else plain_form(turns)).input_ids)
+        return list(self.tokenizer(turns[0]["content"] if self.form else to_plain_text(turns)).input_ids)
 
 
 class LocalWriter:
@@ -108,30 +108,30 @@ class LocalWriter:
         ModelError: there is no such model, or it is not a causal language model in safetensors or GGUF.
     """
 
-    def __init__(self, settings: Triples, seed: int, *, device: str | torch.device | None = None) -> None:
+    def __init__(self, settings: TriplesConfig, seed: int, *, device: str | torch.device | None = None) -> None:
         if not settings.model:
             raise ConfigError("triples.writer=local has no model", "Name a folder or hub id with triples.model=...")
         path = Path(settings.model)
         self.name = path.resolve().name if path.exists() else settings.model
         self.settings, self.seed = settings, seed
-        self.language = load_language(settings.model, device)
+        self.language = load_language_model(settings.model, device)
 
     def prepare(self, captions: Sequence[Caption], count: int) -> None:
         """All of the work is in `write`."""
 
-    def write(self, captions: Sequence[Caption], count: int) -> list[list[Draft]]:
+    def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
         """For each caption up to `count` different edits, in the order of the captions; or one draft that says why not.
 
         Raises:
             WriterError: there is not enough memory.
         """
         requests = [each for row, caption in enumerate(captions) for each in self._requests(row, caption, count)]
-        drafts: list[list[Draft]] = [[] for _ in captions]
+        drafts: list[list[Proposal]] = [[] for _ in captions]
         for start in range(0, len(requests), self.settings.parallel):
             chunk = requests[start : start + self.settings.parallel]
             for request, (text, ended) in zip(chunk, self._answers(chunk), strict=True):
                 drafts[request.row] += self._drafts(text, request.edits, ended)
-        unasked = [Draft(reason=Reason.TOO_LONG)]
+        unasked = [Proposal(reason=Reason.TOO_LONG)]
         return [[each for each in dict.fromkeys(some) if not each.reason] or some[:1] or unasked for some in drafts]
 
     def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
@@ -143,20 +143,20 @@ class LocalWriter:
     def close(self) -> None:
         """The model goes with the writer."""
 
-    def _requests(self, row: int, caption: Caption, count: int) -> list["_Request"]:
+    def _requests(self, row: int, caption: Caption, count: int) -> list["_Generation"]:
         """What the model is asked about a caption, with as many examples as it has room for; nothing if it has none.
 
         A fine-tuned model needs no examples, and writes one edit at a time: it is asked `count` times.
         """
         form, context = self.language.form, self.language.context
         rounds, asked = (count, 1) if form else (1, count)
-        limit = asked * (TOKENS + (INVERSE_TOKENS if self.settings.inverse else 0))
+        limit = asked * (TOKENS_PER_EDIT + (TOKENS_PER_INVERSE if self.settings.inverse else 0))
         for shots in range(0 if form else self.settings.shots, -1, -1):
             turns = self._turns(caption, asked, shots)
             prompt = self.language.encode(turns)
             if context is None or len(prompt) + limit <= context:
                 sources = [generator(self.seed, "writer", caption.id, index) for index in range(rounds)]
-                return [_Request(row, asked, turns, prompt, torch.rand(limit, generator=each)) for each in sources]
+                return [_Generation(row, asked, turns, prompt, torch.rand(limit, generator=each)) for each in sources]
         return []
 
     def _turns(self, caption: Caption, count: int, shots: int) -> list[Message]:
@@ -167,13 +167,13 @@ class LocalWriter:
         return messages(caption.text, count, shots_for(caption.id, shots, self.seed, inverse=inverse), inverse=inverse)
 
     @torch.inference_mode()
-    def _answers(self, requests: Sequence["_Request"]) -> list[tuple[str, bool]]:
+    def _answers(self, requests: Sequence["_Generation"]) -> list[tuple[str, bool]]:
         """What the model answers to requests of the same count, and whether it brought each answer to its end."""
         model, tokenizer, form, ends = self.language
         generate: Any = model.generate  # whose type differs between releases
         opening = form.opening if form else ""
-        prompts = left_padded([request.prompt for request in requests], ends[0]).to(model.device)
-        seen = left_padded([[1] * len(request.prompt) for request in requests], 0).to(model.device)
+        prompts = pad_left([request.prompt for request in requests], ends[0]).to(model.device)
+        seen = pad_left([[1] * len(request.prompt) for request in requests], 0).to(model.device)
         draws = torch.stack([request.draws for request in requests]).to(model.device)
         width = prompts.shape[1]
         greedy = GenerationConfig(
@@ -183,7 +183,7 @@ class LocalWriter:
             written: Tensor = generate(
                 prompts, attention_mask=seen, generation_config=greedy,
                 logits_processor=[RowSampler(draws, width, self.settings.temperature)],
-                stopping_criteria=[ReplyEnds(tokenizer, width, opening)],
+                stopping_criteria=[StopAtReplyEnd(tokenizer, width, opening)],
             )[:, width:]  # fmt: skip
         except torch.OutOfMemoryError:
             fix = "Lower triples.parallel, take a smaller model, or another device; the same command goes on from here"
@@ -192,15 +192,15 @@ class LocalWriter:
         ended = torch.isin(written, torch.tensor(ends, device=written.device)).any(1).tolist()
         return list(zip(texts, ended, strict=True))
 
-    def _drafts(self, text: str, count: int, ended: bool) -> list[Draft]:
+    def _drafts(self, text: str, count: int, ended: bool) -> list[Proposal]:
         """The edits in an answer."""
-        drafts = read_reply(whole_reply(text) or text, count)
+        drafts = read_reply(find_reply(text) or text, count)
         if not ended and drafts[0].reason is Reason.BAD_REPLY:
-            return [Draft(reason=Reason.CUT_OFF)]
+            return [Proposal(reason=Reason.CUT_OFF)]
         return drafts if self.settings.inverse else [draft._replace(inverse="") for draft in drafts]
 
 
-class _Request(NamedTuple):
+class _Generation(NamedTuple):
     """One generation: the caption's row, edits wanted, the prompt, and a number in [0, 1) for each token to come."""
 
     row: int
@@ -235,7 +235,7 @@ class RowSampler(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 
-class ReplyEnds(StoppingCriteria):
+class StopAtReplyEnd(StoppingCriteria):
     """Ends a row once its answer is whole: small models go on talking, and those without a chat form never end.
 
     Args:
@@ -255,25 +255,25 @@ class ReplyEnds(StoppingCriteria):
 
     def _whole(self, row: Int[Tensor, " n"]) -> bool:
         text = self.tokenizer.decode(row[self.width :], skip_special_tokens=True)
-        return whole_reply(f"{self.opening}{text}") is not None
+        return find_reply(f"{self.opening}{text}") is not None
 
 
-def whole_reply(text: str) -> str | None:
+def find_reply(text: str) -> str | None:
     """The first JSON object with edits in a text, without what stands around it; None if there is none yet."""
-    start = EDITS.search(text)
+    start = REPLY_START.search(text)
     try:
         return text[start.start() : json.JSONDecoder().raw_decode(text, start.start())[1]] if start else None
     except (ValueError, RecursionError):
         return None
 
 
-def plain_form(turns: Sequence[Message]) -> str:
+def to_plain_text(turns: Sequence[Message]) -> str:
     """A conversation as plain text, for models that have learned from texts alone; it ends where the answer begins."""
     names = {"system": "", "user": "Question: ", "assistant": "Answer: "}
     return "\n".join(names[turn["role"]] + turn["content"] for turn in turns) + "\nAnswer:"
 
 
-def guarded(content: str, tokenizer: PreTrainedTokenizerBase) -> str:
+def escape_special_tokens(content: str, tokenizer: PreTrainedTokenizerBase) -> str:
     r"""JSON without the tokenizer's own marks, such as <|im_end|>: their first character becomes a \u escape of JSON.
 
     A caption that holds one would close the turn that it stands in.
@@ -285,13 +285,13 @@ def guarded(content: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return content
 
 
-def left_padded(rows: Sequence[Sequence[int]], padding: int) -> Int[Tensor, "b n"]:
+def pad_left(rows: Sequence[Sequence[int]], padding: int) -> Int[Tensor, "b n"]:
     """Rows that end together."""
     tokens = [torch.tensor(row) for row in rows]
     return pad_sequence(tokens, batch_first=True, padding_value=padding, padding_side="left")
 
 
-def load_language(source: str, device: str | torch.device | None = None) -> Language:
+def load_language_model(source: str, device: str | torch.device | None = None) -> LanguageModel:
     """Load a causal language model: bf16 on cuda, else fp32.
 
     Args:
@@ -304,18 +304,22 @@ def load_language(source: str, device: str | torch.device | None = None) -> Lang
     """
     path, device = Path(source), device or _best_device()
     try:
-        with hushed():
-            adapted = (path / ADAPTER).is_file()
+        with silence_transformers():
+            adapted = (path / ADAPTER_FILE).is_file()
             model, tokenizer = _load_adapted(path, device) if adapted else _load_plain(source, device)
-            ends = _ends(model, tokenizer)
-            form = Form.model_validate_json((path / FORM).read_bytes()) if (path / FORM).is_file() else None
+            ends = _end_tokens(model, tokenizer)
+            form = (
+                PromptFormat.model_validate_json((path / PROMPT_FILE).read_bytes())
+                if (path / PROMPT_FILE).is_file()
+                else None
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
         raise ModelError(
             f"cannot load the language model {source} ({' '.join(str(error).split())[:200]})",
             "Give a folder or hub id of a causal language model in safetensors, a GGUF file, or a tuned writer",
         ) from error
     model.generation_config = GenerationConfig(eos_token_id=list(ends), pad_token_id=ends[0])  # no habits of its own
-    return Language(model.eval(), tokenizer, form, ends)
+    return LanguageModel(model.eval(), tokenizer, form, ends)
 
 
 def _best_device() -> torch.device:
@@ -350,15 +354,15 @@ def _load_adapted(folder: Path, device: str | torch.device) -> tuple[PreTrainedM
 
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise ValueError(f"it has no {ADAPTER_WEIGHTS}")
-    base = str(json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"])
-    if (Path(base) / ADAPTER).is_file():
+    base = str(json.loads((folder / ADAPTER_FILE).read_text())["base_model_name_or_path"])
+    if (Path(base) / ADAPTER_FILE).is_file():
         raise ValueError(f"its base {base} is an adapter itself")
     model, tokenizer = _load_plain(base, device)
     merged: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     return merged, tokenizer
 
 
-def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Ids of the tokens that end a text, the tokenizer's first."""
     own = model.generation_config.eos_token_id if model.generation_config else None
     ids = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
@@ -380,7 +384,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> str
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """Keep away transformers' progress bars, and what it warns peft of, which is not for our users."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

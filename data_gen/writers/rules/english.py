@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-from ip2p.data_gen.triples.proposals import Draft
+from ip2p.data_gen.triples.proposals import Proposal
 from ip2p.data_gen.writers.rules import scenery
 from ip2p.data_gen.writers.rules import vocabulary as words
 from ip2p.data_gen.writers.rules.phrases import Phrase, append, article, insert, like, phrases, plural, replace
@@ -55,7 +55,7 @@ _PLACES = tuple(
 )
 
 
-def english_edits(caption: str, rng: random.Random) -> list[Draft]:
+def english_edits(caption: str, rng: random.Random) -> list[Proposal]:
     """All edits that the rules know for a caption, each with an instruction drawn by rng; none if it is not English."""
     if not _is_english(caption):
         return []
@@ -91,7 +91,7 @@ def _is_open_air(caption: str) -> bool:
     )
 
 
-def _aspect_edits(caption: str, aspect: Aspect, rng: random.Random) -> Iterator[Draft]:
+def _aspect_edits(caption: str, aspect: Aspect, rng: random.Random) -> Iterator[Proposal]:
     """Other values of an aspect, said in the form in which the caption says its own."""
     said = next(
         ((match, form, value) for shape, form, value in _SAID[aspect.kind] if (match := shape.search(caption))), None
@@ -107,7 +107,7 @@ def _aspect_edits(caption: str, aspect: Aspect, rng: random.Random) -> Iterator[
             edited = replace(caption, *match.span(), new) if new and value is not old else ""
             inverse = rng.choice(aspect.instructions).format(old.name)
         if edited and not any(one.search(edited) and other.search(edited) for one, other in scenery.CLASHES):
-            yield Draft(rng.choice(aspect.instructions).format(value.name), edited, aspect.kind, inverse=inverse)
+            yield Proposal(rng.choice(aspect.instructions).format(value.name), edited, aspect.kind, inverse=inverse)
 
 
 def _with_value(caption: str, value: Value) -> str:
@@ -115,7 +115,7 @@ def _with_value(caption: str, value: Value) -> str:
     return append(caption, (", " if "," in caption else " ") + value.forms[0].split("|")[0])
 
 
-def _style_edits(caption: str, rng: random.Random) -> Iterator[Draft]:
+def _style_edits(caption: str, rng: random.Random) -> Iterator[Proposal]:
     """Other media: "a photo of ..." becomes "a mosaic of ..."; a caption that names none gets one at its end."""
     opening = scenery.MEDIUM.match(caption)
     if scenery.SAID_MEDIUM.search(caption[opening.end() :] if opening else caption):
@@ -128,10 +128,12 @@ def _style_edits(caption: str, rng: random.Random) -> Iterator[Draft]:
             edited = like(opening.group(), f"{style} of ") + caption[opening.end() :]
         else:
             edited = append(caption, f", as {style}")
-        yield Draft(rng.choice(instructions), edited, "style", inverse=f"make it {article(old)} {old}" if old else "")
+        yield Proposal(
+            rng.choice(instructions), edited, "style", inverse=f"make it {article(old)} {old}" if old else ""
+        )
 
 
-def _place_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Draft]:
+def _place_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
     """Another place for the same thing; and one for a thing that is nowhere."""
     for places, shape in _PLACES:
         for match in shape.finditer(caption):
@@ -147,11 +149,11 @@ def _place_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> I
             yield _place_draft(append(caption, f" {forms[0]}"), forms[0], "", rng)
 
 
-def _place_draft(edited: str, new: str, old: str, rng: random.Random) -> Draft:
+def _place_draft(edited: str, new: str, old: str, rng: random.Random) -> Proposal:
     """The edit that leads from an old place to a new one, each with its preposition."""
     asked = rng.choice(scenery.PLACE_INSTRUCTIONS)
     inverse = asked.format(old, old.split(" ", 1)[1]) if old else ""
-    return Draft(asked.format(new, new.split(" ", 1)[1]), edited, "place", inverse=inverse)
+    return Proposal(asked.format(new, new.split(" ", 1)[1]), edited, "place", inverse=inverse)
 
 
 def _is_nowhere(caption: str, found: Sequence[Phrase]) -> bool:
@@ -167,7 +169,7 @@ def _is_nowhere(caption: str, found: Sequence[Phrase]) -> bool:
     )
 
 
-def _color_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Draft]:
+def _color_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
     """Another colour for each thing that has one, and one for things that may have any."""
     if words.COLORLESS.search(caption):
         return
@@ -188,16 +190,16 @@ def _color_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> I
             if said:
                 start, end = _adjective(caption, thing, said[0])
                 inverse = asked.format(thing.noun, said[0])
-                yield Draft(
+                yield Proposal(
                     asked.format(thing.noun, color), replace(caption, start, end, color), "color", inverse=inverse
                 )
             elif thing.single in words.PAINTABLE:
                 made_of = next((word for word in thing.adjectives if word in words.NOUN_OF_MATERIAL), "")
                 place = _adjective(caption, thing, made_of)[0] if made_of else thing.head
-                yield Draft(asked.format(thing.noun, color), insert(caption, place, color), "color")
+                yield Proposal(asked.format(thing.noun, color), insert(caption, place, color), "color")
 
 
-def _material_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Draft]:
+def _material_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
     """Another material for each thing that names one, and one for things that do not."""
     for thing in found:
         said = [word for word in thing.adjectives if word in words.NOUN_OF_MATERIAL]
@@ -212,7 +214,9 @@ def _material_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -
             if said:
                 edited = replace(caption, *_adjective(caption, thing, said[0]), material)
                 inverse = asked.format(thing.noun, words.NOUN_OF_MATERIAL[said[0]])
-            yield Draft(asked.format(thing.noun, words.NOUN_OF_MATERIAL[material]), edited, "material", inverse=inverse)
+            yield Proposal(
+                asked.format(thing.noun, words.NOUN_OF_MATERIAL[material]), edited, "material", inverse=inverse
+            )
 
 
 def _adjective(caption: str, thing: Phrase, adjective: str) -> tuple[int, int]:
@@ -221,7 +225,7 @@ def _adjective(caption: str, thing: Phrase, adjective: str) -> tuple[int, int]:
     return start, start + len(adjective)
 
 
-def _swap_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Draft]:
+def _swap_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
     """Another noun of the same group for each noun that has one."""
     for thing in found:
         mass = thing.single in _MASS
@@ -236,10 +240,10 @@ def _swap_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> It
             old, asked = (name if mass or thing.many else f"{article(name)} {name}" for name in (thing.noun, new))
             template = rng.choice(words.SWAP_INSTRUCTIONS)
             edited = replace(caption, thing.head, thing.end, new)
-            yield Draft(template.format(thing.noun, asked), edited, "swap", inverse=template.format(new, old))
+            yield Proposal(template.format(thing.noun, asked), edited, "swap", inverse=template.format(new, old))
 
 
-def _expression_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Draft]:
+def _expression_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
     """Another face for the first person of a caption."""
     person = next((each for each in found if each.single in words.PERSONS and each.start < EARLY), None)
     if person is None:
@@ -257,10 +261,10 @@ def _expression_edits(caption: str, found: Sequence[Phrase], rng: random.Random)
         template = rng.choice(words.EXPRESSION_INSTRUCTIONS)
         edited = replace(caption, *span, face) if span else insert(caption, person.inner, face)
         inverse = template.format(person.noun, _FACES[old]) if old else ""
-        yield Draft(template.format(person.noun, verb), edited, "expression", inverse=inverse)
+        yield Proposal(template.format(person.noun, verb), edited, "expression", inverse=inverse)
 
 
-def _add_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Draft]:
+def _add_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
     """Something that may well be in the place that a caption names."""
     for addition in words.ADDITIONS:
         where = list(addition.where.finditer(caption))
@@ -277,7 +281,7 @@ def _add_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Ite
                 continue  # a second one
             template = rng.choice(words.ADD_INSTRUCTIONS)
             inverse = f"remove the {thing.split(' ', 1)[1]}"
-            yield Draft(template.format(thing, place), _joined(caption, f"{thing} {shown}"), "add", inverse=inverse)
+            yield Proposal(template.format(thing, place), _joined(caption, f"{thing} {shown}"), "add", inverse=inverse)
 
 
 def _joined(caption: str, things: str) -> str:
@@ -287,7 +291,7 @@ def _joined(caption: str, things: str) -> str:
     return append(caption, f"{',' if ',' in caption or len(caption.split()) > LONG else ''} with {things}")
 
 
-def _wear_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Draft]:
+def _wear_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
     """Something to wear for the only person or animal of a caption."""
     living = [each for each in found if each.single in _LIVING]
     if len(living) != 1 or living[0].many or "," in caption or words.DRESSED.search(caption):
@@ -298,10 +302,10 @@ def _wear_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> It
     for thing in words.WEAR if wearer.single in words.PERSONS else words.WEAR_OF_ANIMALS:
         inverse = f"remove the {thing.removeprefix('a ')}"
         asked = rng.choice(words.WEAR_INSTRUCTIONS).format(thing, wearer.noun)
-        yield Draft(asked, append(caption, f", wearing {thing}"), "add", inverse=inverse)
+        yield Proposal(asked, append(caption, f", wearing {thing}"), "add", inverse=inverse)
 
 
-def _remove_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Draft]:
+def _remove_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
     """The caption without a thing that it names by the way."""
     for thing in found:
         if thing.single not in words.REMOVABLE | words.WEARABLE or thing.determiner in _DEFINITE:
@@ -309,7 +313,7 @@ def _remove_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> 
         edited = _without(caption, thing)
         if len(edited.split()) > 2 or (edited and len(thing.bare.split()) <= 2):
             asked = rng.choice(words.REMOVE_INSTRUCTIONS).format(thing.bare)
-            yield Draft(asked, edited, "remove", inverse=f"add {caption[thing.start : thing.end].lower()}")
+            yield Proposal(asked, edited, "remove", inverse=f"add {caption[thing.start : thing.end].lower()}")
 
 
 def _without(caption: str, thing: Phrase) -> str:

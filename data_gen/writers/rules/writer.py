@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from ip2p.data_gen.triples.proposals import Draft, Message
+from ip2p.data_gen.triples.proposals import Message, Proposal
 from ip2p.data_gen.writers.rules.english import english_edits
 from ip2p.records import Caption, Reason
 from ip2p.seeding import derive_seed
@@ -40,15 +40,15 @@ class RuleWriter:
     def close(self) -> None:
         """Rules hold nothing."""
 
-    def write(self, captions: Sequence[Caption], count: int) -> list[list[Draft]]:
+    def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
         """For each caption up to `count` edits; where no rule applies, one draft that says so."""
         seen: Counter[str] = Counter()
-        return [self._write(caption, count, seen) or [Draft(reason=Reason.NO_RULE)] for caption in captions]
+        return [self._write(caption, count, seen) or [Proposal(reason=Reason.NO_RULE)] for caption in captions]
 
-    def _write(self, caption: Caption, count: int, seen: Counter[str]) -> list[Draft]:
+    def _write(self, caption: Caption, count: int, seen: Counter[str]) -> list[Proposal]:
         rng = random.Random(derive_seed(self.seed, "triples", caption.id))
         options = storybook_edits(caption.text, rng) or english_edits(caption.text, rng)
-        chosen: list[Draft] = []
+        chosen: list[Proposal] = []
         while options and len(chosen) < count:
             least = min(seen[draft.kind] for draft in options)
             kind = rng.choice(sorted({draft.kind for draft in options if seen[draft.kind] == least}))
@@ -58,7 +58,7 @@ class RuleWriter:
         return chosen
 
 
-def storybook_edits(text: str, rng: random.Random) -> list[Draft]:
+def storybook_edits(text: str, rng: random.Random) -> list[Proposal]:
     """All edits of a caption in the storybook language; none of any other text, and none that only evaluation shows."""
     named = parse(text)
     if not named.keys() >= SAID_ALWAYS:
@@ -66,7 +66,7 @@ def storybook_edits(text: str, rng: random.Random) -> list[Draft]:
     attributes = {name: allowed[0] for name, allowed in values("base").items()} | named
     scene = Scene(**attributes, layout=natural_layout(attributes, rng))  # sentences do not depend on the layout
     return [
-        Draft(instruction(edit, scene, rng), edited_caption(text, scene, edit), edit.kind)
+        Proposal(instruction(edit, scene, rng), edited_caption(text, scene, edit), edit.kind)
         for edit in possible_edits(attributes)
         if not is_held_out(attributes | {edit.attribute: edit.value})
     ]

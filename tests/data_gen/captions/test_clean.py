@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ip2p.data_gen.captions.clean import LOOSE, clean
 from ip2p.data_gen.captions.read import read_captions
-from ip2p.data_gen.config import Captions
+from ip2p.data_gen.config import CaptionsConfig
 
 DIRTY = {
     # markup and codes
@@ -118,7 +118,7 @@ def test_what_is_about_it_stays(text: str) -> None:
 
 
 def test_captions_of_the_storybook_are_clean() -> None:
-    texts = [caption.text for caption in read_captions(Captions(count=300), seed=0)]
+    texts = [caption.text for caption in read_captions(CaptionsConfig(count=300), seed=0)]
     assert [clean(text) for text in texts] == texts
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ip2p.data_gen.captions.read import read_captions, reservoir
-from ip2p.data_gen.config import Captions
+from ip2p.data_gen.config import CaptionsConfig
 from ip2p.errors import DataError
 from ip2p.records import content_id
 from ip2p.storybook.language import parse
@@ -27,19 +27,21 @@ TEXTS = ["a barn", "", "a barn", "Ein Häuschen im Schnee"]
 
 def read(source: Path, **others: object) -> list[str]:
     """Texts of a file."""
-    return [each.text for each in read_captions(Captions.model_validate({"source": str(source), **others}), seed=0)]
+    return [
+        each.text for each in read_captions(CaptionsConfig.model_validate({"source": str(source), **others}), seed=0)
+    ]
 
 
 def test_storybook_captions_follow_from_the_seed_and_their_number() -> None:
-    few, many = (read_captions(Captions(count=count), seed=1) for count in (5, 40))
+    few, many = (read_captions(CaptionsConfig(count=count), seed=1) for count in (5, 40))
     assert many[:5] == few
     assert {each.source for each in many} == {"storybook"}
-    assert few != read_captions(Captions(count=5), seed=2)
+    assert few != read_captions(CaptionsConfig(count=5), seed=2)
     assert len({each.text for each in many}) > 30
 
 
 def test_storybook_captions_keep_what_is_reserved() -> None:
-    for caption in read_captions(Captions(count=200), seed=0):
+    for caption in read_captions(CaptionsConfig(count=200), seed=0):
         named = parse(caption.text)
         for held in (RESERVED.clip_only, RESERVED.unseen):
             assert not [name for name, values in held.items() if named.get(name) in values], caption.text
@@ -77,7 +79,7 @@ def write_rows(file: Path, texts: list[str], **columns: list[object]) -> Path:
 @pytest.mark.parametrize("kind", ["txt", "captions", "jsonl", "csv", "tsv", "parquet", "jsonl.gz", "csv.gz", "txt.gz"])
 def test_every_kind_of_file_gives_the_same(tmp_path: Path, kind: str) -> None:
     file = write_rows(tmp_path / f"a.{kind}", TEXTS, **({} if kind.startswith(("txt", "cap")) else {"n": [1, 2, 3, 4]}))
-    captions = read_captions(Captions(source=str(file)), seed=0)
+    captions = read_captions(CaptionsConfig(source=str(file)), seed=0)
     assert [each.text for each in captions] == TEXTS
     assert {each.source for each in captions} == {file.name}
     assert read(file, count=2) == TEXTS[:2]
@@ -109,7 +111,7 @@ def test_cells_with_commas_line_ends_quotes_and_a_megabyte(tmp_path: Path) -> No
 
 def test_halves_of_characters_do_not_come_in(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a \\ud800barn"}')
-    for caption in read_captions(Captions(source=str(tmp_path / "a.jsonl"), clean=False), seed=0):
+    for caption in read_captions(CaptionsConfig(source=str(tmp_path / "a.jsonl"), clean=False), seed=0):
         assert caption.text == "a \ufffdbarn"
     assert read(tmp_path / "a.jsonl") == ["a barn"]
 
@@ -118,7 +120,7 @@ def test_captions_are_cleaned_before_they_are_named(tmp_path: Path) -> None:
     file = write_rows(
         tmp_path / "a.txt", ["<b>A barn</b> | Etsy", "IMG_2034.jpg", "A barn by a lake, in the snow of May"]
     )
-    cleaned, nothing, cut = read_captions(Captions(source=str(file), max_words=6), seed=0)
+    cleaned, nothing, cut = read_captions(CaptionsConfig(source=str(file), max_words=6), seed=0)
     assert (cleaned.text, nothing.text, cut.text) == ("A barn", "", "A barn by a lake")
     assert cleaned.id == content_id("A barn")
     assert read(file, clean=False)[0] == "<b>A barn</b> | Etsy"
@@ -127,7 +129,7 @@ def test_captions_are_cleaned_before_they_are_named(tmp_path: Path) -> None:
 def test_a_sample_follows_from_the_seed_and_keeps_the_order(tmp_path: Path) -> None:
     texts = [f"a barn and {number} trees" for number in range(200)]
     files = [write_rows(tmp_path / name, texts) for name in ("a.txt", "b.parquet", "folder/c.jsonl")]
-    settings = [Captions(source=str(file), count=12, sample=True) for file in (*files[:2], files[2].parent)]
+    settings = [CaptionsConfig(source=str(file), count=12, sample=True) for file in (*files[:2], files[2].parent)]
     drawn = [[each.text for each in read_captions(each, seed=3)] for each in settings]
     assert drawn[0] == drawn[1] == drawn[2]
     assert drawn[0] == sorted(drawn[0], key=texts.index) and len(set(drawn[0])) == 12
@@ -172,7 +174,7 @@ def test_a_folder_is_streamed_as_a_data_set(tmp_path: Path) -> None:
     assert read(folder) == ["a barn", "a mill"]
     assert read(folder, split="test") == ["a lake"]
     assert read(folder, count=1) == ["a barn"]
-    assert {each.source for each in read_captions(Captions(source=f"{folder}/"), seed=0)} == {"json"}
+    assert {each.source for each in read_captions(CaptionsConfig(source=f"{folder}/"), seed=0)} == {"json"}
     with pytest.raises(DataError, match="cannot read captions from .*Bad split: dev.*captions.split"):
         read(folder, split="dev")
     with pytest.raises(DataError, match="no column 'caption' in .*json.*text_column; there are text, image"):

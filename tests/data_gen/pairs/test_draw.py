@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ip2p.data_gen.config import Pairs
-from ip2p.data_gen.pairs.draw import Job, Pair, PairMaker, plan
+from ip2p.data_gen.config import PairsConfig
+from ip2p.data_gen.pairs.draw import Pair, PairMaker, PlannedCandidate, plan_candidates
 from ip2p.diffusion.guidance import TextGuidance
 from ip2p.diffusion.sampling import make_scheduler, sample
 from ip2p.errors import ConfigError, ModelError
@@ -33,14 +33,18 @@ def triple(number: int, status: str = "ok") -> Triple:
     )  # fmt: skip
 
 
-def job(p: float, *, cfg: float = 4.0, seed: int = 11, captions: tuple[str, str] = ("barn", "night")) -> Job:
+def job(
+    p: float, *, cfg: float = 4.0, seed: int = 11, captions: tuple[str, str] = ("barn", "night")
+) -> PlannedCandidate:
     """One candidate."""
-    return Job(Candidate(id=f"{p}{seed}", triple_id="t", seed=seed, p=p, cfg=cfg, steps=4), *captions)
+    return PlannedCandidate(Candidate(id=f"{p}{seed}", triple_id="t", seed=seed, p=p, cfg=cfg, steps=4), *captions)
 
 
-def draw(backbone: Backbone, jobs: Sequence[Job], batch: int = 8, scheduler: str = "euler_a") -> list[Pair]:
+def draw(
+    backbone: Backbone, jobs: Sequence[PlannedCandidate], batch: int = 8, scheduler: str = "euler_a"
+) -> list[Pair]:
     """All pairs of jobs."""
-    return list(PairMaker(backbone, Pairs(steps=4, batch=batch, scheduler=scheduler)).draw(jobs))
+    return list(PairMaker(backbone, PairsConfig(steps=4, batch=batch, scheduler=scheduler)).draw(jobs))
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def latents(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
         seen.append(latents)
         return latents[:, :3]
 
-    def run(backbone: Backbone, jobs: Sequence[Job], **settings: Any) -> Tensor:
+    def run(backbone: Backbone, jobs: Sequence[PlannedCandidate], **settings: Any) -> Tensor:
         seen.clear()
         with monkeypatch.context() as patch:
             patch.setattr(Backbone, "decode", keep)
@@ -104,11 +108,11 @@ def test_a_pair_takes_four_rows_a_step(backbone: Backbone) -> None:
 
 
 def test_a_plan_follows_from_the_seed_alone() -> None:
-    settings = Pairs(candidates=3, steps=7, p_min=0.2, p_max=0.4, cfg_min=2, cfg_max=3)
-    jobs = plan([triple(1), triple(2, "refused"), triple(3)], settings, seed=4)
+    settings = PairsConfig(candidates=3, steps=7, p_min=0.2, p_max=0.4, cfg_min=2, cfg_max=3)
+    jobs = plan_candidates([triple(1), triple(2, "refused"), triple(3)], settings, seed=4)
     assert [each.candidate.triple_id for each in jobs] == ["t1"] * 3 + ["t3"] * 3
-    assert jobs[3:] == plan([triple(3)], settings, seed=4)
-    assert jobs != plan([triple(1), triple(3)], settings, seed=5)
+    assert jobs[3:] == plan_candidates([triple(3)], settings, seed=4)
+    assert jobs != plan_candidates([triple(1), triple(3)], settings, seed=5)
     assert len({each.candidate.id for each in jobs} | {str(each.candidate.seed) for each in jobs}) == 12
     for each in jobs:
         assert 0.2 <= each.candidate.p <= 0.4 and 2 <= each.candidate.cfg <= 3 and each.candidate.steps == 7
@@ -116,6 +120,6 @@ def test_a_plan_follows_from_the_seed_alone() -> None:
 
 def test_wrong_models_and_sizes_are_told(backbone: Backbone, editor_folder: Path) -> None:
     with pytest.raises(ModelError, match="no text-to-image model"):
-        PairMaker(load_backbone(editor_folder), Pairs())
+        PairMaker(load_backbone(editor_folder), PairsConfig())
     with pytest.raises(ConfigError, match="pairs.size=36 does not suit.*multiple of 8"):
-        PairMaker(backbone, Pairs(size=36))
+        PairMaker(backbone, PairsConfig(size=36))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p.data_gen.config import Filter
+from ip2p.data_gen.config import FilterConfig
 from ip2p.data_gen.pairs.filter import decide
 from ip2p.records import Candidate, Reason
 
@@ -19,9 +19,9 @@ def candidate(number: int, triple: str = "t", **scores: float) -> Candidate:
     return Candidate.model_validate(values | GOOD | scores)
 
 
-def reasons(*candidates: Candidate, settings: Filter | None = None, kind: str = "time") -> list[str]:
+def reasons(*candidates: Candidate, settings: FilterConfig | None = None, kind: str = "time") -> list[str]:
     """Why each is refused."""
-    decided = decide(candidates, {"t": kind, "u": kind}, settings or Filter(image_max=0.95))
+    decided = decide(candidates, {"t": kind, "u": kind}, settings or FilterConfig(image_max=0.95))
     assert [each.id for each in decided] == [each.id for each in candidates]
     assert all((each.status == "ok") == (each.reason is Reason.OK) for each in decided)
     return [each.reason.value for each in decided]
@@ -48,17 +48,17 @@ def test_each_bound(scores: dict[str, float], reason: str) -> None:
 
 def test_the_best_of_each_triple_by_direction() -> None:
     rows = [candidate(k, "t" if k % 2 else "u", sim_direction=0.3 + k / 100) for k in range(6)]
-    assert reasons(*rows, settings=Filter(top_k=2)) == ["not_top_k", "not_top_k", "", "", "", ""]
+    assert reasons(*rows, settings=FilterConfig(top_k=2)) == ["not_top_k", "not_top_k", "", "", "", ""]
 
 
 def test_equal_ones_are_ranked_by_id_not_by_place() -> None:
     one, two = candidate(1), candidate(2)
-    assert reasons(one, two, settings=Filter(top_k=1)) == ["", "not_top_k"]
-    assert reasons(two, one, settings=Filter(top_k=1)) == ["not_top_k", ""]
+    assert reasons(one, two, settings=FilterConfig(top_k=1)) == ["", "not_top_k"]
+    assert reasons(two, one, settings=FilterConfig(top_k=1)) == ["not_top_k", ""]
 
 
 def test_a_kind_has_its_own_bounds_where_it_names_them() -> None:
-    settings = Filter.model_validate({"source": 0.25, "per_kind": {"color": {"direction": 0.05}}})
+    settings = FilterConfig.model_validate({"source": 0.25, "per_kind": {"color": {"direction": 0.05}}})
     weak = candidate(1, sim_direction=0.1)
     assert reasons(weak, settings=settings, kind="color") == [""]
     assert reasons(weak, settings=settings, kind="time") == ["low_direction"]
@@ -68,7 +68,7 @@ def test_a_kind_has_its_own_bounds_where_it_names_them() -> None:
 @given(st.lists(st.tuples(st.sampled_from("tu"), st.floats(-1, 1), st.floats(-1, 1)), max_size=20))
 def test_deciding_again_decides_the_same(values: list[tuple[str, float, float]]) -> None:
     rows = [candidate(k, t, sim_direction=d, sim_image=i) for k, (t, d, i) in enumerate(values)]
-    settings = Filter(top_k=2, image=0, direction=0)
+    settings = FilterConfig(top_k=2, image=0, direction=0)
     decided = decide(rows, {"t": "time", "u": "time"}, settings)
     assert decide(decided, {"t": "time", "u": "time"}, settings) == decided
     assert all(sum(each.triple_id == t and each.status == "ok" for each in decided) <= 2 for t in "tu")

@@ -15,9 +15,9 @@ from PIL import Image
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.pack import pack, packed_row, split_of
 from ip2p.data_gen.report.card import dataset_card
-from ip2p.data_gen.report.counts import BINS, Tally
-from ip2p.data_gen.report.pairs_page import KEPT_SHOWN, REFUSED_SHOWN, Choice, Shown, render_report
-from ip2p.data_gen.rows import Decided, by_id, to_png
+from ip2p.data_gen.report.counts import BINS, Counts
+from ip2p.data_gen.report.pairs_page import KEPT_SHOWN, REFUSED_SHOWN, PairChoice, ShownPair, render_report
+from ip2p.data_gen.rows import FilteredShard, to_png, triples_by_id
 from ip2p.errors import DataError
 from ip2p.records import PACKED_COLUMNS, Candidate, Reason, Triple
 
@@ -40,28 +40,28 @@ def candidate(number: int, triple_id: str, reason: Reason = Reason.OK, **scores:
 
 
 @pytest.fixture
-def shard() -> Decided:
+def shard() -> FilteredShard:
     """Two triples drawn, one refused; three candidates kept and eight refused."""
     triples = [triple(1), triple(2, "season"), triple(3, status="refused", reason=Reason.UNCHANGED)]
     kept = [candidate(number, "t1", sim_direction=0.5) for number in range(3)]
     refused = [candidate(number, "t2", Reason.LOW_IMAGE, sim_image=-0.999) for number in range(3, 11)]
-    return Decided(triples, kept + refused, unet_rows=660)
+    return FilteredShard(triples, kept + refused, unet_rows=660)
 
 
 @pytest.fixture
-def tally(shard: Decided) -> Tally:
+def tally(shard: FilteredShard) -> Counts:
     """Its counts."""
-    counted = Tally()
+    counted = Counts()
     counted.add(shard)
     return counted
 
 
-def shown(each: Candidate, by: Triple) -> Shown:
+def shown(each: Candidate, by: Triple) -> ShownPair:
     """A pair on the page."""
-    return Shown(each, by, PICTURE["bytes"], PICTURE["bytes"])
+    return ShownPair(each, by, PICTURE["bytes"], PICTURE["bytes"])
 
 
-def test_everything_is_counted_once(tally: Tally) -> None:
+def test_everything_is_counted_once(tally: Counts) -> None:
     assert (tally.total, tally.pairs, tally.served) == (11, 3, 1)
     assert tally.triples == {Reason.OK: 2, Reason.UNCHANGED: 1}
     assert (tally.drawn["season"], tally.kept["season"], tally.kept["time"]) == (8, 0, 3)
@@ -74,11 +74,11 @@ def test_everything_is_counted_once(tally: Tally) -> None:
 
 def test_a_repeated_triple_does_not_hide_the_first() -> None:
     first, again = triple(1), triple(1, "other", status="refused", reason=Reason.DUPLICATE)
-    assert by_id([first, again])["t1"] is first
+    assert triples_by_id([first, again])["t1"] is first
 
 
-def test_the_page_shows_some_of_each(shard: Decided) -> None:
-    choice = Choice()
+def test_the_page_shows_some_of_each(shard: FilteredShard) -> None:
+    choice = PairChoice()
     assert [each.status for each in choice.take(shard)] == ["ok"] * 3 + ["refused"] * REFUSED_SHOWN
     assert len(choice.take(shard)) == KEPT_SHOWN - 3
 
@@ -99,7 +99,7 @@ class Page(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
-def test_hostile_texts_stay_texts(shard: Decided, tally: Tally) -> None:
+def test_hostile_texts_stay_texts(shard: FilteredShard, tally: Counts) -> None:
     tally.drawn[HOSTILE] += 1
     bad = triple(1, HOSTILE, caption=HOSTILE, instruction=HOSTILE, edited_caption=HOSTILE)
     config = DatasetConfig.model_validate({"captions": {"source": HOSTILE}, "scores": {"clip": HOSTILE}})
@@ -113,7 +113,7 @@ def test_hostile_texts_stay_texts(shard: Decided, tally: Tally) -> None:
 
 
 def test_a_report_of_nothing_is_a_page_too() -> None:
-    assert "0 pairs kept of 0 candidates" in render_report(DatasetConfig(), Tally(), [])
+    assert "0 pairs kept of 0 candidates" in render_report(DatasetConfig(), Counts(), [])
 
 
 def test_splits_keep_a_caption_together_and_have_their_share() -> None:
@@ -149,7 +149,7 @@ def test_rows_have_the_columns_in_order() -> None:
         assert image.size == (8, 8)
 
 
-def test_the_card_tells_how_it_was_made(tally: Tally, make_config: Callable[..., DatasetConfig]) -> None:
+def test_the_card_tells_how_it_was_made(tally: Counts, make_config: Callable[..., DatasetConfig]) -> None:
     config = make_config("filter.per_kind.color.direction=0.1")
     card = dataset_card(config, tally, ["train"], "0123")
     for told in (
@@ -165,7 +165,7 @@ def test_the_card_tells_how_it_was_made(tally: Tally, make_config: Callable[...,
 
 
 def test_a_data_set_that_was_packed_anew_is_read_anew(
-    tally: Tally, make_config: Callable[..., DatasetConfig], tmp_path: Path
+    tally: Counts, make_config: Callable[..., DatasetConfig], tmp_path: Path
 ) -> None:
     card = functools.partial(dataset_card, make_config(), tally, ["train"])
     rows = [("train", row(number)) for number in range(5)]

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ip2p.data_gen.captions.read import read_captions
-from ip2p.data_gen.config import Captions, Checks
-from ip2p.data_gen.triples.checks import WholeSet, clip_tokens, fault, is_english
-from ip2p.data_gen.triples.proposals import Draft
+from ip2p.data_gen.config import CaptionsConfig, ChecksConfig
+from ip2p.data_gen.triples.checks import TripleSet, clip_tokens, find_fault, is_english
+from ip2p.data_gen.triples.proposals import Proposal
 from ip2p.data_gen.writers.rules.english import english_edits
 from ip2p.data_gen.writers.rules.writer import storybook_edits
 from ip2p.data_gen.writers.seeds import load_seeds
@@ -106,38 +106,41 @@ BAD = [
 
 @pytest.mark.parametrize(("caption", "instruction", "edited"), GOOD)
 def test_good_triples_pass(caption: str, instruction: str, edited: str) -> None:
-    assert fault(caption, Draft(instruction, edited), Checks()) is Reason.OK
+    assert find_fault(caption, Proposal(instruction, edited), ChecksConfig()) is Reason.OK
 
 
 @pytest.mark.parametrize(("reason", "caption", "instruction", "edited"), BAD)
 def test_bad_triples_are_refused_for_what_is_wrong(reason: Reason, caption: str, instruction: str, edited: str) -> None:
-    assert fault(caption, Draft(instruction, edited), Checks()) is reason
+    assert find_fault(caption, Proposal(instruction, edited), ChecksConfig()) is reason
 
 
 def test_a_drafts_own_reason_comes_first() -> None:
-    assert fault(BARN, Draft(reason=Reason.BAD_REPLY), Checks()) is Reason.BAD_REPLY
+    assert find_fault(BARN, Proposal(reason=Reason.BAD_REPLY), ChecksConfig()) is Reason.BAD_REPLY
 
 
 def test_limits_come_from_the_settings() -> None:
-    winter = Draft("make it winter", "a red barn by a lake in winter")
-    castle = Draft("make it a castle in a desert", "a castle in a desert in summer")
-    assert fault(BARN, winter, Checks(max_words=7)) is Reason.TOO_LONG
-    assert fault(BARN, winter, Checks(max_tokens=9)) is Reason.TOO_LONG
-    assert fault(BARN, winter, Checks(), count_tokens=lambda text: 78) is Reason.TOO_LONG
-    assert fault(BARN, winter, Checks(), count_tokens=lambda text: 77) is Reason.OK
-    assert fault(BARN, castle, Checks(kept=0.2)) is Reason.OK
-    assert fault(BARN, castle, Checks(kept=0.6)) is Reason.DRIFT
-    naked = Draft("make him naked", "a naked man on a beach")
-    assert fault("a man on a beach", naked, Checks(moderation="none")) is Reason.OK
-    assert fault("a man on a beach", naked, Checks(moderation="server")) is Reason.MODERATED
+    winter = Proposal("make it winter", "a red barn by a lake in winter")
+    castle = Proposal("make it a castle in a desert", "a castle in a desert in summer")
+    assert find_fault(BARN, winter, ChecksConfig(max_words=7)) is Reason.TOO_LONG
+    assert find_fault(BARN, winter, ChecksConfig(max_tokens=9)) is Reason.TOO_LONG
+    assert find_fault(BARN, winter, ChecksConfig(), count_tokens=lambda text: 78) is Reason.TOO_LONG
+    assert find_fault(BARN, winter, ChecksConfig(), count_tokens=lambda text: 77) is Reason.OK
+    assert find_fault(BARN, castle, ChecksConfig(kept=0.2)) is Reason.OK
+    assert find_fault(BARN, castle, ChecksConfig(kept=0.6)) is Reason.DRIFT
+    naked = Proposal("make him naked", "a naked man on a beach")
+    assert find_fault("a man on a beach", naked, ChecksConfig(moderation="none")) is Reason.OK
+    assert find_fault("a man on a beach", naked, ChecksConfig(moderation="server")) is Reason.MODERATED
 
 
 def test_abstract_edits_may_be_shown_by_other_words() -> None:
     text, lonely = "a train platform with a suitcase", "a deserted train platform with a forgotten suitcase"
-    assert fault(text, Draft("make it melancholic", lonely, "abstract"), Checks()) is Reason.OK
-    assert fault(text, Draft("make it melancholic", lonely, "swap"), Checks()) is Reason.DISAGREES
-    assert fault(text, Draft("remove the suitcase", lonely, "abstract"), Checks()) is Reason.DISAGREES
-    assert fault(text, Draft("make it melancholic", "a platform by a sea", "abstract"), Checks()) is Reason.DISAGREES
+    assert find_fault(text, Proposal("make it melancholic", lonely, "abstract"), ChecksConfig()) is Reason.OK
+    assert find_fault(text, Proposal("make it melancholic", lonely, "swap"), ChecksConfig()) is Reason.DISAGREES
+    assert find_fault(text, Proposal("remove the suitcase", lonely, "abstract"), ChecksConfig()) is Reason.DISAGREES
+    assert (
+        find_fault(text, Proposal("make it melancholic", "a platform by a sea", "abstract"), ChecksConfig())
+        is Reason.DISAGREES
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,13 +162,13 @@ def test_tokens_are_estimated_closely(text: str, tokens: int) -> None:
 @pytest.mark.parametrize(
     ("make", "texts"),
     [
-        (storybook_edits, [each.text for each in read_captions(Captions(count=60), seed=5)]),
+        (storybook_edits, [each.text for each in read_captions(CaptionsConfig(count=60), seed=5)]),
         (english_edits, [seed.caption for seed in load_seeds()]),
     ],
 )
-def test_edits_by_rule_pass(make: Callable[[str, random.Random], list[Draft]], texts: list[str]) -> None:
+def test_edits_by_rule_pass(make: Callable[[str, random.Random], list[Proposal]], texts: list[str]) -> None:
     edits = [(text, draft) for text in texts for draft in make(text, random.Random(7))]
-    refused = [(text, draft) for text, draft in edits if fault(text, draft, Checks())]
+    refused = [(text, draft) for text, draft in edits if find_fault(text, draft, ChecksConfig())]
     assert len(edits) > 1000 and len(refused) <= len(edits) / 1000, refused[:9]
 
 
@@ -174,9 +177,9 @@ def test_the_checks_tell_good_from_bad_as_a_reader_does(half: list[dict[str, str
     refused = {"good": 0, "bad": 0}
     count = dict(refused)
     for row in half:
-        draft = Draft(row["instruction"], row["edited_caption"], row["kind"])
+        draft = Proposal(row["instruction"], row["edited_caption"], row["kind"])
         count[row["label"]] += 1
-        refused[row["label"]] += fault(row["caption"], draft, Checks()) is not Reason.OK
+        refused[row["label"]] += find_fault(row["caption"], draft, ChecksConfig()) is not Reason.OK
     assert refused["good"] <= 0.1 * count["good"], f"{refused} of {count}"
     assert refused["bad"] >= (0.8 if half is LABELLED else 0.7) * count["bad"], f"{refused} of {count}"
 
@@ -184,8 +187,8 @@ def test_the_checks_tell_good_from_bad_as_a_reader_does(half: list[dict[str, str
 @given(st.text(), st.text(), st.text(), st.sampled_from(["abstract", "other"]))
 @settings(deadline=None)
 def test_no_text_raises(caption: str, instruction: str, edited: str, kind: str) -> None:
-    draft, kept = Draft(instruction, edited, kind), WholeSet(Checks())
-    assert fault(caption, draft, Checks()) is fault(caption, draft, Checks())
+    draft, kept = Proposal(instruction, edited, kind), TripleSet(ChecksConfig())
+    assert find_fault(caption, draft, ChecksConfig()) is find_fault(caption, draft, ChecksConfig())
     assert kept.fault(caption, draft) is Reason.OK
     kept.add(caption, draft)
     assert kept.fault(caption, draft) is Reason.DUPLICATE
@@ -194,25 +197,25 @@ def test_no_text_raises(caption: str, instruction: str, edited: str, kind: str) 
 @given(st.lists(st.sampled_from("remove the a cat with no into replace turn make it to away off by of red ,".split())))
 @settings(deadline=None)
 def test_no_instruction_raises(instruction: list[str]) -> None:
-    fault("a red cat", Draft(" ".join(instruction), "a blue dog"), Checks())
+    find_fault("a red cat", Proposal(" ".join(instruction), "a blue dog"), ChecksConfig())
 
 
 @pytest.mark.parametrize("part", ["take ", "make ", "no ", "replace a ", "x", "a", "is ", " ", "'", "1"])
 def test_long_texts_cost_no_time(part: str) -> None:
     text, start = part * 50_000, time.process_time()
-    fault(BARN, Draft(text, f"a blue barn {text}"), Checks())
-    fault(text, Draft("make it blue", f"a blue barn {text}"), Checks())
+    find_fault(BARN, Proposal(text, f"a blue barn {text}"), ChecksConfig())
+    find_fault(text, Proposal("make it blue", f"a blue barn {text}"), ChecksConfig())
     is_english(text)
     assert time.process_time() - start < 5
 
 
 def test_the_whole_set_refuses_repetitions() -> None:
-    kept = WholeSet(Checks())
-    kept.add(BARN, Draft("make it winter", "a red barn by a lake in winter"))
-    assert kept.fault(BARN, Draft("Make it  winter.", "A red barn by a lake in winter")) is Reason.DUPLICATE
-    same = Draft("make it winter!", "the red barn at the lake, in winter")
+    kept = TripleSet(ChecksConfig())
+    kept.add(BARN, Proposal("make it winter", "a red barn by a lake in winter"))
+    assert kept.fault(BARN, Proposal("Make it  winter.", "A red barn by a lake in winter")) is Reason.DUPLICATE
+    same = Proposal("make it winter!", "the red barn at the lake, in winter")
     assert kept.fault("the red barn at the lake, in summer", same) is Reason.NEAR_DUPLICATE
-    assert WholeSet(Checks()).fault(BARN, same) is Reason.OK
+    assert TripleSet(ChecksConfig()).fault(BARN, same) is Reason.OK
 
 
 OTHERS = [
@@ -228,14 +231,14 @@ OTHERS = [
 @pytest.mark.parametrize(("caption", "instruction", "edited"), OTHERS)
 @pytest.mark.parametrize("tail", ["", ", with a cow beside it, under a rainbow, in thick fog at dusk, as a mosaic"])
 def test_triples_that_differ_in_one_attribute_are_two(caption: str, instruction: str, edited: str, tail: str) -> None:
-    kept = WholeSet(Checks())
-    kept.add(BARN + tail, Draft("make it winter", "a red barn by a lake in winter" + tail))
-    assert kept.fault(caption + tail, Draft(instruction, edited + tail)) is Reason.OK
+    kept = TripleSet(ChecksConfig())
+    kept.add(BARN + tail, Proposal("make it winter", "a red barn by a lake in winter" + tail))
+    assert kept.fault(caption + tail, Proposal(instruction, edited + tail)) is Reason.OK
 
 
 def test_storybook_triples_are_all_kept() -> None:
-    kept, rng = WholeSet(Checks()), random.Random(1)
-    texts = {caption.text for caption in read_captions(Captions(count=200), seed=6)}
+    kept, rng = TripleSet(ChecksConfig()), random.Random(1)
+    texts = {caption.text for caption in read_captions(CaptionsConfig(count=200), seed=6)}
     triples = [(text, draft) for text in sorted(texts) for draft in rng.sample(storybook_edits(text, rng), 4)]
     for text, draft in triples:
         assert kept.fault(text, draft) is Reason.OK, draft
@@ -243,11 +246,11 @@ def test_storybook_triples_are_all_kept() -> None:
 
 
 def test_no_kind_gets_more_than_its_share() -> None:
-    kept = WholeSet(Checks(kind_share=0.5))
+    kept = TripleSet(ChecksConfig(kind_share=0.5))
     reasons = []
     for number in range(120):
         kind = "color" if number % 3 else "add"
-        draft = Draft(f"add thing{number}", f"place{number} with thing{number}", kind)
+        draft = Proposal(f"add thing{number}", f"place{number} with thing{number}", kind)
         reasons.append(kept.fault(f"place{number}", draft))
         if not reasons[-1]:
             kept.add(f"place{number}", draft)

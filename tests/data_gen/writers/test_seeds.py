@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
-from ip2p.data_gen.config import Checks
-from ip2p.data_gen.triples.checks import WholeSet, fault
-from ip2p.data_gen.triples.proposals import Draft
-from ip2p.data_gen.writers.seeds import KINDS, Seed, draw_shots, load_seeds
+from ip2p.data_gen.config import ChecksConfig
+from ip2p.data_gen.triples.checks import TripleSet, find_fault
+from ip2p.data_gen.triples.proposals import Proposal
+from ip2p.data_gen.writers.seeds import KINDS, SeedTriple, draw_shots, load_seeds
 from ip2p.records import Reason
 
 
@@ -22,20 +22,20 @@ def test_every_kind_has_its_share() -> None:
 
 
 @pytest.mark.parametrize("seed", load_seeds(), ids=lambda seed: seed.instruction)
-def test_a_seed_passes_the_checks(seed: Seed) -> None:
-    draft = Draft(seed.instruction, seed.edited_caption, seed.kind)
-    assert fault(seed.caption, draft, Checks()) is Reason.OK
+def test_a_seed_passes_the_checks(seed: SeedTriple) -> None:
+    draft = Proposal(seed.instruction, seed.edited_caption, seed.kind)
+    assert find_fault(seed.caption, draft, ChecksConfig()) is Reason.OK
     if seed.inverse:
-        back = Draft(seed.inverse, seed.caption, seed.kind)
-        assert fault(seed.edited_caption, back, Checks()) is Reason.OK, seed.inverse
+        back = Proposal(seed.inverse, seed.caption, seed.kind)
+        assert find_fault(seed.edited_caption, back, ChecksConfig()) is Reason.OK, seed.inverse
 
 
 def test_seeds_and_their_inverses_are_all_different_triples() -> None:
-    kept = WholeSet(Checks())
+    kept = TripleSet(ChecksConfig())
     for seed in load_seeds():
         for caption, draft in (
-            (seed.caption, Draft(seed.instruction, seed.edited_caption, seed.kind)),
-            (seed.edited_caption, Draft(seed.inverse, seed.caption, seed.kind)),
+            (seed.caption, Proposal(seed.instruction, seed.edited_caption, seed.kind)),
+            (seed.edited_caption, Proposal(seed.inverse, seed.caption, seed.kind)),
         ):
             assert kept.fault(caption, draft) is Reason.OK, draft
             kept.add(caption, draft)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from ip2p.diffusion.feature_cache import FeatureReuse
+from ip2p.diffusion.feature_cache import FeatureCache
 from ip2p.models.backbone import Backbone, load_backbone
 
 
@@ -46,7 +46,7 @@ def test_a_light_call_runs_the_outermost_layers_on_what_was_kept(backbone: Backb
     given, other = inputs(backbone, 3, 1), inputs(backbone, 2, 2)
     expected, alone = backbone.predict(*given), backbone.predict(*other)
     calls.clear()
-    with FeatureReuse(backbone.predict, unet, every=3) as predict:
+    with FeatureCache(backbone.predict, unet, every=3) as predict:
         whole = predict(*given)
         assert calls == ["first", "down", "middle", "up", "last"]
         calls.clear()
@@ -64,6 +64,6 @@ def test_a_light_call_runs_the_outermost_layers_on_what_was_kept(backbone: Backb
 
 @torch.no_grad()
 def test_an_interval_of_one_replaces_nothing(backbone: Backbone) -> None:
-    with FeatureReuse(backbone.predict, backbone.unet, every=1) as predict:
+    with FeatureCache(backbone.predict, backbone.unet, every=1) as predict:
         assert not any("forward" in module.__dict__ for module in backbone.unet.modules())
         assert torch.equal(predict(*inputs(backbone, 2, 1)), backbone.predict(*inputs(backbone, 2, 1)))

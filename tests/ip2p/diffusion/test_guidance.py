@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ip2p.diffusion.guidance import Branches, DualGuidance, TextGuidance, combine
-from ip2p.diffusion.guidance_cache import HeldDifference, Schedule
+from ip2p.diffusion.guidance_cache import CachedDifference, CacheSchedule
 
 SCALES = st.one_of(st.sampled_from([0.0, 1.0, 1.5, 7.5, -2.0]), st.floats(-20, 20))
 
@@ -96,7 +96,7 @@ def latents(step: int) -> Tensor:
     return x * (1 - 0.03 * step)
 
 
-def guided_by(schedule: Schedule, text_scale: float, image_scale: float, steps: int = 8) -> tuple[Tensor, int]:
+def guided_by(schedule: CacheSchedule, text_scale: float, image_scale: float, steps: int = 8) -> tuple[Tensor, int]:
     """The last of some guided predictions, and the rows that they took."""
     _, condition, text, null = inputs(3)
     guided = DualGuidance(
@@ -109,8 +109,8 @@ def guided_by(schedule: Schedule, text_scale: float, image_scale: float, steps: 
 
 @pytest.mark.parametrize(("text_scale", "image_scale"), [(7.5, 1.5), (7.5, 1.0), (1.5, 1.5), (0.0, 1.5), (-2.0, 0.3)])
 def test_a_tolerance_that_nothing_passes_is_the_exact_sampler(text_scale: float, image_scale: float) -> None:
-    exact, rows = guided_by(Schedule(), text_scale, image_scale)
-    close, others = guided_by(Schedule(tolerance=1e-300), text_scale, image_scale)
+    exact, rows = guided_by(CacheSchedule(), text_scale, image_scale)
+    close, others = guided_by(CacheSchedule(tolerance=1e-300), text_scale, image_scale)
     torch.testing.assert_close(close, exact, rtol=0.0, atol=0.0)
     assert others == rows
 
@@ -118,23 +118,23 @@ def test_a_tolerance_that_nothing_passes_is_the_exact_sampler(text_scale: float,
 @pytest.mark.parametrize(
     ("scales", "schedule", "rows"),
     [
-        ((7.5, 1.5), Schedule(text_every=2), 8 + 8 + 8),  # the image difference takes both of its branches
-        ((7.5, 1.5), Schedule(image_every=2), 8 + 8 + 4),
-        ((7.5, 1.5), Schedule(text_every=2, image_every=4), 8 + 4 + 2),
-        ((7.5, 1.0), Schedule(text_every=3, image_every=1), 8 + 3),
-        ((1.5, 1.5), Schedule(text_every=1, image_every=4), 8 + 2),
-        ((7.5, 1.5), Schedule(stop=0.55), 8 + 5 + 5),
+        ((7.5, 1.5), CacheSchedule(text_every=2), 8 + 8 + 8),  # the image difference takes both of its branches
+        ((7.5, 1.5), CacheSchedule(image_every=2), 8 + 8 + 4),
+        ((7.5, 1.5), CacheSchedule(text_every=2, image_every=4), 8 + 4 + 2),
+        ((7.5, 1.0), CacheSchedule(text_every=3, image_every=1), 8 + 3),
+        ((1.5, 1.5), CacheSchedule(text_every=1, image_every=4), 8 + 2),
+        ((7.5, 1.5), CacheSchedule(stop=0.55), 8 + 5 + 5),
     ],
 )
 def test_a_schedule_computes_differences_at_its_steps(
-    scales: tuple[float, float], schedule: Schedule, rows: int
+    scales: tuple[float, float], schedule: CacheSchedule, rows: int
 ) -> None:
     assert guided_by(schedule, *scales)[1] == 3 * rows
 
 
 def test_held_differences_are_those_of_their_step() -> None:
     _, condition, text, null = inputs(3)
-    held, last = guided_by(Schedule(text_every=3, image_every=3), 7.5, 1.5)[0], 6
+    held, last = guided_by(CacheSchedule(text_every=3, image_every=3), 7.5, 1.5)[0], 6
     now, then = (torch.cat([latents(step), condition], 1) for step in (7, last))
     full = unet(now, torch.tensor(2.0), text)
     time, blank = torch.tensor(9.0 - last), null.expand_as(text)
@@ -145,7 +145,7 @@ def test_held_differences_are_those_of_their_step() -> None:
 
 def test_a_picture_keeps_its_own_schedule_in_any_batch() -> None:
     _, condition, text, null = inputs(3)
-    schedule = Schedule(tolerance=0.5, extrapolate=0.5)
+    schedule = CacheSchedule(tolerance=0.5, extrapolate=0.5)
 
     def run(rows: slice) -> Tensor:
         guided = DualGuidance(
@@ -162,7 +162,7 @@ def test_a_picture_keeps_its_own_schedule_in_any_batch() -> None:
 
 
 def test_a_trend_that_goes_on_is_foreseen() -> None:
-    held = HeldDifference(2, 1.0, Schedule(text_every=2, extrapolate=1.0))
+    held = CachedDifference(2, 1.0, CacheSchedule(text_every=2, extrapolate=1.0))
     start, slope, every = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3), torch.tensor([True, True])
     for step in (0, 2):
         held.refresh(step, every, start + step * slope, torch.ones(2))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ip2p import Editor
-from ip2p.diffusion.text_cache import TextMemory
+from ip2p.diffusion.text_cache import TextCache
 from ip2p.models.backbone import Backbone, load_backbone
 
 
@@ -27,7 +27,7 @@ def test_results_are_equal_to_the_bit_and_texts_read_once(backbone: Backbone) ->
     expected = [backbone.predict(x, step, text) for text in texts for x in noise]
     layers = [module.to_k for name, module in backbone.unet.named_modules() if name.endswith("attn2")]
     calls = count_calls(layers)
-    with TextMemory(backbone.predict, backbone.unet) as predict:
+    with TextCache(backbone.predict, backbone.unet) as predict:
         made = [predict(x, step, text) for text in texts for x in noise] + [predict(noise[0], step, texts[0])]
     assert layers and calls == {layer: len(texts) for layer in layers}
     assert all(torch.equal(*pair) for pair in zip(made, [*expected, expected[0]], strict=True))
@@ -42,7 +42,7 @@ def test_texts_that_are_not_remembered_any_more_are_read_again(backbone: Backbon
     expected = [backbone.predict(x, step, text) for text in texts]
     layer = next(module.to_v for name, module in backbone.unet.named_modules() if name.endswith("attn2"))
     calls = count_calls([layer])
-    with TextMemory(backbone.predict, backbone.unet, most=2) as predict:
+    with TextCache(backbone.predict, backbone.unet, most=2) as predict:
         for place, read in ((0, 1), (1, 2), (0, 2), (2, 3), (0, 3), (1, 4)):
             assert torch.equal(predict(x, step, texts[place]), expected[place]) and calls[layer] == read
 

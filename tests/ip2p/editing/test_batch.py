@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from ip2p import Editor, cli
-from ip2p.editing.batch import Batch, Summary
-from ip2p.editing.batch_rows import read_edits
+from ip2p.editing.batch import BatchRun, BatchSummary
+from ip2p.editing.batch_rows import read_batch_file
 from ip2p.errors import DataError
 from ip2p.pictures.write import read_parameters
 from ip2p.shards import sole_writer
@@ -50,9 +50,9 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(file: Path, editor: Editor, size: int = 4, **defaults: Any) -> Summary:
+def run(file: Path, editor: Editor, size: int = 4, **defaults: Any) -> BatchSummary:
     settings = {"steps": 1, **defaults}
-    batch = Batch(
+    batch = BatchRun(
         file, file.with_suffix(""), lambda: editor, model="tiny", defaults=settings, size=size, say=lambda line: None
     )
     return batch.run()
@@ -77,7 +77,7 @@ def test_every_row_has_its_picture_and_those_of_one_size_go_together(
     rows.append({"image": "0.png", "instruction": "make it night", "samples": 3, "output": "night.png", "seed": 7})
     rows.append({"image": "2.png", "instructions": ["make it night", "a cow"], "text_scale": 2.0})
     file = write_rows(pictures / "edits.jsonl", rows)
-    assert run(file, editor, size=4) == Summary(done=8, failed=0, before=0)
+    assert run(file, editor, size=4) == BatchSummary(done=8, failed=0, before=0)
     assert sorted(together) == [1, 1, 1, 2, 4]
     told = results(file.with_suffix(""))
     assert [each["line"] for each in told] == [1, 2, 3, 4, 5, 5, 5, 6]
@@ -142,7 +142,7 @@ def test_a_bad_row_is_told_and_stops_no_other(kind: str, pictures: Path, editor:
     noise(9).save(out / "mine.png")
     before = {path: path.read_bytes() for path in [pictures / "0.png", out / "mine.png"]}
     file = write_rows(pictures / "hostile.jsonl", [row, {"image": "2.png", "instruction": "a", "output": "good.png"}])
-    assert run(file, editor) == Summary(done=1, failed=1, before=0)
+    assert run(file, editor) == BatchSummary(done=1, failed=1, before=0)
     bad, good = results(out)
     assert (bad["line"], bad["status"], good["status"], good["output"]) == (1, "failed", "done", "good.png")
     assert said in bad["error"] and "\n" not in bad["error"]
@@ -156,7 +156,7 @@ def test_rows_that_are_equal_are_edits_of_their_own_and_outputs_are_not_shared(p
     row = {"image": "0.png", "instruction": "a cow"}
     named = row | {"output": "Cow.png"}
     file = write_rows(pictures / "edits.jsonl", [row, row, named, row | {"output": "cow.png"}])
-    assert run(file, editor) == Summary(done=3, failed=1, before=0)
+    assert run(file, editor) == BatchSummary(done=3, failed=1, before=0)
     told = results(pictures / "edits")
     assert len({each["id"] for each in told}) == 4 and len({each["seed"] for each in told[:2]}) == 2
     assert "output of line 3 too" in told[3]["error"]
@@ -165,17 +165,17 @@ def test_rows_that_are_equal_are_edits_of_their_own_and_outputs_are_not_shared(p
 def test_a_second_run_makes_what_is_missing_or_new_alone(pictures: Path, editor: Editor) -> None:
     rows = [{"image": f"{number}.png", "instruction": "make it winter"} for number in (0, 1, 9)]
     file = write_rows(pictures / "edits.jsonl", rows)
-    assert run(file, editor) == Summary(done=2, failed=1, before=0)
+    assert run(file, editor) == BatchSummary(done=2, failed=1, before=0)
     first, second, _ = results(pictures / "edits")
     kept = (pictures / "edits" / first["output"]).stat().st_mtime_ns
     (pictures / "edits" / second["output"]).unlink()
     noise(9).save(pictures / "9.png")
     write_rows(file, [{"image": "3.png", "instruction": "a cow"}, *rows])
-    assert run(file, editor) == Summary(done=3, failed=0, before=1)
+    assert run(file, editor) == BatchSummary(done=3, failed=0, before=1)
     told = results(pictures / "edits")
     assert [each["line"] for each in told] == [1, 2, 3, 4] and told[1]["output"] == first["output"]
     assert (pictures / "edits" / first["output"]).stat().st_mtime_ns == kept
-    assert run(file, editor) == Summary(done=0, failed=0, before=4)
+    assert run(file, editor) == BatchSummary(done=0, failed=0, before=4)
     assert run(file, editor, text_scale=9.0).done == 4
 
 
@@ -199,7 +199,7 @@ def test_what_lies_on_the_disk_counts_without_its_line(pictures: Path, editor: E
     whole = (pictures / "edits/results.jsonl").read_bytes()
     for torn in (b"", whole[:-30], whole[: len(whole) // 2]):
         (pictures / "edits/results.jsonl").write_bytes(torn)
-        assert run(file, editor) == Summary(done=0, failed=0, before=3)
+        assert run(file, editor) == BatchSummary(done=0, failed=0, before=3)
         assert (pictures / "edits/results.jsonl").read_bytes() == whole
 
 
@@ -216,17 +216,17 @@ def test_one_that_fails_while_it_is_edited_takes_no_other_with_it(
     monkeypatch.setattr(editor, "edit", failing)
     texts = ["a", "too much", "b"]
     file = write_rows(pictures / "edits.jsonl", [{"image": "0.png", "instruction": text} for text in texts])
-    assert run(file, editor) == Summary(done=2, failed=1, before=0)
+    assert run(file, editor) == BatchSummary(done=2, failed=1, before=0)
     assert [each.get("error") for each in results(pictures / "edits")] == [None, "RuntimeError: out of memory", None]
 
 
 def test_pictures_do_not_wait_for_ever(pictures: Path, editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays as it is over any number of pictures."""
-    monkeypatch.setattr("ip2p.editing.batch.HELD_PIXELS", 3 * 32 * 32)
+    monkeypatch.setattr("ip2p.editing.batch.MAX_WAITING_PIXELS", 3 * 32 * 32)
     rows = [{"image": f"{number % 4}.png", "instruction": f"make it {number}"} for number in range(16)]
     file = write_rows(pictures / "edits.jsonl", rows)
     held: list[int] = []
-    batch = Batch(
+    batch = BatchRun(
         file, pictures / "edits", lambda: editor, model="t", defaults={"steps": 1}, size=100, say=lambda line: None
     )
     plain = batch._edit
@@ -291,9 +291,9 @@ def test_killed_at_any_moment_it_goes_on(pictures: Path, editor_folder: Path) ->
 def test_ids_follow_from_contents_alone(tmp_path: Path) -> None:
     one = write_rows(tmp_path / "one.jsonl", [{"image": "a", "instruction": "b", "steps": 3}, b"", {"image": "c"}])
     other = write_rows(tmp_path / "two.jsonl", [{"image": "c"}, {"steps": 3, "instruction": "b", "image": "a"}])
-    first, second = ({edit.id for edit in read_edits(file, {})} for file in (one, other))
+    first, second = ({edit.id for edit in read_batch_file(file, {})} for file in (one, other))
     assert first == second
-    assert not first & {edit.id for edit in read_edits(one, {"text_scale": 1.0}) if edit.row}
+    assert not first & {edit.id for edit in read_batch_file(one, {"text_scale": 1.0}) if edit.row}
 
 
 def test_the_command_tells_what_became_of_all(

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ip2p import Editor
-from ip2p.editing.masks import checked, hold_outside, open_mask, pasted
+from ip2p.editing.masks import check_mask, keep_outside, open_mask, paste
 from ip2p.errors import ImageError, InstructionError
 from ip2p.pictures.tensors import to_tensor
 from ip2p.settings import SCHEDULERS
@@ -78,7 +78,7 @@ def test_each_edit_has_the_mask_of_its_own(editor: Editor) -> None:
 
 
 def test_a_thin_line_gets_latents_of_its_own() -> None:
-    constrain = hold_outside(torch.zeros(2, 4, 8, 8), [box((100, 100), (50, 0, 51, 100)), None], 4)
+    constrain = keep_outside(torch.zeros(2, 4, 8, 8), [box((100, 100), (50, 0, 51, 100)), None], 4)
     held = constrain(torch.ones(2, 4, 8, 8), lambda clean: clean)
     assert held[0].sum(dim=(0, 1)).tolist() == [0, 0, 0, 0, 32, 0, 0, 0] and held[1].all()
 
@@ -89,13 +89,13 @@ def test_masks_are_of_any_mode(mode: str) -> None:
     mask = grey.convert("RGB").convert("P") if mode == "P" else grey.convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
         mask = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    assert np.array_equal(np.asarray(checked(mask, (6, 4))), np.asarray(grey))
+    assert np.array_equal(np.asarray(check_mask(mask, (6, 4))), np.asarray(grey))
 
 
 def test_pasting_is_exact_at_both_ends() -> None:
     one, two, mask = noise(1), noise(2), box((32, 32), (0, 0, 9, 9))
-    assert pasted(one, two, None) is one
-    made, inside = pixels(pasted(one, two, mask)), np.asarray(mask) == 255
+    assert paste(one, two, None) is one
+    made, inside = pixels(paste(one, two, mask)), np.asarray(mask) == 255
     assert np.array_equal(made[inside], pixels(one)[inside]) and np.array_equal(made[~inside], pixels(two)[~inside])
 
 

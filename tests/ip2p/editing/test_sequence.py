@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ip2p import Editor, cli
-from ip2p.editing.sequence import change, changed, edit_in_turns
+from ip2p.editing.sequence import change_mask, change_per_pixel, edit_in_sequence
 from ip2p.errors import InstructionError
 from ip2p.pictures.read import open_image
 from ip2p.pictures.tensors import to_tensor
@@ -38,10 +38,10 @@ def test_change_is_what_goes_beyond_the_autoencoders_own_error() -> None:
     for away, share in ((0.0, 0.0), (0.07, 0.0), (0.12, 0.5), (0.17, 1.0)):
         edit = torch.full_like(source, 0.04)
         edit[..., :20] += away
-        seen = change(source, torch.full_like(source, 0.04), edit, cell=8)[0, 0]
+        seen = change_per_pixel(source, torch.full_like(source, 0.04), edit, cell=8)[0, 0]
         torch.testing.assert_close(seen[:, :14], torch.full((40, 14), share), atol=1e-3, rtol=0)
         assert not seen[:, 26:].any()
-    assert not change(source, source, source, cell=8).any()  # an autoencoder without any error
+    assert not change_per_pixel(source, source, source, cell=8).any()  # an autoencoder without any error
 
 
 def test_a_round_trip_is_no_change_and_another_picture_is_one() -> None:
@@ -50,25 +50,25 @@ def test_a_round_trip_is_no_change_and_another_picture_is_one() -> None:
     with torch.no_grad():
         trip = backbone.decode(backbone.encode_target(to_tensor([image])))
         same = Image.fromarray(((trip[0].permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().numpy())
-        assert not pixels(changed(backbone, image, same)).any()
+        assert not pixels(change_mask(backbone, image, same)).any()
         other = same.copy()
         other.paste("magenta", (0, 0, 40, 40))
-        mask = pixels(changed(backbone, image, other))
+        mask = pixels(change_mask(backbone, image, other))
         assert (mask[:30, :30] == 255).all() and not mask[50:].any() and not mask[:, 50:].any()
-        assert changed(backbone, image.resize((500, 300)), other).size == (500, 300)
+        assert change_mask(backbone, image.resize((500, 300)), other).size == (500, 300)
 
 
 def test_a_turn_is_an_edit_of_the_last_one(editor: Editor) -> None:
     image, turns = noise(1, (61, 45)), []
     settings: dict[str, Any] = {"steps": 2, "batch": 2}
-    (made,) = edit_in_turns(
+    (made,) = edit_in_sequence(
         editor, image, ["make it winter", "make it night"], seeds=5, keep_unchanged=False,
         on_turn=lambda turn, pictures: turns.append((turn, pictures[0])), **settings,
     )  # fmt: skip
     (first,) = editor.edit(image, "make it winter", seeds=5, **settings)
     assert [turn for turn, _ in turns] == [1, 2] and made.image.size == (61, 45)
     assert np.array_equal(pixels(turns[0][1]), pixels(first.image))
-    (again,) = edit_in_turns(editor, image, ["make it winter", "make it night"], seeds=5, **settings)
+    (again,) = edit_in_sequence(editor, image, ["make it winter", "make it night"], seeds=5, **settings)
     assert again.parameters["keep_unchanged"] and not made.parameters["keep_unchanged"]
     assert (made.seed, made.parameters["seed"]) == (5, 5)
     assert made.parameters["turns"] == ["make it winter", "make it night"]
@@ -78,10 +78,10 @@ def test_samples_images_and_masks_stay_apart(editor: Editor) -> None:
     images, mask = [noise(1), noise(2, (40, 24))], Image.new("L", (40, 24))
     mask.paste(255, (0, 0, 9, 24))
     settings: dict[str, Any] = {"steps": 1, "masks": [None, mask]}
-    made = edit_in_turns(editor, images, ["a", "b"], seeds=3, samples=2, **settings)
+    made = edit_in_sequence(editor, images, ["a", "b"], seeds=3, samples=2, **settings)
     assert [(each.seed, each.image.size) for each in made] == [(s, i.size) for i in images for s in (3, 4)]
     assert all(np.array_equal(pixels(each.image)[:, 9:], pixels(images[1])[:, 9:]) for each in made[2:])
-    (alone,) = edit_in_turns(editor, images[0], ["a", "b"], seeds=4, steps=1)
+    (alone,) = edit_in_sequence(editor, images[0], ["a", "b"], seeds=4, steps=1)
     assert np.abs(pixels(alone.image) - pixels(made[1].image)).max() <= 1
 
 
@@ -89,7 +89,7 @@ def test_an_empty_turn_is_told_before_the_first_begins(editor: Editor) -> None:
     steps: list[int] = []
     for texts in ([], ["a", " "]):
         with pytest.raises(InstructionError):
-            edit_in_turns(editor, noise(1), texts, seeds=1, on_step=lambda step, _: steps.append(step))
+            edit_in_sequence(editor, noise(1), texts, seeds=1, on_step=lambda step, _: steps.append(step))
     assert not steps
 
 
@@ -97,7 +97,7 @@ def test_the_bundled_editor_keeps_what_no_turn_changed() -> None:
     image = open_image(COTTAGE)
     made, plain = (
         pixels(
-            edit_in_turns(
+            edit_in_sequence(
                 Editor.from_pretrained(device="cpu"), image, ["add a balloon", "make the cottage red"], seeds=1,
                 steps=8, keep_unchanged=keep,
             )[0].image

@@ -83,7 +83,7 @@ def test_pictures_of_other_sizes_are_seen_whole(scorer: ClipScorer) -> None:
 
 
 def test_many_texts_do_not_pile_up(scorer: ClipScorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ip2p.measuring.clip.REMEMBERED", 4)
+    monkeypatch.setattr("ip2p.measuring.clip.MAX_CACHED_TEXTS", 4)
     first = scorer.embed_texts(TEXTS)
     scorer.embed_texts([f"{number} barns" for number in range(4)])
     assert len(scorer._texts) <= 7

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ip2p.errors import ModelError
 from ip2p.measuring import evaluation
-from ip2p.measuring.evaluation import COPY, EDITOR, SDEDIT, TEXT_TO_IMAGE, Evaluation, evaluate, judged, psnr
+from ip2p.measuring.evaluation import COPY, EDITOR, SDEDIT, TEXT_TO_IMAGE, Evaluation, evaluate, judge_pictures, psnr
 from ip2p.pictures.tensors import to_images, to_tensor
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Outcome
@@ -39,7 +39,7 @@ def by_pixels(x: Tensor, cases: Sequence[Case]) -> list[Outcome]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "TRIAL_SCENES", 2)
     monkeypatch.setattr(evaluation, "STRENGTHS", (0.1, 0.9))
-    monkeypatch.setattr(evaluation, "BATCH", 2)
+    monkeypatch.setattr(evaluation, "BATCH_SIZE", 2)
 
 
 def run(editor: Path, base: Path, out: Path) -> Evaluation:
@@ -80,9 +80,9 @@ def test_files_are_written_and_equal_in_every_run(editor_folder: Path, base_fold
 
 def test_the_exact_target_is_the_best_there_is() -> None:
     trials = evaluation.held_out_trials(3, 1, "test")
-    rows = judged("target", trials, [trial.target for trial in trials], by_pixels)
+    rows = judge_pictures("target", trials, [trial.target for trial in trials], by_pixels)
     assert [row.psnr for row in rows] == [60.0] * 3
-    small = judged("small", trials, [trial.target.resize((64, 64)) for trial in trials], by_pixels)
+    small = judge_pictures("small", trials, [trial.target.resize((64, 64)) for trial in trials], by_pixels)
     assert all(10 < row.psnr < 60 for row in small)
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ip2p import cli
 from ip2p.measuring.clip import ClipScorer
-from ip2p.measuring.ranking import best, direction_scores
+from ip2p.measuring.ranking import best_index, direction_scores
 from ip2p.pictures.read import open_image
 from ip2p.pictures.write import read_parameters
 from ip2p.storybook.edits import Edit, apply, evaluation_cases
@@ -24,13 +24,13 @@ def test_the_exact_target_is_better_than_another_edit_and_than_none(clip: ClipSc
     other = apply(case.scene, Edit("add_sky", "sky", "balloon" if case.scene.sky != "balloon" else "rainbow"))
     source, *edits = (render(scene) for scene in (case.scene, case.scene, other, case.target))
     scores = direction_scores(clip, source, edits, case.instruction, (case.caption, case.edited_caption))
-    assert best(scores) == 2 and scores[2] > 0.5 and abs(scores[0]) < 1e-4
+    assert best_index(scores) == 2 and scores[2] > 0.5 and abs(scores[0]) < 1e-4
     by_instruction = direction_scores(clip, source, edits, case.instruction)
     assert abs(by_instruction[0]) < 1e-4 and by_instruction != scores
 
 
 def test_the_first_of_equal_ones() -> None:
-    assert best([0.1, 0.4, 0.4]) == 1
+    assert best_index([0.1, 0.4, 0.4]) == 1
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_command_keeps_the_best_and_tells_all(
     assert cli.run([*words, "-o", "all.png"]) == 0
     edits = [open_image(f"all-{number}.png") for number in (5, 6, 7)]
     pair = (captions[1], captions[3]) if captions else None
-    assert 5 + best(direction_scores(clip, open_image(barn), edits, "make it winter", pair)) == seed
+    assert 5 + best_index(direction_scores(clip, open_image(barn), edits, "make it winter", pair)) == seed
     assert open_image("best.png").tobytes() == edits[seed - 5].tobytes()
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from ip2p.measuring.tables import Row, full_table, kinds_table, overall_table, score, standings
+from ip2p.measuring.tables import Measurement, full_table, kinds_table, overall_table, score, scores_by_method
 
 
-def row(method: str = "editor", kind: str = "season", success: bool = True, preservation: float = 1.0) -> Row:
-    return Row(
+def row(method: str = "editor", kind: str = "season", success: bool = True, preservation: float = 1.0) -> Measurement:
+    return Measurement(
         method=method, scene=0, kind=kind, instruction="make it winter", seed=1, success=success, attributes_kept=0.75,
         layout_kept=0.5, preservation=preservation, psnr=20.0,
     )  # fmt: skip
@@ -39,7 +39,7 @@ def test_tables_hold_every_method_and_kind() -> None:
         for method in ("editor", "copy")
         for kind in ("style", "season", "season")
     ]
-    found = standings(rows, seed=0)
+    found = scores_by_method(rows, seed=0)
     assert {method: {kind: value.scenes for kind, value in kinds.items()} for method, kinds in found.items()} == {
         "editor": {"all": 3, "style": 1, "season": 2},
         "copy": {"all": 3, "style": 1, "season": 2},

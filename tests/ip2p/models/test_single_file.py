@@ -18,7 +18,7 @@ from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import ConfigError, ModelError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.convert import convert
-from ip2p.models.folder import MODULES, quiet
+from ip2p.models.folder import NETWORKS, quiet
 from ip2p.models.key_names import CONV_IN
 
 EDITORS = ("sd_editor_folder", "sd2_editor_folder", "xl_editor_folder")
@@ -41,7 +41,7 @@ def file(sd_editor_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def assert_same_weights(one: Any, two: Any) -> None:
-    for part in MODULES:
+    for part in NETWORKS:
         first, second = getattr(one, part, None), getattr(two, part, None)
         assert (first is None) == (second is None)
         weights, others = (each.state_dict() if each is not None else {} for each in (first, second))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageCms
 
-from ip2p.pictures.color import split_alpha, standard, to_rgb, with_alpha
+from ip2p.pictures.color import split_alpha, to_rgb, to_srgb, with_alpha
 
 PICTURE = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * k).resize((24, 16)) for k in range(3)])
 MODES = [
@@ -29,7 +29,7 @@ def grey(*values: int) -> list[tuple[int, int, int]]:
 def test_every_mode_of_pillow_is_taken(mode: str) -> None:
     image = Image.new(mode, (20, 16))
     clear = mode in ("RGBA", "LA", "PA", "La", "RGBa")
-    assert (standard(image).mode, standard(image).size) == ("RGBA" if clear else "RGB", (20, 16))
+    assert (to_srgb(image).mode, to_srgb(image).size) == ("RGBA" if clear else "RGB", (20, 16))
     assert to_rgb(image).mode == "RGB"
     assert image.mode == mode
 
@@ -77,14 +77,14 @@ def test_floating_point_is_scaled(white: float) -> None:
 def test_strips_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(1).random((33, 20), dtype=np.float32)
     whole = to_rgb(Image.fromarray(values))
-    monkeypatch.setattr("ip2p.pictures.color.STRIP", 100)
+    monkeypatch.setattr("ip2p.pictures.color.STRIP_PIXELS", 100)
     assert to_rgb(Image.fromarray(values)).tobytes() == whole.tobytes()
 
 
 def test_one_deep_value_may_be_transparent() -> None:
     deep = Image.fromarray(np.array([[0, 7, 65_535]], dtype=np.uint16))
     deep.info["transparency"] = 7
-    assert colors(standard(deep)) == [(0, 0, 0, 255), (0, 0, 0, 0), (255, 255, 255, 255)]
+    assert colors(to_srgb(deep)) == [(0, 0, 0, 255), (0, 0, 0, 0), (255, 255, 255, 255)]
 
 
 def test_exif_turns_the_picture() -> None:
@@ -113,7 +113,7 @@ def test_a_colour_profile_is_honoured(mode: str) -> None:
     image.info["icc_profile"] = swapped_profile()
     seen = to_rgb(image).getpixel((3, 3))
     assert np.abs(np.subtract(seen, (20, 10, 250))).max() <= 12
-    assert "icc_profile" not in standard(image).info
+    assert "icc_profile" not in to_srgb(image).info
 
 
 def test_srgb_is_left_alone() -> None:
@@ -145,4 +145,4 @@ def test_lab_is_converted() -> None:
 def test_a_lossless_file_keeps_every_value() -> None:
     stream = io.BytesIO()
     PICTURE.save(stream, "PNG")
-    assert standard(Image.open(stream)).tobytes() == PICTURE.tobytes()
+    assert to_srgb(Image.open(stream)).tobytes() == PICTURE.tobytes()

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import ip2p
-from ip2p.pictures.parameters import as_text, command, from_text, shown
+from ip2p.pictures.parameters import as_text, command, from_text, printable
 
 EDIT = {
     "instruction": 'make it "winter", 冬\nand\x1b[31m night', "seed": 2**60, "text_scale": 7.5, "image_scale": -1.5,
@@ -79,7 +79,7 @@ def test_what_no_command_made_has_none() -> None:
     ("value", "line"), [("冬 a", "冬 a"), ("a\nb\x1b", '"a\\nb\\u001b"'), (7.5, "7.5"), (None, "null")]
 )
 def test_values_are_shown_on_one_line(value: object, line: str) -> None:
-    assert shown(value) == line
+    assert printable(value) == line
 
 
 def test_turns_masks_adapters_and_savings_are_in_the_command() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from llm_server import Server, by_rules, failure
 
-from ip2p.data_gen.config import Triples
+from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.api import batch_writer as batch
 from ip2p.data_gen.writers.api.batch_writer import BatchWriter
-from ip2p.data_gen.writers.api.ledger import FILE, Ledger
+from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Ledger
 from ip2p.errors import WriterError
 from ip2p.records import Caption, Reason, content_id
 
@@ -23,7 +23,7 @@ PRICE: dict[str, Any] = {"price_in": 10.0, "price_out": 40.0}
 
 def writer(server: Server, folder: Path, **settings: Any) -> BatchWriter:
     """A writer that asks the server."""
-    chosen = Triples.model_validate({"writer": "openai-batch", "base_url": server.url, **PRICE, **settings})
+    chosen = TriplesConfig.model_validate({"writer": "openai-batch", "base_url": server.url, **PRICE, **settings})
     return BatchWriter(chosen, folder, seed=0, say=lambda line: None)
 
 
@@ -75,7 +75,7 @@ def test_a_killed_run_finds_its_batch_again(
             reasons(server, tmp_path)
     assert reasons(server, tmp_path) == [Reason.OK] * len(ROWS)
     assert len(server.batches) == 1 and len(server.requests) == len(ROWS)
-    with Ledger(tmp_path / FILE) as ledger:
+    with Ledger(tmp_path / LEDGER_FILE) as ledger:
         assert ledger.requests == 1 and ledger.notes[batch.NOTE] is None
 
 
@@ -86,7 +86,7 @@ def test_a_batch_is_no_larger_than_the_budget(server: Server, tmp_path: Path) ->
         reasons(server, tmp_path / "run", max_usd=limit)
     first, *others = [len(each["questions"].strip().split("\n")) for each in server.batches.values()]
     assert first == 3 and others and sum([first, *others]) < len(ROWS)
-    with Ledger(tmp_path / "run" / FILE) as ledger:
+    with Ledger(tmp_path / "run" / LEDGER_FILE) as ledger:
         assert 0 < ledger.spent.usd <= limit
     assert reasons(server, tmp_path / "run") == [Reason.OK] * len(ROWS)
 
@@ -95,7 +95,7 @@ def test_a_refused_batch_is_told(server: Server, tmp_path: Path) -> None:
     server.batch_status, server.batch_share = "failed", 0.0
     with pytest.raises(WriterError, match="refuses the batch.*goes on from here"):
         reasons(server, tmp_path)
-    with Ledger(tmp_path / FILE) as ledger:
+    with Ledger(tmp_path / LEDGER_FILE) as ledger:
         assert ledger.spent.usd == 0.0, "nothing was answered, so nothing is billed"
 
 

@@ -6,7 +6,7 @@ import httpx2
 import openai
 import pytest
 
-from ip2p.data_gen.writers.api.faults import Do, of_error, redacted, seconds
+from ip2p.data_gen.writers.api.faults import Action, classify_error, parse_duration, redact
 from ip2p.data_gen.writers.api.ledger import BudgetError
 
 REQUEST = httpx2.Request("POST", "http://127.0.0.1/v1/chat/completions")
@@ -20,31 +20,31 @@ REQUEST = httpx2.Request("POST", "http://127.0.0.1/v1/chat/completions")
     ],
 )  # fmt: skip
 def test_durations(text: str | None, expected: float) -> None:
-    assert seconds(text) == pytest.approx(expected)
+    assert parse_duration(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("error", "do"),
     [
-        (openai.APITimeoutError(REQUEST), Do.AGAIN),
-        (openai.APIConnectionError(request=REQUEST), Do.AGAIN),
-        (openai.ContentFilterFinishReasonError(), Do.REFUSE),
-        (json.JSONDecodeError("no", "", 0), Do.AGAIN),
-        (TypeError("'NoneType' object is not iterable"), Do.MEND),
-        (IndexError("list index out of range"), Do.MEND),
-        (BudgetError("spent", "give more"), Do.STOP),
+        (openai.APITimeoutError(REQUEST), Action.AGAIN),
+        (openai.APIConnectionError(request=REQUEST), Action.AGAIN),
+        (openai.ContentFilterFinishReasonError(), Action.REFUSE),
+        (json.JSONDecodeError("no", "", 0), Action.AGAIN),
+        (TypeError("'NoneType' object is not iterable"), Action.MEND),
+        (IndexError("list index out of range"), Action.MEND),
+        (BudgetError("spent", "give more"), Action.STOP),
     ],
 )
-def test_what_follows_from_an_error(error: Exception, do: Do) -> None:
-    assert of_error(error, "").do is do
+def test_what_follows_from_an_error(error: Exception, do: Action) -> None:
+    assert classify_error(error, "").do is do
 
 
 def test_a_spent_budget_is_found_behind_a_lost_connection() -> None:
     error = openai.APIConnectionError(request=REQUEST)
     error.__cause__ = BudgetError("spent", "give more")
-    assert of_error(error, "").error is error.__cause__
+    assert classify_error(error, "").error is error.__cause__
 
 
 def test_secrets_are_taken_out() -> None:
-    said = redacted("key sk-abcdef123456 or my-very-own-secret, not task-12 or key", "my-very-own-secret")
+    said = redact("key sk-abcdef123456 or my-very-own-secret, not task-12 or key", "my-very-own-secret")
     assert said == "key *** or ***, not task-12 or key"

@@ -9,11 +9,11 @@ import llm_server
 import pytest
 from llm_server import MODEL, Reply, Server, asked, by_rules, completion, failure, with_faults
 
-from ip2p.data_gen.config import Triples
+from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.api import rate_limit as pacing
-from ip2p.data_gen.writers.api.ledger import FILE, Ledger
-from ip2p.data_gen.writers.api.request_format import Form
-from ip2p.data_gen.writers.api.writer import ModelWriter
+from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Ledger
+from ip2p.data_gen.writers.api.request_format import ReplyFormat
+from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.records import Caption, Reason, content_id
 
@@ -22,10 +22,10 @@ EDIT = {"instruction": "make it night", "edited_caption": "a barn at night", "ki
 GOOD = completion(json.dumps({"edits": [EDIT]}))
 
 
-def writer(server: Server, folder: Path, says: list[str] | None = None, **settings: Any) -> ModelWriter:
+def writer(server: Server, folder: Path, says: list[str] | None = None, **settings: Any) -> ApiWriter:
     """A writer that asks the server."""
-    chosen = Triples.model_validate({"writer": "openai", "base_url": server.url, **settings})
-    return ModelWriter(chosen, folder, seed=0, say=(says if says is not None else []).append)
+    chosen = TriplesConfig.model_validate({"writer": "openai", "base_url": server.url, **settings})
+    return ApiWriter(chosen, folder, seed=0, say=(says if says is not None else []).append)
 
 
 def captions(*texts: str) -> list[Caption]:
@@ -202,17 +202,17 @@ def test_a_server_that_always_fails_stops_the_run(server: Server, tmp_path: Path
 
 def test_no_server_no_key_no_model(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WriterError, match="no server at http://127.0.0.1:9"):
-        ModelWriter(Triples(writer="openai", base_url="http://127.0.0.1:9/v1"), tmp_path, seed=0, say=print)
+        ApiWriter(TriplesConfig(writer="openai", base_url="http://127.0.0.1:9/v1"), tmp_path, seed=0, say=print)
     server.models = ["one", "two"]
     with pytest.raises(ConfigError, match="there are one, two"):
         writer(server, tmp_path)
     with pytest.raises(ConfigError, match="none is named"):
-        ModelWriter(Triples(writer="openai"), tmp_path, seed=0, say=print)
+        ApiWriter(TriplesConfig(writer="openai"), tmp_path, seed=0, say=print)
     with pytest.raises(ConfigError, match="price of odd is not known"):
-        ModelWriter(Triples(writer="openai", model="odd", max_usd=1.0), tmp_path, seed=0, say=print)
+        ApiWriter(TriplesConfig(writer="openai", model="odd", max_usd=1.0), tmp_path, seed=0, say=print)
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(WriterError, match="no key for OpenAI in OPENAI_API_KEY"):
-        ModelWriter(Triples(writer="openai", model="m"), tmp_path, seed=0, say=print)
+        ApiWriter(TriplesConfig(writer="openai", model="m"), tmp_path, seed=0, say=print)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -221,13 +221,13 @@ def test_a_long_pause_holds_for_all_requests(server: Server, tmp_path: Path, mon
     waits: list[float] = []
     asks = writer(server, tmp_path, parallel=4)
     asks.prepare(barns(1), 1)
-    pause = pacing.Pacer.pause
+    pause = pacing.RateLimiter.pause
 
-    def noted(self: pacing.Pacer, length: float) -> None:
+    def noted(self: pacing.RateLimiter, length: float) -> None:
         waits.append(length)
         pause(self, min(length, 0.2))
 
-    monkeypatch.setattr(pacing.Pacer, "pause", noted)
+    monkeypatch.setattr(pacing.RateLimiter, "pause", noted)
     server.script = only("number 5", failure(429, "wait", retry_after="121"))
     asks.prepare(barns(12), 1)
     assert max(waits) == 121.0 and len(server.requests) == 13
@@ -268,11 +268,11 @@ def test_a_tenth_of_all_answers_may_go_wrong(server: Server, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("known", "form"),
     [
-        ("strict", Form.PARSE), ("json_schema", Form.JSON_SCHEMA), ("json_object", Form.JSON_OBJECT),
-        ("none", Form.TEXT), ("overlooks", Form.TEXT), ("500", Form.JSON_OBJECT),
+        ("strict", ReplyFormat.PARSE), ("json_schema", ReplyFormat.JSON_SCHEMA), ("none", ReplyFormat.TEXT),
+        ("json_object", ReplyFormat.JSON_OBJECT), ("overlooks", ReplyFormat.TEXT), ("500", ReplyFormat.JSON_OBJECT),
     ],
 )  # fmt: skip
-def test_the_dialect_of_a_server_is_found_once(server: Server, tmp_path: Path, known: str, form: Form) -> None:
+def test_the_dialect_of_a_server_is_found_once(server: Server, tmp_path: Path, known: str, form: ReplyFormat) -> None:
     def picky(request: dict[str, Any]) -> Reply:
         wanted = request.get("response_format", {"type": "text"})
         strict = wanted.get("json_schema", {}).get("strict", False)
@@ -289,11 +289,11 @@ def test_the_dialect_of_a_server_is_found_once(server: Server, tmp_path: Path, k
     server.script = picky
     assert reasons(server, tmp_path, barns(10), parallel=1) == [Reason.OK] * 10
     probing = len(server.requests) - 10
-    with Ledger(tmp_path / FILE) as ledger:
+    with Ledger(tmp_path / LEDGER_FILE) as ledger:
         assert [note[0] for note in ledger.notes.values()] == [form.value]
     assert reasons(server, tmp_path, barns(20), parallel=1) == [Reason.OK] * 20
     assert len(server.requests) == 20 + probing, "it is remembered"
-    assert "schema" in server.requests[-1]["response_format"] if form is Form.JSON_OBJECT else True
+    assert "schema" in server.requests[-1]["response_format"] if form is ReplyFormat.JSON_OBJECT else True
 
 
 def test_arguments_that_a_model_refuses_are_left_out(server: Server, tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_the_address_may_stand_in_the_environment(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    assert ModelWriter(Triples(writer="openai"), tmp_path, seed=0, say=print).name == MODEL
+    assert ApiWriter(TriplesConfig(writer="openai"), tmp_path, seed=0, say=print).name == MODEL
 
 
 def test_moderation_of_the_server(server: Server, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from llm_server import Server, by_model
 
-from ip2p.data_gen.config import Triples
-from ip2p.data_gen.triples.write import Seen, write_triples
+from ip2p.data_gen.config import TriplesConfig
+from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers.api import client as asking
-from ip2p.data_gen.writers.api.writer import ModelWriter
+from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.records import Caption, content_id
 
 WANTED = "IP2P_TEST_LLM"
@@ -33,10 +33,10 @@ def test_a_real_small_model_writes_and_the_checks_sort(tmp_path: Path, monkeypat
     captions = [Caption(id=content_id(text), text=text, source="captions.txt") for text in texts]
     with Server(0, by_model(str(Path(package.origin).parent / FILE))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        settings = Triples(writer="openai", base_url=server.url, shots=4, parallel=2)
-        writer = ModelWriter(settings, tmp_path, seed=0, say=print)
+        settings = TriplesConfig(writer="openai", base_url=server.url, shots=4, parallel=2)
+        writer = ApiWriter(settings, tmp_path, seed=0, say=print)
         writer.prepare(captions, 1)
-        rows = write_triples(captions, writer, settings, seen=Seen(settings.checks))
+        rows = write_triples(captions, writer, settings, seen=EarlierShards(settings.checks))
         server.shutdown()
     for row in rows:
         print(f"{row.reason.value or 'ok':>16}  {row.caption}  |  {row.instruction}  |  {row.edited_caption}")

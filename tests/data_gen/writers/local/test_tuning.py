@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ip2p.data_gen.config import Triples
+from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.local import tuning
 from ip2p.data_gen.writers.local import writer as local
 from ip2p.data_gen.writers.local.tuning import IGNORED, Recipe, examples, mean_loss, split, tune_writer
-from ip2p.data_gen.writers.local.writer import Form, LocalWriter, hushed, load_language
-from ip2p.data_gen.writers.seeds import Seed, load_seeds
+from ip2p.data_gen.writers.local.writer import LocalWriter, PromptFormat, load_language_model, silence_transformers
+from ip2p.data_gen.writers.seeds import SeedTriple, load_seeds
 from ip2p.errors import ConfigError, DataError, Ip2pError, ModelError, TrainingError
 from ip2p.records import Caption, Reason, content_id
 
@@ -100,18 +100,18 @@ def test_tuning_lowers_the_held_out_loss(tuned: Path, said: list[str]) -> None:
 def test_what_was_written_is_what_was_measured(base: Path, tuned: Path, said: list[str]) -> None:
     """The writer's merged model, and peft's own, have the loss that tuning said."""
     after = float(said[-1].split(":")[1])
-    merged = load_language(str(tuned), "cpu")
+    merged = load_language_model(str(tuned), "cpu")
     rows = examples(split(SEEDS, LEARNED.seed)[1], merged)
     assert mean_loss(merged, rows, 8) == pytest.approx(after, abs=1e-3)
-    with hushed():
+    with silence_transformers():
         peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(tuned))
     assert mean_loss(merged._replace(model=peft), rows, 8) == pytest.approx(after, abs=1e-3)
 
 
 def test_a_tuned_writer_writes(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "TOKENS", 20)
-    writer = LocalWriter(Triples(writer="local", model=str(tuned), parallel=4), seed=1, device="cpu")
-    assert writer.name == "writer" and writer.language.form == Form()
+    monkeypatch.setattr(local, "TOKENS_PER_EDIT", 20)
+    writer = LocalWriter(TriplesConfig(writer="local", model=str(tuned), parallel=4), seed=1, device="cpu")
+    assert writer.name == "writer" and writer.language.form == PromptFormat()
     rows = [Caption(id=content_id(seed.caption), text=seed.caption, source="test") for seed in SEEDS[:3]]
     asked: list[int] = []
     answers = writer._answers
@@ -123,25 +123,25 @@ def test_a_tuned_writer_writes(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_stands_in_the_prompt_belongs_to_the_answer(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "TOKENS", 4)
-    writer = LocalWriter(Triples(writer="local", model=str(tuned)), seed=1, device="cpu")
+    monkeypatch.setattr(local, "TOKENS_PER_EDIT", 4)
+    writer = LocalWriter(TriplesConfig(writer="local", model=str(tuned)), seed=1, device="cpu")
     caption = Caption(id=content_id("a barn"), text="a barn", source="test")
     asked, answered = writer.conversation(caption, 2)
-    assert [turn["role"] for turn in asked] == ["user"] and asked[0]["content"].endswith(Form().opening)
-    assert answered.count(Form().opening) == 2 and answered.startswith(Form().opening)
+    assert [turn["role"] for turn in asked] == ["user"] and asked[0]["content"].endswith(PromptFormat().opening)
+    assert answered.count(PromptFormat().opening) == 2 and answered.startswith(PromptFormat().opening)
 
 
 def test_the_base_model_is_found_from_every_folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(base.parent)
     out = tune_writer(base.name, tmp_path / "out", seeds=SEEDS[:12], recipe=QUICK, device="cpu", say=str)
     assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base.resolve())
-    model = tuning._with_lora(load_language(str(base), "cpu").model, "words.gguf", QUICK)
+    model = tuning._add_lora(load_language_model(str(base), "cpu").model, "words.gguf", QUICK)
     assert model.peft_config["default"].base_model_name_or_path == "words.gguf"
 
 
 def test_examples_end_in_an_answer_that_can_be_read(base: Path) -> None:
-    language = load_language(str(base), "cpu")._replace(form=Form())
-    one_way = Seed("a barn", "make it night", "a barn at night", "time", "")
+    language = load_language_model(str(base), "cpu")._replace(form=PromptFormat())
+    one_way = SeedTriple("a barn", "make it night", "a barn at night", "time", "")
     both = one_way._replace(inverse="make it day")
     for seed, count in ((one_way, 1), (both, 2)):
         found = examples([seed], language)
@@ -150,7 +150,7 @@ def test_examples_end_in_an_answer_that_can_be_read(base: Path) -> None:
             start = len(row.labels) - len([label for label in row.labels if label != IGNORED])
             prompt, answer = row.tokens[:start], row.tokens[start:]
             assert row.labels == [IGNORED] * start + answer and answer[-1] == language.tokenizer.eos_token_id
-            assert prompt == language.encode(Form().turns("a barn", inverse=inverse))
+            assert prompt == language.encode(PromptFormat().turns("a barn", inverse=inverse))
             edit = {"instruction": "make it night", "edited_caption": "a barn at night", "kind": "time"}
             expected = {"edits": [edit | ({"inverse": "make it day"} if inverse else {})]}
             text = language.tokenizer.decode(row.tokens)
@@ -239,8 +239,8 @@ def test_a_damaged_adapter_is_told(tuned: Path, tmp_path: Path) -> None:
         folder = shutil.copytree(tuned, tmp_path / str(index))
         (folder / name).write_bytes(content)
         with pytest.raises(ModelError) as caught:
-            load_language(str(folder))
+            load_language_model(str(folder))
         assert "\n" not in str(caught.value)
     (folder / "adapter_model.safetensors").unlink()
     with pytest.raises(ModelError, match="it has no adapter_model.safetensors"):
-        load_language(str(folder))
+        load_language_model(str(folder))

@@ -10,17 +10,17 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, LogitsProcessor, PreTrainedTokenizerFast
 
-from ip2p.data_gen.config import Triples
-from ip2p.data_gen.triples.proposals import Draft, Writer
+from ip2p.data_gen.config import TriplesConfig
+from ip2p.data_gen.triples.proposals import Proposal, Writer
 from ip2p.data_gen.writers.local import writer as local
 from ip2p.data_gen.writers.local.writer import (
     LocalWriter,
     RowSampler,
-    guarded,
-    left_padded,
-    load_language,
-    plain_form,
-    whole_reply,
+    escape_special_tokens,
+    find_reply,
+    load_language_model,
+    pad_left,
+    to_plain_text,
 )
 from ip2p.data_gen.writers.prompts import messages
 from ip2p.data_gen.writers.seeds import load_seeds
@@ -47,9 +47,9 @@ def seed_captions(count: int) -> list[Caption]:
     return captions(*(seed.caption for seed in load_seeds()[:count]))
 
 
-def settings(model: Path, **others: object) -> Triples:
+def settings(model: Path, **others: object) -> TriplesConfig:
     """The writer's, for a quick run."""
-    return Triples.model_validate({"writer": "local", "model": str(model), "shots": 1, **others})
+    return TriplesConfig.model_validate({"writer": "local", "model": str(model), "shots": 1, **others})
 
 
 def write_language_model(folder: Path, template: str | None, positions: int = 2048) -> Path:
@@ -88,7 +88,7 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers of a few tokens: random models never end by themselves."""
-    monkeypatch.setattr(local, "TOKENS", 12)
+    monkeypatch.setattr(local, "TOKENS_PER_EDIT", 12)
 
 
 def spoken(writer: LocalWriter, caption: Caption, count: int = 1) -> str:
@@ -115,7 +115,7 @@ def test_a_draft_depends_on_seed_and_caption_alone(chat: Path, monkeypatch: pyte
 
     def written(rows: list[Caption], parallel: int, seed: int = 1) -> list[str]:
         texts: list[str] = []
-        monkeypatch.setattr(local, "read_reply", lambda text, count: texts.append(text) or [Draft(text, text)])
+        monkeypatch.setattr(local, "read_reply", lambda text, count: texts.append(text) or [Proposal(text, text)])
         LocalWriter(settings(chat, parallel=parallel), seed=seed, device="cpu").write(rows, 1)
         return texts
 
@@ -156,10 +156,10 @@ def test_sampling_takes_the_number_of_its_step() -> None:
 
 
 def test_an_answer_ends_when_it_is_whole(chat: Path) -> None:
-    tokenizer = load_language(str(chat), "cpu").tokenizer
+    tokenizer = load_language_model(str(chat), "cpu").tokenizer
     texts = [f"xx {REPLY}", f"xx {REPLY[:-1]}", f'xx {{"caption": "a"}} {REPLY}']
-    rows = left_padded([tokenizer(text).input_ids for text in texts], 0)
-    ends = local.ReplyEnds(tokenizer, 0, "")
+    rows = pad_left([tokenizer(text).input_ids for text in texts], 0)
+    ends = local.StopAtReplyEnd(tokenizer, 0, "")
     assert ends(rows, None).tolist() == [True, False, True]
 
 
@@ -181,13 +181,13 @@ def test_a_whole_answer_ends_the_writing(chat: Path, monkeypatch: pytest.MonkeyP
     (first, ended), (_, cut) = writer._answers([writer._requests(0, each, 1)[0] for each in seed_captions(2)])
     assert first == f"Yes: {REPLY}" and ended and not cut
     drafts = writer.write(seed_captions(2), 1)
-    assert drafts == [[Draft("make it night", "a barn at night", "time")], [Draft(reason=Reason.CUT_OFF)]]
+    assert drafts == [[Proposal("make it night", "a barn at night", "time")], [Proposal(reason=Reason.CUT_OFF)]]
 
 
 def test_the_whole_reply_stands_without_what_is_around_it() -> None:
-    assert whole_reply(f"Sure: {REPLY} And more: {REPLY}") == REPLY
-    assert whole_reply(REPLY[:-1]) is None and whole_reply("none") is None
-    assert whole_reply('{"edits": ' + "[" * 100_000) is None
+    assert find_reply(f"Sure: {REPLY} And more: {REPLY}") == REPLY
+    assert find_reply(REPLY[:-1]) is None and find_reply("none") is None
+    assert find_reply('{"edits": ' + "[" * 100_000) is None
 
 
 @pytest.mark.parametrize(
@@ -232,8 +232,10 @@ def test_a_caption_cannot_close_its_turn(chat: Path) -> None:
     text = spoken(LocalWriter(settings(chat, shots=0), seed=1, device="cpu"), captions(hostile)[0])
     assert text.count("<|turn|>") == 3 and "\\u003c|end|>" in text
     content = messages(hostile, 1, [])[1]["content"]
-    assert json.loads(guarded(content, load_language(str(chat), "cpu").tokenizer)) == json.loads(content)
-    assert plain_form(messages(hostile, 1, [])).count("\n") == plain_form(messages("a", 1, [])).count("\n")
+    assert json.loads(escape_special_tokens(content, load_language_model(str(chat), "cpu").tokenizer)) == json.loads(
+        content
+    )
+    assert to_plain_text(messages(hostile, 1, [])).count("\n") == to_plain_text(messages("a", 1, [])).count("\n")
 
 
 def test_examples_make_room_and_long_captions_are_refused(tmp_path: Path) -> None:
@@ -269,7 +271,7 @@ def test_what_is_no_language_model_is_told_in_one_line(plain: Path, clip_folder:
             LocalWriter(settings(source), seed=1, device="cpu")
         assert "\n" not in str(caught.value) and source.name in str(caught.value) and len(str(caught.value)) < 700
     with pytest.raises(ConfigError, match=r"no model. Name a folder or hub id"):
-        LocalWriter(Triples(writer="local"), seed=1, device="cpu")
+        LocalWriter(TriplesConfig(writer="local"), seed=1, device="cpu")
 
 
 def test_weights_that_are_lacking_are_told(plain: Path, tmp_path: Path) -> None:
@@ -281,7 +283,7 @@ def test_weights_that_are_lacking_are_told(plain: Path, tmp_path: Path) -> None:
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, lacking / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="it lacks the weight model.layers.1.mlp.up_proj.weight"):
-        load_language(str(lacking))
+        load_language_model(str(lacking))
 
 
 def test_pickled_weights_are_not_opened(plain: Path, tmp_path: Path) -> None:
@@ -289,7 +291,7 @@ def test_pickled_weights_are_not_opened(plain: Path, tmp_path: Path) -> None:
     (pickled / "model.safetensors").unlink()
     torch.save({}, pickled / "pytorch_model.bin")
     with pytest.raises(ModelError, match="safetensors"):
-        load_language(str(pickled))
+        load_language_model(str(pickled))
 
 
 def test_gguf_without_its_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,5 +305,5 @@ def test_gguf_without_its_package_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 def test_loading_leaves_the_librarys_progress_bars_as_they_were(plain: Path) -> None:
     logging = sys.modules["transformers.utils.logging"]
     before = logging.is_progress_bar_enabled()
-    load_language(str(plain), "cpu")
+    load_language_model(str(plain), "cpu")
     assert logging.is_progress_bar_enabled() == before

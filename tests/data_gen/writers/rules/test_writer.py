@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2p.data_gen.captions.read import read_captions
-from ip2p.data_gen.config import Captions, Checks
-from ip2p.data_gen.triples.checks import fault
+from ip2p.data_gen.config import CaptionsConfig, ChecksConfig
+from ip2p.data_gen.triples.checks import find_fault
 from ip2p.data_gen.writers.rules.english import english_edits
 from ip2p.data_gen.writers.rules.writer import RuleWriter, storybook_edits
 from ip2p.data_gen.writers.seeds import KINDS
@@ -193,7 +193,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_storybook_captions_are_edited_in_their_own_language() -> None:
-    captions = read_captions(Captions(count=100), seed=3)
+    captions = read_captions(CaptionsConfig(count=100), seed=3)
     for caption in captions:
         before = parse(caption.text)
         drafts = storybook_edits(caption.text, random.Random(0))
@@ -207,7 +207,7 @@ def test_storybook_captions_are_edited_in_their_own_language() -> None:
 
 
 def test_kinds_come_evenly() -> None:
-    captions = read_captions(Captions(count=240), seed=3)
+    captions = read_captions(CaptionsConfig(count=240), seed=3)
     counted = Counter(drafts[0].kind for drafts in RuleWriter(0).write(captions, 1))
     assert len(counted) >= 6
     assert max(counted.values()) <= 3 * min(counted.values())
@@ -215,10 +215,12 @@ def test_kinds_come_evenly() -> None:
 
 def test_ordinary_captions_get_edits_of_many_kinds() -> None:
     path = Path(__file__).parents[4] / "examples" / "captions.txt"
-    captions = read_captions(Captions(source=str(path), count=1000), seed=0)
+    captions = read_captions(CaptionsConfig(source=str(path), count=1000), seed=0)
     assert len({caption.text for caption in captions}) == 1000
     drafts = [drafts[0] for drafts in RuleWriter(0).write(captions, 1)]
-    faults = Counter(fault(caption.text, draft, Checks()) for caption, draft in zip(captions, drafts, strict=True))
+    faults = Counter(
+        find_fault(caption.text, draft, ChecksConfig()) for caption, draft in zip(captions, drafts, strict=True)
+    )
     counted = Counter(draft.kind for draft in drafts if draft.reason is Reason.OK)
     assert faults[Reason.OK] >= 800
     assert len(counted) >= 8
