@@ -1,7 +1,7 @@
-"""What keeping unchanged pixels does over several turns: `python bench/sequence.py [--scenes 16] [--turns 5]`.
+"""What keeping unchanged pixels does over edits in sequence: `python bench/sequence.py [--scenes 16] [--edits 5]`.
 
-Held-out scenes are edited turn by turn, each turn by an edit of another attribute, so that every turn has its exact
-target. PSNR is taken where no turn so far was to change anything; the judge reads all attributes.
+Held-out scenes are edited several times, each time in another attribute, so that every edit has its exact target. PSNR
+is taken where no edit so far was to change anything; the judge reads all attributes.
 """
 
 import argparse
@@ -31,20 +31,20 @@ SEED = 2025
 
 
 class Story(NamedTuple):
-    """A scene, what is asked of it turn by turn, and the exact scenes, the first one before any turn."""
+    """Instructions in sequence, and the exact scenes, the first one before any edit."""
 
     instructions: list[str]
     scenes: list[Scene]
 
 
-def tell(number: int, turns: int) -> Story:
+def make_story(number: int, count: int) -> Story:
     """Edits of local attributes in turn, the same attribute again only after all others."""
     rng = random.Random(derive_seed(SEED, "turns", str(number)))
     scenes, instructions = [sample_scene(rng)], []
     order = rng.sample(LOCAL, len(LOCAL))
-    for turn in range(turns):
+    for place in range(count):
         edits: Sequence[Edit] = possible_edits(scenes[-1].attributes)
-        edit = rng.choice([edit for edit in edits if edit.attribute == order[turn % len(order)]])
+        edit = rng.choice([edit for edit in edits if edit.attribute == order[place % len(order)]])
         instructions.append(instruction(edit, scenes[-1], rng))
         scenes.append(apply(scenes[-1], edit))
     return Story(instructions, scenes)
@@ -62,35 +62,35 @@ def main() -> None:
     """Print a table and write a sheet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenes", type=int, default=16)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("runs/turns"))
+    parser.add_argument("--edits", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("runs/sequence"))
     parsed = parser.parse_args()
 
     editor, judge = Editor.from_pretrained(), Judge.from_pretrained("storybook-judge")
     figures: dict[tuple[bool, int], list[tuple[float, float]]] = {}
     sheet: list[list[Image.Image]] = []
     for number in range(parsed.scenes):
-        story = tell(number, parsed.turns)
+        story = make_story(number, parsed.edits)
         renders = [render(scene) for scene in story.scenes]
         for keep in (False, True):
             made: list[Image.Image] = []
             edit_in_sequence(
                 editor, renders[0], story.instructions, seeds=number, keep_unchanged=keep,
-                on_turn=lambda _, pictures, made=made: made.append(pictures[0]),
+                on_edit=lambda _, pictures, made=made: made.append(pictures[0]),
             )  # fmt: skip
             read = judge.read(to_tensor(made)).attributes
-            for turn, scene in enumerate(story.scenes[1:], 1):
+            for done, scene in enumerate(story.scenes[1:], 1):
                 wanted = zip(read.values(), attribute_target(scene), strict=True)
-                right = float(np.mean([int(values[turn - 1]) == value for values, value in wanted]))
-                figures.setdefault((keep, turn), []).append((outside(made[turn - 1], renders[: turn + 1]), right))
+                right = float(np.mean([int(values[done - 1]) == value for values, value in wanted]))
+                figures.setdefault((keep, done), []).append((outside(made[done - 1], renders[: done + 1]), right))
             sheet.append([renders[0], *made])
         sheet.append(renders)
-    print("| turns | kept | dB where nothing was to change | attributes as asked |\n|---|---|---|---|")
-    for (keep, turn), rows in sorted(figures.items(), key=lambda item: (item[0][1], item[0][0])):
+    print("| edits | kept | dB where nothing was to change | attributes as asked |\n|---|---|---|---|")
+    for (keep, done), rows in sorted(figures.items(), key=lambda item: (item[0][1], item[0][0])):
         decibels, right = np.mean(rows, axis=0)
-        print(f"| {turn} | {'yes' if keep else 'no'} | {decibels:.1f} | {100 * right:.1f} % |")
+        print(f"| {done} | {'yes' if keep else 'no'} | {decibels:.1f} | {100 * right:.1f} % |")
     labels = ["nothing kept", "kept", "exact targets"] * parsed.scenes
-    save_picture(contact_sheet(sheet, labels), parsed.out / "turns.png", {"seed": SEED})
+    save_picture(contact_sheet(sheet, labels), parsed.out / "sequence.png", {"seed": SEED})
 
 
 if __name__ == "__main__":

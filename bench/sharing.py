@@ -60,7 +60,7 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def jobs_of(cases: Sequence[Case], p: float, *, cfg: float, steps: int) -> list[PlannedCandidate]:
+def plan(cases: Sequence[Case], p: float, *, cfg: float, steps: int) -> list[PlannedCandidate]:
     """One candidate for each case; the noise is the same for every p."""
     return [
         PlannedCandidate(
@@ -91,7 +91,7 @@ def compare(cases: Sequence[Case], source: Reading, edited: Reading) -> tuple[fl
 def measure(maker: PairMaker, judge: Judge, cases: Sequence[Case], p: float, cfg: float) -> Measured:
     """Draw all cases at one p, and let the judge read both pictures of each."""
     began = time.monotonic()
-    pairs: list[Pair] = list(maker.draw(jobs_of(cases, p, cfg=cfg, steps=maker.settings.steps)))
+    pairs: list[Pair] = list(maker.draw(plan(cases, p, cfg=cfg, steps=maker.settings.steps)))
     seconds = time.monotonic() - began
     source, edited = (
         judge.read(to_tensor(images)) for images in ([pair.source for pair in pairs], [pair.edited for pair in pairs])

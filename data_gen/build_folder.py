@@ -44,7 +44,7 @@ class BuildFolder:
         self.out = Path(config.out)
         self.origins = dict(origins)
 
-    def folder(self, stage: Stage) -> Path:
+    def stage_folder(self, stage: Stage) -> Path:
         """Where a stage writes."""
         return self.out / stage
 
@@ -67,25 +67,25 @@ class BuildFolder:
             ConfigError: the folder belongs to a build with other settings or other weights.
             DataError: its note is unreadable.
         """
-        now = self._begun_with()
-        begun = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
-        for key in dict.fromkeys((*now, *begun)):
-            if begun.get(key) != now.get(key) and self._is_bound(key):
+        now = self._bound_settings()
+        earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
+        for key in dict.fromkeys((*now, *earlier)):
+            if earlier.get(key) != now.get(key) and self._is_bound(key):
                 raise ConfigError(
-                    f"{key} was {begun.get(key)!r} when {self.out} was begun, and is {now.get(key)!r} now",
+                    f"{key} was {earlier.get(key)!r} when {self.out} was begun, and is {now.get(key)!r} now",
                     f"Give another folder by out=..., or remove {self.out} to begin anew",
                 )
-        if now != begun:
+        if now != earlier:
             atomic_write(self.out / BUILD_FILE, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
-        for folder in (self.out, *map(self.folder, STAGES)):
+        for folder in (self.out, *map(self.stage_folder, STAGES)):
             sweep_temporaries(folder)
 
     def _is_bound(self, key: str) -> bool:
         section = key.partition(".")[0]
         stage = next((each for each, read in CONFIG_SECTIONS.items() if read == section), STAGES[0])
-        return any(self.folder(stage).glob("shard-*.json"))
+        return any(self.stage_folder(stage).glob("shard-*.json"))
 
-    def _begun_with(self) -> dict[str, Any]:
+    def _bound_settings(self) -> dict[str, Any]:
         flat = _flatten(self.config.model_dump(mode="json"))
         fixed = {
             key: value for key, value in flat.items() if not f"{key}.".startswith(tuple(f"{k}." for k in MAY_CHANGE))
@@ -118,10 +118,10 @@ def read_build_file(out: Path) -> dict[str, Any]:
         DataError: there is none.
     """
     try:
-        begun = json.loads((out / BUILD_FILE).read_text())
+        settings = json.loads((out / BUILD_FILE).read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"there is no data set build in {out}", "Begin one with `ip2p dataset build`") from error
-    return dict(begun)
+    return dict(settings)
 
 
 def read_origins(out: Path) -> dict[str, str]:

@@ -36,20 +36,20 @@ class BuildSummary(NamedTuple):
 
     Attributes:
         out: folder of the build.
-        tally: counts over all sittings.
+        counts: counts over all sittings.
         seconds: of this sitting.
         drawn, unet_rows, drawing: candidates drawn in this sitting, the UNet rows of these, and seconds that took.
     """
 
     out: Path
-    tally: "Counts"
+    counts: "Counts"
     seconds: float
     drawn: int = 0
     unet_rows: int = 0
     drawing: float = 0.0
 
     def __str__(self) -> str:
-        tally = self.tally
+        counts = self.counts
         drawing = ""
         if self.drawn:
             drawing = (
@@ -57,9 +57,9 @@ class BuildSummary(NamedTuple):
                 f"and {self.unet_rows / self.drawing:.0f} UNet rows a second"
             )
         return (
-            f"kept {tally.pairs} of {tally.total} candidates ({tally.pairs / max(tally.total, 1):.1%}), for "
-            f"{tally.served} of {tally.triples.total()} triples; "
-            f"{tally.rows_per_pair:.0f} UNet rows for each kept pair\n"
+            f"kept {counts.pairs} of {counts.total} candidates ({counts.pairs / max(counts.total, 1):.1%}), for "
+            f"{counts.served} of {counts.triples.total()} triples; "
+            f"{counts.rows_per_pair:.0f} UNet rows for each kept pair\n"
             f"{self.seconds:.0f} s in this sitting{drawing}\n"
             f"data set {self.out / 'packed'}, report {self.out / 'report.html'}"
         )
@@ -79,10 +79,10 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
     from ip2p.data_gen.captions.read import read_captions
     from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds; a wrong key is told before
 
-    workspace = BuildFolder(config, hash_origins(config))
+    build_folder = BuildFolder(config, hash_origins(config))
     captions = read_captions(config.captions, config.seed)
-    workspace.claim()  # nothing is written before all that is asked for is there
-    stages = Stages(workspace, say)
+    build_folder.claim()  # nothing is written before all that is asked for is there
+    stages = Stages(build_folder, say)
     stages.write_captions(captions)
     stages.write_triples()
     stages.draw_pairs()
@@ -90,7 +90,7 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
     stages.filter_pairs()
     results = _finish(stages.results())
     summary = BuildSummary(
-        workspace.out, results.tally, time.monotonic() - began, stages.drawn, stages.unet_rows, stages.seconds
+        build_folder.out, results.counts, time.monotonic() - began, stages.drawn, stages.unet_rows, stages.seconds
     )
     say(str(summary))
     return summary
@@ -113,19 +113,19 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
     from ip2p.data_gen.captions.read import read_captions
     from ip2p.data_gen.stages import Stages
 
-    workspace = BuildFolder(config, hash_origins(config))
+    build_folder = BuildFolder(config, hash_origins(config))
     captions = read_captions(config.captions, config.seed)
-    workspace.claim()
-    stages = Stages(workspace, say)
+    build_folder.claim()
+    stages = Stages(build_folder, say)
     stages.write_captions(captions)
     try:
         stages.write_triples()
     finally:
-        tally, page = stages.report_triples()
+        counts, page = stages.report_triples()
         seconds = time.monotonic() - began
-        rate = 60 * tally.kept / seconds
-        if tally.total:
-            say(f"{tally}\n{seconds:.1f} s in this sitting: {rate:.0f} triples a minute; report {page}")
+        rate = 60 * counts.kept / seconds
+        if counts.total:
+            say(f"{counts}\n{seconds:.1f} s in this sitting: {rate:.0f} triples a minute; report {page}")
     return page
 
 
@@ -165,12 +165,12 @@ def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
     from ip2p.data_gen.build_folder import BuildFolder, read_origins
     from ip2p.data_gen.stages import Stages
 
-    workspace = BuildFolder(config, read_origins(Path(config.out)))
-    workspace.claim()
-    stages = Stages(workspace, say)
+    build_folder = BuildFolder(config, read_origins(Path(config.out)))
+    build_folder.claim()
+    stages = Stages(build_folder, say)
     stages.require("scores", "Run `ip2p dataset build` to its end first")
     stages.filter_pairs()
-    summary = BuildSummary(workspace.out, _finish(stages.results()).tally, time.monotonic() - began)
+    summary = BuildSummary(build_folder.out, _finish(stages.results()).counts, time.monotonic() - began)
     say(str(summary))
     return summary
 
@@ -185,9 +185,9 @@ def report(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
     from ip2p.data_gen.build_folder import BuildFolder, read_origins
     from ip2p.data_gen.stages import Stages
 
-    workspace = BuildFolder(config, read_origins(Path(config.out)))
-    workspace.claim()
-    stages = Stages(workspace, say)
+    build_folder = BuildFolder(config, read_origins(Path(config.out)))
+    build_folder.claim()
+    stages = Stages(build_folder, say)
     stages.require("filtered", "Run `ip2p dataset filter` with these settings first")
     page = stages.results().write_report()
     say(f"report {page}")

@@ -72,22 +72,22 @@ def to_candidate(row: Mapping[str, Any]) -> Candidate:
     return Candidate.model_validate({name: row[name] for name in Candidate.model_fields})
 
 
-def read_triples(workspace: BuildFolder, index: int) -> list[Triple]:
+def read_triples(build_folder: BuildFolder, index: int) -> list[Triple]:
     """All triples of a shard, refused ones too."""
-    return [Triple.model_validate(row) for row in read_shard(workspace.folder("triples"), index)]
+    return [Triple.model_validate(row) for row in read_shard(build_folder.stage_folder("triples"), index)]
 
 
-def read_filtered(workspace: BuildFolder, index: int) -> FilteredShard:
+def read_filtered(build_folder: BuildFolder, index: int) -> FilteredShard:
     """A shard as the filter left it."""
-    found = list(read_shard(workspace.folder("filtered"), index))
+    found = list(read_shard(build_folder.stage_folder("filtered"), index))
     unet_rows = sum(row["unet_rows"] for row in found)
-    return FilteredShard(read_triples(workspace, index), [to_candidate(row) for row in found], unet_rows)
+    return FilteredShard(read_triples(build_folder, index), [to_candidate(row) for row in found], unet_rows)
 
 
-def read_pictures(workspace: BuildFolder, index: int, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def read_pictures(build_folder: BuildFolder, index: int, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows with pictures of those candidates of a shard whose ids are wanted."""
     if wanted:
-        yield from (row for row in read_shard(workspace.folder("candidates"), index) if row["id"] in wanted)
+        yield from (row for row in read_shard(build_folder.stage_folder("candidates"), index) if row["id"] in wanted)
 
 
 def to_png(image: Image.Image) -> dict[str, Any]:

@@ -46,15 +46,15 @@ class Stages:
     """All stages, from captions to decided candidates.
 
     Args:
-        workspace: of the build, claimed.
+        build_folder: of the build, claimed.
         say: prints a line.
 
     Attributes:
         drawn, unet_rows, seconds: candidates drawn in this sitting, the UNet rows of these, and how long that took.
     """
 
-    def __init__(self, workspace: BuildFolder, say: Callable[[str], None]) -> None:
-        self.workspace, self.config, self.say = workspace, workspace.config, say
+    def __init__(self, build_folder: BuildFolder, say: Callable[[str], None]) -> None:
+        self.build_folder, self.config, self.say = build_folder, build_folder.config, say
         self.drawn = self.unet_rows = 0
         self.seconds = 0.0
 
@@ -80,7 +80,7 @@ class Stages:
         def make(index: int, progress: StageProgress) -> list[Row]:
             nonlocal caught_up
             for earlier in range(caught_up, index):
-                seen.remember(chunks[earlier], rows.read_triples(self.workspace, earlier))
+                seen.remember(chunks[earlier], rows.read_triples(self.build_folder, earlier))
             triples = write_triples(chunks[index], self.writer, settings, seen=seen)
             caught_up = index + 1
             progress.advance(len(chunks[index]))
@@ -89,7 +89,7 @@ class Stages:
         def run() -> None:
             self._run("triples", "captions", [len(chunk) for chunk in chunks], make, rows.TRIPLE_SCHEMA)
 
-        left = self._left("triples", len(chunks))
+        left = self._unfinished("triples", len(chunks))
         try:
             if left:
                 self.writer.prepare([each for index in left for each in chunks[index]], settings.per_caption)
@@ -104,15 +104,15 @@ class Stages:
 
     def report_triples(self) -> tuple[TripleCounts, Path]:
         """Count the triples that are there, and write triples.html about them if there are any."""
-        left = set(self._left("triples", self.shards))
+        left = set(self._unfinished("triples", self.shards))
         there = (index for index in range(self.shards) if index not in left)
-        tally = TripleCounts(row for index in there for row in rows.read_triples(self.workspace, index))
-        page = self.workspace.out / "triples.html"
+        counts = TripleCounts(row for index in there for row in rows.read_triples(self.build_folder, index))
+        page = self.build_folder.out / "triples.html"
         settings = self.config.triples
-        spent = read_spending(self.workspace.out) if settings.writer.startswith("openai") else None
-        if tally.total:
-            atomic_write(page, render_triples(tally, settings.model or settings.writer, spent).encode())
-        return tally, page
+        spent = read_spending(self.build_folder.out) if settings.writer.startswith("openai") else None
+        if counts.total:
+            atomic_write(page, render_triples(counts, settings.model or settings.writer, spent).encode())
+        return counts, page
 
     def require(self, stage: Stage, fix: str) -> None:
         """Check that all shards of a stage are done with these settings.
@@ -120,8 +120,8 @@ class Stages:
         Raises:
             DataError: one is not.
         """
-        if left := self._left(stage, self.shards):
-            folder = self.workspace.folder(stage)
+        if left := self._unfinished(stage, self.shards):
+            folder = self.build_folder.stage_folder(stage)
             raise DataError(f"shard {left[0]} of {folder} is not there, or was made with other settings", fix)
 
     def draw_pairs(self) -> None:
@@ -131,10 +131,10 @@ class Stages:
         settings, seed = self.config.pairs, self.config.seed
 
         def make(index: int, progress: StageProgress) -> list[Row]:
-            jobs = plan_candidates(rows.read_triples(self.workspace, index), settings, seed)
-            maker = self.maker if jobs else None  # loading is not drawing
+            planned = plan_candidates(rows.read_triples(self.build_folder, index), settings, seed)
+            maker = self.maker if planned else None  # loading is not drawing
             before, started, made = self.seconds, time.monotonic(), []
-            for pair in maker.draw(jobs) if maker else ():
+            for pair in maker.draw(planned) if maker else ():
                 pictures = {"original_image": rows.to_png(pair.source), "edited_image": rows.to_png(pair.edited)}
                 made.append(pair.candidate.model_dump(mode="json") | {"unet_rows": pair.unet_rows} | pictures)
                 self.drawn += 1
@@ -150,8 +150,8 @@ class Stages:
         from ip2p.data_gen.pairs.clip_scores import score_candidates
 
         def make(index: int, progress: StageProgress) -> list[Row]:
-            triples = rows.triples_by_id(rows.read_triples(self.workspace, index))
-            drawn, done = list(read_shard(self.workspace.folder("candidates"), index)), []
+            triples = rows.triples_by_id(rows.read_triples(self.build_folder, index))
+            drawn, done = list(read_shard(self.build_folder.stage_folder("candidates"), index)), []
             for start in range(0, len(drawn), SCORING_BATCH):
                 chunk = drawn[start : start + SCORING_BATCH]
                 candidates = [rows.to_candidate(row) for row in chunk]
@@ -169,9 +169,9 @@ class Stages:
         """Decide by the scores alone which candidates are kept."""
 
         def make(index: int, progress: StageProgress) -> list[Row]:
-            scored = list(read_shard(self.workspace.folder("scores"), index))
+            scored = list(read_shard(self.build_folder.stage_folder("scores"), index))
             kinds = {
-                each.id: each.kind for each in rows.triples_by_id(rows.read_triples(self.workspace, index)).values()
+                each.id: each.kind for each in rows.triples_by_id(rows.read_triples(self.build_folder, index)).values()
             }
             decided = decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter)
             progress.advance(len(scored))
@@ -181,12 +181,12 @@ class Stages:
 
     def results(self) -> Results:
         """What comes after the last stage."""
-        return Results(self.workspace, self.shards, self.say)
+        return Results(self.build_folder, self.shards, self.say)
 
     @cached_property
     def captions(self) -> list[Caption]:
         """All captions, once they are written."""
-        return [Caption.model_validate(row) for row in read_shards(self.workspace.folder("captions"))]
+        return [Caption.model_validate(row) for row in read_shards(self.build_folder.stage_folder("captions"))]
 
     @property
     def shards(self) -> int:
@@ -196,7 +196,7 @@ class Stages:
     @cached_property
     def writer(self) -> Writer:
         """Who writes triples."""
-        return open_writer(self.config.triples, self.workspace.out, seed=self.config.seed, say=self.say)
+        return open_writer(self.config.triples, self.build_folder.out, seed=self.config.seed, say=self.say)
 
     @cached_property
     def maker(self) -> "PairMaker":
@@ -227,15 +227,15 @@ class Stages:
         size = self.config.shard_size
         return [captions[start : start + size] for start in range(0, len(captions), size)]
 
-    def _left(self, stage: Stage, shards: int) -> list[int]:
+    def _unfinished(self, stage: Stage, shards: int) -> list[int]:
         """Shards of a stage that are not done with these settings."""
-        folder, fingerprint = self.workspace.folder(stage), self.workspace.fingerprint(stage)
+        folder, fingerprint = self.build_folder.stage_folder(stage), self.build_folder.fingerprint(stage)
         return [index for index in range(shards) if not is_shard_done(folder, index, fingerprint)]
 
     def _run(self, stage: Stage, unit: str, sizes: Sequence[int], make: Make, schema: pa.Schema | Features) -> None:
         """Make those shards of a stage that are not done; sizes are those of all shards, in units."""
-        folder, fingerprint = self.workspace.folder(stage), self.workspace.fingerprint(stage)
-        left = self._left(stage, len(sizes))
+        folder, fingerprint = self.build_folder.stage_folder(stage), self.build_folder.fingerprint(stage)
+        left = self._unfinished(stage, len(sizes))
         done = sum(sizes) - sum(sizes[index] for index in left)
         with StageProgress(stage, unit, total=sum(sizes), done=done, say=self.say) as progress:
             for index in left:
@@ -243,7 +243,7 @@ class Stages:
 
     def _candidates(self) -> list[int]:
         """Candidates of each shard."""
-        triples = (rows.read_triples(self.workspace, index) for index in range(self.shards))
+        triples = (rows.read_triples(self.build_folder, index) for index in range(self.shards))
         return [self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for shard in triples]
 
 

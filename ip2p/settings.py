@@ -61,7 +61,7 @@ class Settings(BaseModel):
     rescale: float = Field(default=0.0, ge=0, le=1, description="0 to 1")
     reuse: int = Field(default=1, ge=1, le=1000, description="1 to 1000 steps")
 
-    def replaced(self, **given: Any) -> "Settings":
+    def replace(self, **given: Any) -> "Settings":
         """These settings with others in place of those given; None leaves one as it is.
 
         Raises:

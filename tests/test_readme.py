@@ -66,9 +66,9 @@ def test_commands_exist(line: str) -> None:
 
 
 def test_the_main_commands_are_told() -> None:
-    told = " ".join(COMMANDS)
+    output = " ".join(COMMANDS)
     for command in ("make demo", "make test", "make dataset", "accelerate launch train/finetune.py", "ip2p edit"):
-        assert command in told
+        assert command in output
 
 
 def test_every_file_is_on_the_map_and_the_map_shows_no_other() -> None:

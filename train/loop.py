@@ -83,7 +83,7 @@ class Run:
 
     def __init__(self, config: FinetuneConfig, say: Callable[[str], None]) -> None:
         self.config, self.out, place = config, Path(config.out), process_state(config.threads)
-        self.clock, self.stopped, self.bad = Clock(), False, 0
+        self.clock, self.stopped, self.bad_steps = Clock(), False, 0
         self.place, main = place, place.is_main_process
         self.say = say if main else lambda _: None
         self.pairs = open_pairs(*config.datasets)
@@ -181,7 +181,7 @@ class Run:
         self.metrics.write(**row)
         self.metrics.progress(step=self.state.step, samples=samples, loss=loss, done=self.done)
         self.accelerator.log(row, step=self.state.step)
-        self._bear(taken)
+        self._check_patience(taken)
 
     def save(self) -> None:
         """Write a checkpoint, on one rank; the others wait."""
@@ -271,19 +271,19 @@ class Run:
         table = self.accelerator.gather(own)
         return table[:, 0].mean().item(), table[:, 1].amax().item(), table[:, 2].amax().item()
 
-    def _bear(self, taken: Step) -> None:
+    def _check_patience(self, taken: Step) -> None:
         """Count steps in a row whose gradient was not finite, up to where patience ends."""
-        self.bad = 0 if taken.moved else self.bad + 1
-        if not self.bad:
+        self.bad_steps = 0 if taken.moved else self.bad_steps + 1
+        if not self.bad_steps:
             return
         patience = PATIENCE if self.accelerator.scaler is None else PATIENCE_SCALED
         step = self.state.step
         self.metrics.say(
-            f"step {step}: loss {taken.loss}, gradient {taken.norm}: not finite, left out ({self.bad} in a row)"
+            f"step {step}: loss {taken.loss}, gradient {taken.norm}: not finite, left out ({self.bad_steps} in a row)"
         )
-        if self.bad >= patience:
+        if self.bad_steps >= patience:
             raise TrainingError(
-                f"no finite gradient in {self.bad} steps up to step {step} ({precision_name(self.dtype)})",
+                f"no finite gradient in {self.bad_steps} steps up to step {step} ({precision_name(self.dtype)})",
                 f"Start again with a lower learning_rate or precision=fp32; the last good weights are in {self.out}",
             )
 

@@ -65,27 +65,27 @@ class PairMaker:
         with torch.inference_mode():
             self.null_text = backbone.encode_text([""])
 
-    def draw(self, jobs: Sequence[PlannedCandidate]) -> Iterator[Pair]:
+    def draw(self, planned: Sequence[PlannedCandidate]) -> Iterator[Pair]:
         """Draw candidates, batch after batch in the order given; a batch may mix triples, shares and scales.
 
         One call of the UNet a step computes all rows of a batch: source and edited pictures, with text and without.
         A pair of which the model's safety checker blocks a picture comes back black, and refused.
         """
-        for start in range(0, len(jobs), self.settings.batch):
-            batch = jobs[start : start + self.settings.batch]
+        for start in range(0, len(planned), self.settings.batch):
+            batch = planned[start : start + self.settings.batch]
             pictures, rows = self._draw(batch)
             images = to_images(pictures)
-            flags = self.backbone.flagged(images)
-            for number, job in enumerate(batch):
-                pair = Pair(job.candidate, images[number], images[number + len(batch)], rows // len(batch))
+            flags = self.backbone.flag_unsafe(images)
+            for number, each in enumerate(batch):
+                pair = Pair(each.candidate, images[number], images[number + len(batch)], rows // len(batch))
                 yield _refuse(pair) if flags[number] or flags[number + len(batch)] else pair
 
     @torch.inference_mode()
-    def _draw(self, jobs: Sequence[PlannedCandidate]) -> tuple[Tensor, int]:
+    def _draw(self, planned: Sequence[PlannedCandidate]) -> tuple[Tensor, int]:
         """Pictures (2b 3 h w) in [-1, 1], all sources before all edited, and the UNet rows that they took."""
         backbone, settings = self.backbone, self.settings
-        candidates = [job.candidate for job in jobs]
-        texts = [job.caption for job in jobs] + [job.edited_caption for job in jobs]
+        candidates = [each.candidate for each in planned]
+        texts = [each.caption for each in planned] + [each.edited_caption for each in planned]
         guidance = TextGuidance(
             backbone.predict,
             backbone.encode_text(texts),
@@ -118,7 +118,7 @@ def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int)
         settings: of the stage.
         seed: of the run.
     """
-    jobs = []
+    planned = []
     for triple in triples:
         for number in range(settings.candidates if triple.status == "ok" else 0):
             rng = random.Random(derive_seed(seed, "pairs", triple.id, number))
@@ -130,8 +130,8 @@ def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int)
                 cfg=round(rng.uniform(settings.cfg_min, settings.cfg_max), 4),
                 steps=settings.steps,
             )
-            jobs.append(PlannedCandidate(candidate, triple.caption, triple.edited_caption))
-    return jobs
+            planned.append(PlannedCandidate(candidate, triple.caption, triple.edited_caption))
+    return planned
 
 
 def _refuse(pair: Pair) -> Pair:

@@ -11,25 +11,25 @@ from ip2p.records import PACKED_COLUMNS, Reason
 SHARED_WORDS = {"attention": "self-attention", "features": "self-attention and decoder features"}
 
 
-def dataset_card(config: DatasetConfig, tally: Counts, splits: Sequence[str], digest: str) -> str:
+def dataset_card(config: DatasetConfig, counts: Counts, splits: Sequence[str], digest: str) -> str:
     """The data-set card: what it is, how it was made, how many of each kind were kept, and how to load it.
 
     Args:
         config: of the build.
-        tally: of all its shards.
+        counts: of all its shards.
         splits: that have a pair.
         digest: names the contents. `datasets` keeps what it has read under a hash of this header: without the digest it
             would go on giving the pairs of a build that was filtered anew since.
     """
     settings = config.model_dump(mode="json", exclude={"out"})
     kinds = "\n".join(
-        f"| {kind} | {drawn} | {tally.kept[kind]} | {per_cent(tally.kept[kind], drawn)} |"
-        for kind, drawn in sorted(tally.drawn.items())
+        f"| {kind} | {drawn} | {counts.kept[kind]} | {per_cent(counts.kept[kind], drawn)} |"
+        for kind, drawn in sorted(counts.drawn.items())
     )
     header = {
         "task_categories": ["image-to-image"],
         "tags": ["instruct-pix2pix", "ip2p"],
-        "size_categories": [_size_category(tally.pairs)],
+        "size_categories": [_size_category(counts.pairs)],
         "configs": [
             {
                 "config_name": "default",
@@ -41,7 +41,7 @@ def dataset_card(config: DatasetConfig, tally: Counts, splits: Sequence[str], di
     return f"""---
 {yaml.safe_dump(header, sort_keys=False).rstrip()}
 ---
-# {tally.pairs} edits: picture, instruction, edited picture
+# {counts.pairs} edits: picture, instruction, edited picture
 
 Made by ip2p as InstructPix2Pix made its own (arXiv 2211.09800, section 3.1). Captions of {config.captions.source};
 instructions and edited captions by {_writer(config)}; both pictures of a pair drawn by {config.pairs.model} from the
@@ -54,10 +54,10 @@ pairs = load_dataset("path/to/this/folder", split="train")
 
 | | |
 |---|---|
-| captions | {len(tally.captions)} |
-| triples, of which drawn | {tally.triples.total()}, {tally.triples[Reason.OK]} |
-| candidates | {tally.total} |
-| pairs kept | {tally.pairs} ({per_cent(tally.pairs, tally.total)}) |
+| captions | {len(counts.captions)} |
+| triples, of which drawn | {counts.triples.total()}, {counts.triples[Reason.OK]} |
+| candidates | {counts.total} |
+| pairs kept | {counts.pairs} ({per_cent(counts.pairs, counts.total)}) |
 | thresholds | {describe_thresholds(config)} |
 | seed | {config.seed} |
 

@@ -63,27 +63,27 @@ class PairChoice:
         return chosen
 
 
-def render_report(config: DatasetConfig, tally: Counts, shown: Sequence[ShownPair]) -> str:
+def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPair]) -> str:
     """The page as HTML. Every text from outside is escaped; equal builds give equal pages.
 
     Args:
         config: of the build.
-        tally: of all its shards.
+        counts: of all its shards.
         shown: pairs to show, as `PairChoice` takes them.
     """
     kept = sorted((each for each in shown if each.candidate.status == "ok"), key=lambda each: each.triple.kind)
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Data set report</title><style>{STYLE}</style></head><body>
-<h1>{tally.pairs} pairs kept of {tally.total} candidates</h1>
-{_facts(config, tally)}
+<h1>{counts.pairs} pairs kept of {counts.total} candidates</h1>
+{_facts(config, counts)}
 <h2>Yield by kind of edit</h2>
-{_yield_table(tally)}
+{_yield_table(counts)}
 <h2>Scores</h2>
 <p>Green: kept. Grey: refused. Lines: thresholds ({_escape(describe_thresholds(config))}).</p>
-{"".join(_histogram(name, config, tally) for name in SCORES)}
+{"".join(_histogram(name, config, counts) for name in SCORES)}
 <h2>Refusals</h2>
-{_refusals(tally)}
+{_refusals(counts)}
 <h2>Kept pairs</h2>
 <p>The first {KEPT_SHOWN} of each kind of edit.</p>
 <div>{"".join(map(_figure, kept)) or "<p>None.</p>"}</div>
@@ -94,16 +94,16 @@ def render_report(config: DatasetConfig, tally: Counts, shown: Sequence[ShownPai
 """
 
 
-def _facts(config: DatasetConfig, tally: Counts) -> str:
+def _facts(config: DatasetConfig, counts: Counts) -> str:
     """The way from captions to pairs, in numbers."""
     pairs = config.pairs
     facts = {
-        "captions": f"{len(tally.captions)} of {config.captions.source}",
-        "triples": f"{tally.triples[Reason.OK]} drawn, {tally.triples.total() - tally.triples[Reason.OK]} refused",
-        "candidates": f"{tally.total} by {pairs.model}, {pairs.steps} steps of {pairs.scheduler}",
-        "kept": f"{tally.pairs} ({per_cent(tally.pairs, tally.total)}), for {tally.served} triples "
-        f"({per_cent(tally.served, tally.triples[Reason.OK])})",
-        "UNet rows": f"{tally.unet_rows}, {tally.rows_per_pair:.0f} for each kept pair",
+        "captions": f"{len(counts.captions)} of {config.captions.source}",
+        "triples": f"{counts.triples[Reason.OK]} drawn, {counts.triples.total() - counts.triples[Reason.OK]} refused",
+        "candidates": f"{counts.total} by {pairs.model}, {pairs.steps} steps of {pairs.scheduler}",
+        "kept": f"{counts.pairs} ({per_cent(counts.pairs, counts.total)}), for {counts.served} triples "
+        f"({per_cent(counts.served, counts.triples[Reason.OK])})",
+        "UNet rows": f"{counts.unet_rows}, {counts.rows_per_pair:.0f} for each kept pair",
         "filtered by": config.scores.clip,
         "seed": str(config.seed),
     }
@@ -111,35 +111,35 @@ def _facts(config: DatasetConfig, tally: Counts) -> str:
     return f"<table>{rows}</table>"
 
 
-def _yield_table(tally: Counts) -> str:
+def _yield_table(counts: Counts) -> str:
     rows = "".join(
-        f'<tr><td>{_escape(kind)}</td><td class="n">{drawn}</td><td class="n">{tally.kept[kind]}</td>'
-        f'<td class="n">{per_cent(tally.kept[kind], drawn)}</td></tr>'
-        for kind, drawn in sorted(tally.drawn.items())
+        f'<tr><td>{_escape(kind)}</td><td class="n">{drawn}</td><td class="n">{counts.kept[kind]}</td>'
+        f'<td class="n">{per_cent(counts.kept[kind], drawn)}</td></tr>'
+        for kind, drawn in sorted(counts.drawn.items())
     )
     return f"<table><tr><th>kind</th><th>candidates</th><th>kept</th><th>yield</th></tr>{rows}</table>"
 
 
-def _refusals(tally: Counts) -> str:
+def _refusals(counts: Counts) -> str:
     """Refused triples and candidates by reason, in the order of the closed list."""
     rows = "".join(
         f'<tr><td>{what}</td><td>{reason.value}</td><td class="n">{counted[reason]}</td></tr>'
-        for what, counted in (("triples", tally.triples), ("candidates", tally.candidates))
+        for what, counted in (("triples", counts.triples), ("candidates", counts.candidates))
         for reason in Reason
         if reason is not Reason.OK and counted[reason]
     )
     return f"<table><tr><th></th><th>reason</th><th>number</th></tr>{rows}</table>" if rows else "<p>None.</p>"
 
 
-def _histogram(score: str, config: DatasetConfig, tally: Counts) -> str:
+def _histogram(score: str, config: DatasetConfig, counts: Counts) -> str:
     """Bars of a score over the range that has any, kept ones below refused ones, with the thresholds as lines."""
-    bars, name = tally.histogram(score), score.removeprefix("sim_")
+    bars, name = counts.histogram(score), score.removeprefix("sim_")
     bounds = [getattr(config.filter, name)] + ([config.filter.image_max] if name == "image" else [])
-    filled = [bar for bar, counts in enumerate(bars) if sum(counts)]
+    filled = [bar for bar, heights in enumerate(bars) if sum(heights)]
     first, last = (filled[0], filled[-1] + 1) if filled else (0, BINS)
     low: float = min(-1 + 2 * first / BINS, *bounds)
     high: float = max(-1 + 2 * last / BINS, *bounds)
-    tallest = max(1, *(sum(counts) for counts in bars))
+    tallest = max(1, *(sum(heights) for heights in bars))
 
     def x(value: float) -> float:
         return (value - low) / max(high - low, 1e-9) * WIDTH

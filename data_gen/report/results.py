@@ -1,4 +1,4 @@
-"""What a build leaves when all candidates are decided: counts, report.html, and the packed data set."""
+"""What a build leaves when all candidates are filtered: counts, report.html, and the packed data set."""
 
 import functools
 import json
@@ -22,36 +22,36 @@ PACKED_FILE = "packed.json"
 
 
 class Results:
-    """Reads decided shards; draws, scores and decides nothing.
+    """Reads filtered shards; draws, scores and decides nothing.
 
     Args:
-        workspace: of the build.
+        build_folder: of the build.
         shards: of each stage.
         say: prints a line.
     """
 
-    def __init__(self, workspace: BuildFolder, shards: int, say: Callable[[str], None]) -> None:
-        self.workspace, self.config, self.shards, self.say = workspace, workspace.config, shards, say
+    def __init__(self, build_folder: BuildFolder, shards: int, say: Callable[[str], None]) -> None:
+        self.build_folder, self.config, self.shards, self.say = build_folder, build_folder.config, shards, say
 
     @cached_property
-    def tally(self) -> Counts:
+    def counts(self) -> Counts:
         """Counts over all shards."""
-        tally = Counts()
-        for decided in self._decided():
-            tally.add(decided)
-        return tally
+        counts = Counts()
+        for shard in self._filtered():
+            counts.add(shard)
+        return counts
 
     def write_report(self) -> Path:
         """Write report.html and say where it is."""
         choice, shown = PairChoice(), []
-        for index, decided in enumerate(self._decided()):
-            chosen = {each.id: each for each in choice.take(decided)}
-            for row in read_pictures(self.workspace, index, chosen):
+        for index, shard in enumerate(self._filtered()):
+            chosen = {each.id: each for each in choice.take(shard)}
+            for row in read_pictures(self.build_folder, index, chosen):
                 each = chosen[row["id"]]
                 pictures = row["original_image"]["bytes"], row["edited_image"]["bytes"]
-                shown.append(ShownPair(each, decided.by_id[each.triple_id], *pictures))
-        page = self.workspace.out / "report.html"
-        atomic_write(page, render_report(self.config, self.tally, shown).encode())
+                shown.append(ShownPair(each, shard.by_id[each.triple_id], *pictures))
+        page = self.build_folder.out / "report.html"
+        atomic_write(page, render_report(self.config, self.counts, shown).encode())
         return page
 
     def pack(self) -> None:
@@ -60,37 +60,37 @@ class Results:
         Raises:
             DataError: no pair was kept.
         """
-        fingerprint = self.workspace.fingerprint("packed")
-        folder, note = self.workspace.folder("packed"), self.workspace.out / PACKED_FILE
+        fingerprint = self.build_folder.fingerprint("packed")
+        folder, note = self.build_folder.stage_folder("packed"), self.build_folder.out / PACKED_FILE
         if folder.is_dir() and note.is_file() and note.read_text() == fingerprint:
             return
         note.unlink(missing_ok=True)  # from here until all is done, nobody may trust what lies there
-        with StageProgress("packed", "pairs", total=self.tally.pairs, done=0, say=self.say) as progress:
-            card = functools.partial(dataset_card, self.config, self.tally, self._splits())
+        with StageProgress("packed", "pairs", total=self.counts.pairs, done=0, say=self.say) as progress:
+            card = functools.partial(dataset_card, self.config, self.counts, self._splits())
             size = self.config.pack.shard_rows
             pack(self._packed_rows(progress), folder, shard_rows=size, card=card, config=fingerprint)
         atomic_write(note, fingerprint.encode())
 
-    def _decided(self) -> Iterator[FilteredShard]:
-        return (read_filtered(self.workspace, index) for index in range(self.shards))
+    def _filtered(self) -> Iterator[FilteredShard]:
+        return (read_filtered(self.build_folder, index) for index in range(self.shards))
 
-    def _split(self, decided: FilteredShard, candidate: Candidate) -> str:
-        return split_of(decided.by_id[candidate.triple_id].caption_id, self.config.pack.split)
+    def _split(self, shard: FilteredShard, candidate: Candidate) -> str:
+        return split_of(shard.by_id[candidate.triple_id].caption_id, self.config.pack.split)
 
     def _splits(self) -> list[str]:
         """Splits that have a pair."""
-        found = {self._split(shard, each) for shard in self._decided() for each in shard.kept.values()}
+        found = {self._split(shard, each) for shard in self._filtered() for each in shard.kept.values()}
         return [name for name in SPLITS if name in found]
 
     def _packed_rows(self, progress: StageProgress) -> Iterator[tuple[str, dict[str, Any]]]:
         """Split and packed row of every kept pair, in order."""
         provenance = self._provenance()
-        for index, decided in enumerate(self._decided()):
-            kept = decided.kept
-            for pictures in read_pictures(self.workspace, index, kept):
+        for index, shard in enumerate(self._filtered()):
+            kept = shard.kept
+            for pictures in read_pictures(self.build_folder, index, kept):
                 each = kept[pictures["id"]]
-                row = packed_row(each, decided.by_id[each.triple_id], pictures, provenance)
-                yield self._split(decided, each), row
+                row = packed_row(each, shard.by_id[each.triple_id], pictures, provenance)
+                yield self._split(shard, each), row
                 progress.advance(1)
 
     def _provenance(self) -> str:
@@ -105,4 +105,4 @@ class Results:
             "steps": config.pairs.steps,
             "clip": config.scores.clip,
         }
-        return json.dumps(made_by | self.workspace.origins, ensure_ascii=False)
+        return json.dumps(made_by | self.build_folder.origins, ensure_ascii=False)

@@ -63,21 +63,21 @@ class TripleCounts:
         )
 
 
-def render_triples(tally: TripleCounts, writer: str, spent: Spending | None) -> str:
+def render_triples(counts: TripleCounts, writer: str, spent: Spending | None) -> str:
     """The page as HTML. Every text from outside is escaped.
 
     Args:
-        tally: of all rows.
+        counts: of all rows.
         writer: name of who wrote them.
         spent: on a language model; None for a writer that costs nothing.
     """
     facts = {
         "writer": writer,
-        "captions": str(len(tally.captions)),
-        "kept": f"{tally.kept} of {tally.total} triples ({per_cent(tally.kept, tally.total)})",
+        "captions": str(len(counts.captions)),
+        "kept": f"{counts.kept} of {counts.total} triples ({per_cent(counts.kept, counts.total)})",
     }
     if spent:
-        per_thousand = 1000 * spent.cost.usd / tally.kept if tally.kept else 0.0
+        per_thousand = 1000 * spent.cost.usd / counts.kept if counts.kept else 0.0
         facts |= {
             "requests": str(spent.requests),
             "tokens": f"{spent.cost.tokens_in} read, {spent.cost.tokens_out} written",
@@ -85,17 +85,17 @@ def render_triples(tally: TripleCounts, writer: str, spent: Spending | None) -> 
             "faults": ", ".join(f"{name} {count}" for name, count in spent.faults.most_common()) or "none",
         }
     lines = "".join(f"<tr><th>{_escape(name)}</th><td>{_escape(value)}</td></tr>" for name, value in facts.items())
-    refused = [reason.value for reason in Reason if tally.reasons[reason]]
+    refused = [reason.value for reason in Reason if counts.reasons[reason]]
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Triples</title><style>{STYLE}</style></head><body>
-<h1>{tally.kept} of {tally.total} triples kept</h1>
+<h1>{counts.kept} of {counts.total} triples kept</h1>
 <table>{lines}</table>
 <h2>Refused, by reason</h2>
 <p>The first {EXAMPLES_SHOWN} of each.</p>
-{"".join(_examples(name, tally.reasons[Reason(name)], tally.examples[name]) for name in refused) or "<p>None.</p>"}
+{"".join(_examples(name, counts.reasons[Reason(name)], counts.examples[name]) for name in refused) or "<p>None.</p>"}
 <h2>Kept, by kind of edit</h2>
 <p>The first {EXAMPLES_SHOWN} of each.</p>
-{"".join(_examples(k, n, tally.examples[f"kind {k}"]) for k, n in tally.kinds.most_common()) or "<p>None.</p>"}
+{"".join(_examples(k, n, counts.examples[f"kind {k}"]) for k, n in counts.kinds.most_common()) or "<p>None.</p>"}
 </body></html>
 """
 

@@ -68,21 +68,21 @@ class Change(NamedTuple):
         return [word for word in dict.fromkeys(self.before) if word not in self.after]
 
 
-def disagrees(caption: str, draft: Proposal) -> bool:
+def disagrees(caption: str, proposal: Proposal) -> bool:
     """Whether the edit is another one than the instruction asks for, or the instruction asks for none.
 
     Abstract edits may be shown by other words than they are asked for, as long as half of the caption stays.
     """
-    instruction = " ".join(draft.instruction.lower().split())
+    instruction = " ".join(proposal.instruction.lower().split())
     if QUESTION.match(instruction) and not WISH.match(instruction):
         return True
-    if not _is_caption(draft.edited_caption, caption):
+    if not _is_caption(proposal.edited_caption, caption):
         return True
-    change = Change(content(caption), content(draft.edited_caption))
+    change = Change(content(caption), content(proposal.edited_caption))
     if not (_removes(instruction, change) and _replaces(instruction, change)):
         return True
     asked = asked_for(instruction)
-    if draft.kind == "abstract":
+    if proposal.kind == "abstract":
         return 2 * len(change.removed) > len(set(change.before)) or len(change.added) > UNASKED_ABSTRACT
     return not (_is_grounded(asked, change) and _shows(asked, change))
 

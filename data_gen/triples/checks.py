@@ -48,9 +48,9 @@ def clip_tokens(text: str) -> int:
 
 
 def find_fault(
-    caption: str, draft: Proposal, checks: ChecksConfig, *, count_tokens: Callable[[str], int] = clip_tokens
+    caption: str, proposal: Proposal, checks: ChecksConfig, *, count_tokens: Callable[[str], int] = clip_tokens
 ) -> Reason:
-    """The first thing that is wrong with a triple, or OK. A pure function; a draft's own reason comes first.
+    """The first thing that is wrong with a triple, or OK. A pure function; a proposal's own reason comes first.
 
     In order: empty, unchanged, near_unchanged (but for word order, forms and function words), instruction_is_caption,
     drift (too little of the caption is left), too_long, wrong_language, disagrees (another edit than the instruction
@@ -58,14 +58,14 @@ def find_fault(
 
     Args:
         caption: before the edit.
-        draft: instruction and edited caption.
+        proposal: instruction and edited caption.
         checks: limits.
         count_tokens: of the text encoder, with its start and end.
     """
-    instruction, edited = draft.instruction, draft.edited_caption
+    instruction, edited = proposal.instruction, proposal.edited_caption
     texts = (caption, instruction, edited)
-    if draft.reason is not Reason.OK:
-        return draft.reason
+    if proposal.reason is not Reason.OK:
+        return proposal.reason
     if not all(words(text) for text in texts):
         return Reason.EMPTY
     if normalise(edited) == normalise(caption):
@@ -80,7 +80,7 @@ def find_fault(
         return Reason.TOO_LONG
     if not is_english(*texts):
         return Reason.WRONG_LANGUAGE
-    if disagrees(caption, draft):
+    if disagrees(caption, proposal):
         return Reason.DISAGREES
     return Reason.MODERATED if checks.moderation != "none" and is_improper(*texts) else Reason.OK
 
@@ -116,39 +116,39 @@ class TripleSet:
         self._near = NearIndex(checks.near_duplicate)
         self._kinds: Counter[str] = Counter()
 
-    def fault(self, caption: str, draft: Proposal) -> Reason:
+    def fault(self, caption: str, proposal: Proposal) -> Reason:
         """duplicate, near_duplicate, kind_full, or OK."""
-        if _identity(caption, draft) in self._exact:
+        if _identity(caption, proposal) in self._exact:
             return Reason.DUPLICATE
-        if features(caption, draft) in self._near:
+        if features(caption, proposal) in self._near:
             return Reason.NEAR_DUPLICATE
         total = self._kinds.total()
-        full = total >= MIN_TRIPLES and self._kinds[draft.kind] > self.checks.kind_share * total
+        full = total >= MIN_TRIPLES and self._kinds[proposal.kind] > self.checks.kind_share * total
         return Reason.KIND_FULL if full else Reason.OK
 
-    def add(self, caption: str, draft: Proposal) -> None:
+    def add(self, caption: str, proposal: Proposal) -> None:
         """Keep a triple, whatever is wrong with it."""
-        self._exact.add(_identity(caption, draft))
-        self._near.add(features(caption, draft))
-        self._kinds[draft.kind] += 1
+        self._exact.add(_identity(caption, proposal))
+        self._near.add(features(caption, proposal))
+        self._kinds[proposal.kind] += 1
 
 
-def _identity(caption: str, draft: Proposal) -> int:
+def _identity(caption: str, proposal: Proposal) -> int:
     """A number in [0, 2^64) that equal triples share."""
-    return hash64("\n".join(normalise(text) for text in (caption, draft.instruction, draft.edited_caption)))
+    return hash64("\n".join(normalise(text) for text in (caption, proposal.instruction, proposal.edited_caption)))
 
 
 @lru_cache(maxsize=4)
-def features(caption: str, draft: Proposal) -> frozenset[int]:
+def features(caption: str, proposal: Proposal) -> frozenset[int]:
     """Numbers that two triples share as far as they say the same.
 
     They stand for shingles of what stays, what goes and what comes, each by itself, or an edit and its inverse would
     look alike; and for the words asked for. Remembered from `find_fault` to `add`.
     """
-    before, after = shingles(content(caption)), shingles(content(draft.edited_caption))
+    before, after = shingles(content(caption)), shingles(content(proposal.edited_caption))
     stays = [f"={each}" for each in before & after]
     changes = [f"-{each}" for each in before - after] + [f"+{each}" for each in after - before]
-    changes += [f"!{each}" for each in asked_for(draft.instruction)]
+    changes += [f"!{each}" for each in asked_for(proposal.instruction)]
     return frozenset(map(hash64, [*stays, *(f"{copy}{each}" for each in changes for copy in range(CHANGE_WEIGHT))]))
 
 

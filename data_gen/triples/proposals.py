@@ -1,4 +1,4 @@
-"""What writers give: drafts of edits, before anybody has checked them."""
+"""What writers give: proposals of edits, before anybody has checked them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -38,7 +38,7 @@ class Writer(Protocol):
         ...
 
     def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
-        """For each caption at least one draft and at most `count`, all different."""
+        """For each caption at least one proposal and at most `count`, all different."""
         ...
 
     def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:

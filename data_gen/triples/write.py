@@ -49,10 +49,10 @@ def write_triples(
     written = iter(writer.write(sound, settings.per_caption))
     rows = []
     for caption, reason in zip(captions, reasons, strict=True):
-        for draft in next(written) if reason is Reason.OK else [Proposal(reason=reason)]:
-            rows.append(_check(caption.text, draft, caption, writer.name, settings.checks, seen))
-            if settings.inverse and draft.inverse and rows[-1].status == "ok":
-                back = Proposal(draft.inverse, caption.text, INVERSE_KINDS.get(draft.kind, draft.kind))
+        for proposal in next(written) if reason is Reason.OK else [Proposal(reason=reason)]:
+            rows.append(_check(caption.text, proposal, caption, writer.name, settings.checks, seen))
+            if settings.inverse and proposal.inverse and rows[-1].status == "ok":
+                back = Proposal(proposal.inverse, caption.text, INVERSE_KINDS.get(proposal.kind, proposal.kind))
                 rows.append(_check(rows[-1].edited_caption, back, caption, writer.name, settings.checks, seen))
     return rows
 
@@ -68,29 +68,29 @@ def _find_caption_fault(caption: Caption, checks: ChecksConfig, seen: EarlierSha
 
 
 def _check(
-    text: str, draft: Proposal, origin: Caption, writer: str, checks: ChecksConfig, seen: EarlierShards
+    text: str, proposal: Proposal, origin: Caption, writer: str, checks: ChecksConfig, seen: EarlierShards
 ) -> Triple:
-    """The row of a draft for a caption of this text, and why it is refused if it is.
+    """The row of a proposal for a caption of this text, and why it is refused if it is.
 
     Args:
         text: the caption.
-        draft: of an edit.
+        proposal: of an edit.
         origin: that all of this was written for.
         writer: by name.
         checks: to hold to.
         seen: what came before; the triple is added if it is kept.
     """
-    draft = draft._replace(instruction=_tidy(draft.instruction), edited_caption=_tidy(draft.edited_caption))
-    reason = draft.reason or find_fault(text, draft, checks) or seen.triples.fault(text, draft)
+    proposal = proposal._replace(instruction=_tidy(proposal.instruction), edited_caption=_tidy(proposal.edited_caption))
+    reason = proposal.reason or find_fault(text, proposal, checks) or seen.triples.fault(text, proposal)
     if reason is Reason.OK:
-        seen.triples.add(text, draft)
+        seen.triples.add(text, proposal)
     return Triple(
-        id=content_id(text, draft.instruction, draft.edited_caption),
+        id=content_id(text, proposal.instruction, proposal.edited_caption),
         caption_id=origin.id,
         caption=text,
-        instruction=draft.instruction,
-        edited_caption=draft.edited_caption,
-        kind=draft.kind,
+        instruction=proposal.instruction,
+        edited_caption=proposal.edited_caption,
+        kind=proposal.kind,
         writer=writer,
         status="ok" if reason is Reason.OK else "refused",
         reason=reason,

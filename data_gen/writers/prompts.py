@@ -87,7 +87,7 @@ def shots_for(caption_id: str, count: int, seed: int, *, inverse: bool = False) 
 
 
 def read_reply(text: str, count: int) -> list[Proposal]:
-    """The edits in a reply, at most `count`; a single refused draft if it has none that can be read.
+    """The edits in a reply, at most `count`; a single refused proposal if it has none that can be read.
 
     Models without constrained output wrap JSON in fences or prose: the first object that has edits is taken.
     """

@@ -80,11 +80,11 @@ def grid(
         editor.load(), source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
         negative_prompt=negative_prompt, **settings,
     )  # fmt: skip
-    told = {
+    parameters = {
         "instruction": instruction, "seed": chosen, "text_scales": columns, "image_scales": rows,
         "model": editor.model,
     }  # fmt: skip
-    write(sheet, path, told, EDITED)
+    write(sheet, path, parameters, EDITED)
 
 
 def _numbers(text: str, option: str) -> list[float]:

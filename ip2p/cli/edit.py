@@ -79,7 +79,9 @@ def edit(
     for instruction in instructions:
         refuse_empty(instruction, "instruction", "make it winter")
     if native and (len(instructions) > 1 or keep_unchanged):
-        raise ConfigError("--native is for one instruction", "Leave it out: turns are made at the picture's own size")
+        raise ConfigError(
+            "--native is for one instruction", "Leave it out: edits in sequence are made at the picture's own size"
+        )
     judge = choose_clip(editor.model, clip, samples) if keep_best else None
     captions = pair_captions(caption, edited_caption)
     from ip2p.editing.masks import open_mask
@@ -97,17 +99,17 @@ def edit(
         say(f"the bundled editor draws storybook scenes; for photos use --model {PHOTO_EDITOR}")
     loaded = editor.load()
     settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt}
-    watch, on_turn = progress_writer(paths, seeds, instructions, every) if save_progress else (None, None)
+    previews, on_edit = progress_writer(paths, seeds, instructions, every) if save_progress else (None, None)
     if len(instructions) > 1 or keep_unchanged:
         from ip2p.editing.sequence import edit_in_sequence
 
         keep = keep_unchanged is not False
         edits = edit_in_sequence(
-            loaded, source, instructions, keep_unchanged=keep, watch=watch, on_turn=on_turn, **settings
+            loaded, source, instructions, keep_unchanged=keep, previews=previews, on_edit=on_edit, **settings
         )
     else:
         edits = loaded.edit(
-            source, instructions, previews=watch(1) if watch else None, **settings, keep_size=not native
+            source, instructions, previews=previews(1) if previews else None, **settings, keep_size=not native
         )
     if judge:
         edits = [choose_best(edits, source, ", ".join(instructions), captions, judge)]
@@ -141,7 +143,7 @@ def generate(
     from ip2p.pictures.write import GENERATED
 
     backbone = load_backbone(model, device=best_device(), want="base")
-    settings = backbone.settings.replaced(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
+    settings = backbone.settings.replace(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
     used = settings.model_dump(include={"scale", "steps", "scheduler", "resolution"})
     pictures = draw(backbone, [caption] * samples, seeds=seeds, **used)
     for picture, path, each in zip(pictures, paths, seeds, strict=True):
@@ -217,24 +219,24 @@ def choose_best(
 def progress_writer(
     paths: Sequence[Path], seeds: Sequence[int], texts: Sequence[str], every: int
 ) -> "tuple[Callable[[int], Previews], Callable[[int, list[Image]], None]]":
-    """What writes the predicted picture of every n-th step of a turn, and the picture after each turn but the last."""
+    """What writes the predicted picture of every n-th step of an edit, and the picture after each edit but the last."""
     from ip2p.diffusion.previews import Previews
     from ip2p.pictures.write import EDITED
 
-    def name(path: Path, turn: int) -> str:
-        return path.stem if len(texts) == 1 else f"{path.stem}-turn{turn}"
+    def name(path: Path, number: int) -> str:
+        return path.stem if len(texts) == 1 else f"{path.stem}-turn{number}"
 
-    def watch(turn: int) -> Previews:
+    def previews(number: int) -> Previews:
         def show(place: int, step: int, picture: "Image") -> None:
-            path, told = paths[place], {"instruction": texts[turn - 1], "seed": seeds[place], "step": step}
-            write(picture, path.with_stem(f"{name(path, turn)}-step{step:03d}"), told, EDITED)
+            path, parameters = paths[place], {"instruction": texts[number - 1], "seed": seeds[place], "step": step}
+            write(picture, path.with_stem(f"{name(path, number)}-step{step:03d}"), parameters, EDITED)
 
         return Previews(every, show)
 
-    def on_turn(turn: int, pictures: "list[Image]") -> None:
+    def on_edit(number: int, pictures: "list[Image]") -> None:
         for path, seed, picture in zip(paths, seeds, pictures, strict=True):
-            if turn < len(texts):
-                told = {"instruction": texts[turn - 1], "seed": seed, "turn": turn}
-                write(picture, path.with_stem(name(path, turn)), told, EDITED)
+            if number < len(texts):
+                parameters = {"instruction": texts[number - 1], "seed": seed, "turn": number}
+                write(picture, path.with_stem(name(path, number)), parameters, EDITED)
 
-    return watch, on_turn
+    return previews, on_edit

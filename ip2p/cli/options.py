@@ -78,7 +78,7 @@ def sampling_settings(preset: str | None, more: Sequence[str] | None, **given: A
             raise ConfigError(f"--set {word!r} sets nothing", "Give a name and a value, such as tolerance=0.1")
         options[name] = value
     options = preset_options(preset, options)
-    checked = Settings().replaced(**options)
+    checked = Settings().replace(**options)
     return {name: getattr(checked, name) for name in options}
 
 
@@ -121,8 +121,8 @@ def compose(**parts: Callable[..., Any]) -> Callable[[Callable[..., Any]], Calla
     """Let a command have, in place of a parameter, the options of the function that makes its value.
 
         @app.command()
-        @composed(editor=chosen_editor)
-        def edit(image: ..., *, editor: ChosenEditor) -> None: ...
+        @compose(editor=choose_editor)
+        def edit(image: ..., *, editor: EditorChoice) -> None: ...
 
     Args:
         parts: such functions by the names of the parameters, which stand last and have no defaults.

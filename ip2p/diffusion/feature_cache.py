@@ -20,7 +20,7 @@ from ip2p.diffusion.guidance import UNetCall
 class FeatureCache:
     """A UNet that runs whole every so many calls, and between them only its outermost layers.
 
-        with FeatureReuse(backbone.predict, backbone.unet, every=3) as predict:
+        with FeatureCache(backbone.predict, backbone.unet, every=3) as predict:
             guidance = DualGuidance(predict, ...)
 
     Features belong to rows. A call reuses those of the rows that the last whole call began with: guidance puts the
@@ -53,8 +53,8 @@ class FeatureCache:
             for attention in attentions:
                 self._replace(attention, lambda x: (x,))
             last = attentions[-1] if attentions else outermost.resnets[-2]
-            self._replace(last, lambda x: (self._kept(x),) if attentions else self._kept(x))
-            self._stack.callback(last.register_forward_hook(self._keep).remove)
+            self._replace(last, lambda x: (self._cached_features(x),) if attentions else self._cached_features(x))
+            self._stack.callback(last.register_forward_hook(self._store_features).remove)
         return self
 
     def __exit__(
@@ -79,12 +79,12 @@ class FeatureCache:
 
         self._stack.enter_context(replace_forward(module, run))
 
-    def _keep(self, _module: Any, _inputs: Any, result: Any) -> None:
+    def _store_features(self, _module: Any, _inputs: Any, result: Any) -> None:
         """Take in what the last layer before the outermost gave."""
         if not self._light:
             self._deep = result[0] if isinstance(result, tuple) else result
 
-    def _kept(self, x: Tensor) -> Tensor:
+    def _cached_features(self, x: Tensor) -> Tensor:
         """What was kept, for as many rows as x has."""
         assert self._deep is not None, "no call was whole"
         return self._deep[: len(x)]

@@ -6,7 +6,7 @@ Dual guidance (InstructPix2Pix, arXiv 2211.09800, section 3.2.1), with I the pic
            = (1 - s_I) e(0,0) + (s_I - s_T) e(I,0) + s_T e(I,T)
 
 The second line tells which predictions are needed: one whose weight is zero is never computed. The others can be told
-by their differences, which vary slowly and need not be computed at every step (`held.py`).
+by their differences, which vary slowly and need not be computed at every step (`guidance_cache.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -128,24 +128,24 @@ class DualGuidance:
         return list(self.unet(torch.cat([torch.cat([x] * count), condition], dim=1), timestep, text).chunk(count))
 
     def _branches(self, x: Tensor, timestep: Tensor, share: float) -> list[Tensor]:
-        """The needed predictions, computed or made of a neighbour and a held difference."""
-        wanted = self._wanted(share, len(x))
+        """The needed predictions, computed or made of a neighbour and a cached difference."""
+        wanted = self._due_rows(share, len(x))
         computed = self._compute(x, timestep, wanted)
         branches = computed[:1]
         size = branches[0].flatten(1).norm(dim=1)
-        for place, held in enumerate(self.differences, start=1):
+        for place, difference in enumerate(self.differences, start=1):
             which = torch.tensor(wanted[place], device=x.device)
             if which.any():
-                held.refresh(self.step, which, computed[place - 1] - computed[place], size)
-            made = branches[-1] - held.at(self.step)
+                difference.refresh(self.step, which, computed[place - 1] - computed[place], size)
+            made = branches[-1] - difference.at(self.step)
             branches.append(torch.where(which[:, None, None, None], computed[place], made))
         return branches
 
-    def _wanted(self, share: float, count: int) -> list[list[bool]]:
+    def _due_rows(self, share: float, count: int) -> list[list[bool]]:
         """For each branch, which pictures' rows are computed: a difference takes both of its branches."""
         wanted = [[False] * count]
-        for held in reversed(self.differences):
-            due = held.wanted(self.step, share, count)
+        for difference in reversed(self.differences):
+            due = difference.due_pictures(self.step, share, count)
             wanted.append([this or further for this, further in zip(due, wanted[-1], strict=True)])
         return [[True] * count, *wanted[:0:-1]]
 

@@ -57,7 +57,7 @@ class CachedDifference:
         self.seen: list[int] = []
         self.due: list[int] = []
 
-    def wanted(self, step: int, share: float, count: int) -> list[bool]:
+    def due_pictures(self, step: int, share: float, count: int) -> list[bool]:
         """For which of so many pictures it is to be computed at a step, at a share of the noise schedule."""
         if self.value is None:
             return [True] * count

@@ -26,7 +26,7 @@ class CachedText(NamedTuple):
 class TextCache:
     """A UNet that remembers the keys and values of its cross-attention for as long as it is given the same texts.
 
-        with TextMemory(backbone.predict, backbone.unet) as predict:
+        with TextCache(backbone.predict, backbone.unet) as predict:
             guidance = DualGuidance(predict, ...)
 
     The same texts are the same tensor, which must not change meanwhile. Results are those of the UNet to the bit.
@@ -37,39 +37,39 @@ class TextCache:
         most: batches of texts to remember; 0 replaces nothing.
     """
 
-    def __init__(self, predict: UNetCall, unet: Any, *, most: int = MAX_BATCHES) -> None:
+    def __init__(self, predict: UNetCall, unet: Any, *, max_batches: int = MAX_BATCHES) -> None:
         self.predict = predict
         self.unet = unet
-        self.most = most
-        self._remembered: OrderedDict[int, CachedText] = OrderedDict()
+        self.max_batches = max_batches
+        self._cached: OrderedDict[int, CachedText] = OrderedDict()
         self._made: dict[Any, Tensor] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> "TextCache":
-        for module in self.unet.modules() if self.most else ():
+        for module in self.unet.modules() if self.max_batches else ():
             if isinstance(module, Attention) and module.is_cross_attention:
                 for layer in (module.to_k, module.to_v):
-                    self._stack.enter_context(replace_forward(layer, self._once(layer)))
+                    self._stack.enter_context(replace_forward(layer, self._cache_forward(layer)))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-        self._remembered.clear()
+        self._cached.clear()
 
     def __call__(
         self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Float[Tensor, "b n d"]
     ) -> Float[Tensor, "b k h w"]:
         """What the UNet predicts."""
         key = id(text)  # of a tensor that is held here, so no other one can have it
-        self._made = self._remembered.setdefault(key, CachedText(text, {})).made
-        self._remembered.move_to_end(key)
-        if len(self._remembered) > self.most:
-            self._remembered.popitem(last=False)
+        self._made = self._cached.setdefault(key, CachedText(text, {})).made
+        self._cached.move_to_end(key)
+        if len(self._cached) > self.max_batches:
+            self._cached.popitem(last=False)
         return self.predict(x, timestep, text)
 
-    def _once(self, layer: Any) -> Any:
+    def _cache_forward(self, layer: Any) -> Any:
         """The layer's forward, computed once for each batch of texts."""
         forward = layer.forward
 

@@ -114,7 +114,7 @@ class BatchRun:
         self._write()
         with StageProgress("edit", "pictures", total=len(self.edits), done=len(made), say=self.say) as progress:
             failed = 0
-            for result in self._made(todo):
+            for result in self._make(todo):
                 self._append(result)
                 failed += result["status"] == "failed"
                 progress.advance(1, f"{failed} failed" if failed else "")
@@ -135,7 +135,7 @@ class BatchRun:
         self.results[edit.id] = _to_result(edit)
         return True
 
-    def _made(self, todo: Sequence[PlannedEdit]) -> Iterator[dict[str, Any]]:
+    def _make(self, todo: Sequence[PlannedEdit]) -> Iterator[dict[str, Any]]:
         """Results of edits as they are made: of those of one size and equal settings together."""
         for edit in todo:
             try:
@@ -146,11 +146,11 @@ class BatchRun:
             except Exception as error:  # one row's picture, whatever is wrong with it, is no other's trouble
                 yield _to_result(edit, _one_line(error))
                 continue
-            key = self._key(waiting)
+            key = self._group_key(waiting)
             self.waiting.setdefault(key, []).append(waiting)
             if len(self.waiting[key]) >= self.size:
                 yield from self._edit(self.waiting.pop(key))
-            while self._held() > MAX_WAITING_PIXELS:
+            while self._waiting_pixels() > MAX_WAITING_PIXELS:
                 yield from self._edit(self.waiting.pop(max(self.waiting, key=lambda each: len(self.waiting[each]))))
         while self.waiting:
             yield from self._edit(self.waiting.pop(next(iter(self.waiting))))
@@ -175,16 +175,16 @@ class BatchRun:
         if path.exists() and _read_id(path) is None:
             raise ImageError(f"{path} is there and was not made by `ip2p batch`", "Give another name, or move it away")
 
-    def _key(self, waiting: WaitingEdit) -> Any:
+    def _group_key(self, waiting: WaitingEdit) -> Any:
         """What pictures have to agree in to be edited together."""
         row = waiting.edit.row
         assert row
-        settings = self.editor.backbone.settings.replaced(**self.defaults | row.settings)
+        settings = self.editor.backbone.settings.replace(**self.defaults | row.settings)
         resolution = settings.resolution or self.editor.backbone.image_size
         size = working_size(waiting.image.size, resolution, self.editor.backbone.downscale)
-        return size, settings.model_dump_json(), row.turns if len(row.turns) > 1 else None
+        return size, settings.model_dump_json(), row.sequence if len(row.sequence) > 1 else None
 
-    def _held(self) -> int:
+    def _waiting_pixels(self) -> int:
         """Pixels of all pictures that wait."""
         return sum(each.image.width * each.image.height for group in self.waiting.values() for each in group)
 
@@ -214,9 +214,9 @@ class BatchRun:
             "seeds": [each.edit.seed for each in group], "masks": [each.mask for each in group], "batch": self.size,
         }  # fmt: skip
         images = [each.image for each in group]
-        if len(rows[0].turns) > 1:
-            return edit_in_sequence(self.editor, images, rows[0].turns, **chosen, **settings)
-        return self.editor.edit(images, [row.turns[0] for row in rows], **chosen, **settings)
+        if len(rows[0].sequence) > 1:
+            return edit_in_sequence(self.editor, images, rows[0].sequence, **chosen, **settings)
+        return self.editor.edit(images, [row.sequence[0] for row in rows], **chosen, **settings)
 
     def _append(self, result: dict[str, Any]) -> None:
         """A line of results, on the disk before the next picture is made."""
@@ -228,8 +228,8 @@ class BatchRun:
 
     def _write(self) -> None:
         """Results in the order of the rows, one for each edit that has any; torn and old lines are gone then."""
-        told = (self.results[edit.id] for edit in self.edits if edit.id in self.results)
-        atomic_write(self.out / RESULTS_FILE, b"".join(_to_line(result) for result in told))
+        results = (self.results[edit.id] for edit in self.edits if edit.id in self.results)
+        atomic_write(self.out / RESULTS_FILE, b"".join(_to_line(result) for result in results))
 
     def _draw_sheet(self) -> None:
         """The first edits before and after, small."""
@@ -245,7 +245,7 @@ class BatchRun:
             for image in pair:
                 image.thumbnail((THUMBNAIL, THUMBNAIL))
             rows.append(pair)
-            labels.append(", then ".join(edit.row.turns))
+            labels.append(", then ".join(edit.row.sequence))
         if rows:
             save_picture(
                 contact_sheet(rows, labels, ["before", "after"]), self.out / SHEET_FILE, {"edits": self.file.name}
@@ -254,7 +254,7 @@ class BatchRun:
 
 def _to_result(edit: PlannedEdit, error: str = "") -> dict[str, Any]:
     """A line of results."""
-    row = {"image": edit.row.image, "instructions": list(edit.row.turns)} if edit.row else {}
+    row = {"image": edit.row.image, "instructions": list(edit.row.sequence)} if edit.row else {}
     made = {"status": "failed", "error": error} if error else {"status": "done", "output": edit.output}
     return {"line": edit.line, "id": edit.id, **row, "seed": edit.seed, **made}
 

@@ -27,7 +27,9 @@ class BatchRow(BaseModel):
 
     image: str = Field(min_length=1, description="the name of a picture")
     instruction: Text | None = Field(default=None, description='a text such as "make it winter"')
-    instructions: list[Text] | None = Field(default=None, min_length=1, description="a list of texts, turn by turn")
+    instructions: list[Text] | None = Field(
+        default=None, min_length=1, description="a list of texts, one edit after the other"
+    )
     mask: str | None = Field(default=None, min_length=1, description="the name of a mask")
     output: str | None = Field(default=None, min_length=1, description="the name of a picture to write")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="a whole number from 0")
@@ -39,13 +41,13 @@ class BatchRow(BaseModel):
     resolution: int | None = Field(default=None, description="8 to 4096 pixels")
 
     @model_validator(mode="after")
-    def _asked(self) -> "BatchRow":
+    def _check_form(self) -> "BatchRow":
         if (self.instruction is None) == (self.instructions is None):
-            raise ValueError("it has to have an instruction, or instructions for several turns, and not both")
+            raise ValueError("it has to have an instruction, or instructions for several edits, and not both")
         return self
 
     @property
-    def turns(self) -> tuple[str, ...]:
+    def sequence(self) -> tuple[str, ...]:
         """What to do, in order."""
         return (self.instruction,) if self.instruction else tuple(self.instructions or ())
 
@@ -103,7 +105,7 @@ def _plan_line(
     """Edits of one line, `known` counting lines of equal contents and `written` telling the line of each output."""
     try:
         row = _parse_row(line, number)
-        Settings().replaced(**row.settings)
+        Settings().replace(**row.settings)
         if row.output:
             _refuse_outside(row.output)
     except Ip2pError as error:
@@ -181,7 +183,7 @@ def _output_name(row: BatchRow, seed: int, name: str) -> str:
         return str(path if row.samples == 1 else path.with_stem(f"{path.stem}-{seed}"))
     key, again, sample = name.split("-")
     apart = "" if (again, sample) == ("1", "0") else f"-{again}-{sample}"
-    return f"{_slug(Path(row.image).stem)}-{_slug(' '.join(row.turns))}-{key[:8]}{apart}.png"
+    return f"{_slug(Path(row.image).stem)}-{_slug(' '.join(row.sequence))}-{key[:8]}{apart}.png"
 
 
 def _slug(text: str) -> str:

@@ -112,7 +112,7 @@ class Editor:
             cpu_offload, vae_tiling: spare the GPU's memory: networks wait on the CPU; pictures are decoded in tiles.
             compiled: compile the UNet, which takes a minute or more and makes every edit faster.
             report: takes the line that says what precision auto came to.
-            loading: config, allow_pickle and safety_checker, see Loading.
+            loading: config, allow_pickle and safety_checker, see LoadingOptions.
 
         Raises:
             ModelError: it is not there, damaged, or no editor; or a file does not fit it.
@@ -202,29 +202,29 @@ class Editor:
                 its image, or is all black.
             ConfigError: a setting is out of range.
         """
-        settings = self.backbone.settings.replaced(**preset_options(preset, options))
+        settings = self.backbone.settings.replace(**preset_options(preset, options))
         if self.compiled and settings.reuse > 1:
             warnings.warn(f"a compiled UNet reuses no features: reuse={settings.reuse} is left out", stacklevel=2)
-            settings = settings.replaced(reuse=1)
-        settings = settings.replaced(resolution=settings.resolution or self.backbone.image_size)
+            settings = settings.replace(reuse=1)
+        settings = settings.replace(resolution=settings.resolution or self.backbone.image_size)
         assert settings.resolution is not None
-        jobs = plan_requests(images, instructions, seeds, samples, masks=masks, cross=cross)
-        sizes = [working_size(job.image.size, settings.resolution, self.backbone.downscale) for job in jobs]
+        requests = plan_requests(images, instructions, seeds, samples, masks=masks, cross=cross)
+        sizes = [working_size(request.image.size, settings.resolution, self.backbone.downscale) for request in requests]
         results: dict[int, Edited] = {}
         for rows in group_by_size(sizes, batch):
-            chosen, size = [jobs[row] for row in rows], sizes[rows[0]]
+            chosen, size = [requests[row] for row in rows], sizes[rows[0]]
             watch = _batch_previews(previews, rows, chosen, keep_size) if previews else None
             drawn = self._edit_batch(chosen, size, settings, negative_prompt or "", on_step, watch)
-            for row, job, (image, unsafe, unet_rows) in zip(rows, chosen, drawn, strict=True):
+            for row, request, (image, unsafe, unet_rows) in zip(rows, chosen, drawn, strict=True):
                 special = {"negative_prompt": negative_prompt, "blocked": unsafe and BLOCKED_NOTE}
-                told = {name: value for name, value in special.items() if value}
-                parameters = self._parameters(job, settings) | told
-                results[row] = Edited(_finish(job, image, keep_size), job.seed, parameters, unet_rows)
-        return [results[row] for row in range(len(jobs))]
+                others = {name: value for name, value in special.items() if value}
+                parameters = self._parameters(request, settings) | others
+                results[row] = Edited(_finish(request, image, keep_size), request.seed, parameters, unet_rows)
+        return [results[row] for row in range(len(requests))]
 
     def _edit_batch(
         self,
-        jobs: Sequence[Request],
+        requests: Sequence[Request],
         size: tuple[int, int],
         settings: Settings,
         negative: str,
@@ -236,32 +236,32 @@ class Editor:
         Tells of each whether it is blocked, and the UNet rows that it took.
         """
         backbone = self.backbone
-        generators = [job.generator for job in jobs]
-        pictures = to_tensor([resize(job.image, size) for job in jobs]).to(backbone.device)
+        generators = [request.generator for request in requests]
+        pictures = to_tensor([resize(request.image, size) for request in requests]).to(backbone.device)
         condition = backbone.encode_condition(pictures)
         scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
-        memory = TextCache(backbone.predict, backbone.unet, most=0 if self.compiled else MAX_BATCHES)
-        reuse = FeatureCache(memory, backbone.unet, settings.reuse)
-        guidance = self._guidance(reuse, condition, [job.text for job in jobs], negative, settings)
+        text_cache = TextCache(backbone.predict, backbone.unet, max_batches=0 if self.compiled else MAX_BATCHES)
+        feature_cache = FeatureCache(text_cache, backbone.unet, settings.reuse)
+        guidance = self._guidance(feature_cache, condition, [request.text for request in requests], negative, settings)
         denoise: Denoise = guidance
         if previews:
             denoise = DenoiserWithPreviews(
-                guidance, scheduler, lambda latents: [image for image, _ in self._drawn(latents)], previews
+                guidance, scheduler, lambda latents: [image for image, _ in self._decode_images(latents)], previews
             )
-        masks = [job.mask for job in jobs]
+        masks = [request.mask for request in requests]
         outside = keep_outside(backbone.encode_target(pictures), masks, backbone.downscale) if any(masks) else None
-        with memory, reuse:
+        with text_cache, feature_cache:
             latents = sample(
                 denoise, randn(tuple(condition.shape[1:]), generators, device=backbone.device), scheduler,
                 steps=settings.steps, generators=generators, on_step=on_step, constrain=outside,
             )  # fmt: skip
-        drawn = self._drawn(latents)
+        drawn = self._decode_images(latents)
         return [(image, unsafe, rows) for (image, unsafe), rows in zip(drawn, guidance.rows_each, strict=True)]
 
-    def _drawn(self, latents: Float[Tensor, "b c h w"]) -> list[tuple[Image.Image, bool]]:
+    def _decode_images(self, latents: Float[Tensor, "b c h w"]) -> list[tuple[Image.Image, bool]]:
         """Pictures of latents, black where the model's safety checker blocks them, and whether it does."""
         images = to_images(self.backbone.decode(latents))
-        flags = self.backbone.flagged(images)
+        flags = self.backbone.flag_unsafe(images)
         return [(black_out(image) if unsafe else image, unsafe) for image, unsafe in zip(images, flags, strict=True)]
 
     def _guidance(
@@ -283,12 +283,12 @@ class Editor:
             timesteps=self.backbone.scheduler.config.num_train_timesteps,
         )  # fmt: skip
 
-    def _parameters(self, job: Request, settings: Settings) -> dict[str, Any]:
-        """Everything that the picture of a job depends on."""
+    def _parameters(self, request: Request, settings: Settings) -> dict[str, Any]:
+        """Everything that the picture of a request depends on."""
         versions = (f"{name} {importlib.metadata.version(name)}" for name in ("ip2p", "torch", "diffusers"))
         return {
-            "instruction": job.text,
-            "seed": job.seed,
+            "instruction": request.text,
+            "seed": request.seed,
             **settings.model_dump(include=ALWAYS_RECORDED),
             **settings.model_dump(exclude={*ALWAYS_RECORDED, "scale", "strength"}, exclude_defaults=True),
             "model": self.backbone.name,
@@ -301,18 +301,20 @@ class Editor:
         }
 
 
-def _finish(job: Request, image: Image.Image, keep_size: bool) -> Image.Image:
-    """What the model made of a job, at the size of its original if wanted, and the original outside of the mask."""
-    size = job.image.size if keep_size else image.size
-    image = paste(resize(image, size), resize(job.image, size), resize(job.mask, size) if job.mask else None)
-    return with_alpha(image, job.alpha) if keep_size else image
+def _finish(request: Request, image: Image.Image, keep_size: bool) -> Image.Image:
+    """What the model made of a request, at the size of its original if wanted, and the original outside of the mask."""
+    size = request.image.size if keep_size else image.size
+    image = paste(
+        resize(image, size), resize(request.image, size), resize(request.mask, size) if request.mask else None
+    )
+    return with_alpha(image, request.alpha) if keep_size else image
 
 
-def _batch_previews(previews: Previews, rows: Sequence[int], jobs: Sequence[Request], keep_size: bool) -> Previews:
+def _batch_previews(previews: Previews, rows: Sequence[int], requests: Sequence[Request], keep_size: bool) -> Previews:
     """Previews of one batch, for those who count in results."""
 
     def show(place: int, step: int, image: Image.Image) -> None:
-        previews.show(rows[place], step, _finish(jobs[place], image, keep_size))
+        previews.show(rows[place], step, _finish(requests[place], image, keep_size))
 
     return Previews(previews.every, show)
 

@@ -48,14 +48,14 @@ def generate(
         ModelError: not a text-to-image model.
     """
     backbone.require("base")
-    settings = backbone.settings.replaced(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
+    settings = backbone.settings.replace(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
     side = max(1, (settings.resolution or backbone.image_size) // backbone.downscale)
     blank = Image.new("RGB", (1, 1))
-    jobs = plan_requests(blank, captions, seeds)
+    requests = plan_requests(blank, captions, seeds)
     pictures = []
-    for rows in group_by_size([side] * len(jobs), batch):
-        chosen = [jobs[row] for row in rows]
-        generators = [job.generator for job in chosen]
+    for rows in group_by_size([side] * len(requests), batch):
+        chosen = [requests[row] for row in rows]
+        generators = [request.generator for request in chosen]
         latents = sample(
             _make_guidance(backbone, chosen, settings),
             randn((backbone.latent_channels, side, side), generators, device=backbone.device),
@@ -93,19 +93,20 @@ def img2img(
         InstructionError, ConfigError, ModelError: as `generate`.
     """
     backbone.require("base")
-    settings = backbone.settings.replaced(
+    settings = backbone.settings.replace(
         strength=strength, scale=scale, steps=steps, scheduler=scheduler, resolution=resolution
     )
     start = settings.steps - max(1, int(settings.steps * settings.strength))
-    jobs = plan_requests(images, captions, seeds)
+    requests = plan_requests(images, captions, seeds)
     sizes = [
-        working_size(job.image.size, settings.resolution or backbone.image_size, backbone.downscale) for job in jobs
+        working_size(request.image.size, settings.resolution or backbone.image_size, backbone.downscale)
+        for request in requests
     ]
     results: dict[int, Image.Image] = {}
     for rows in group_by_size(sizes, batch):
-        chosen = [jobs[row] for row in rows]
-        generators = [job.generator for job in chosen]
-        pictures = to_tensor([resize(job.image, sizes[rows[0]]) for job in chosen]).to(backbone.device)
+        chosen = [requests[row] for row in rows]
+        generators = [request.generator for request in chosen]
+        pictures = to_tensor([resize(request.image, sizes[rows[0]]) for request in chosen]).to(backbone.device)
         origin = backbone.encode_target(pictures, generators)
         latents = sample(
             _make_guidance(backbone, chosen, settings),
@@ -114,18 +115,18 @@ def img2img(
             steps=settings.steps, generators=generators, origin=origin, start=start, on_step=on_step,
         )  # fmt: skip
         for row, image in zip(rows, _black_out_unsafe(backbone, to_images(backbone.decode(latents))), strict=True):
-            results[row] = resize(image, jobs[row].image.size)
-    return [results[row] for row in range(len(jobs))]
+            results[row] = resize(image, requests[row].image.size)
+    return [results[row] for row in range(len(requests))]
 
 
 def _black_out_unsafe(backbone: Backbone, images: list[Image.Image]) -> list[Image.Image]:
     """Pictures as they are shown: black, and told, where the model's safety checker blocks them."""
-    flags = backbone.flagged(images)
+    flags = backbone.flag_unsafe(images)
     if any(flags):
         warnings.warn(f"the model's safety checker blocked {sum(flags)} pictures, which are black", stacklevel=3)
     return [black_out(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)]
 
 
-def _make_guidance(backbone: Backbone, jobs: Sequence[Request], settings: Settings) -> TextGuidance:
-    text, null_text = backbone.encode_text([job.text for job in jobs]), backbone.encode_text([""])
+def _make_guidance(backbone: Backbone, requests: Sequence[Request], settings: Settings) -> TextGuidance:
+    text, null_text = backbone.encode_text([request.text for request in requests]), backbone.encode_text([""])
     return TextGuidance(backbone.predict, text, null_text, scale=settings.scale)

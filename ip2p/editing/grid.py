@@ -49,9 +49,9 @@ def scale_grid(
         raise ConfigError(f"a grid has no single {min(given)}", "Give --text-scales and --image-scales")
     others: Any = options
     for text_scale in text_scales:  # all numbers are looked at before the first picture is drawn
-        editor.backbone.settings.replaced(text_scale=text_scale)
+        editor.backbone.settings.replace(text_scale=text_scale)
     for image_scale in image_scales:
-        editor.backbone.settings.replaced(image_scale=image_scale)
+        editor.backbone.settings.replace(image_scale=image_scale)
     rows = [
         [
             editor.edit(

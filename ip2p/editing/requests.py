@@ -49,7 +49,7 @@ def plan_requests(
 
     Args:
         images, texts: of equal number, or one of the two single. Images of any mode; they become RGB, upright.
-        seeds: one, counted up over the samples; or one for each sample; or one for each job. Drawn if None.
+        seeds: one, counted up over the samples; or one for each sample; or one for each request. Drawn if None.
         samples: of each image and text; None for one, or for as many as there are seeds for a single pair.
         masks: one, or one for each pair of image and text, of the sizes of the images. None is white everywhere.
         cross: every image with every text, image by image; masks are then one, or one for each image.

@@ -1,8 +1,8 @@
-"""Several instructions one after the other, each on what the last one made, and only what they change is replaced.
+"""Edits in sequence: several instructions, each on what the last one made, and only what they change is replaced.
 
 An edited picture comes out of an autoencoder, which changes every pixel a little, and out of sampling, which wavers
-besides. One turn hides this, five do not. So an edit is held against its own input after a trip through the
-autoencoder: where both are equal within the autoencoder's own error, the turn has changed nothing, and the input's
+besides. One edit hides this, five do not. So an edit is compared with its own input after a trip through the
+autoencoder: where both are equal within the autoencoder's own error, the edit has changed nothing, and the input's
 pixels stay.
 """
 
@@ -31,7 +31,7 @@ MIN_ERROR = 1 / 127.5
 """The least error that an autoencoder is taken to have: one grey level of 256."""
 
 OnEdit = Callable[[int, list[Image.Image]], None]
-"""Told the number of a turn, from 1, and the pictures after it."""
+"""Called with the number of an edit, from 1, and the pictures after it."""
 
 
 @torch.no_grad()
@@ -44,8 +44,8 @@ def edit_in_sequence(
     samples: int | None = None,
     masks: Masks = None,
     keep_unchanged: bool = True,
-    watch: Callable[[int], Previews] | None = None,
-    on_turn: OnEdit | None = None,
+    previews: Callable[[int], Previews] | None = None,
+    on_edit: OnEdit | None = None,
     **settings: Any,
 ) -> list[Edited]:
     """Edit pictures by several instructions, one after the other, at full size.
@@ -55,14 +55,14 @@ def edit_in_sequence(
         images: one or more, all of them by the same instructions.
         instructions: in order, at least one. The first is drawn from the seed, as by `Editor.edit`; each of the others
             from a seed that follows from it.
-        seeds, samples, masks: as of `Editor.edit`; a mask holds in all turns.
-        keep_unchanged: pixels that a turn did not change stay as they were, to the bit.
-        watch: gives the previews of each turn, from 1.
-        on_turn: called after each turn.
+        seeds, samples, masks: as of `Editor.edit`; a mask holds in all edits.
+        keep_unchanged: pixels that an edit did not change stay as they were, to the bit.
+        previews: gives the previews of each edit by its number, from 1.
+        on_edit: called after each edit.
         settings: others of `Editor.edit`.
 
     Returns:
-        Pictures after the last turn, image by image, and within these sample by sample.
+        Pictures after the last edit, image by image, and within these sample by sample.
 
     Raises:
         InstructionError, ImageError, ConfigError: as `Editor.edit`.
@@ -70,30 +70,30 @@ def edit_in_sequence(
     if not instructions:
         raise InstructionError("there is no instruction", 'Give one or more, such as "make it winter"')
     for text in instructions:
-        jobs = plan_requests(
-            images, text, seeds, samples, masks=masks
-        )  # all turns are looked at before the first begins
-        seeds = [job.seed for job in jobs]
-        samples = len(jobs) // (1 if isinstance(images, Image.Image) else len(images))
-    pictures, taken = [job.image for job in jobs], [0] * len(jobs)
-    for turn, text in enumerate(instructions, 1):
+        # All edits are checked before the first begins.
+        requests = plan_requests(images, text, seeds, samples, masks=masks)
+        seeds = [request.seed for request in requests]
+        samples = len(requests) // (1 if isinstance(images, Image.Image) else len(images))
+    pictures, taken = [request.image for request in requests], [0] * len(requests)
+    for number, text in enumerate(instructions, 1):
         edits = editor.edit(
-            pictures, text, seeds=[_edit_seed(job.seed, turn) for job in jobs], masks=[job.mask for job in jobs],
-            keep_size=False, previews=watch(turn) if watch else None, **settings,
+            pictures, text, seeds=[_edit_seed(request.seed, number) for request in requests],
+            masks=[request.mask for request in requests], keep_size=False,
+            previews=previews(number) if previews else None, **settings,
         )  # fmt: skip
         taken = [before + edit.unet_rows for before, edit in zip(taken, edits, strict=True)]
-        for place, (job, edit) in enumerate(zip(jobs, edits, strict=True)):
-            before, made = pictures[place], resize(edit.image, job.image.size)
+        for place, (request, edit) in enumerate(zip(requests, edits, strict=True)):
+            before, made = pictures[place], resize(edit.image, request.image.size)
             if keep_unchanged:
                 made = paste(made, before, change_mask(editor.backbone, before, edit.image))
-            pictures[place] = paste(made, before, job.mask)
-        if on_turn:
-            on_turn(turn, list(pictures))
-    told: dict[str, Any] = {"turns": list(instructions)} if len(instructions) > 1 else {}
-    told["keep_unchanged"] = keep_unchanged
+            pictures[place] = paste(made, before, request.mask)
+        if on_edit:
+            on_edit(number, list(pictures))
+    shared: dict[str, Any] = {"turns": list(instructions)} if len(instructions) > 1 else {}  # their name in files
+    shared["keep_unchanged"] = keep_unchanged
     return [
-        Edited(with_alpha(image, job.alpha), job.seed, edit.parameters | told | {"seed": job.seed}, rows)
-        for image, job, edit, rows in zip(pictures, jobs, edits, taken, strict=True)
+        Edited(with_alpha(image, request.alpha), request.seed, edit.parameters | shared | {"seed": request.seed}, rows)
+        for image, request, edit, rows in zip(pictures, requests, edits, taken, strict=True)
     ]
 
 
@@ -118,7 +118,7 @@ def change_per_pixel(
     """How much of each pixel an edit has changed, from 0 to 1.
 
     With d the mean difference of edit and round trip around a pixel, and m the median over the picture of the mean
-    difference of round trip and source: 0 up to d = SLACK m, 1 from d = 2 SLACK m, straight between.
+    difference of round trip and source: 0 up to d = f m, 1 from d = 2 f m, straight between; f is ERROR_FACTOR.
 
     Args:
         source: the picture in [-1, 1].
@@ -136,5 +136,5 @@ def _local_mean(x: Float[Tensor, "b 3 h w"], cell: int) -> Float[Tensor, "b 1 h 
     return F.avg_pool2d(x.mean(1, keepdim=True), 2 * (cell // 2) + 1, 1, cell // 2, count_include_pad=False)
 
 
-def _edit_seed(seed: int, turn: int) -> int:
-    return seed if turn == 1 else derive_seed(seed, "turn", "", turn)
+def _edit_seed(seed: int, number: int) -> int:
+    return seed if number == 1 else derive_seed(seed, "turn", "", number)

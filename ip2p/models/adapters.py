@@ -136,14 +136,13 @@ def require_readable(path: Path, *, allow_pickle: bool = False) -> None:
 
 @contextmanager
 def _as_pipeline(backbone: Backbone) -> Iterator[Any]:
-    """A pipeline of diffusers around the parts of a backbone, sharing them."""
-    name = backbone.pipeline_class
-    parts = {part: getattr(backbone, part) for part in COMPONENTS if part not in SAFETY_COMPONENTS}
+    """A pipeline of diffusers around the components of a backbone, sharing them."""
+    components = {name: getattr(backbone, name) for name in COMPONENTS if name not in SAFETY_COMPONENTS}
     if not backbone.is_xl:
         without = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        parts = {part: value for part, value in parts.items() if value is not None} | without
+        components = {name: value for name, value in components.items() if value is not None} | without
     with quiet():
-        yield getattr(diffusers, name)(**parts)
+        yield getattr(diffusers, backbone.pipeline_class)(**components)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The parts of a latent diffusion model and what they do to pictures, texts and latents.
+"""The components of a latent diffusion model and what they do to pictures, texts and latents.
 
 Stable Diffusion 1, 2 and XL, text-to-image models and editors, and storybook's, which are of the same classes. Pictures
 are (b, 3, h, w) in [-1, 1]; latents (b, c, h/k, w/k) in fp32, whatever the precision of the weights.
@@ -43,9 +43,7 @@ PipelineClass = Literal[
     "StableDiffusionXLPipeline",
     "StableDiffusionXLInstructPix2PixPipeline",
 ]
-SIZE_NUMBERS = (
-    6  # that SDXL's UNet is told: of the original, of what is cropped off, of the target; each along two sides
-)
+SIZE_NUMBERS = 6  # that SDXL's UNet reads: of the original, of what is cropped off, of the target; each along two sides
 
 
 class LoadingOptions(TypedDict, total=False):
@@ -62,7 +60,7 @@ class LoadingOptions(TypedDict, total=False):
 
 @dataclass
 class Backbone:
-    """A text-to-image model, or an editor, in parts.
+    """A text-to-image model, or an editor, in components.
 
     Parts are of classes that type checkers cannot look into, hence Any.
 
@@ -149,7 +147,7 @@ class Backbone:
         return dtype
 
     def require(self, want: Kind) -> None:
-        """Check that its parts belong together, and that it is a text-to-image model ("base") or an editor.
+        """Check that its components belong together, and that it is a text-to-image model ("base") or an editor.
 
         Raises:
             ModelError: they do not, or it is another kind of model.
@@ -264,9 +262,9 @@ class Backbone:
         )[0]
         return prediction.float()
 
-    def flagged(self, images: Sequence[Image.Image]) -> list[bool]:
+    def flag_unsafe(self, images: Sequence[Image.Image]) -> list[bool]:
         """Which pictures the model's safety checker takes for unsafe; none where it has no checker."""
-        return self.safety.flagged(images, self.device) if self.safety else [False] * len(images)
+        return self.safety.flag_unsafe(images, self.device) if self.safety else [False] * len(images)
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the autoencoder's latents, as it gives them."""
@@ -298,7 +296,7 @@ def load_backbone(
         name: bundled, a folder, a single file in the original layout, or a hub id; no code of the model's is run.
         device, dtype: to compute on and in.
         want: "base" for a text-to-image model, "editor" for an editor.
-        loading: see Loading.
+        loading: see LoadingOptions.
 
     Raises:
         ModelError: it is not there, of another kind, or damaged.
@@ -334,40 +332,42 @@ def save_backbone(
         dtype: of the weights on disk.
         extra: texts of more files by name, such as "README.md".
     """
-    parts = {part: getattr(backbone, part, None) for part in COMPONENTS}
-    parts |= {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
+    components = {name: getattr(backbone, name, None) for name in COMPONENTS}
+    components |= {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
     index: dict[str, Any] = {"_class_name": pipeline_class}
     if backbone.safety:
-        parts |= {"safety_checker": backbone.safety.checker, "feature_extractor": backbone.safety.feature_extractor}
+        safety = backbone.safety
+        components |= {"safety_checker": safety.checker, "feature_extractor": safety.feature_extractor}
     if backbone.is_xl:
-        parts = {part: value for part, value in parts.items() if part not in (*SAFETY_COMPONENTS, "image_encoder")}
+        without = (*SAFETY_COMPONENTS, "image_encoder")
+        components = {name: value for name, value in components.items() if name not in without}
         index["force_zeros_for_empty_prompt"] = backbone.zero_empty_text
     else:
-        parts = {part: value for part, value in parts.items() if part not in SDXL_COMPONENTS}
+        components = {name: value for name, value in components.items() if name not in SDXL_COMPONENTS}
         index["requires_safety_checker"] = backbone.safety is not None
     with atomic_dir(folder) as temporary:
-        write_folder(temporary, parts, index, dtype)
+        write_folder(temporary, components, index, dtype)
         for file, text in (extra or {}).items():
             (temporary / file).write_text(text)
 
 
 def _from_folder(path: Path, dtype: torch.dtype, loading: LoadingOptions) -> Backbone:
-    parts = read_folder(path, dtype, safety_checker=loading.get("safety_checker", True))
-    return _assemble(parts, path, path)
+    components = read_folder(path, dtype, safety_checker=loading.get("safety_checker", True))
+    return _assemble(components, path, path)
 
 
 def _from_file(path: Path, dtype: torch.dtype, loading: LoadingOptions) -> Backbone:
     checkpoint = read_checkpoint(path, allow_pickle=loading.get("allow_pickle", False))
-    with open_configs(path, checkpoint, loading.get("config")) as texts:
-        return _assemble(read_single_file(checkpoint, texts, dtype), texts, path)
+    with open_configs(path, checkpoint, loading.get("config")) as configs:
+        return _assemble(read_single_file(checkpoint, configs, dtype), configs, path)
 
 
-def _assemble(parts: dict[str, Any], texts: Path, path: Path) -> Backbone:
-    """Parts as one, run as the texts of their folder say."""
-    checker = [parts.pop(part, None) for part in SAFETY_COMPONENTS]
-    zero = "text_encoder_2" in parts and bool(read_index(texts).get("force_zeros_for_empty_prompt", True))
+def _assemble(components: dict[str, Any], configs: Path, path: Path) -> Backbone:
+    """Components as one model, with the settings that their folder has."""
+    checker = [components.pop(name, None) for name in SAFETY_COMPONENTS]
+    zero = "text_encoder_2" in components and bool(read_index(configs).get("force_zeros_for_empty_prompt", True))
     return Backbone(
-        **parts, name=str(path), path=path, settings=read_settings(texts), zero_empty_text=zero,
+        **components, name=str(path), path=path, settings=read_settings(configs), zero_empty_text=zero,
         safety=SafetyChecker(*checker) if None not in checker else None,
     )  # fmt: skip
 

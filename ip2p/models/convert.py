@@ -35,7 +35,7 @@ def convert(
         allow_pickle: read a pickled source, weights only.
 
     Raises:
-        ModelError: the source is not there, damaged, or has a part that the original layout has no place for.
+        ModelError: the source is not there, damaged, or has a component that the original layout has no place for.
         ConfigError: source and target are the same.
     """
     path = locate(source)
@@ -50,9 +50,9 @@ def convert(
         save_backbone(backbone, target, pipeline_class=backbone.pipeline_class, dtype=dtype, extra=extra)
         return
     checkpoint = read_checkpoint(path, allow_pickle=allow_pickle) if path.is_file() else {}
-    with open_configs(path, checkpoint, config) if path.is_file() else nullcontext(path) as texts:
-        parts = {part: getattr(backbone, part, None) for part in COMPONENTS}
-        write_single_file(parts, texts, target, dtype=dtype)
+    with open_configs(path, checkpoint, config) if path.is_file() else nullcontext(path) as configs:
+        components = {name: getattr(backbone, name, None) for name in COMPONENTS}
+        write_single_file(components, configs, target, dtype=dtype)
 
 
 def _dtype(path: Path, allow_pickle: bool) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""The parts of a model on disk: a folder in diffusers' layout, with `model_index.json` and a folder for each part."""
+"""Models as folders in diffusers' layout: `model_index.json`, and a folder for each component."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def locate(name: str | Path) -> Path:
     if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise ModelError(f"there is no model {name}", NAME_HINT)
     try:
-        return fetch(name, [INDEX_FILE, "ip2p.json", *(f"{part}/*" for part in COMPONENTS)])
+        return fetch(name, [INDEX_FILE, "ip2p.json", *(f"{each}/*" for each in COMPONENTS)])
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"there is no folder {name}, and it cannot be fetched from the hub ({type(error).__name__})",
@@ -86,28 +86,27 @@ def read_index(path: Path) -> dict[str, Any]:
     """
     try:
         index = json.loads((path / INDEX_FILE).read_text())
-        classes = {part: str(index[part][1]) for part in COMPONENTS if (index.get(part) or [None])[0]}
+        classes = {name: str(index[name][1]) for name in COMPONENTS if (index.get(name) or [None])[0]}
     except FileNotFoundError:
         raise ModelError(f"the folder {path} has no {INDEX_FILE}", NAME_HINT) from None
     except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(f"{path / INDEX_FILE} is not readable ({one_line(error)})", DAMAGED_HINT) from error
-    known_classes = REQUIRED_COMPONENTS | (SDXL_COMPONENTS if any(part in classes for part in SDXL_COMPONENTS) else {})
-    for part, known in (
-        known_classes | {part: SAFETY_COMPONENTS[part] for part in SAFETY_COMPONENTS if part in classes}
-    ).items():
-        if classes.get(part) not in known:
+    known_classes = REQUIRED_COMPONENTS | (SDXL_COMPONENTS if classes.keys() & SDXL_COMPONENTS.keys() else {})
+    known_classes |= {name: known for name, known in SAFETY_COMPONENTS.items() if name in classes}
+    for component, known in known_classes.items():
+        if classes.get(component) not in known:
             raise ModelError(
-                f"the model {path} has {classes.get(part)} as its {part}, not {known[0]}",
+                f"the model {path} has {classes.get(component)} as its {component}, not {known[0]}",
                 "Give a model of the Stable Diffusion 1, 2 or XL family",
             )
     scheduler = getattr(diffusers, classes.get("scheduler", ""), None)
     if not (isinstance(scheduler, type) and issubclass(scheduler, SchedulerMixin)):
         raise ModelError(f"the model {path} has {classes.get('scheduler')} as its scheduler", "Give another model")
-    return {**index, **{part: None for part in COMPONENTS}, **classes}
+    return {**index, **{name: None for name in COMPONENTS}, **classes}
 
 
 def read_folder(path: Path, dtype: torch.dtype, *, safety_checker: bool = True) -> dict[str, Any]:
-    """All parts of a model folder by name, with all of their weights; None for those that it does not have.
+    """All components of a model folder by name, with all of their weights; None for those that it does not have.
 
     Raises:
         ModelError: it is of another family.
@@ -116,76 +115,77 @@ def read_folder(path: Path, dtype: torch.dtype, *, safety_checker: bool = True) 
     index = read_index(path)
     with quiet():
         return {
-            part: read_component(path, part, index[part], dtype)
-            for part in component_names(index, safety=safety_checker)
+            component: read_component(path, component, index[component], dtype)
+            for component in component_names(index, safety=safety_checker)
         }
 
 
 def component_names(index: Mapping[str, Any], *, safety: bool) -> list[str]:
-    """Names of the parts that a model has by its index; the safety checker with what it sees by, or neither."""
-    safety = safety and all(index[part] for part in SAFETY_COMPONENTS)
-    return [part for part in COMPONENTS if index[part] and (safety or part not in SAFETY_COMPONENTS)]
+    """Names of the components that a model has by its index; the safety checker with what it sees by, or neither."""
+    safety = safety and all(index[name] for name in SAFETY_COMPONENTS)
+    return [name for name in COMPONENTS if index[name] and (safety or name not in SAFETY_COMPONENTS)]
 
 
-def read_component(path: Path, part: str, name: str, dtype: torch.dtype) -> Any:
-    """One part of a model folder, of a class that `read_index` let through."""
-    folder = path / part
+def read_component(path: Path, component: str, name: str, dtype: torch.dtype) -> Any:
+    """One component of a model folder, of a class that `read_index` let through."""
+    folder = path / component
     if not folder.is_dir():
-        raise OSError(f"it has no folder {part}")
-    if part.startswith("tokenizer"):
+        raise OSError(f"it has no folder {component}")
+    if component.startswith("tokenizer"):
         return CLIPTokenizer.from_pretrained(folder)
-    if part == "feature_extractor":
+    if component == "feature_extractor":
         return CLIPImageProcessorPil.from_pretrained(folder)
-    if part == "scheduler":
+    if component == "scheduler":
         return getattr(diffusers, name).from_pretrained(folder)
-    library = transformers if part in FROM_TRANSFORMERS else diffusers
-    loader: Any = StableDiffusionSafetyChecker if part == "safety_checker" else getattr(library, name)
+    library = transformers if component in FROM_TRANSFORMERS else diffusers
+    loader: Any = StableDiffusionSafetyChecker if component == "safety_checker" else getattr(library, name)
     module, info = loader.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
     )
     if info["missing_keys"]:
-        raise ValueError(f"{part} lacks {len(info['missing_keys'])} weights, such as {sorted(info['missing_keys'])[0]}")
+        missing = sorted(info["missing_keys"])
+        raise ValueError(f"{component} lacks {len(missing)} weights, such as {missing[0]}")
     return module
 
 
-def write_folder(folder: Path, parts: Mapping[str, Any], index: Mapping[str, Any], dtype: torch.dtype) -> None:
-    """Write the parts of a model and its index into a folder that is there.
+def write_folder(folder: Path, components: Mapping[str, Any], index: Mapping[str, Any], dtype: torch.dtype) -> None:
+    """Write the components of a model and its index into a folder that is there.
 
     Args:
         folder: empty.
-        parts: by name; None for those that the model does not have.
-        index: what `model_index.json` says besides the classes of the parts.
+        components: by name; None for those that the model does not have.
+        index: what `model_index.json` says besides the classes of the components.
         dtype: of the weights on disk.
     """
     entries: dict[str, Any] = {"_diffusers_version": version("diffusers"), **index}
     with quiet():
-        for part, value in parts.items():
-            library = "transformers" if part in FROM_TRANSFORMERS else "diffusers"
-            library = "stable_diffusion" if part == "safety_checker" else library
-            entries[part] = [None, None] if value is None else [library, _class_name(value)]
+        for component, value in components.items():
+            library = "transformers" if component in FROM_TRANSFORMERS else "diffusers"
+            library = "stable_diffusion" if component == "safety_checker" else library
+            entries[component] = [None, None] if value is None else [library, _class_name(value)]
             if value is not None:
-                _write_component(value, folder / part, dtype)
+                _write_component(value, folder / component, dtype)
     (folder / INDEX_FILE).write_text(json.dumps(entries, indent=2) + "\n")
 
 
-def _class_name(part: Any) -> str:
-    """Of a part, as other versions of transformers know it too."""
-    return type(part).__name__.removesuffix("Pil")
+def _class_name(component: Any) -> str:
+    """Of a component, as other versions of transformers know it too."""
+    return type(component).__name__.removesuffix("Pil")
 
 
-def _write_component(part: Any, folder: Path, dtype: torch.dtype) -> None:
-    """One part of a model; weights are rounded on the way, so that the model in memory keeps its own."""
-    if not hasattr(part, "state_dict"):
-        part.save_pretrained(folder)
+def _write_component(component: Any, folder: Path, dtype: torch.dtype) -> None:
+    """One component of a model; weights are rounded on the way, so that the model in memory keeps its own."""
+    if not hasattr(component, "state_dict"):
+        component.save_pretrained(folder)
         return
     weights = {
         name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
-        for name, value in part.state_dict().items()
+        for name, value in component.state_dict().items()
     }
-    if isinstance(part, transformers.PreTrainedModel):
-        part.save_pretrained(folder, state_dict=weights)
+    if isinstance(component, transformers.PreTrainedModel):
+        component.save_pretrained(folder, state_dict=weights)
     else:
-        part.save_config(folder)
+        component.save_config(folder)
         config = json.loads((folder / "config.json").read_text())
         config.pop("_name_or_path", None)  # where the weights once lay is nobody's business
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

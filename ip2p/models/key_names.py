@@ -41,26 +41,26 @@ OPEN_CLIP_REST = {
 }
 
 LDM_TABLES: Any = DIFFUSERS_TO_LDM_MAPPING
-"""diffusers' names of single layers by part, with the original ones."""
+"""diffusers' names of single layers by component, with the original ones."""
 
 
-def to_original(parts: Mapping[str, Any]) -> dict[str, Tensor]:
+def to_original(components: Mapping[str, Any]) -> dict[str, Tensor]:
     """All weights of a model by their original names.
 
     Args:
-        parts: vae, text_encoder, unet, and text_encoder_2 of SDXL.
+        components: vae, text_encoder, unet, and text_encoder_2 of SDXL.
 
     Raises:
         ModelError: the original layout has no place for a weight.
     """
-    vae = type(parts["vae"]).__name__
+    vae = type(components["vae"]).__name__
     if vae != "AutoencoderKL":
         raise ModelError(
             f"the model's autoencoder is an {vae}, and the original layout has a place for AutoencoderKL only",
             "Keep this model as a folder",
         )
-    found = original_unet(parts["unet"]) | original_vae(parts["vae"])
-    first, second = parts["text_encoder"], parts.get("text_encoder_2")
+    found = original_unet(components["unet"]) | original_vae(components["vae"])
+    first, second = components["text_encoder"], components.get("text_encoder_2")
     if second is not None:
         return found | _add_prefix(_clip_weights(first), FIRST_XL) | original_open_clip(second, SECOND_XL)
     if first.config.hidden_act == "gelu":  # OpenCLIP's activation; OpenAI's CLIP has quick_gelu

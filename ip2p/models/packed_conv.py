@@ -67,17 +67,17 @@ class PackedConv2d(nn.Conv2d):
         return self.packed[shape]
 
 
-def pack_convolutions(*networks: nn.Module, most: int = MAX_BYTES) -> None:
+def pack_convolutions(*networks: nn.Module, max_bytes: int = MAX_BYTES) -> None:
     """Let the convolutions of networks pack their weights, where they lie in fp32 on an x86 processor.
 
     Args:
         networks: changed in place, and for inference alone from now on: weights must not change any more.
-        most: bytes of packed weights, of all of them together.
+        max_bytes: bytes of packed weights, of all of them together.
     """
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     if not there or platform.machine() not in ("x86_64", "AMD64"):
         return
-    budget = MemoryBudget(min(most, psutil.virtual_memory().available // 2))
+    budget = MemoryBudget(min(max_bytes, psutil.virtual_memory().available // 2))
     for conv in (module for network in networks for module in network.modules()):
         if type(conv) is not nn.Conv2d or conv.weight.device.type != "cpu" or conv.weight.dtype != torch.float32:
             continue

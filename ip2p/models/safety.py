@@ -24,7 +24,7 @@ class SafetyChecker:
     feature_extractor: Any
 
     @torch.no_grad()
-    def flagged(self, images: Sequence[Image.Image], device: torch.device) -> list[bool]:
+    def flag_unsafe(self, images: Sequence[Image.Image], device: torch.device) -> list[bool]:
         """Which pictures are unsafe, by the checker's own thresholds.
 
         Args:

@@ -1,7 +1,7 @@
 """A whole model in one file of the original layout, as ComfyUI and diffusers' `from_single_file` read it.
 
-Such a file holds weights only. Configs, tokenizers and the noise schedule are texts from elsewhere: a folder or hub id
-that is given; the file itself, where `write_single_file` has put them into its header; else the hub, from the model of
+Such a file holds weights only. Configs, tokenizers and the noise schedule come from elsewhere: a folder or hub id that
+is given; the file itself, where `write_single_file` has put them into its header; else the hub, from the model of
 the same shape that diffusers names.
 """
 
@@ -53,7 +53,7 @@ CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
 }
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 HEADER_KEY = "ip2p"
-"""Key of the header under which the texts of the model folder stand, as JSON from their names to their contents."""
+"""Key of the header under which the configs and tokenizers stand, as JSON from their file names to their contents."""
 CONFIG_HINT = "a model folder of the same family, whose configs and tokenizer are read and whose weights are not"
 
 
@@ -126,48 +126,48 @@ def open_configs(path: Path, checkpoint: Mapping[str, Tensor], config: str | Pat
         ) from error
 
 
-def read_single_file(checkpoint: Mapping[str, Tensor], texts: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """All parts of a model, but for a safety checker, which the original layout has no place for.
+def read_single_file(checkpoint: Mapping[str, Tensor], configs: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """All components of a model, but for a safety checker, which the original layout has no place for.
 
     Args:
         checkpoint: tensors by their original names.
-        texts: folder with configs and tokenizers.
+        configs: folder with configs and tokenizers.
         dtype: to load in.
 
     Raises:
         ModelError: the weights are of another family than the configs.
         OSError, ValueError, KeyError, RuntimeError: something is missing or of another shape.
     """
-    index = read_index(texts)
+    index = read_index(configs)
     if CONV_IN not in checkpoint:
         raise ValueError(f"it has no {CONV_IN}, so it is not a whole model in the original layout")
     if index["vae"] != "AutoencoderKL":
         raise ValueError(f"its configs are of an {index['vae']}, which has no place in the original layout")
-    parts: dict[str, Any] = {}
+    components: dict[str, Any] = {}
     with quiet():
-        for part in component_names(index, safety=False):
-            if part in NETWORKS:
-                parts[part] = _read_network(part, index[part], checkpoint, texts, dtype)
+        for name in component_names(index, safety=False):
+            if name in NETWORKS:
+                components[name] = _read_network(name, index[name], checkpoint, configs, dtype)
             else:
-                parts[part] = read_component(texts, part, index[part], dtype)
-    return parts
+                components[name] = read_component(configs, name, index[name], dtype)
+    return components
 
 
-def write_single_file(parts: Mapping[str, Any], texts: Path, target: Path, *, dtype: torch.dtype) -> None:
+def write_single_file(components: Mapping[str, Any], configs: Path, target: Path, *, dtype: torch.dtype) -> None:
     """Write a model into one .safetensors file in the original layout, configs and tokenizers into its header.
 
     Args:
-        parts: by name.
-        texts: folder with the configs and tokenizers.
+        components: by name.
+        configs: folder with the configs and tokenizers.
         target: replaced if there; whole, or not at all.
         dtype: of the weights in the file.
 
     Raises:
-        ModelError: the original layout has no place for a part of the model.
+        ModelError: the original layout has no place for a component of the model.
     """
-    weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in to_original(parts).items()}
-    files = sorted(file for kind in ("json", "txt") for file in texts.rglob(f"*.{kind}"))
-    names = {file.relative_to(texts).as_posix(): file for file in files}
+    weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in to_original(components).items()}
+    files = sorted(file for kind in ("json", "txt") for file in configs.rglob(f"*.{kind}"))
+    names = {file.relative_to(configs).as_posix(): file for file in files}
     kept = {name: file.read_text() for name, file in names.items() if _is_config_file(name)}
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
@@ -178,25 +178,31 @@ def write_single_file(parts: Mapping[str, Any], texts: Path, target: Path, *, dt
         temporary.unlink(missing_ok=True)
 
 
-def _read_network(part: str, name: str, checkpoint: Mapping[str, Tensor], texts: Path, dtype: torch.dtype) -> nn.Module:
+def _read_network(
+    component: str, name: str, checkpoint: Mapping[str, Tensor], configs: Path, dtype: torch.dtype
+) -> nn.Module:
     """One network, with all of its weights."""
     module: Any
-    if part in CONVERTERS:
+    if component in CONVERTERS:
         loader = getattr(diffusers, name)
-        config = loader.load_config(str(texts / part))
-        if part == "unet":  # an editor takes more channels than the text-to-image model whose configs may be given
+        config = loader.load_config(str(configs / component))
+        if component == "unet":  # an editor takes more channels than the text-to-image model whose config may be given
             config = config | {"in_channels": checkpoint[CONV_IN].shape[1]}
         with init_empty_weights():
             module = loader.from_config(config)
         # Not by from_single_file, which does not say which weights it misses.
-        module.load_state_dict(CONVERTERS[part](dict(checkpoint), config), strict=False, assign=True)
+        module.load_state_dict(CONVERTERS[component](dict(checkpoint), config), strict=False, assign=True)
     else:
         module = create_diffusers_clip_model_from_ldm(
-            getattr(transformers, name), dict(checkpoint), subfolder=part, config=str(texts), local_files_only=True
+            getattr(transformers, name),
+            dict(checkpoint),
+            subfolder=component,
+            config=str(configs),
+            local_files_only=True,
         )
     missing = sorted(key for key, value in module.state_dict().items() if value.is_meta)
     if missing:
-        raise ValueError(f"{part} lacks {len(missing)} weights, such as {missing[0]}")
+        raise ValueError(f"{component} lacks {len(missing)} weights, such as {missing[0]}")
     assert isinstance(module, nn.Module)
     return module.to(dtype)
 
@@ -207,10 +213,10 @@ def _read_header(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def _unpack(texts: str, folder: Path, path: Path) -> None:
-    """Write the texts of a header into a folder; none may lie anywhere else."""
+def _unpack(configs: str, folder: Path, path: Path) -> None:
+    """Write the configs of a header into a folder; none may lie anywhere else."""
     try:
-        files = {str(name): str(text) for name, text in json.loads(texts).items()}
+        files = {str(name): str(text) for name, text in json.loads(configs).items()}
     except (ValueError, AttributeError) as error:
         raise ModelError(f"the header of {path} is not readable ({one_line(error)})", DAMAGED_HINT) from error
     for name, text in files.items():
@@ -221,7 +227,7 @@ def _unpack(texts: str, folder: Path, path: Path) -> None:
 
 
 def _is_config_file(name: str) -> bool:
-    """Whether a name is of a config or tokenizer file in a model folder, in the folder of a part that has weights."""
+    """Whether a name is of a config or tokenizer file in a model folder, of a component that has any."""
     folder, _, file = name.rpartition("/")
     if not folder:
         return file in (INDEX_FILE, SETTINGS_FILE)

@@ -63,8 +63,8 @@ def from_text(text: str) -> dict[str, Any]:
         key = "instruction" if "Image CFG scale" in pairs else "caption"
         return ({key: prompt} if prompt else {}) | _to_own_names(pairs)
     prompt, _, negative = prompt.partition(NEGATIVE)
-    told = {"Prompt": prompt.strip(), "Negative prompt": negative.strip(), **pairs}
-    return {name: value for name, value in told.items() if value}
+    named = {"Prompt": prompt.strip(), "Negative prompt": negative.strip(), **pairs}
+    return {name: value for name, value in named.items() if value}
 
 
 def command(parameters: Mapping[str, Any], output: str) -> str | None:
@@ -75,8 +75,8 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
         output: name of the file to write.
     """
     if "instruction" in parameters:
-        turns = parameters.get("turns") or [parameters["instruction"]]
-        words, named = ["ip2p", "edit"], [str(parameters.get("input", "PICTURE")), *map(str, turns)]
+        instructions = parameters.get("turns") or [parameters["instruction"]]
+        words, named = ["ip2p", "edit"], [str(parameters.get("input", "PICTURE")), *map(str, instructions)]
     elif "caption" in parameters:
         words, named = ["ip2p", "generate"], [str(parameters["caption"])]
     else:

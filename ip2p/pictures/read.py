@@ -190,15 +190,15 @@ def _count_scans(data: bytes) -> int:
 def _seek_frame(image: Image.Image, frame: int | None, path: str | Path) -> None:
     """Go to a frame, or see that there is only one."""
     count = _count_frames(image)
-    told = f"{count} frames" if count <= MAX_FRAMES else f"more than {MAX_FRAMES} frames"
+    found = f"{count} frames" if count <= MAX_FRAMES else f"more than {MAX_FRAMES} frames"
     last = min(count, MAX_FRAMES) - 1
     if frame is None:
         # The further pictures of a camera's JPEG are previews and depth, and no animation.
         if count > 1 and image.format != "MPO":
-            raise ImageError(f"{path} has {told}", f"Choose one with --frame, 0 to {last}")
+            raise ImageError(f"{path} has {found}", f"Choose one with --frame, 0 to {last}")
         return
     if not 0 <= frame <= last:
-        raise ImageError(f"{path} has no frame {frame}, it has {told}", f"Choose one from 0 to {last}")
+        raise ImageError(f"{path} has no frame {frame}, it has {found}", f"Choose one from 0 to {last}")
     if image.format not in ("TIFF", "MPO") and image.width * image.height * frame > MAX_FRAME_PIXELS:
         raise ImageError(f"frame {frame} of {path} lies behind too many pixels", "Choose an earlier one")
     image.seek(frame)

@@ -129,12 +129,12 @@ def _exif(text: str) -> bytes:
 
 def _xmp(source_type: str, own: str | None = None) -> str:
     """An XMP packet with the digital source type, and our parameters in JSON if given."""
-    told = "" if own is None else f' xmlns:ip2p="urn:ip2p" ip2p:parameters="{html.escape(own)}"'
+    attribute = "" if own is None else f' xmlns:ip2p="urn:ip2p" ip2p:parameters="{html.escape(own)}"'
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
         '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-        f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPES}{source_type}"{told}/>'
+        f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPES}{source_type}"{attribute}/>'
         '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
     )
 
@@ -142,12 +142,12 @@ def _xmp(source_type: str, own: str | None = None) -> str:
 def _read_json(image: Image.Image) -> dict[str, Any] | None:
     """Our JSON in a picture, if it has any that can be read."""
     try:
-        told = image.info.get("ip2p")
-        if told is None:
+        text = image.info.get("ip2p")
+        if text is None:
             found = XMP_JSON.search(image.info["xmp"].decode())
             assert found
-            told = html.unescape(found[1] or found[2])
-        parameters = json.loads(told)
+            text = html.unescape(found[1] or found[2])
+        parameters = json.loads(text)
         return parameters if isinstance(parameters, dict) else None
     except Exception:  # metadata that others have written over may be anything
         return None

@@ -11,8 +11,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from ip2p.config import load_config
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.writers.api import batch_writer as batch
-from ip2p.data_gen.writers.api import client as asking
+from ip2p.data_gen.writers.api import batch_writer, client
 
 CAPTIONS = (
     "a red barn in summer", "a blue castle at night", "a dog on a hill", "a photo of a green car", "two cats",
@@ -73,8 +72,8 @@ def make_config(settings: list[str]) -> Callable[..., DatasetConfig]:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A language model's server of its own, and hardly any waiting between tries."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARY-0123456789")
-    monkeypatch.setattr(asking, "ROUND_PAUSE", 0.01)
-    monkeypatch.setattr(batch, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(client, "ROUND_PAUSE", 0.01)
+    monkeypatch.setattr(batch_writer, "POLL_SECONDS", 0.0)
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)

@@ -21,13 +21,13 @@ from ip2p.records import Caption, Reason, content_id
 DRIVER = """
 import os, sys
 from pathlib import Path
-from ip2p.data_gen.config import Triples
-from ip2p.data_gen.writers.api import client as asking
-from ip2p.data_gen.writers.api.writer import ModelWriter
+from ip2p.data_gen.config import TriplesConfig
+from ip2p.data_gen.writers.api import client
+from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.errors import WriterError
 from ip2p.records import Caption, content_id
 
-asking.ROUND_PAUSE = 0.01
+client.ROUND_PAUSE = 0.01
 url, folder, limit = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
 rows = [Caption(id=content_id(t), text=t, source="t") for t in
         (f"a red barn, number {n}, by a lake" for n in range(int(sys.argv[4])))]
@@ -35,9 +35,9 @@ for line in sys.stdin:  # each line is a run of its own, in a process of its own
     child = os.fork()
     if not child:
         price = {"price_in": 10.0, "price_out": 40.0, "max_usd": limit}
-        settings = Triples(writer="openai", model="m", base_url=url, parallel=16, **price)
+        settings = TriplesConfig(writer="openai", model="m", base_url=url, parallel=16, **price)
         try:
-            ModelWriter(settings, folder, seed=0, say=lambda line: None).prepare(rows, 1)
+            ApiWriter(settings, folder, seed=0, say=lambda line: None).prepare(rows, 1)
         except WriterError as error:
             print(f"error {error}", flush=True)
             os._exit(2)

@@ -50,13 +50,13 @@ def test_a_build_ends_in_a_data_set_and_a_report(make_config: MakeConfig, load: 
     config, lines = make_config(), []
     summary = pipeline.build(config, say=lines.append)
     out = Path(config.out)
-    assert summary.tally.total == 7 * 2 == summary.drawn
-    assert summary.unet_rows == 7 * 2 * 3 * 4 == summary.tally.unet_rows
-    assert 0 < summary.tally.pairs < 14
-    assert f"kept {summary.tally.pairs} of 14" in lines[-1]
+    assert summary.counts.total == 7 * 2 == summary.drawn
+    assert summary.unet_rows == 7 * 2 * 3 * 4 == summary.counts.unet_rows
+    assert 0 < summary.counts.pairs < 14
+    assert f"kept {summary.counts.pairs} of 14" in lines[-1]
     splits = load(out / "packed")
     rows = [row for split in splits.values() for row in split]
-    assert len(rows) == summary.tally.pairs
+    assert len(rows) == summary.counts.pairs
     for split in splits.values():
         assert tuple(split.column_names) == PACKED_COLUMNS
         assert split.features == FEATURES
@@ -66,7 +66,7 @@ def test_a_build_ends_in_a_data_set_and_a_report(make_config: MakeConfig, load: 
         assert row["sim_direction"] >= config.filter.direction
         assert json.loads(row["provenance"])["clip"] == config.scores.clip
     assert "configs:" in (out / "packed" / "README.md").read_text()
-    assert summary.tally.pairs < (out / "report.html").read_text().count("<figure>") <= 14
+    assert summary.counts.pairs < (out / "report.html").read_text().count("<figure>") <= 14
 
 
 def test_every_candidate_has_a_status_and_a_reason(make_config: MakeConfig) -> None:
@@ -91,12 +91,12 @@ def test_other_thresholds_draw_nothing(make_config: MakeConfig, monkeypatch: pyt
     monkeypatch.setattr("ip2p.models.backbone.load_backbone", None)
     monkeypatch.setattr("ip2p.measuring.clip.ClipScorer", None)
     every = pipeline.refilter(make_config("filter.direction=-1", "filter.image=-1", "filter.top_k=9"), say=quiet)
-    assert every.tally.pairs == 14 > first.tally.pairs
-    assert every.tally.total == first.tally.total
+    assert every.counts.pairs == 14 > first.counts.pairs
+    assert every.counts.total == first.counts.total
     with pytest.raises(DataError, match="other settings.*ip2p dataset filter"):
         pipeline.report(make_config(), say=quiet)
     back = pipeline.build(make_config(), say=quiet)
-    assert (back.drawn, back.tally.pairs) == (0, first.tally.pairs)
+    assert (back.drawn, back.counts.pairs) == (0, first.counts.pairs)
     pipeline.report(make_config(), say=quiet)
 
 
@@ -142,7 +142,7 @@ def test_what_the_safety_checker_blocks_is_refused_and_seen_by_nobody(
         for column in ("original_image", "edited_image"):
             assert from_png(row[column]).getbbox() is None, "not black"
     free = pipeline.build(make_config(model, "pairs.safety_checker=false", f"out={tmp_path / 'free'}"), say=quiet)
-    assert free.tally.pairs and Reason.UNSAFE not in free.tally.candidates
+    assert free.counts.pairs and Reason.UNSAFE not in free.counts.candidates
 
 
 def test_bad_beginnings_leave_nothing(
@@ -159,7 +159,7 @@ def test_bad_beginnings_leave_nothing(
     assert pipeline.main(["pairs.stepps=3"]) == 2
     with pytest.raises(ConfigError, match="pairs.precision=fp16 is for a GPU"):
         pipeline.build(make_config("pairs.precision=fp16", f"out={tmp_path / 'wrong'}"), say=quiet)
-    assert pipeline.build(make_config(f"out={tmp_path / 'wrong'}"), say=quiet).tally.total == 14
+    assert pipeline.build(make_config(f"out={tmp_path / 'wrong'}"), say=quiet).counts.total == 14
 
 
 def test_killed_twice_it_ends_with_the_same_bytes(settings: list[str], tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 All questions go up as one file and come back in any order; they are joined by the hash that names each. A batch that
 expires or is cancelled leaves what it had answered; what is missing goes into the next one. What a batch is made of
-stands in the ledger before it is begun, and in the batch, too: a run that is killed at any point finds it again.
+stands in the ledger before it is started, and in the batch, too: a run that is killed at any point finds it again.
 """
 
 import hashlib
@@ -50,13 +50,13 @@ class StartedBatch(BaseModel):
     id: str = ""
 
     @property
-    def mark(self) -> str:
+    def contents_id(self) -> str:
         """Names what it is made of, in the batch's metadata."""
         return hashlib.sha256("\n".join([str(self.reservation), *self.keys]).encode()).hexdigest()[:32]
 
 
 class BatchWriter(ApiWriter):
-    """Asks a language model for edits by batches. See ModelWriter for arguments, and for what is raised."""
+    """Asks a language model for edits by batches. See ApiWriter for arguments, and for what is raised."""
 
     def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
         by_key = {question.key: question for question in questions}
@@ -65,48 +65,53 @@ class BatchWriter(ApiWriter):
                 for number in range(MAX_BATCHES):
                     left = [each for each in questions if each.key not in self.ledger.answers]
                     while left:
-                        begun = self._begun(client, left)
+                        started = self._find_or_start(client, left)
                         self._collect(
-                            client, self._wait(client, begun), begun, by_key, advance, number == MAX_BATCHES - 1
+                            client, self._wait(client, started), started, by_key, advance, number == MAX_BATCHES - 1
                         )
-                        left = [each for each in left if each.key not in {*begun.keys, *self.ledger.answers}]
+                        left = [each for each in left if each.key not in {*started.keys, *self.ledger.answers}]
             except openai.OpenAIError as error:
                 fault = classify_error(error, self.key)
                 said = describe(error, self.key)
                 raise fault.error or WriterError(f"the batch cannot go on ({said})", RESUME_HINT) from None
         give_up(self.ledger, questions, f"{self.name} in {MAX_BATCHES} batches", advance)
 
-    def _begun(self, client: openai.OpenAI, left: Sequence[Question]) -> StartedBatch:
+    def _find_or_start(self, client: openai.OpenAI, left: Sequence[Question]) -> StartedBatch:
         """The batch that is under way, or a new one for as many questions as fit into it and into the budget."""
         noted = self.ledger.notes.get(NOTE)
-        begun = StartedBatch.model_validate(noted) if noted else self._reserved(left)
-        if not begun.id:  # a killed run may have begun it and not have noted that
+        started = StartedBatch.model_validate(noted) if noted else self._reserve(left)
+        if not started.id:  # a killed run may have started it and not have noted that
             found = (
-                each for each in client.batches.list(limit=LISTED_BATCHES).data if _read_contents_id(each) == begun.mark
+                each
+                for each in client.batches.list(limit=LISTED_BATCHES).data
+                if _read_contents_id(each) == started.contents_id
             )
-            batch = next(found, None) or self._create(client, begun, {each.key: each for each in left})
-            begun = begun.model_copy(update={"id": batch.id})
-            self.ledger.note(NOTE, begun.model_dump())
-            self.say(f"batch {begun.id} of {len(begun.keys)} questions; a stopped run finds it again")
-        return begun
+            batch = next(found, None) or self._create(client, started, {each.key: each for each in left})
+            started = started.model_copy(update={"id": batch.id})
+            self.ledger.note(NOTE, started.model_dump())
+            self.say(f"batch {started.id} of {len(started.keys)} questions; a stopped run finds it again")
+        return started
 
-    def _reserved(self, left: Sequence[Question]) -> StartedBatch:
+    def _reserve(self, left: Sequence[Question]) -> StartedBatch:
         costs = accumulate((each.most for each in left), initial=Cost())
         fitting = sum(self.ledger.fits(cost) for cost in costs) - 1
         chosen = left[: max(1, min(fitting, MAX_REQUESTS))]
         sizes = accumulate(len(self._line(each)) for each in chosen)
         chosen = chosen[: max(1, sum(size <= MAX_FILE_BYTES for size in sizes))]
-        begun = StartedBatch(
+        started = StartedBatch(
             keys=[each.key for each in chosen], reservation=self.ledger.reserve(total(e.most for e in chosen))
         )
-        self.ledger.note(NOTE, begun.model_dump())
-        return begun
+        self.ledger.note(NOTE, started.model_dump())
+        return started
 
-    def _create(self, client: openai.OpenAI, begun: StartedBatch, by_key: Mapping[str, Question]) -> Batch:
-        lines = b"".join(self._line(by_key[key]) for key in begun.keys if key in by_key)
+    def _create(self, client: openai.OpenAI, started: StartedBatch, by_key: Mapping[str, Question]) -> Batch:
+        lines = b"".join(self._line(by_key[key]) for key in started.keys if key in by_key)
         file = client.files.create(file=("questions.jsonl", io.BytesIO(lines)), purpose="batch")
         return client.batches.create(
-            input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={METADATA_KEY: begun.mark}
+            input_file_id=file.id,
+            endpoint=ENDPOINT,
+            completion_window="24h",
+            metadata={METADATA_KEY: started.contents_id},
         )
 
     def _line(self, question: Question) -> bytes:
@@ -118,11 +123,11 @@ class BatchWriter(ApiWriter):
         line = {"custom_id": question.key, "method": "POST", "url": ENDPOINT, "body": body}
         return json.dumps(line).encode() + b"\n"
 
-    def _wait(self, client: openai.OpenAI, begun: StartedBatch) -> Batch:
+    def _wait(self, client: openai.OpenAI, started: StartedBatch) -> Batch:
         """Look at the batch until it has ended. A status that is not known counts as running."""
         deadline, status = time.monotonic() + MAX_WAIT, ""
         while True:
-            batch = client.batches.retrieve(begun.id)
+            batch = client.batches.retrieve(started.id)
             if batch.status != status:
                 status = batch.status
                 self.say(f"batch {batch.id}: {status}")
@@ -133,7 +138,7 @@ class BatchWriter(ApiWriter):
             time.sleep(POLL_SECONDS)
 
     def _collect(
-        self, client: openai.OpenAI, batch: Batch, begun: StartedBatch, by_key: Mapping[str, Question],
+        self, client: openai.OpenAI, batch: Batch, started: StartedBatch, by_key: Mapping[str, Question],
         advance: Callable[[], None], last: bool,
     ) -> None:  # fmt: skip
         """Write down what came back. Answers come first and the end of the batch last: a killed run does it again."""
@@ -151,7 +156,7 @@ class BatchWriter(ApiWriter):
                 self.ledger.answer(question.key, Answer(text, reason))
                 advance()
         self.ledger.settle(
-            begun.reservation, cost, fault="" if batch.status == "completed" else f"batch {batch.status}"
+            started.reservation, cost, fault="" if batch.status == "completed" else f"batch {batch.status}"
         )
         self.ledger.note(NOTE, None)
         if batch.status == "failed":

@@ -99,11 +99,11 @@ class Client:
         self.ledger, self.model, self.key, self.price, self.reply = ledger, model, key, price, reply
         self.temperature, self.parallel, self.seed, self.advance = temperature, parallel, seed, advance
         self.server = f"{base_url or 'OpenAI'} {model}"
-        self.dialect = parse_request_format(ledger.notes.get(self.server))
-        self.pacer = RateLimiter()
+        self.request_format = parse_request_format(ledger.notes.get(self.server))
+        self.rate_limiter = RateLimiter()
         self.stopped: WriterError | None = None
         self._failed_in_a_row = self._in_flight = 0
-        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._reserve], "response": [self._hear]}
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._reserve], "response": [self._read_response]}
         self.client = openai.AsyncOpenAI(
             api_key=key or "none", base_url=base_url or None, timeout=TIMEOUT, max_retries=RETRIES,
             http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks),
@@ -119,11 +119,11 @@ class Client:
             for number in range(ROUNDS):
                 left = self._unanswered(questions)
                 if number:
-                    self.pacer.pause(ROUND_PAUSE * 2 ** (number - 1) * bool(left))
+                    self.rate_limiter.pause(ROUND_PAUSE * 2 ** (number - 1) * bool(left))
                 await self._round(left)
         give_up(self.ledger, questions, self.server, self.advance)
 
-    async def learn(self, questions: Sequence[Question]) -> None:
+    async def find_request_format(self, questions: Sequence[Question]) -> None:
         """Find out by a question how this server wants to be asked; by another one where it refuses that for itself.
 
         Raises:
@@ -132,7 +132,7 @@ class Client:
         for question in questions[:PROBES]:
             if await self._probe(question):
                 return
-        self._remember(self.dialect or RequestFormat(ReplyFormat.TEXT))
+        self._remember(self.request_format or RequestFormat(ReplyFormat.TEXT))
 
     async def _probe(self, question: Question) -> bool:
         """Ask one question in all forms until one is understood.
@@ -143,33 +143,35 @@ class Client:
         """
         fault: Fault | None = None
         for form in ReplyFormat:
-            dialect: RequestFormat | None = RequestFormat(form)
+            request_format: RequestFormat | None = RequestFormat(form)
             tries = 0
-            while dialect and tries < 2:
-                await self.pacer.wait()
-                fault, complaint = await self._ask(question, dialect, number=tries, retries=RETRIES if tries else 0)
+            while request_format and tries < 2:
+                await self.rate_limiter.wait()
+                fault, complaint = await self._ask(
+                    question, request_format, number=tries, retries=RETRIES if tries else 0
+                )
                 self._stop_at(fault)
                 tries += 1
                 if fault is None or fault.reason is Reason.WRITER_REFUSED:
-                    self._remember(dialect)
+                    self._remember(request_format)
                     return True
-                if mended := dialect.mended(complaint):
-                    dialect, tries = mended, 0
+                if adapted := request_format.adapt(complaint):
+                    request_format, tries = adapted, 0
         if fault and fault.do is Action.AGAIN:
             raise WriterError(f"the server cannot be reached or fails ({fault.name})", RESUME_HINT)
         return False
 
-    def _remember(self, dialect: RequestFormat) -> None:
-        self.dialect = dialect
-        self.ledger.note(self.server, [dialect.form.value, dialect.cap, list(dialect.without)])
+    def _remember(self, request_format: RequestFormat) -> None:
+        self.request_format = request_format
+        self.ledger.note(self.server, [request_format.form.value, request_format.cap, list(request_format.without)])
 
     def _unanswered(self, questions: Sequence[Question]) -> list[Question]:
         return [question for question in questions if question.key not in self.ledger.answers]
 
     async def _round(self, questions: Sequence[Question]) -> None:
         """Ask each question once; some alone before, if nothing is known of the server."""
-        if questions and self.dialect is None:
-            await self.learn(questions)
+        if questions and self.request_format is None:
+            await self.find_request_format(questions)
         if left := self._unanswered(questions):
             shared = iter(left)
             workers = [asyncio.create_task(self._work(shared)) for _ in range(min(self.parallel, len(left)))]
@@ -183,36 +185,42 @@ class Client:
 
     async def _work(self, questions: Iterator[Question]) -> None:
         """Ask questions from a shared queue, until it is empty or someone has found that it makes no sense to go on."""
-        assert self.dialect is not None
+        assert self.request_format is not None
         try:
             for question in questions:
-                await self._allowed(question)
+                await self._wait_to_ask(question)
                 if self.stopped:
                     return
-                fault, complaint = await self._ask(question, self.dialect)
+                fault, complaint = await self._ask(question, self.request_format)
                 if fault and fault.do is Action.MEND:
-                    fault, complaint = await self._ask(question, self.dialect, number=1, last=True)
+                    fault, complaint = await self._ask(question, self.request_format, number=1, last=True)
                 self._stop_at(fault)
                 self._watch(fault)
-                if fault and (mended := self.dialect.mended(complaint)):
-                    self._remember(mended)
+                if fault and (adapted := self.request_format.adapt(complaint)):
+                    self._remember(adapted)
         except WriterError as error:
             self.stopped = self.stopped or error
 
-    async def _allowed(self, question: Question) -> None:
+    async def _wait_to_ask(self, question: Question) -> None:
         """Until the server takes requests, and this one fits the budget or nothing that is under way can free any."""
-        await self.pacer.wait()
+        await self.rate_limiter.wait()
         while not self.stopped and self._in_flight and not self.ledger.fits(question.most):
             await asyncio.sleep(0.02)
 
     async def _ask(
-        self, question: Question, dialect: RequestFormat, *, number: int = 0, last: bool = False, retries: int = RETRIES
+        self,
+        question: Question,
+        request_format: RequestFormat,
+        *,
+        number: int = 0,
+        last: bool = False,
+        retries: int = RETRIES,
     ) -> tuple[Fault | None, str]:
         """Ask once, and write down what came of it.
 
         Args:
             question: to ask.
-            dialect: of the server.
+            request_format: of the server.
             number: of the try; another draws another answer.
             last: whether an answer that cannot be read refuses the question.
             retries: of the SDK.
@@ -224,7 +232,7 @@ class Client:
         _CALL.set(call)
         self._in_flight += 1
         try:
-            raw = await self._send(question, dialect, number, retries)
+            raw = await self._send(question, request_format, number, retries)
             cost = self._cost(raw.text, question)
             text, fault = read_completion(_parse_completion(raw), question, self.key)
         except (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError) as error:
@@ -235,7 +243,7 @@ class Client:
             self._in_flight -= 1
             _CALL.set(None)
         self._write_down(question, call, cost, text, fault, last)
-        self.pacer.pause(fault.wait if fault else 0.0)
+        self.rate_limiter.pause(fault.wait if fault else 0.0)
         return fault, complaint
 
     def _write_down(
@@ -245,7 +253,7 @@ class Client:
         answer: Answer | None = None
         if fault is None:
             answer = Answer(text)
-        elif self.dialect and fault.ends(last=last):  # else the form may be wrong
+        elif self.request_format and fault.ends(last=last):  # else the form may be wrong
             answer = Answer(reason=fault.reason.value)
         ended = {"key": question.key, "text": answer.text, "reason": answer.reason} if answer else {}
         if call.reservation is not None:
@@ -255,12 +263,12 @@ class Client:
         if answer:
             self.advance()
 
-    async def _send(self, question: Question, dialect: RequestFormat, number: int, retries: int) -> Any:
+    async def _send(self, question: Question, request_format: RequestFormat, number: int, retries: int) -> Any:
         """One request of the SDK; gives the raw response, so that its price is known even where it cannot be read."""
         completions = self.client.with_options(max_retries=retries).chat.completions.with_raw_response
-        send: Callable[..., Any] = completions.parse if dialect.form is ReplyFormat.PARSE else completions.create
+        send: Callable[..., Any] = completions.parse if request_format.form is ReplyFormat.PARSE else completions.create
         draw = random.Random(derive_seed(self.seed, "ask", question.key, number)).randrange(2**31)
-        arguments = dialect.arguments(
+        arguments = request_format.arguments(
             self.reply, most=question.most.tokens_out, temperature=self.temperature, seed=draw
         )
         return await send(model=self.model, messages=question.messages, **arguments)
@@ -283,10 +291,10 @@ class Client:
                 call.reservation = self.ledger.reserve(call.most)
             call.sent = True
 
-    async def _hear(self, response: httpx2.Response) -> None:
+    async def _read_response(self, response: httpx2.Response) -> None:
         """After every answer on the wire: what it says of limits, and that what was turned down is not billed."""
         call = _CALL.get()
-        self.pacer.learn(response.headers, call.most.tokens if call else 0)
+        self.rate_limiter.read_headers(response.headers, call.most.tokens if call else 0)
         if call is None or call.reservation is None or response.status_code < 400:
             return
         self.ledger.settle(call.reservation, Cost(), fault=f"status {response.status_code}")

@@ -115,7 +115,7 @@ class Ledger:
             self._file = -1
 
     @property
-    def standing(self) -> Spending:
+    def spending(self) -> Spending:
         """What all runs so far have spent."""
         return Spending(self.requests, self.spent, self.faults.copy())
 
@@ -202,4 +202,4 @@ def read_spending(folder: Path) -> Spending:
         DataError: another run writes to the folder.
     """
     with Ledger(folder / LEDGER_FILE) as ledger:
-        return ledger.standing
+        return ledger.spending

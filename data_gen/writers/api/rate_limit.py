@@ -34,7 +34,7 @@ class RateLimiter:
         """Close the gate for so many seconds from now, or longer if it is closed for longer."""
         self._closed_until = max(self._closed_until, time.monotonic() + length)
 
-    def learn(self, headers: Mapping[str, str], tokens: int) -> None:
+    def read_headers(self, headers: Mapping[str, str], tokens: int) -> None:
         """Read what a server says of its limits in the headers of any answer.
 
         Args:

@@ -62,8 +62,8 @@ class RequestFormat(NamedTuple):
             case ReplyFormat.TEXT:
                 return {}
 
-    def mended(self, complaint: str) -> "RequestFormat | None":
-        """This dialect without what a server complains of; None if the complaint names nothing that can be left."""
+    def adapt(self, complaint: str) -> "RequestFormat | None":
+        """This format without what a server complains of; None if the complaint names nothing that can be left."""
         if self.cap == LENGTH_ARGUMENTS[0] and LENGTH_ARGUMENTS[0] in complaint:
             return self._replace(cap=LENGTH_ARGUMENTS[1])
         named = [name for name in OPTIONAL_ARGUMENTS if name in complaint and name not in self.without]
@@ -71,7 +71,7 @@ class RequestFormat(NamedTuple):
 
 
 def parse_request_format(value: Any) -> RequestFormat | None:
-    """A dialect as it was noted; None if it was not, or is of another version."""
+    """A request format as it was noted; None if it was not, or is of another version."""
     try:
         form, cap, without = value
         return RequestFormat(ReplyFormat(form), str(cap), tuple(without))

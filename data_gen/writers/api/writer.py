@@ -118,7 +118,7 @@ class ApiWriter:
                 spent.
         """
         questions = list({each.key: each for each in (self.question(caption, count) for caption in captions)}.values())
-        before = self.ledger.standing
+        before = self.ledger.spending
         left = [each for each in questions if each.key not in self.ledger.answers]
         if left:
             if day := last_day(self.name, self.settings.base_url, self.key):
@@ -139,7 +139,7 @@ class ApiWriter:
         Raises:
             WriterError: one has no answer: `prepare` was stopped.
         """
-        return [self._drafts(self.question(caption, count)) for caption in captions]
+        return [self._proposals(self.question(caption, count)) for caption in captions]
 
     def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
         """See Writer."""
@@ -166,26 +166,26 @@ class ApiWriter:
 
     def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
         """Ask them, one request each."""
-        asyncio.run(self._asker(advance).ask_all(questions))
+        asyncio.run(self._client(advance).ask_all(questions))
 
-    def _asker(self, advance: Callable[[], None]) -> Client:
+    def _client(self, advance: Callable[[], None]) -> Client:
         settings = self.settings
         return Client(
             self.ledger, model=self.name, key=self.key, base_url=settings.base_url, price=self.price, reply=self.reply,
             temperature=settings.temperature, parallel=settings.parallel, seed=self.seed, advance=advance,
         )  # fmt: skip
 
-    def _drafts(self, question: Question) -> list[Proposal]:
+    def _proposals(self, question: Question) -> list[Proposal]:
         answer = self.ledger.answers.get(question.key)
         if answer is None:
             raise WriterError(f"{self.name} was not asked for all captions", RESUME_HINT)
         if answer.reason:
             return [Proposal(reason=Reason(answer.reason))]
-        drafts = read_reply(answer.text, question.edits)
+        proposals = read_reply(answer.text, question.edits)
         flagged = self.ledger.notes.get(f"flagged {question.key}", [])
         return [
-            draft._replace(reason=Reason.MODERATED) if number in flagged else draft
-            for number, draft in enumerate(drafts)
+            proposal._replace(reason=Reason.MODERATED) if number in flagged else proposal
+            for number, proposal in enumerate(proposals)
         ]
 
     def _moderate(self, questions: Sequence[Question]) -> None:
@@ -194,16 +194,16 @@ class ApiWriter:
         with connect(self.settings.base_url, self.key) as client:
             for start in range(0, len(left), MODERATION_BATCH):
                 chunk = left[start : start + MODERATION_BATCH]
-                drafts = [(each, n, d) for each in chunk for n, d in enumerate(self._drafts(each))]
+                proposals = [(each, n, d) for each in chunk for n, d in enumerate(self._proposals(each))]
                 try:
-                    told_off = client.moderations.create(
-                        input=[f"{draft.instruction}\n{draft.edited_caption}" for _, _, draft in drafts]
+                    verdicts = client.moderations.create(
+                        input=[f"{proposal.instruction}\n{proposal.edited_caption}" for _, _, proposal in proposals]
                     ).results
                 except openai.OpenAIError as error:
                     fix = f"Set triples.checks.moderation to words. {RESUME_HINT}"
                     raise WriterError(f"the server's moderation fails ({describe(error, self.key)})", fix) from None
                 for each in chunk:
-                    pairs = zip(drafts, told_off, strict=True)
+                    pairs = zip(proposals, verdicts, strict=True)
                     flagged = [n for (other, n, _), result in pairs if other is each and result.flagged]
                     self.ledger.note(f"flagged {each.key}", flagged)
 
@@ -214,7 +214,7 @@ class ApiWriter:
         """What changed since."""
         answers = [self.ledger.answers[each.key] for each in asked if each.key in self.ledger.answers]
         refused = sum(bool(answer.reason) for answer in answers)
-        now = self.ledger.standing
+        now = self.ledger.spending
         return Bill(
             self.name, len(answers) - refused, refused, now.requests - before.requests, now.cost.minus(before.cost),
             seconds, now.faults - before.faults,

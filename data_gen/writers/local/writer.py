@@ -94,8 +94,9 @@ class LanguageModel(NamedTuple):
 class LocalWriter:
     """Asks a language model on this machine for edits, `settings.parallel` captions at a time.
 
-    A draft depends on the seed and the caption's id, and not on the captions beside it: each row of a batch has random
-    numbers of its own. In fp32 that holds but for ties; in bf16, where a batch rounds logits otherwise, for most.
+    A proposal depends on the seed and the caption's id, and not on the captions beside it: each row of a batch has
+    random numbers of its own. In fp32 that holds but for ties; in bf16, where a batch rounds logits otherwise, for
+    most.
 
     Args:
         settings: model (a folder, a hub id, a folder that `tune_writer` wrote, or a GGUF file), shots, temperature,
@@ -120,19 +121,19 @@ class LocalWriter:
         """All of the work is in `write`."""
 
     def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
-        """For each caption up to `count` different edits, in the order of the captions; or one draft that says why not.
+        """For each caption up to `count` different edits, in the order of the captions; or one that says why not.
 
         Raises:
             WriterError: there is not enough memory.
         """
         requests = [each for row, caption in enumerate(captions) for each in self._requests(row, caption, count)]
-        drafts: list[list[Proposal]] = [[] for _ in captions]
+        proposals: list[list[Proposal]] = [[] for _ in captions]
         for start in range(0, len(requests), self.settings.parallel):
             chunk = requests[start : start + self.settings.parallel]
             for request, (text, ended) in zip(chunk, self._answers(chunk), strict=True):
-                drafts[request.row] += self._drafts(text, request.edits, ended)
+                proposals[request.row] += self._proposals(text, request.edits, ended)
         unasked = [Proposal(reason=Reason.TOO_LONG)]
-        return [[each for each in dict.fromkeys(some) if not each.reason] or some[:1] or unasked for some in drafts]
+        return [[each for each in dict.fromkeys(some) if not each.reason] or some[:1] or unasked for some in proposals]
 
     def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
         """See Writer. The model is asked anew, and says the same."""
@@ -192,12 +193,12 @@ class LocalWriter:
         ended = torch.isin(written, torch.tensor(ends, device=written.device)).any(1).tolist()
         return list(zip(texts, ended, strict=True))
 
-    def _drafts(self, text: str, count: int, ended: bool) -> list[Proposal]:
+    def _proposals(self, text: str, count: int, ended: bool) -> list[Proposal]:
         """The edits in an answer."""
-        drafts = read_reply(find_reply(text) or text, count)
-        if not ended and drafts[0].reason is Reason.BAD_REPLY:
+        proposals = read_reply(find_reply(text) or text, count)
+        if not ended and proposals[0].reason is Reason.BAD_REPLY:
             return [Proposal(reason=Reason.CUT_OFF)]
-        return drafts if self.settings.inverse else [draft._replace(inverse="") for draft in drafts]
+        return proposals if self.settings.inverse else [proposal._replace(inverse="") for proposal in proposals]
 
 
 class _Generation(NamedTuple):

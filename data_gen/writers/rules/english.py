@@ -62,8 +62,8 @@ def english_edits(caption: str, rng: random.Random) -> list[Proposal]:
     shouted = caption.isupper()
     text = caption.lower() if shouted else caption
     found = phrases(text)
-    drafts = [
-        *(draft for aspect in scenery.ASPECTS for draft in _aspect_edits(text, aspect, rng)),
+    proposals = [
+        *(proposal for aspect in scenery.ASPECTS for proposal in _aspect_edits(text, aspect, rng)),
         *_style_edits(text, rng),
         *_place_edits(text, found, rng),
         *_color_edits(text, found, rng),
@@ -74,7 +74,11 @@ def english_edits(caption: str, rng: random.Random) -> list[Proposal]:
         *_wear_edits(text, found, rng),
         *_remove_edits(text, found, rng),
     ]
-    return [draft._replace(edited_caption=draft.edited_caption.upper()) for draft in drafts] if shouted else drafts
+    return (
+        [proposal._replace(edited_caption=proposal.edited_caption.upper()) for proposal in proposals]
+        if shouted
+        else proposals
+    )
 
 
 def _is_english(text: str) -> bool:
@@ -143,13 +147,13 @@ def _place_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> I
             for name, forms in places.items():
                 if match.group() not in forms and name not in match.group():
                     edited = caption[: match.start()] + forms[0] + caption[match.end() :]
-                    yield _place_draft(edited, forms[0], match.group(), rng)
+                    yield _propose_place(edited, forms[0], match.group(), rng)
     if _is_nowhere(caption, found):
         for forms in scenery.PLACES.values():
-            yield _place_draft(append(caption, f" {forms[0]}"), forms[0], "", rng)
+            yield _propose_place(append(caption, f" {forms[0]}"), forms[0], "", rng)
 
 
-def _place_draft(edited: str, new: str, old: str, rng: random.Random) -> Proposal:
+def _propose_place(edited: str, new: str, old: str, rng: random.Random) -> Proposal:
     """The edit that leads from an old place to a new one, each with its preposition."""
     asked = rng.choice(scenery.PLACE_INSTRUCTIONS)
     inverse = asked.format(old, old.split(" ", 1)[1]) if old else ""

@@ -41,7 +41,7 @@ class RuleWriter:
         """Rules hold nothing."""
 
     def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
-        """For each caption up to `count` edits; where no rule applies, one draft that says so."""
+        """For each caption up to `count` edits; where no rule applies, one proposal that says so."""
         seen: Counter[str] = Counter()
         return [self._write(caption, count, seen) or [Proposal(reason=Reason.NO_RULE)] for caption in captions]
 
@@ -50,9 +50,9 @@ class RuleWriter:
         options = storybook_edits(caption.text, rng) or english_edits(caption.text, rng)
         chosen: list[Proposal] = []
         while options and len(chosen) < count:
-            least = min(seen[draft.kind] for draft in options)
-            kind = rng.choice(sorted({draft.kind for draft in options if seen[draft.kind] == least}))
-            chosen.append(rng.choice([draft for draft in options if draft.kind == kind]))
+            least = min(seen[proposal.kind] for proposal in options)
+            kind = rng.choice(sorted({proposal.kind for proposal in options if seen[proposal.kind] == least}))
+            chosen.append(rng.choice([proposal for proposal in options if proposal.kind == kind]))
             options.remove(chosen[-1])
             seen[kind] += 1
         return chosen

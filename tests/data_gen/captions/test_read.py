@@ -216,12 +216,14 @@ def test_a_data_set_that_the_hub_cannot_give_is_told_in_one_line(tmp_path: Path)
         "from ip2p.cli import main; main()",
         *"dataset triples --captions no-such-owner/name".split(),
     ]
-    told = subprocess.run(
+    output = subprocess.run(
         command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert told.returncode == 2, told.stderr
-    assert "no-such-owner/name" in told.stderr and "HF_HUB_OFFLINE" in told.stderr and "Traceback" not in told.stderr
-    assert len(told.stderr.strip().splitlines()) == 1, told.stderr
+    assert output.returncode == 2, output.stderr
+    assert (
+        "no-such-owner/name" in output.stderr and "HF_HUB_OFFLINE" in output.stderr and "Traceback" not in output.stderr
+    )
+    assert len(output.stderr.strip().splitlines()) == 1, output.stderr
     assert not list(tmp_path.iterdir())
 
 

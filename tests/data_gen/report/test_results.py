@@ -49,7 +49,7 @@ def shard() -> FilteredShard:
 
 
 @pytest.fixture
-def tally(shard: FilteredShard) -> Counts:
+def counts(shard: FilteredShard) -> Counts:
     """Its counts."""
     counted = Counts()
     counted.add(shard)
@@ -61,15 +61,15 @@ def shown(each: Candidate, by: Triple) -> ShownPair:
     return ShownPair(each, by, PICTURE["bytes"], PICTURE["bytes"])
 
 
-def test_everything_is_counted_once(tally: Counts) -> None:
-    assert (tally.total, tally.pairs, tally.served) == (11, 3, 1)
-    assert tally.triples == {Reason.OK: 2, Reason.UNCHANGED: 1}
-    assert (tally.drawn["season"], tally.kept["season"], tally.kept["time"]) == (8, 0, 3)
-    assert tally.rows_per_pair == 220
+def test_everything_is_counted_once(counts: Counts) -> None:
+    assert (counts.total, counts.pairs, counts.served) == (11, 3, 1)
+    assert counts.triples == {Reason.OK: 2, Reason.UNCHANGED: 1}
+    assert (counts.drawn["season"], counts.kept["season"], counts.kept["time"]) == (8, 0, 3)
+    assert counts.rows_per_pair == 220
     for score in ("sim_image", "sim_direction"):
-        assert sum(map(sum, tally.histogram(score))) == 11
-    assert tally.histogram("sim_image")[0].refused == 8
-    assert tally.histogram("sim_direction")[int(0.75 * BINS)].kept == 3
+        assert sum(map(sum, counts.histogram(score))) == 11
+    assert counts.histogram("sim_image")[0].refused == 8
+    assert counts.histogram("sim_direction")[int(0.75 * BINS)].kept == 3
 
 
 def test_a_repeated_triple_does_not_hide_the_first() -> None:
@@ -99,11 +99,11 @@ class Page(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
-def test_hostile_texts_stay_texts(shard: FilteredShard, tally: Counts) -> None:
-    tally.drawn[HOSTILE] += 1
+def test_hostile_texts_stay_texts(shard: FilteredShard, counts: Counts) -> None:
+    counts.drawn[HOSTILE] += 1
     bad = triple(1, HOSTILE, caption=HOSTILE, instruction=HOSTILE, edited_caption=HOSTILE)
     config = DatasetConfig.model_validate({"captions": {"source": HOSTILE}, "scores": {"clip": HOSTILE}})
-    text = render_report(config, tally, [shown(each, bad) for each in shard.candidates])
+    text = render_report(config, counts, [shown(each, bad) for each in shard.candidates])
     page = Page()
     page.feed(text)
     assert "script" not in page.tags and page.tags.count("img") == 2 * 11
@@ -149,25 +149,25 @@ def test_rows_have_the_columns_in_order() -> None:
         assert image.size == (8, 8)
 
 
-def test_the_card_tells_how_it_was_made(tally: Counts, make_config: Callable[..., DatasetConfig]) -> None:
+def test_the_card_tells_how_it_was_made(counts: Counts, make_config: Callable[..., DatasetConfig]) -> None:
     config = make_config("filter.per_kind.color.direction=0.1")
-    card = dataset_card(config, tally, ["train"], "0123")
-    for told in (
+    card = dataset_card(config, counts, ["train"], "0123")
+    for output in (
         "# 3 edits",
         "| candidates | 11 |",
         "| season | 8 | 0 | 0.0% |",
         "others for color",
         config.scores.clip,
     ):
-        assert told in card
+        assert output in card
     assert re.search(r"path: data/train-\*\.parquet", card) and "data/test" not in card
     assert config.out not in card
 
 
 def test_a_data_set_that_was_packed_anew_is_read_anew(
-    tally: Counts, make_config: Callable[..., DatasetConfig], tmp_path: Path
+    counts: Counts, make_config: Callable[..., DatasetConfig], tmp_path: Path
 ) -> None:
-    card = functools.partial(dataset_card, make_config(), tally, ["train"])
+    card = functools.partial(dataset_card, make_config(), counts, ["train"])
     rows = [("train", row(number)) for number in range(5)]
     for kept in (rows, rows[1:], rows[2:]):
         pack(kept, tmp_path / "packed", shard_rows=2, card=card, config="x")

@@ -167,8 +167,8 @@ def test_tokens_are_estimated_closely(text: str, tokens: int) -> None:
     ],
 )
 def test_edits_by_rule_pass(make: Callable[[str, random.Random], list[Proposal]], texts: list[str]) -> None:
-    edits = [(text, draft) for text in texts for draft in make(text, random.Random(7))]
-    refused = [(text, draft) for text, draft in edits if find_fault(text, draft, ChecksConfig())]
+    edits = [(text, proposal) for text in texts for proposal in make(text, random.Random(7))]
+    refused = [(text, proposal) for text, proposal in edits if find_fault(text, proposal, ChecksConfig())]
     assert len(edits) > 1000 and len(refused) <= len(edits) / 1000, refused[:9]
 
 
@@ -177,9 +177,9 @@ def test_the_checks_tell_good_from_bad_as_a_reader_does(half: list[dict[str, str
     refused = {"good": 0, "bad": 0}
     count = dict(refused)
     for row in half:
-        draft = Proposal(row["instruction"], row["edited_caption"], row["kind"])
+        proposal = Proposal(row["instruction"], row["edited_caption"], row["kind"])
         count[row["label"]] += 1
-        refused[row["label"]] += find_fault(row["caption"], draft, ChecksConfig()) is not Reason.OK
+        refused[row["label"]] += find_fault(row["caption"], proposal, ChecksConfig()) is not Reason.OK
     assert refused["good"] <= 0.1 * count["good"], f"{refused} of {count}"
     assert refused["bad"] >= (0.8 if half is LABELLED else 0.7) * count["bad"], f"{refused} of {count}"
 
@@ -187,11 +187,11 @@ def test_the_checks_tell_good_from_bad_as_a_reader_does(half: list[dict[str, str
 @given(st.text(), st.text(), st.text(), st.sampled_from(["abstract", "other"]))
 @settings(deadline=None)
 def test_no_text_raises(caption: str, instruction: str, edited: str, kind: str) -> None:
-    draft, kept = Proposal(instruction, edited, kind), TripleSet(ChecksConfig())
-    assert find_fault(caption, draft, ChecksConfig()) is find_fault(caption, draft, ChecksConfig())
-    assert kept.fault(caption, draft) is Reason.OK
-    kept.add(caption, draft)
-    assert kept.fault(caption, draft) is Reason.DUPLICATE
+    proposal, kept = Proposal(instruction, edited, kind), TripleSet(ChecksConfig())
+    assert find_fault(caption, proposal, ChecksConfig()) is find_fault(caption, proposal, ChecksConfig())
+    assert kept.fault(caption, proposal) is Reason.OK
+    kept.add(caption, proposal)
+    assert kept.fault(caption, proposal) is Reason.DUPLICATE
 
 
 @given(st.lists(st.sampled_from("remove the a cat with no into replace turn make it to away off by of red ,".split())))
@@ -239,10 +239,10 @@ def test_triples_that_differ_in_one_attribute_are_two(caption: str, instruction:
 def test_storybook_triples_are_all_kept() -> None:
     kept, rng = TripleSet(ChecksConfig()), random.Random(1)
     texts = {caption.text for caption in read_captions(CaptionsConfig(count=200), seed=6)}
-    triples = [(text, draft) for text in sorted(texts) for draft in rng.sample(storybook_edits(text, rng), 4)]
-    for text, draft in triples:
-        assert kept.fault(text, draft) is Reason.OK, draft
-        kept.add(text, draft)
+    triples = [(text, proposal) for text in sorted(texts) for proposal in rng.sample(storybook_edits(text, rng), 4)]
+    for text, proposal in triples:
+        assert kept.fault(text, proposal) is Reason.OK, proposal
+        kept.add(text, proposal)
 
 
 def test_no_kind_gets_more_than_its_share() -> None:
@@ -250,10 +250,10 @@ def test_no_kind_gets_more_than_its_share() -> None:
     reasons = []
     for number in range(120):
         kind = "color" if number % 3 else "add"
-        draft = Proposal(f"add thing{number}", f"place{number} with thing{number}", kind)
-        reasons.append(kept.fault(f"place{number}", draft))
+        proposal = Proposal(f"add thing{number}", f"place{number} with thing{number}", kind)
+        reasons.append(kept.fault(f"place{number}", proposal))
         if not reasons[-1]:
-            kept.add(f"place{number}", draft)
+            kept.add(f"place{number}", proposal)
     assert set(reasons[:50]) == {Reason.OK}
     assert Reason.KIND_FULL in reasons[50:] and not any(reasons[number] for number in range(0, 120, 3))
 
@@ -261,19 +261,19 @@ def test_no_kind_gets_more_than_its_share() -> None:
 def test_all_processes_agree() -> None:
     code = """
 import json, sys
-from ip2p.data_gen.config import Checks
-from ip2p.data_gen.triples.checks import Draft, WholeSet, fault, features
-kept, told = WholeSet(Checks()), []
+from ip2p.data_gen.config import ChecksConfig
+from ip2p.data_gen.triples.checks import Proposal, TripleSet, features, find_fault
+kept, found = TripleSet(ChecksConfig()), []
 for line in open(sys.argv[1]):
     row = json.loads(line)
-    draft = Draft(row["instruction"], row["edited_caption"], row["kind"])
-    told += [fault(row["caption"], draft, Checks()), kept.fault(row["caption"], draft)]
-    told += [sum(features(row["caption"], draft))]
-    kept.add(row["caption"], draft)
-print(told)
+    proposal = Proposal(row["instruction"], row["edited_caption"], row["kind"])
+    found += [find_fault(row["caption"], proposal, ChecksConfig()), kept.fault(row["caption"], proposal)]
+    found += [sum(features(row["caption"], proposal))]
+    kept.add(row["caption"], proposal)
+print(found)
 """
     path = str(Path(__file__).parent / "labelled.jsonl")
-    told = {
+    output = {
         subprocess.run(
             [sys.executable, "-c", code, path],
             env=os.environ | {"PYTHONHASHSEED": seed},
@@ -282,4 +282,4 @@ print(told)
         ).stdout
         for seed in ("0", "42")
     }
-    assert len(told) == 1
+    assert len(output) == 1

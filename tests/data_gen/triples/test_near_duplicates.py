@@ -78,10 +78,10 @@ index = NearIndex(0.9)
 index.add(numbers)
 print(signature(numbers).tolist(), index._buckets(numbers), numbers in index)
 """
-    told = {
+    output = {
         subprocess.run(
             [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
         ).stdout
         for seed in ("0", "1", "77")
     }
-    assert len(told) == 1 and b"True" in told.pop()
+    assert len(output) == 1 and b"True" in output.pop()

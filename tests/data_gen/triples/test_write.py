@@ -9,12 +9,12 @@ from ip2p.records import Caption, Reason, content_id
 
 
 class Fixed:
-    """Gives the drafts that it was told."""
+    """Gives the proposals that it was told."""
 
     name = "fixed"
 
-    def __init__(self, *drafts: Proposal) -> None:
-        self.drafts = list(drafts)
+    def __init__(self, *proposals: Proposal) -> None:
+        self.proposals = list(proposals)
         self.asked: list[str] = []
 
     def prepare(self, captions: Sequence[Caption], count: int) -> None:
@@ -30,7 +30,7 @@ class Fixed:
     def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
         """The same for all."""
         self.asked += [caption.text for caption in captions]
-        return [self.drafts for _ in captions]
+        return [self.proposals for _ in captions]
 
 
 NIGHT = Proposal("make it night", "a barn at night", "time")
@@ -44,9 +44,9 @@ def captions(*texts: str) -> list[Caption]:
 SHORT = TriplesConfig(checks=ChecksConfig(max_words=9))
 
 
-def reasons(texts: Sequence[str], *drafts: Proposal) -> list[Reason]:
+def reasons(texts: Sequence[str], *proposals: Proposal) -> list[Reason]:
     """Why each row is refused."""
-    rows = write_triples(captions(*texts), Fixed(*drafts), SHORT, seen=EarlierShards(SHORT.checks))
+    rows = write_triples(captions(*texts), Fixed(*proposals), SHORT, seen=EarlierShards(SHORT.checks))
     assert all((row.status == "ok") == (row.reason is Reason.OK) for row in rows)
     return [row.reason for row in rows]
 
@@ -78,8 +78,8 @@ def test_bad_drafts_are_refused_with_a_reason() -> None:
 
 
 def test_a_text_of_a_model_becomes_one_line_of_signs_that_are_seen() -> None:
-    draft = Proposal("make\nit \x1b[1mnight", "a barn\x00 at\u202e night", "time")
-    (row,) = write_triples(captions("a barn"), Fixed(draft), TriplesConfig(), seen=EarlierShards(ChecksConfig()))
+    proposal = Proposal("make\nit \x1b[1mnight", "a barn\x00 at\u202e night", "time")
+    (row,) = write_triples(captions("a barn"), Fixed(proposal), TriplesConfig(), seen=EarlierShards(ChecksConfig()))
     assert (row.instruction, row.edited_caption) == ("make it [1mnight", "a barn at night")
 
 

@@ -23,8 +23,8 @@ def test_every_kind_has_its_share() -> None:
 
 @pytest.mark.parametrize("seed", load_seeds(), ids=lambda seed: seed.instruction)
 def test_a_seed_passes_the_checks(seed: SeedTriple) -> None:
-    draft = Proposal(seed.instruction, seed.edited_caption, seed.kind)
-    assert find_fault(seed.caption, draft, ChecksConfig()) is Reason.OK
+    proposal = Proposal(seed.instruction, seed.edited_caption, seed.kind)
+    assert find_fault(seed.caption, proposal, ChecksConfig()) is Reason.OK
     if seed.inverse:
         back = Proposal(seed.inverse, seed.caption, seed.kind)
         assert find_fault(seed.edited_caption, back, ChecksConfig()) is Reason.OK, seed.inverse
@@ -33,12 +33,12 @@ def test_a_seed_passes_the_checks(seed: SeedTriple) -> None:
 def test_seeds_and_their_inverses_are_all_different_triples() -> None:
     kept = TripleSet(ChecksConfig())
     for seed in load_seeds():
-        for caption, draft in (
+        for caption, proposal in (
             (seed.caption, Proposal(seed.instruction, seed.edited_caption, seed.kind)),
             (seed.edited_caption, Proposal(seed.inverse, seed.caption, seed.kind)),
         ):
-            assert kept.fault(caption, draft) is Reason.OK, draft
-            kept.add(caption, draft)
+            assert kept.fault(caption, proposal) is Reason.OK, proposal
+            kept.add(caption, proposal)
 
 
 @pytest.mark.parametrize("inverse", [False, True])

@@ -115,8 +115,8 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def test_help_imports_nothing_heavy() -> None:
     program = "import sys; from ip2p import cli; cli.run(['--help']); print('loaded:', *sys.modules)"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    told, _, loaded = output.partition("loaded: ")
-    assert "Commands:" in told
+    shown, _, loaded = output.partition("loaded: ")
+    assert "Commands:" in shown
     assert not {"torch", "numpy", "diffusers", "pyarrow", "PIL", "pydantic", "yaml"} & set(loaded.split())
 
 
@@ -202,10 +202,10 @@ def test_inspect_shows_the_command_that_makes_the_picture_again(
     assert cli.run([*words, *options]) == 0
     capsys.readouterr()
     assert cli.run(["inspect", options[1]]) == 0
-    *told, blank, command = capsys.readouterr().out.splitlines()
+    *shown, blank, command = capsys.readouterr().out.splitlines()
     digest = hashlib.sha256(Path("my barn.gif").read_bytes()).hexdigest()
     assert {"instruction: make it 'winter' 冬", "input: my barn.gif", f"input_sha256: {digest}", "frame: 1"} <= set(
-        told
+        shown
     )
     assert blank == ""
     again = Path(options[1]).with_stem("winter-again")
@@ -277,7 +277,7 @@ def test_a_scale_may_be_below_one_and_negative(editor_folder: Path) -> None:
 @pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize(("file", "told"), [(cli.__file__, ["ip2p: long text"]), ("/elsewhere/library.py", [])])
 def test_warnings_of_ours_are_one_line_and_those_of_libraries_none(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str, told: list[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str, shown: list[str]
 ) -> None:
     def examine() -> tuple[list[tuple[str, str]], list[str]]:
         warnings.warn_explicit("long text", UserWarning, file, 1)
@@ -285,7 +285,7 @@ def test_warnings_of_ours_are_one_line_and_those_of_libraries_none(
 
     monkeypatch.setattr("ip2p.cli.doctor.examine", examine)
     assert cli.run(["doctor"]) == 0
-    assert capsys.readouterr().err.splitlines() == told
+    assert capsys.readouterr().err.splitlines() == shown
 
 
 def test_doctor_tells_versions_device_and_weights(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ def test_texts_that_are_not_remembered_any_more_are_read_again(backbone: Backbon
     expected = [backbone.predict(x, step, text) for text in texts]
     layer = next(module.to_v for name, module in backbone.unet.named_modules() if name.endswith("attn2"))
     calls = count_calls([layer])
-    with TextCache(backbone.predict, backbone.unet, most=2) as predict:
+    with TextCache(backbone.predict, backbone.unet, max_batches=2) as predict:
         for place, read in ((0, 1), (1, 2), (0, 2), (2, 3), (0, 3), (1, 4)):
             assert torch.equal(predict(x, step, texts[place]), expected[place]) and calls[layer] == read
 

@@ -79,15 +79,15 @@ def test_every_row_has_its_picture_and_those_of_one_size_go_together(
     file = write_rows(pictures / "edits.jsonl", rows)
     assert run(file, editor, size=4) == BatchSummary(done=8, failed=0, before=0)
     assert sorted(together) == [1, 1, 1, 2, 4]
-    told = results(file.with_suffix(""))
-    assert [each["line"] for each in told] == [1, 2, 3, 4, 5, 5, 5, 6]
-    assert [each["seed"] for each in told[:7]] == [5, 5, 5, 5, 7, 8, 9]
-    assert [each["output"] for each in told[4:7]] == ["night-7.png", "night-8.png", "night-9.png"]
-    for each in told:
+    message = results(file.with_suffix(""))
+    assert [each["line"] for each in message] == [1, 2, 3, 4, 5, 5, 5, 6]
+    assert [each["seed"] for each in message[:7]] == [5, 5, 5, 5, 7, 8, 9]
+    assert [each["output"] for each in message[4:7]] == ["night-7.png", "night-8.png", "night-9.png"]
+    for each in message:
         parameters = read_parameters(file.with_suffix("") / each["output"])
         assert (parameters["instruction"], parameters["edit"]) == (each["instructions"][-1], each["id"])
     (alone,) = plain(noise(2), "make it winter", seeds=5, steps=1)
-    made = np.asarray(Image.open(file.with_suffix("") / told[2]["output"])).astype(int)
+    made = np.asarray(Image.open(file.with_suffix("") / message[2]["output"])).astype(int)
     assert np.abs(made - np.asarray(alone.image)).max() <= 1
     masked = np.asarray(Image.open(file.with_suffix("") / "deep/er/masked.png"))
     assert np.array_equal(masked[:, 24:], np.asarray(noise(1, (48, 24)))[:, 24:])
@@ -157,9 +157,9 @@ def test_rows_that_are_equal_are_edits_of_their_own_and_outputs_are_not_shared(p
     named = row | {"output": "Cow.png"}
     file = write_rows(pictures / "edits.jsonl", [row, row, named, row | {"output": "cow.png"}])
     assert run(file, editor) == BatchSummary(done=3, failed=1, before=0)
-    told = results(pictures / "edits")
-    assert len({each["id"] for each in told}) == 4 and len({each["seed"] for each in told[:2]}) == 2
-    assert "output of line 3 too" in told[3]["error"]
+    message = results(pictures / "edits")
+    assert len({each["id"] for each in message}) == 4 and len({each["seed"] for each in message[:2]}) == 2
+    assert "output of line 3 too" in message[3]["error"]
 
 
 def test_a_second_run_makes_what_is_missing_or_new_alone(pictures: Path, editor: Editor) -> None:
@@ -172,8 +172,8 @@ def test_a_second_run_makes_what_is_missing_or_new_alone(pictures: Path, editor:
     noise(9).save(pictures / "9.png")
     write_rows(file, [{"image": "3.png", "instruction": "a cow"}, *rows])
     assert run(file, editor) == BatchSummary(done=3, failed=0, before=1)
-    told = results(pictures / "edits")
-    assert [each["line"] for each in told] == [1, 2, 3, 4] and told[1]["output"] == first["output"]
+    message = results(pictures / "edits")
+    assert [each["line"] for each in message] == [1, 2, 3, 4] and message[1]["output"] == first["output"]
     assert (pictures / "edits" / first["output"]).stat().st_mtime_ns == kept
     assert run(file, editor) == BatchSummary(done=0, failed=0, before=4)
     assert run(file, editor, text_scale=9.0).done == 4
@@ -230,7 +230,7 @@ def test_pictures_do_not_wait_for_ever(pictures: Path, editor: Editor, monkeypat
         file, pictures / "edits", lambda: editor, model="t", defaults={"steps": 1}, size=100, say=lambda line: None
     )
     plain = batch._edit
-    monkeypatch.setattr(batch, "_edit", lambda group: (held.append(batch._held()), plain(group))[1])
+    monkeypatch.setattr(batch, "_edit", lambda group: (held.append(batch._waiting_pixels()), plain(group))[1])
     assert batch.run().done == 16
     assert len(held) > 4 and max(held) <= 3 * 32 * 32
 
@@ -239,13 +239,13 @@ DRIVER = """
 import os, sys
 from pathlib import Path
 from ip2p import Editor
-from ip2p.editing.batch import Batch
+from ip2p.editing.batch import BatchRun
 
 file, editor = Path(sys.argv[1]), Editor.from_pretrained(sys.argv[2], device="cpu")
 for line in sys.stdin:  # each line is a run of its own, in a process of its own
     child = os.fork()
     if not child:
-        Batch(file, file.with_suffix(""), lambda: editor, model="m", defaults={"steps": 1}, size=4,
+        BatchRun(file, file.with_suffix(""), lambda: editor, model="m", defaults={"steps": 1}, size=4,
               say=lambda line: None).run()
         os._exit(0)
     print(child, flush=True)
@@ -283,9 +283,9 @@ def test_killed_at_any_moment_it_goes_on(pictures: Path, editor_folder: Path) ->
             kept = now
         driver.stdin.close()
     assert len(kept) == 40 and not list(out.glob(".tmp-*"))
-    told = results(out)
-    assert Counter(each["output"] for each in told) == Counter(f"{number}.png" for number in range(40))
-    assert {each["status"] for each in told} == {"done"}
+    message = results(out)
+    assert Counter(each["output"] for each in message) == Counter(f"{number}.png" for number in range(40))
+    assert {each["status"] for each in message} == {"done"}
 
 
 def test_ids_follow_from_contents_alone(tmp_path: Path) -> None:

@@ -103,10 +103,10 @@ def test_masks_that_do_not_fit_are_refused_before_the_first_step(editor: Editor,
     steps: list[int] = []
     settings: dict[str, Any] = {"on_step": lambda step, _: steps.append(step), "seeds": 1}
     box((30, 20), (0, 0, 9, 9)).save(tmp_path / "small.png")
-    told = "30 x 20 pixels, the picture 32 x 32. Give a mask of the picture's size"
-    with pytest.raises(ImageError, match=f"small.png is {told}"):
+    output = "30 x 20 pixels, the picture 32 x 32. Give a mask of the picture's size"
+    with pytest.raises(ImageError, match=f"small.png is {output}"):
         open_mask(tmp_path / "small.png", (32, 32))
-    with pytest.raises(ImageError, match=f"the mask is {told}"):
+    with pytest.raises(ImageError, match=f"the mask is {output}"):
         editor.edit(noise(1), "a", masks=box((30, 20), (0, 0, 9, 9)), **settings)
     with pytest.raises(ImageError, match="all black"):
         editor.edit([noise(1), noise(2)], "a", masks=[None, Image.new("L", (32, 32))], **settings)

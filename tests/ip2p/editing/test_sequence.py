@@ -59,15 +59,15 @@ def test_a_round_trip_is_no_change_and_another_picture_is_one() -> None:
 
 
 def test_a_turn_is_an_edit_of_the_last_one(editor: Editor) -> None:
-    image, turns = noise(1, (61, 45)), []
+    image, edits = noise(1, (61, 45)), []
     settings: dict[str, Any] = {"steps": 2, "batch": 2}
     (made,) = edit_in_sequence(
         editor, image, ["make it winter", "make it night"], seeds=5, keep_unchanged=False,
-        on_turn=lambda turn, pictures: turns.append((turn, pictures[0])), **settings,
+        on_edit=lambda number, pictures: edits.append((number, pictures[0])), **settings,
     )  # fmt: skip
     (first,) = editor.edit(image, "make it winter", seeds=5, **settings)
-    assert [turn for turn, _ in turns] == [1, 2] and made.image.size == (61, 45)
-    assert np.array_equal(pixels(turns[0][1]), pixels(first.image))
+    assert [number for number, _ in edits] == [1, 2] and made.image.size == (61, 45)
+    assert np.array_equal(pixels(edits[0][1]), pixels(first.image))
     (again,) = edit_in_sequence(editor, image, ["make it winter", "make it night"], seeds=5, **settings)
     assert again.parameters["keep_unchanged"] and not made.parameters["keep_unchanged"]
     assert (made.seed, made.parameters["seed"]) == (5, 5)

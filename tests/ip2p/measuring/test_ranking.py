@@ -51,9 +51,9 @@ def test_the_command_keeps_the_best_and_tells_all(
     assert cli.run([*words, "--keep-best", "-o", "best.png", *captions]) == 0
     output, errors = capsys.readouterr()
     assert ("caption to edited caption" if captions else "the instruction as direction") in errors
-    told = [line for line in errors.splitlines() if "seed" in line]
-    assert [line.split()[2] for line in told] == ["5:", "6:", "7:"]
-    (kept,) = (line for line in told if line.endswith("kept"))
+    message = [line for line in errors.splitlines() if "seed" in line]
+    assert [line.split()[2] for line in message] == ["5:", "6:", "7:"]
+    (kept,) = (line for line in message if line.endswith("kept"))
     seed = int(kept.split()[2].rstrip(":"))
     assert output == f"best.png (seed {seed})\n" and read_parameters("best.png")["seed"] == seed
     assert cli.run([*words, "-o", "all.png"]) == 0

@@ -9,8 +9,6 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLInstructPix2PixPipeline, UNet2DConditionModel
 
 from ip2p.errors import ModelError
-from ip2p.models import bundled as names
-from ip2p.models import folder as parts
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.bundled import bundled_path
 from ip2p.settings import Settings
@@ -121,7 +119,7 @@ def test_a_save_that_fails_leaves_what_was_there(copied: Path, monkeypatch: pyte
     def full(*args: object, **kwargs: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(parts, "save_file", full)
+    monkeypatch.setattr("ip2p.models.folder.save_file", full)
     with pytest.raises(OSError, match="no space"):
         save_backbone(backbone, copied, pipeline_class="StableDiffusionPipeline")
     load_backbone(copied)
@@ -251,7 +249,7 @@ def test_settings_that_make_no_sense_are_told(copied: Path, text: str) -> None:
 def test_bundled_models_that_are_missing_say_how_to_make_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base_folder: Path
 ) -> None:
-    monkeypatch.setattr(names, "BUNDLED", tmp_path)
+    monkeypatch.setattr("ip2p.models.bundled.BUNDLED", tmp_path)
     with pytest.raises(ModelError, match=r"storybook-clip-a.*train/base\.py"):
         bundled_path("storybook-clip-a")
     with pytest.raises(ModelError, match="brings no model 'storybook'"):

@@ -38,7 +38,7 @@ def test_a_packed_convolution_is_the_plain_one(settings: dict[str, Any]) -> None
 def test_no_more_memory_is_taken_than_there_is() -> None:
     network = nn.Sequential(*(nn.Conv2d(4, 4, 1) for _ in range(3)))
     expected = network(torch.ones(1, 4, 2, 2))
-    pack_convolutions(network, most=2 * network[0].weight.nbytes)
+    pack_convolutions(network, max_bytes=2 * network[0].weight.nbytes)
     assert torch.allclose(network(torch.ones(1, 4, 2, 2)), expected, atol=1e-6)
     assert [len(conv.packed) for conv in network] == [1, 1, 0]
     assert torch.allclose(network(torch.ones(2, 4, 2, 2)), expected.expand(2, -1, -1, -1), atol=1e-6)

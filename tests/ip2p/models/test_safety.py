@@ -48,7 +48,7 @@ def test_it_is_saved_with_the_model(guarded_folder: Path, tmp_path: Path) -> Non
     kind = "StableDiffusionInstructPix2PixPipeline"
     save_backbone(load_backbone(guarded_folder), tmp_path / "saved", pipeline_class=kind, dtype=torch.float32)
     again = load_backbone(tmp_path / "saved")
-    assert again.flagged([BARN, BARN]) == [True, True]
+    assert again.flag_unsafe([BARN, BARN]) == [True, True]
     with quiet():
         pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "saved")
     assert pipeline.safety_checker is not None and pipeline.feature_extractor is not None

@@ -279,10 +279,10 @@ def test_there_are_many_kinds() -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_pictures_are_refused_in_one_line(verdicts: dict[str, tuple[str, str | None, str]], name: str) -> None:
-    error, mode, told = verdicts[name]
+    error, mode, output = verdicts[name]
     assert mode is None and is_clear(error), error
     assert re.search(REFUSED[name][1], error), error
-    assert is_clear(told), told
+    assert is_clear(output), output
 
 
 # -- files that may be pictures or not -------------------------------------------------------------------------------
@@ -350,17 +350,17 @@ def resealed(data: bytes) -> bytes:
 
 def test_valid_files_of_every_mode_are_pictures(tmp_path: Path) -> None:
     said, _ = opened(tmp_path, {str(number): data for number, data in enumerate(seeds())})
-    told = [error for error, _, _ in said.values() if error]
+    output = [error for error, _, _ in said.values() if error]
     assert len(said) > 40
-    assert len(told) == 4 and all("has 2 frames. Choose one" in line for line in told)
+    assert len(output) == 4 and all("has 2 frames. Choose one" in line for line in output)
 
 
 def test_mutated_files_are_pictures_or_one_line(tmp_path: Path) -> None:
     rng, whole = random.Random(1), seeds()
     said, peak = opened(tmp_path, {str(number): mutated(rng, rng.choice(whole)) for number in range(MUTANTS)})
     assert len(said) == MUTANTS and peak < MEGABYTES
-    for error, mode, told in said.values():
+    for error, mode, output in said.values():
         assert (error and is_clear(error)) or mode in ("RGB", "RGBA"), error
-        assert not told or is_clear(told), told
+        assert not output or is_clear(output), output
     refused = sum(bool(error) for error, _, _ in said.values())
     assert MUTANTS * 0.3 < refused < MUTANTS * 0.9  # neither all well nor all broken: the files reach the decoders

@@ -52,9 +52,9 @@ def test_other_text_has_no_parameters(text: str) -> None:
 
 
 def test_a_shell_reads_the_command_as_it_was_meant() -> None:
-    told = command(EDIT, "a b.png")
-    assert told is not None and told.isprintable()
-    script = told.replace("ip2p edit", "printf '%s\\0'", 1)
+    output = command(EDIT, "a b.png")
+    assert output is not None and output.isprintable()
+    script = output.replace("ip2p edit", "printf '%s\\0'", 1)
     words = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout.decode().split("\0")[:-1]
     assert words[:2] == [EDIT["input"], EDIT["instruction"]]
     options = dict(zip(words[2:-3:2], words[3:-3:2], strict=True))
@@ -67,8 +67,8 @@ def test_a_shell_reads_the_command_as_it_was_meant() -> None:
 
 
 def test_names_that_begin_like_options_stand_last() -> None:
-    told = command({"caption": "-x", "seed": 1}, "y.png")
-    assert told and shlex.split(told) == ["ip2p", "generate", "--seed", "1", "-o", "y.png", "--", "-x"]
+    output = command({"caption": "-x", "seed": 1}, "y.png")
+    assert output and shlex.split(output) == ["ip2p", "generate", "--seed", "1", "-o", "y.png", "--", "-x"]
 
 
 def test_what_no_command_made_has_none() -> None:
@@ -83,7 +83,7 @@ def test_values_are_shown_on_one_line(value: object, line: str) -> None:
 
 
 def test_turns_masks_adapters_and_savings_are_in_the_command() -> None:
-    told = command(
+    output = command(
         {
             "instruction": "add a cow", "turns": ["make it winter", "add a cow"], "keep_unchanged": False,
             "mask": "m.png", "adapters": ["ink.safetensors:0.8", "word.safetensors"], "tolerance": 0.1,
@@ -91,7 +91,7 @@ def test_turns_masks_adapters_and_savings_are_in_the_command() -> None:
         },
         "out.png",
     )  # fmt: skip
-    assert told == (
+    assert output == (
         "ip2p edit PICTURE 'make it winter' 'add a cow' --negative-prompt fog --decoder some/taesd "
         "--set tolerance=0.1 --mask m.png --compile --no-keep-unchanged "
         "--lora ink.safetensors:0.8 --embedding word.safetensors -o out.png"

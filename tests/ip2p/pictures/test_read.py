@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from ip2p.errors import ImageError
-from ip2p.pictures import read as opening
+from ip2p.pictures import read
 from ip2p.pictures.read import open_image
 
 PICTURE = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * k).resize((24, 16)) for k in range(3)])
@@ -29,7 +29,7 @@ def saved(folder: Path, data: bytes, name: str = "picture.png") -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", opening.READ_FORMATS)
+@pytest.mark.parametrize("kind", read.READ_FORMATS)
 def test_every_format_is_read_whatever_its_name(tmp_path: Path, kind: str) -> None:
     image = open_image(saved(tmp_path, encoded(PICTURE, kind), "any.name"))
     assert (image.mode, image.size, image.info) == ("RGB", PICTURE.size, {})
@@ -104,7 +104,7 @@ def test_pages_may_be_of_different_sizes_and_are_guarded_each(tmp_path: Path) ->
 
 def test_a_frame_far_behind_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]))
-    monkeypatch.setattr(opening, "MAX_FRAME_PIXELS", 500)
+    monkeypatch.setattr(read, "MAX_FRAME_PIXELS", 500)
     assert open_image(path, frame=1).size == (20, 16)
     with pytest.raises(ImageError, match="frame 2 of .* lies behind too many pixels"):
         open_image(path, frame=2)

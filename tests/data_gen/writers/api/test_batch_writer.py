@@ -8,7 +8,7 @@ import pytest
 from llm_server import Server, by_rules, failure
 
 from ip2p.data_gen.config import TriplesConfig
-from ip2p.data_gen.writers.api import batch_writer as batch
+from ip2p.data_gen.writers.api import batch_writer
 from ip2p.data_gen.writers.api.batch_writer import BatchWriter
 from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Ledger
 from ip2p.errors import WriterError
@@ -40,8 +40,8 @@ def reasons(server: Server, folder: Path, **settings: Any) -> list[Reason]:
 def test_answers_come_back_in_any_order_and_are_joined(server: Server, tmp_path: Path) -> None:
     asks = writer(server, tmp_path)
     asks.prepare(ROWS, 1)
-    drafts = asks.write(ROWS, 1)
-    assert all(row.text.split(",")[1] in few[0].edited_caption for row, few in zip(ROWS, drafts, strict=True))
+    proposals = asks.write(ROWS, 1)
+    assert all(row.text.split(",")[1] in few[0].edited_caption for row, few in zip(ROWS, proposals, strict=True))
     assert len(server.batches) == 1 and len(server.requests) == len(ROWS)
     billed = [json.loads(by_rules(request).body)["usage"] for request in server.requests]
     usd = sum(10 * each["prompt_tokens"] + 40 * each["completion_tokens"] for each in billed) / 1e6
@@ -65,7 +65,7 @@ def test_a_killed_run_finds_its_batch_again(
     real = getattr(owner, name)
 
     def killed(*arguments: Any) -> Any:
-        if name != "note" or (arguments[1] == batch.NOTE and arguments[2]["id"]):
+        if name != "note" or (arguments[1] == batch_writer.NOTE and arguments[2]["id"]):
             raise KeyboardInterrupt
         return real(*arguments)
 
@@ -76,7 +76,7 @@ def test_a_killed_run_finds_its_batch_again(
     assert reasons(server, tmp_path) == [Reason.OK] * len(ROWS)
     assert len(server.batches) == 1 and len(server.requests) == len(ROWS)
     with Ledger(tmp_path / LEDGER_FILE) as ledger:
-        assert ledger.requests == 1 and ledger.notes[batch.NOTE] is None
+        assert ledger.requests == 1 and ledger.notes[batch_writer.NOTE] is None
 
 
 def test_a_batch_is_no_larger_than_the_budget(server: Server, tmp_path: Path) -> None:

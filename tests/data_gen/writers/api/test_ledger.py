@@ -18,11 +18,11 @@ def test_reservations_become_costs_and_answers_stay(tmp_path: Path) -> None:
         assert ledger.spent == Cost(200, 200, 0.5)
         ledger.settle(first, Cost(10, 20, 0.01), key="a", text="answer", reason="")
         ledger.settle(second, Cost(), fault="status 429")
-        ledger.note("dialect", ["text"])
+        ledger.note("request_format", ["text"])
     with Ledger(path) as again:
         assert again.spent == pytest.approx(Cost(10, 20, 0.01))
         assert again.answers == {"a": Answer("answer")} and again.faults == {"status 429": 1}
-        assert again.requests == 2 and again.notes == {"dialect": ["text"]}
+        assert again.requests == 2 and again.notes == {"request_format": ["text"]}
 
 
 def test_what_was_under_way_when_a_run_died_counts_as_spent(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from llm_server import MODEL, Reply, Server, asked, by_rules, completion, failure, with_faults
 
 from ip2p.data_gen.config import TriplesConfig
-from ip2p.data_gen.writers.api import rate_limit as pacing
+from ip2p.data_gen.writers.api import rate_limit
 from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Ledger
 from ip2p.data_gen.writers.api.request_format import ReplyFormat
 from ip2p.data_gen.writers.api.writer import ApiWriter
@@ -42,9 +42,9 @@ def reasons(server: Server, folder: Path, rows: list[Caption], **settings: Any) 
     """Why each caption has no edit."""
     with_answers = writer(server, folder, **settings)
     with_answers.prepare(rows, 1)
-    drafts = with_answers.write(rows, 1)
+    proposals = with_answers.write(rows, 1)
     with_answers.close()
-    return [few[0].reason for few in drafts]
+    return [few[0].reason for few in proposals]
 
 
 def only(word: str, *replies: Reply) -> llm_server.Script:
@@ -61,8 +61,8 @@ def test_a_good_reply_becomes_edits(server: Server, tmp_path: Path) -> None:
     server.script = lambda _: GOOD
     asks = writer(server, tmp_path, shots=2)
     asks.prepare(captions("a barn"), 1)
-    ((draft,),) = asks.write(captions("a barn"), 1)
-    assert (draft.instruction, draft.edited_caption, draft.kind) == tuple(EDIT.values())
+    ((proposal,),) = asks.write(captions("a barn"), 1)
+    assert (proposal.instruction, proposal.edited_caption, proposal.kind) == tuple(EDIT.values())
     (request,) = server.requests
     assert request["model"] == MODEL, "the server has one model, so nobody needs to name it"
     assert request["response_format"]["type"] == "json_schema" and request["response_format"]["json_schema"]["strict"]
@@ -175,7 +175,7 @@ def test_a_fault_that_stays_refuses_its_caption_alone(
     ],
 )
 def test_a_server_that_refuses_us_stops_the_run_at_once(
-    server: Server, tmp_path: Path, fault: Reply, told: str, remedy: str
+    server: Server, tmp_path: Path, fault: Reply, output: str, remedy: str
 ) -> None:
     rows, before = barns(60), 20
     server.script = lambda request: by_rules(request) if len(server.requests) <= before else fault
@@ -183,7 +183,7 @@ def test_a_server_that_refuses_us_stops_the_run_at_once(
     with pytest.raises(WriterError) as caught:
         asks.prepare(rows, 1)
     asks.close()
-    assert told in str(caught.value) and remedy in str(caught.value)
+    assert output in str(caught.value) and remedy in str(caught.value)
     assert KEY not in str(caught.value) and "sk-other" not in str(caught.value) and "\n" not in str(caught.value)
     assert before <= len(server.requests) <= before + 4, "those under way, and no other"
     server.script = by_rules
@@ -221,13 +221,13 @@ def test_a_long_pause_holds_for_all_requests(server: Server, tmp_path: Path, mon
     waits: list[float] = []
     asks = writer(server, tmp_path, parallel=4)
     asks.prepare(barns(1), 1)
-    pause = pacing.RateLimiter.pause
+    pause = rate_limit.RateLimiter.pause
 
-    def noted(self: pacing.RateLimiter, length: float) -> None:
+    def noted(self: rate_limit.RateLimiter, length: float) -> None:
         waits.append(length)
         pause(self, min(length, 0.2))
 
-    monkeypatch.setattr(pacing.RateLimiter, "pause", noted)
+    monkeypatch.setattr(rate_limit.RateLimiter, "pause", noted)
     server.script = only("number 5", failure(429, "wait", retry_after="121"))
     asks.prepare(barns(12), 1)
     assert max(waits) == 121.0 and len(server.requests) == 13
@@ -254,12 +254,12 @@ def test_a_tenth_of_all_answers_may_go_wrong(server: Server, tmp_path: Path) -> 
     says: list[str] = []
     asks = writer(server, tmp_path, says)
     asks.prepare(rows, 1)
-    drafts = asks.write(rows, 1)
-    assert [len(few) for few in drafts] == [1] * 1000
-    assert sum(few[0].reason is Reason.OK for few in drafts) >= 990, (
+    proposals = asks.write(rows, 1)
+    assert [len(few) for few in proposals] == [1] * 1000
+    assert sum(few[0].reason is Reason.OK for few in proposals) >= 990, (
         "two faults in a row refuse a caption, with a reason"
     )
-    assert len({few[0].edited_caption for few in drafts}) >= 950
+    assert len({few[0].edited_caption for few in proposals}) >= 950
     assert len(server.requests) <= 1300
     assert any("faults:" in line and "status 429" in line for line in says)
     assert asks.ledger.requests == len(server.requests)
@@ -272,7 +272,9 @@ def test_a_tenth_of_all_answers_may_go_wrong(server: Server, tmp_path: Path) -> 
         ("json_object", ReplyFormat.JSON_OBJECT), ("overlooks", ReplyFormat.TEXT), ("500", ReplyFormat.JSON_OBJECT),
     ],
 )  # fmt: skip
-def test_the_dialect_of_a_server_is_found_once(server: Server, tmp_path: Path, known: str, form: ReplyFormat) -> None:
+def test_the_request_format_of_a_server_is_found_once(
+    server: Server, tmp_path: Path, known: str, form: ReplyFormat
+) -> None:
     def picky(request: dict[str, Any]) -> Reply:
         wanted = request.get("response_format", {"type": "text"})
         strict = wanted.get("json_schema", {}).get("strict", False)

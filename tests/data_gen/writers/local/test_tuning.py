@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.local import tuning
-from ip2p.data_gen.writers.local import writer as local
 from ip2p.data_gen.writers.local.tuning import IGNORED, Recipe, examples, mean_loss, split, tune_writer
 from ip2p.data_gen.writers.local.writer import LocalWriter, PromptFormat, load_language_model, silence_transformers
 from ip2p.data_gen.writers.seeds import SeedTriple, load_seeds
@@ -109,21 +108,25 @@ def test_what_was_written_is_what_was_measured(base: Path, tuned: Path, said: li
 
 
 def test_a_tuned_writer_writes(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "TOKENS_PER_EDIT", 20)
+    monkeypatch.setattr("ip2p.data_gen.writers.local.writer.TOKENS_PER_EDIT", 20)
     writer = LocalWriter(TriplesConfig(writer="local", model=str(tuned), parallel=4), seed=1, device="cpu")
     assert writer.name == "writer" and writer.language.form == PromptFormat()
     rows = [Caption(id=content_id(seed.caption), text=seed.caption, source="test") for seed in SEEDS[:3]]
     asked: list[int] = []
     answers = writer._answers
     monkeypatch.setattr(writer, "_answers", lambda chunk: asked.append(len(chunk)) or answers(chunk))
-    drafts = writer.write(rows, 2)
+    proposals = writer.write(rows, 2)
     assert asked == [4, 2]  # one edit at a time, twice for each caption
-    assert len(drafts) == 3 and all(1 <= len(found) <= 2 for found in drafts)
-    assert {draft.reason for found in drafts for draft in found} <= {Reason.OK, Reason.CUT_OFF, Reason.BAD_REPLY}
+    assert len(proposals) == 3 and all(1 <= len(found) <= 2 for found in proposals)
+    assert {proposal.reason for found in proposals for proposal in found} <= {
+        Reason.OK,
+        Reason.CUT_OFF,
+        Reason.BAD_REPLY,
+    }
 
 
 def test_what_stands_in_the_prompt_belongs_to_the_answer(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "TOKENS_PER_EDIT", 4)
+    monkeypatch.setattr("ip2p.data_gen.writers.local.writer.TOKENS_PER_EDIT", 4)
     writer = LocalWriter(TriplesConfig(writer="local", model=str(tuned)), seed=1, device="cpu")
     caption = Caption(id=content_id("a barn"), text="a barn", source="test")
     asked, answered = writer.conversation(caption, 2)

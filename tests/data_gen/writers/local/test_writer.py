@@ -12,10 +12,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, LogitsProcessor, PreTrai
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.proposals import Proposal, Writer
-from ip2p.data_gen.writers.local import writer as local
 from ip2p.data_gen.writers.local.writer import (
     LocalWriter,
     RowSampler,
+    StopAtReplyEnd,
     escape_special_tokens,
     find_reply,
     load_language_model,
@@ -88,7 +88,7 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers of a few tokens: random models never end by themselves."""
-    monkeypatch.setattr(local, "TOKENS_PER_EDIT", 12)
+    monkeypatch.setattr("ip2p.data_gen.writers.local.writer.TOKENS_PER_EDIT", 12)
 
 
 def spoken(writer: LocalWriter, caption: Caption, count: int = 1) -> str:
@@ -102,20 +102,27 @@ def test_every_caption_gets_a_draft_with_a_reason(folder: str, request: pytest.F
     writer = LocalWriter(settings(request.getfixturevalue(folder), parallel=2), seed=1, device="cpu")
     assert isinstance(writer, Writer) and writer.name == f"tiny-{folder}"
     writer.prepare(seed_captions(3), 2)
-    drafts = writer.write(seed_captions(3), 2)
-    assert len(drafts) == 3 and all(1 <= len(found) <= 2 for found in drafts)
-    assert {draft.reason for found in drafts for draft in found} <= {Reason.OK, Reason.CUT_OFF, Reason.BAD_REPLY}
+    proposals = writer.write(seed_captions(3), 2)
+    assert len(proposals) == 3 and all(1 <= len(found) <= 2 for found in proposals)
+    assert {proposal.reason for found in proposals for proposal in found} <= {
+        Reason.OK,
+        Reason.CUT_OFF,
+        Reason.BAD_REPLY,
+    }
     assert writer.write([], 2) == []
 
 
 @pytest.mark.usefixtures("short")
 def test_a_draft_depends_on_seed_and_caption_alone(chat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The texts, not the drafts: those of a random model are all refused."""
+    """The texts, not the proposals: those of a random model are all refused."""
     heard: dict[int, list[str]] = {}
 
     def written(rows: list[Caption], parallel: int, seed: int = 1) -> list[str]:
         texts: list[str] = []
-        monkeypatch.setattr(local, "read_reply", lambda text, count: texts.append(text) or [Proposal(text, text)])
+        monkeypatch.setattr(
+            "ip2p.data_gen.writers.local.writer.read_reply",
+            lambda text, count: texts.append(text) or [Proposal(text, text)],
+        )
         LocalWriter(settings(chat, parallel=parallel), seed=seed, device="cpu").write(rows, 1)
         return texts
 
@@ -159,7 +166,7 @@ def test_an_answer_ends_when_it_is_whole(chat: Path) -> None:
     tokenizer = load_language_model(str(chat), "cpu").tokenizer
     texts = [f"xx {REPLY}", f"xx {REPLY[:-1]}", f'xx {{"caption": "a"}} {REPLY}']
     rows = pad_left([tokenizer(text).input_ids for text in texts], 0)
-    ends = local.StopAtReplyEnd(tokenizer, 0, "")
+    ends = StopAtReplyEnd(tokenizer, 0, "")
     assert ends(rows, None).tolist() == [True, False, True]
 
 
@@ -177,11 +184,11 @@ def test_a_whole_answer_ends_the_writing(chat: Path, monkeypatch: pytest.MonkeyP
 
         return cast(LogitsProcessor, say)
 
-    monkeypatch.setattr(local, "RowSampler", scripted)
+    monkeypatch.setattr("ip2p.data_gen.writers.local.writer.RowSampler", scripted)
     (first, ended), (_, cut) = writer._answers([writer._requests(0, each, 1)[0] for each in seed_captions(2)])
     assert first == f"Yes: {REPLY}" and ended and not cut
-    drafts = writer.write(seed_captions(2), 1)
-    assert drafts == [[Proposal("make it night", "a barn at night", "time")], [Proposal(reason=Reason.CUT_OFF)]]
+    proposals = writer.write(seed_captions(2), 1)
+    assert proposals == [[Proposal("make it night", "a barn at night", "time")], [Proposal(reason=Reason.CUT_OFF)]]
 
 
 def test_the_whole_reply_stands_without_what_is_around_it() -> None:
@@ -201,13 +208,13 @@ def test_the_whole_reply_stands_without_what_is_around_it() -> None:
     ],
 )
 def test_answers_are_read(plain: Path, text: str, ended: bool, reason: Reason) -> None:
-    assert LocalWriter(settings(plain), seed=1, device="cpu")._drafts(text, 1, ended)[0].reason is reason
+    assert LocalWriter(settings(plain), seed=1, device="cpu")._proposals(text, 1, ended)[0].reason is reason
 
 
 def test_the_way_back_is_left_out_where_nobody_asked(plain: Path) -> None:
     reply = REPLY.replace('"kind"', '"inverse": "make it day", "kind"')
     inverses = [
-        LocalWriter(settings(plain, inverse=wanted), seed=1, device="cpu")._drafts(reply, 1, True)[0].inverse
+        LocalWriter(settings(plain, inverse=wanted), seed=1, device="cpu")._proposals(reply, 1, True)[0].inverse
         for wanted in (False, True)
     ]
     assert inverses == ["", "make it day"]
@@ -243,8 +250,8 @@ def test_examples_make_room_and_long_captions_are_refused(tmp_path: Path) -> Non
         settings(write_language_model(tmp_path / "small", None, positions=1100), shots=9), seed=1, device="cpu"
     )
     assert 1 <= spoken(writer, captions("a barn")[0]).count("\nAnswer: {") < 9
-    drafts = writer.write(captions("barn " * 1000), 1)
-    assert [[draft.reason for draft in found] for found in drafts] == [[Reason.TOO_LONG]]
+    proposals = writer.write(captions("barn " * 1000), 1)
+    assert [[proposal.reason for proposal in found] for found in proposals] == [[Reason.TOO_LONG]]
 
 
 def test_lack_of_memory_is_told(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +304,7 @@ def test_pickled_weights_are_not_opened(plain: Path, tmp_path: Path) -> None:
 def test_gguf_without_its_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "tiny.gguf"
     file.write_bytes(b"GGUF")
-    monkeypatch.setattr(local, "is_gguf_available", lambda: False)
+    monkeypatch.setattr("ip2p.data_gen.writers.local.writer.is_gguf_available", lambda: False)
     with pytest.raises(ModelError, match=r"needs the package gguf. Install it: pip install 'gguf"):
         LocalWriter(settings(file), seed=1, device="cpu")
 

@@ -22,7 +22,7 @@ from ip2p.storybook.scene import RESERVED
 
 def edits(caption: str, kind: str) -> set[str]:
     """Edited captions of a kind."""
-    return {draft.edited_caption for draft in english_edits(caption, random.Random(0)) if draft.kind == kind}
+    return {proposal.edited_caption for proposal in english_edits(caption, random.Random(0)) if proposal.kind == kind}
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_nonsense_is_not_written(caption: str, kind: str, pattern: str) -> None:
     ],
 )
 def test_the_way_back_is_told_where_there_is_one(caption: str, edited: str, back: str) -> None:
-    found = [draft for draft in english_edits(caption, random.Random(0)) if draft.edited_caption == edited]
-    assert found and all(re.search(back, draft.inverse) for draft in found)
+    found = [proposal for proposal in english_edits(caption, random.Random(0)) if proposal.edited_caption == edited]
+    assert found and all(re.search(back, proposal.inverse) for proposal in found)
 
 
 WORDS = st.sampled_from(
@@ -163,26 +163,26 @@ WORDS = st.sampled_from(
 
 @given(st.text(max_size=80) | st.lists(WORDS, max_size=12).map(" ".join))
 def test_any_text_is_survived(text: str) -> None:
-    for draft in english_edits(text, random.Random(0)):
-        assert draft.instruction and draft.edited_caption != text
-        assert draft.kind in KINDS and draft.instruction != draft.inverse
+    for proposal in english_edits(text, random.Random(0)):
+        assert proposal.instruction and proposal.edited_caption != text
+        assert proposal.kind in KINDS and proposal.instruction != proposal.inverse
 
 
 def write(texts: list[str], count: int = 1, seed: int = 0) -> list[list[tuple[str, str, str, Reason]]]:
-    """Drafts of texts."""
+    """Proposals of texts."""
     captions = [Caption(id=content_id(text), text=text, source="test") for text in texts]
-    return [[draft[:4] for draft in drafts] for drafts in RuleWriter(seed).write(captions, count)]
+    return [[proposal[:4] for proposal in proposals] for proposals in RuleWriter(seed).write(captions, count)]
 
 
 def test_what_is_no_english_has_no_rule() -> None:
-    assert [drafts[0][3] for drafts in write(["日本の写真", "12 34", "?!", "a barn"])] == [Reason.NO_RULE] * 3 + [
+    assert [proposals[0][3] for proposals in write(["日本の写真", "12 34", "?!", "a barn"])] == [Reason.NO_RULE] * 3 + [
         Reason.OK
     ]
 
 
 def test_several_edits_of_a_caption_differ_in_kind() -> None:
-    (drafts,) = write(["a red car in the rain"], count=5)
-    assert len({kind for _, _, kind, _ in drafts}) == 5
+    (proposals,) = write(["a red car in the rain"], count=5)
+    assert len({kind for _, _, kind, _ in proposals}) == 5
     (many,) = write(["a red car in the rain"], count=1000)
     assert len(set(many)) == len(many) < 100
 
@@ -196,19 +196,19 @@ def test_storybook_captions_are_edited_in_their_own_language() -> None:
     captions = read_captions(CaptionsConfig(count=100), seed=3)
     for caption in captions:
         before = parse(caption.text)
-        drafts = storybook_edits(caption.text, random.Random(0))
-        assert drafts
-        for draft in drafts:
-            after = parse(draft.edited_caption)
+        proposals = storybook_edits(caption.text, random.Random(0))
+        assert proposals
+        for proposal in proposals:
+            after = parse(proposal.edited_caption)
             changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-            assert len(changed) == 1, (caption.text, draft)
-            assert draft.kind != RESERVED.no_triple
+            assert len(changed) == 1, (caption.text, proposal)
+            assert proposal.kind != RESERVED.no_triple
             assert (after["building"], after["color"]) not in RESERVED.pairs
 
 
 def test_kinds_come_evenly() -> None:
     captions = read_captions(CaptionsConfig(count=240), seed=3)
-    counted = Counter(drafts[0].kind for drafts in RuleWriter(0).write(captions, 1))
+    counted = Counter(proposals[0].kind for proposals in RuleWriter(0).write(captions, 1))
     assert len(counted) >= 6
     assert max(counted.values()) <= 3 * min(counted.values())
 
@@ -217,11 +217,12 @@ def test_ordinary_captions_get_edits_of_many_kinds() -> None:
     path = Path(__file__).parents[4] / "examples" / "captions.txt"
     captions = read_captions(CaptionsConfig(source=str(path), count=1000), seed=0)
     assert len({caption.text for caption in captions}) == 1000
-    drafts = [drafts[0] for drafts in RuleWriter(0).write(captions, 1)]
+    proposals = [proposals[0] for proposals in RuleWriter(0).write(captions, 1)]
     faults = Counter(
-        find_fault(caption.text, draft, ChecksConfig()) for caption, draft in zip(captions, drafts, strict=True)
+        find_fault(caption.text, proposal, ChecksConfig())
+        for caption, proposal in zip(captions, proposals, strict=True)
     )
-    counted = Counter(draft.kind for draft in drafts if draft.reason is Reason.OK)
+    counted = Counter(proposal.kind for proposal in proposals if proposal.reason is Reason.OK)
     assert faults[Reason.OK] >= 800
     assert len(counted) >= 8
     assert max(counted.values()) <= 0.35 * counted.total()
