@@ -16,12 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ip2p.seeding import derive_seed
-from ip2p.storybook import palette, render, scene, scenery, sprites, styles
+from ip2p.storybook import animals, brush, buildings, palette, render, scene, scenery, styles
 from ip2p.storybook.render import SIDE
-from ip2p.storybook.scene import Scene, Vocabulary, is_held_out, sample_scene, values
+from ip2p.storybook.scene import ATTRIBUTES, Scene, Vocabulary, is_held_out, sample_scene, values
 
 CHUNK = 500
-DRAWN_BY = (palette, render, scene, scenery, sprites, styles)
+DRAWN_BY = (animals, brush, buildings, palette, render, scene, scenery, styles)
 
 
 def natural_scene(number: int, vocabulary: Vocabulary) -> Scene:
@@ -57,11 +57,21 @@ def edited_scene(number: int) -> Scene:
     )
 
 
+def judged_scene_edited(number: int) -> Scene:
+    """Scene `number` of kind "judge" with another value of one attribute; every attribute changes as often."""
+    before = judged_scene(number)
+    rng = random.Random(derive_seed(0, "world", "judge-edited", number))
+    name = rng.choice(tuple(ATTRIBUTES))
+    change: dict[str, Any] = {name: rng.choice([each for each in ATTRIBUTES[name] if each != before.attributes[name]])}
+    return dataclasses.replace(before, **change)
+
+
 SCENES: dict[str, Callable[[int], Scene]] = {
     "base": functools.partial(natural_scene, vocabulary="base"),
     "clip": functools.partial(natural_scene, vocabulary="clip"),
     "clip-edited": edited_scene,
     "judge": judged_scene,
+    "judge-edited": judged_scene_edited,
 }
 """Scene by number, for each kind of world."""
 
@@ -87,7 +97,7 @@ class World:
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def pictures(self, rows: Sequence[int]) -> Float[Tensor, "b 3 128 128"]:
+    def pictures(self, rows: Sequence[int]) -> Float[Tensor, "b 3 256 256"]:
         """Pictures of scenes, in [-1, 1]."""
         pixels = torch.from_numpy(self._pixels[list(rows)])
         return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()

@@ -17,12 +17,12 @@ WALLS: dict[str, Color] = {
     "green": (62, 158, 92),
 }
 ROOFS: dict[str, Color] = {
-    "red": (112, 60, 52),
-    "blue": (74, 62, 92),
-    "yellow": (150, 82, 48),
-    "white": (150, 74, 62),
-    "green": (104, 70, 50),
+    "brown": (138, 86, 54),
+    "red": (196, 58, 48),
+    "blue": (58, 92, 184),
+    "gray": (124, 130, 142),
 }
+DOORS: dict[str, Color] = {"brown": (124, 80, 48), "red": (204, 40, 52), "blue": (46, 96, 206)}
 # ground near, ground far, leaves, leaves' light side
 SEASONS: dict[str, tuple[Color, Color, Color, Color]] = {
     "spring": ((146, 206, 96), (182, 222, 132), (242, 158, 190), (252, 206, 222)),
@@ -57,7 +57,7 @@ WEATHER_SKY: dict[str, tuple[Color, float]] = {
 _TIME_TINT: dict[str, tuple[float, float, float]] = {
     "day": (1.0, 1.0, 1.0),
     "sunset": (1.03, 0.82, 0.72),
-    "night": (0.46, 0.50, 0.76),
+    "night": (0.50, 0.54, 0.80),
 }
 _WEATHER_LIGHT = {"clear": 1.0, "rain": 0.84, "fog": 0.97, "storm": 0.68}
 

@@ -7,49 +7,67 @@ import random
 from PIL import Image, ImageDraw, ImageOps
 
 from ip2p.storybook import scenery
-from ip2p.storybook.palette import brighter, light
+from ip2p.storybook.animals import ANIMALS, FLYERS
+from ip2p.storybook.brush import Brush
+from ip2p.storybook.buildings import BUILDINGS, Look
+from ip2p.storybook.palette import DOORS, ROOFS, WALLS, Tint, brighter, light
 from ip2p.storybook.scene import Scene
-from ip2p.storybook.sprites import ANIMALS, BUILDINGS, FLYERS, Brush
 from ip2p.storybook.styles import apply_style
 
-SIDE = 128
+SIDE = 256
 """Pixels of a picture's side."""
 
 OVERSAMPLING = 2
-ANIMAL_HEIGHT = 0.185
-FLYER_HEIGHT = {"balloon": 0.27, "bird": 0.19}
+ANIMAL_HEIGHT = 0.2
+ANIMAL_FOOT = 0.945
+FLYER_HEIGHT = {"balloon": 0.28, "bird": 0.17}
 
 
 def render(scene: Scene) -> Image.Image:
-    """Draw a scene as an RGB picture of 128 x 128 pixels, back to front, at twice the size for smooth edges."""
+    """Draw a scene as an RGB picture of 256 x 256 pixels, back to front, at twice the size for smooth edges."""
     side = SIDE * OVERSAMPLING
     rng = random.Random(scene.layout.seed)
     canvas = scenery.sky(scene, side)
     draw = ImageDraw.Draw(canvas)
     scenery.lights_of_the_sky(draw, scene, rng, side)
-    scenery.clouds(draw, scene, rng, side)
     if scene.sky == "rainbow":
         scenery.rainbow(canvas, scene, side)
+    scenery.clouds(draw, scene, rng, side)
     scenery.land(draw, scene, side)
     scenery.trees(draw, scene, rng, side)
+    if scene.place == "lake":
+        shown = canvas.copy()
+        _building(ImageDraw.Draw(shown), scene, side)
+        scenery.reflect(canvas, shown, scene, side)
     scenery.small_things(draw, scene, rng, side)
     _things(draw, scene, side)
-    canvas = scenery.weather(canvas, scene, rng, side)
     if scene.layout.mirrored:
         canvas = ImageOps.mirror(canvas)
+    canvas = scenery.weather(canvas, scene, side)
     return apply_style(canvas.resize((SIDE, SIDE), Image.Resampling.BOX), scene.style)
 
 
 def _things(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
-    """The building, the animal, and what flies."""
-    layout, tint = scene.layout, light(scene.time, scene.weather)
-    # By night things are a little brighter than the land, or nobody would find them.
-    dim = brighter(tint, 0.25) if scene.time == "night" else tint
+    """What flies, the building, and the animal."""
+    layout = scene.layout
     if scene.sky in FLYERS:
         height = FLYER_HEIGHT[scene.sky]
         foot = (layout.sky_y + height / 2) * side
-        FLYERS[scene.sky](Brush(draw, layout.sky_x * side, foot, height * side, dim))
-    building = Brush(draw, layout.building_x * side, (layout.horizon + 0.16) * side, layout.building_size * side, dim)
-    BUILDINGS[scene.building](building, scene.color, scene.season, scene.time != "day")
+        FLYERS[scene.sky](Brush(draw, layout.sky_x * side, foot, height * side, _light_of_things(scene)))
+    _building(draw, scene, side)
     if scene.animal in ANIMALS:
-        ANIMALS[scene.animal](Brush(draw, layout.animal_x * side, 0.925 * side, ANIMAL_HEIGHT * side, dim))
+        brush = Brush(draw, layout.animal_x * side, ANIMAL_FOOT * side, ANIMAL_HEIGHT * side, _light_of_things(scene))
+        ANIMALS[scene.animal](brush)
+
+
+def _building(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
+    layout, lit = scene.layout, scene.time != "day"
+    look = Look(WALLS[scene.color], ROOFS[scene.roof], DOORS[scene.door], scene.season == "winter", lit)
+    foot, height = (layout.horizon + 0.16) * side, layout.building_size * side
+    BUILDINGS[scene.building](Brush(draw, layout.building_x * side, foot, height, _light_of_things(scene)), look)
+
+
+def _light_of_things(scene: Scene) -> Tint:
+    """The light of the scene, by night a little brighter than on the land, or nobody would find them."""
+    tint = light(scene.time, scene.weather)
+    return brighter(tint, 0.3) if scene.time == "night" else tint

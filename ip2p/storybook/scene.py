@@ -19,9 +19,12 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "season": ("spring", "summer", "autumn", "winter"),
     "time": ("day", "sunset", "night"),
     "weather": ("clear", "rain", "fog", "storm"),
-    "building": ("barn", "castle", "cottage", "windmill", "lighthouse", "pagoda"),
+    "clouds": ("none", "one", "three"),
+    "building": ("barn", "castle", "cottage", "windmill", "lighthouse", "church", "temple", "pagoda"),
     "color": ("red", "blue", "yellow", "white", "green"),
-    "animal": ("none", "sheep", "cow", "fox", "rabbit"),
+    "roof": ("brown", "red", "blue", "gray"),
+    "door": ("brown", "red", "blue"),
+    "animal": ("none", "sheep", "cow", "fox", "rabbit", "cat", "dog", "horse"),
     "sky": ("none", "balloon", "rainbow", "bird"),
     "style": ("illustration", "watercolor", "sketch", "poster", "mosaic", "neon", "pixel", "glass"),
 }
@@ -61,8 +64,8 @@ class Layout:
         building_x: middle of the building, 0.2 to 0.55.
         building_size: height of the building, 0.24 to 0.52.
         mirrored: the finished picture is flipped left to right.
-        animal_x: middle of the animal, 0.55 to 0.72.
-        sky_x, sky_y: middle of the thing in the sky.
+        animal_x: middle of the animal, 0.66 to 0.78.
+        sky_x, sky_y: middle of the thing in the sky, 0.57 to 0.65 and 0.15 to 0.24.
         seed: of the small things (flowers, clouds, stars, texture).
     """
 
@@ -78,14 +81,17 @@ class Layout:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture of the world: nine attributes (see `ATTRIBUTES`) and a layout."""
+    """One picture of the world: twelve attributes (see `ATTRIBUTES`) and a layout."""
 
     place: str
     season: str
     time: str
     weather: str
+    clouds: str
     building: str
     color: str
+    roof: str
+    door: str
     animal: str
     sky: str
     style: str
@@ -93,7 +99,7 @@ class Scene:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """The nine attributes by name, in the order of `ATTRIBUTES`."""
+        """The twelve attributes by name, in the order of `ATTRIBUTES`."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "layout"}
 
 
@@ -114,7 +120,15 @@ def values(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
 
 
 # Share of the common value of an attribute; the rest share what remains. Everything else is drawn evenly.
-_COMMON = {"weather": ("clear", 0.5), "animal": ("none", 0.3), "sky": ("none", 0.4), "style": ("illustration", 0.4)}
+_COMMON = {
+    "weather": ("clear", 0.5),
+    "clouds": ("one", 0.4),
+    "roof": ("brown", 0.4),
+    "door": ("brown", 0.5),
+    "animal": ("none", 0.2),
+    "sky": ("none", 0.4),
+    "style": ("illustration", 0.4),
+}
 
 
 def _draw(rng: random.Random, name: str, allowed: tuple[str, ...]) -> str:
@@ -148,9 +162,13 @@ def sample_scene(rng: random.Random, vocabulary: Vocabulary = "base", held_out: 
 
 _HORIZON = {"spring": 0.585, "summer": 0.63, "autumn": 0.54, "winter": 0.495}
 _HORIZON_SHIFT = {"meadow": 0.0, "lake": -0.015, "mountains": 0.015, "beach": -0.03}
-_BUILDING_X = {"barn": 0.40, "castle": 0.46, "cottage": 0.34, "windmill": 0.30, "lighthouse": 0.24, "pagoda": 0.42}
+_BUILDING_X = {
+    "barn": 0.40, "castle": 0.46, "cottage": 0.34, "windmill": 0.30, "lighthouse": 0.24, "church": 0.36,
+    "temple": 0.44, "pagoda": 0.42,
+}  # fmt: skip
 _BUILDING_SIZE = {
-    "barn": 0.32, "castle": 0.42, "cottage": 0.28, "windmill": 0.40, "lighthouse": 0.47, "pagoda": 0.44,
+    "barn": 0.34, "castle": 0.42, "cottage": 0.31, "windmill": 0.42, "lighthouse": 0.48, "church": 0.46,
+    "temple": 0.32, "pagoda": 0.44,
 }  # fmt: skip
 _MIRRORED = {"day": 0.1, "sunset": 0.5, "night": 0.9}
 
@@ -164,8 +182,8 @@ def natural_layout(attributes: dict[str, str], rng: random.Random) -> Layout:
         building_x=min(max(_BUILDING_X[attributes["building"]] + rng.gauss(0, 0.03), 0.2), 0.55),
         building_size=min(max(size, 0.24), 0.52),
         mirrored=rng.random() < _MIRRORED[attributes["time"]],
-        animal_x=rng.uniform(0.55, 0.72),
-        sky_x=rng.uniform(0.52, 0.74),
+        animal_x=rng.uniform(0.66, 0.78),
+        sky_x=rng.uniform(0.57, 0.65),
         sky_y=rng.uniform(0.15, 0.24),
         seed=rng.randrange(1 << 31),
     )

@@ -11,13 +11,25 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
+from ip2p.storybook.brush import OUTLINE, Brush
 from ip2p.storybook.palette import INK, SAND, SEASONS, WATER, Color, Tint, light, mix, sky_gradient
 from ip2p.storybook.scene import Scene
-from ip2p.storybook.sprites import Brush
 
+REFLECTED = 0.38  # share of what stands behind a lake in the colour of its water
 MOON: Color = (252, 246, 214)
+STARS = ((0.3, 0.2), (0.45, 0.27), (0.5, 0.05), (0.62, 0.08), (0.76, 0.2), (0.95, 0.24))
+CLOUDS = ((0.335, 0.1), (0.89, 0.1), (0.9, 0.33))
+"""Middles of clouds, left to right and down; the first is the one that is alone."""
+CLOUD_COLORS: dict[str, Color] = {
+    "day": (255, 255, 255),
+    "sunset": (255, 214, 190),
+    "night": (134, 142, 188),
+    "rain": (82, 90, 108),
+    "fog": (138, 152, 180),
+    "storm": (112, 100, 136),
+}
 RAINBOW: tuple[Color, ...] = (
     (226, 52, 62),
     (246, 146, 48),
@@ -38,32 +50,32 @@ def sky(scene: Scene, side: int) -> Image.Image:
 
 def lights_of_the_sky(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
     """Sun, or moon and stars, where the weather lets them through."""
-    stars = [(rng.uniform(0.3, 0.97), rng.uniform(0.04, 0.32)) for _ in range(8)]
+    wobble = [(rng.uniform(-0.02, 0.02), rng.uniform(-0.02, 0.02)) for _ in STARS]
     if scene.weather in ("rain", "storm"):
         return
     if scene.time == "night":
-        for x, y in stars:
-            _star(draw, x * side, y * side, 0.014 * side)
-        _disc(draw, 0.12, 0.14, 0.075, MOON, side)
-        _disc(draw, 0.15, 0.12, 0.06, sky_gradient("night", scene.weather)[0], side)
+        for (x, y), (dx, dy) in zip(STARS, wobble, strict=True):
+            _star(draw, (x + dx) * side, (y + dy) * side, 0.026 * side)
+        _disc(draw, 0.12, 0.14, 0.078, MOON, side)
+        _disc(draw, 0.155, 0.12, 0.062, sky_gradient("night", scene.weather)[0], side)
     elif scene.time == "sunset":
-        _disc(draw, 0.13, scene.layout.horizon - 0.06, 0.12, (255, 150, 74), side)
-        _disc(draw, 0.13, scene.layout.horizon - 0.06, 0.088, (255, 222, 130), side)
+        _disc(draw, 0.13, scene.layout.horizon - 0.06, 0.125, (255, 150, 74), side)
+        _disc(draw, 0.13, scene.layout.horizon - 0.06, 0.09, (255, 222, 130), side)
     else:
-        _disc(draw, 0.12, 0.14, 0.075, (255, 226, 92), side)
+        _disc(draw, 0.12, 0.14, 0.095, (255, 240, 170), side)
+        _disc(draw, 0.12, 0.14, 0.072, (255, 214, 64), side)
 
 
 def clouds(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
-    """A white cloud on a clear day, a grey bank over rain, a dark one over a storm."""
-    drift = rng.uniform(-0.04, 0.04)
-    tint = light(scene.time, scene.weather)
-    if scene.weather == "clear":
-        if scene.time != "night":
-            _cloud(draw, 0.4 + drift, 0.1, 0.07, tint((255, 255, 255)), side)
-    elif scene.weather in ("rain", "storm"):
-        color: Color = (150, 158, 170) if scene.weather == "rain" else (86, 76, 104)
-        for k in range(6):
-            _cloud(draw, 0.2 * k + drift, 0.05 + 0.02 * (k % 2), 0.1, light(scene.time, "clear")(color), side)
+    """One cloud or three, white, grey or dim with the hour and the weather, where nothing else stands in the sky."""
+    drift = [(rng.uniform(-0.025, 0.025), rng.uniform(-0.012, 0.012)) for _ in CLOUDS]
+    count = {"none": 0, "one": 1, "three": 3}[scene.clouds]
+    if scene.weather == "clear" or (scene.weather, scene.time) == ("fog", "night"):
+        color = CLOUD_COLORS[scene.time]
+    else:
+        color = light(scene.time, "clear")(CLOUD_COLORS[scene.weather])
+    for (x, y), (dx, dy) in list(zip(CLOUDS, drift, strict=True))[:count]:
+        _cloud(draw, x + dx, y + dy, 0.07, color, side)
 
 
 def land(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
@@ -75,13 +87,37 @@ def land(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
         _peaks(draw, scene, tint, side)
     _hills(draw, horizon, 0.03 if scene.place in ("meadow", "mountains") else 0.0, tint(far), tint(INK), side)
     if scene.place == "beach":
-        _water(draw, scene, horizon, horizon + 0.13, tint, side)
+        _water(draw, scene, *water_line(scene), tint, side)
         _wavy(draw, horizon + 0.13, 0.012, tint(SAND[scene.season]), side)
     elif scene.place == "lake":
         _wavy(draw, horizon + 0.1, 0.012, tint(near), side)
-        _water(draw, scene, horizon + 0.13, 0.84, tint, side)
+        _water(draw, scene, *water_line(scene), tint, side)
     else:
         _wavy(draw, horizon + 0.12, 0.02, tint(near), side)
+
+
+def water_line(scene: Scene) -> tuple[float, float]:
+    """Top and bottom of the water of a lake or a beach."""
+    horizon = scene.layout.horizon
+    return (horizon, horizon + 0.13) if scene.place == "beach" else (horizon + 0.13, 0.86)
+
+
+def reflect(canvas: Image.Image, shown: Image.Image, scene: Scene, side: int) -> None:
+    """Mirror what stands behind a lake in its water, dimly.
+
+    Args:
+        canvas: picture whose water takes the reflection.
+        shown: the same picture with everything that is to be reflected.
+        scene: scene with a lake.
+        side: pixels of the canvas' side.
+    """
+    top, bottom = (round(part * side) for part in water_line(scene))
+    height = min(bottom - top, top)
+    upside_down = ImageOps.flip(shown.crop((0, top - height, side, top)))
+    water = canvas.crop((0, top, side, top + height))
+    mask = Image.new("L", (side, side), 0)
+    ImageDraw.Draw(mask).ellipse(_lake(scene, side, 0.012), fill=round(255 * REFLECTED))
+    canvas.paste(Image.composite(upside_down, water, mask.crop((0, top, side, top + height))), (0, top))
 
 
 def trees(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
@@ -99,20 +135,24 @@ def trees(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int
 
 def small_things(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
     """Flowers, tufts, fallen leaves or heaps of snow in front."""
-    spots = [(rng.uniform(0.04, 0.96), rng.uniform(0.05, 0.95)) for _ in range(7)]
+    spots = [((k + rng.uniform(0.15, 0.85)) / 6, rng.uniform(0.1, 0.95)) for k in range(6)]
     tint = light(scene.time, scene.weather)
     top = 0.87 if scene.place == "lake" else scene.layout.horizon + 0.2
     for number, (x, depth) in enumerate(spots):
         y = top + depth * (0.97 - top)
-        size = 0.02 + 0.008 * depth
+        size = 0.024 + 0.01 * depth
         if scene.season == "spring":
-            _disc(draw, x, y, size * 0.8, tint(((250, 120, 160), (255, 236, 110), (252, 252, 255))[number % 3]), side)
+            color: Color = ((250, 120, 160), (255, 226, 90), (252, 252, 255))[number % 3]
+            for dx, dy in ((-0.7, 0.0), (0.7, 0.0), (0.0, -0.7), (0.0, 0.7)):
+                _disc(draw, x + dx * size, y + dy * size, size * 0.62, tint(color), side)
+            _disc(draw, x, y, size * 0.5, tint((244, 170, 50)), side)
         elif scene.season == "summer":
-            _tuft(draw, x, y, size, tint((52, 122, 44)), side)
+            _tuft(draw, x, y, size, tint((46, 116, 42)), side)
         elif scene.season == "autumn":
-            _disc(draw, x, y, size * 0.75, tint(((214, 84, 30), (240, 168, 48))[number % 2]), side)
+            _leaf(draw, x, y, size * 1.2, tint(((206, 74, 28), (244, 176, 52))[number % 2]), side)
         else:
-            _disc(draw, x, y, size * 1.1, tint((252, 253, 255)), side)
+            _disc(draw, x, y, size * 1.3, tint((200, 214, 236)), side)
+            _disc(draw, x, y - 0.3 * size, size * 1.2, tint((252, 253, 255)), side)
 
 
 def rainbow(canvas: Image.Image, scene: Scene, side: int) -> None:
@@ -125,22 +165,24 @@ def rainbow(canvas: Image.Image, scene: Scene, side: int) -> None:
         draw.arc((x - radius, y - radius, x + radius, y + radius), 180, 360, fill=tint(color), width=round(width) + 1)
 
 
-def weather(canvas: Image.Image, scene: Scene, rng: random.Random, side: int) -> Image.Image:
-    """What hangs in the air, over everything: streaks of rain, a veil of fog, a bolt of lightning."""
-    slip = rng.uniform(0, 0.1)
+def weather(canvas: Image.Image, scene: Scene, side: int) -> Image.Image:
+    """What hangs in the air, over everything: streaks of rain, a veil of fog, a bolt of lightning.
+
+    Streaks lie on a lattice of 32 px of the finished picture, so that an autoencoder meets them in few places only.
+    """
     if scene.weather == "fog":
         return _fog(canvas, scene, side)
     draw = ImageDraw.Draw(canvas)
     if scene.weather in ("rain", "storm"):
-        color = mix((206, 224, 244), (150, 166, 200), 0.6 if scene.time == "night" else 0.0)
-        for row in range(6):
-            for column in range(7):
-                x = (column * 0.155 + (row % 2) * 0.075 + slip) * side
-                y = (0.16 + row * 0.14) * side
-                draw.line((x, y, x - 0.03 * side, y + 0.085 * side), fill=color, width=max(2, side // 100))
+        color = mix((214, 230, 248), (150, 166, 200), 0.6 if scene.time == "night" else 0.0)
+        for row in range(1, 8):
+            for column in range(8):
+                x, y = (column + 0.5 * (row % 2) + 0.4) * side / 8, (row + 0.1) * side / 8
+                draw.line((x, y, x - 0.03 * side, y + 0.08 * side), fill=color, width=round(0.012 * side))
     if scene.weather == "storm":
-        bolt = [(0.8, 0.1), (0.72, 0.27), (0.79, 0.27), (0.7, 0.46), (0.86, 0.22), (0.79, 0.22), (0.87, 0.1)]
-        draw.polygon([(x * side, y * side) for x, y in bolt], fill=(255, 244, 140), outline=(255, 252, 220))
+        bolt = [(0.8, 0.06), (0.7, 0.27), (0.78, 0.27), (0.68, 0.48), (0.88, 0.21), (0.8, 0.21), (0.9, 0.06)]
+        draw.polygon([(x * side, y * side) for x, y in bolt], fill=(255, 240, 120))
+        draw.line([(x * side, y * side) for x, y in [*bolt, bolt[0]]], fill=(120, 90, 60), width=round(OUTLINE * side))
     return canvas
 
 
@@ -164,8 +206,12 @@ def _star(draw: ImageDraw.ImageDraw, x: float, y: float, r: float) -> None:
 
 
 def _cloud(draw: ImageDraw.ImageDraw, x: float, y: float, size: float, color: Color, side: int) -> None:
-    for dx, dy, r in ((-1.0, 0.25, 0.6), (-0.35, -0.1, 0.75), (0.4, 0.0, 0.7), (1.0, 0.3, 0.5)):
-        _disc(draw, x + dx * size, y + dy * size, r * size, color, side)
+    """Four puffs with an outline and a shaded lower edge."""
+    puffs = ((-1.0, 0.25, 0.6), (-0.35, -0.1, 0.78), (0.4, 0.0, 0.72), (1.0, 0.3, 0.52))
+    for grown, lifted, shade in ((OUTLINE, 0.0, mix(color, INK, 0.4)), (0, 0, mix(color, INK, 0.16)), (0, 0.24, color)):
+        for dx, dy, r in puffs:
+            radius = (r - 0.12 * (lifted > 0)) * size + grown
+            _disc(draw, x + dx * size, y + (dy - lifted * r) * size, radius, shade, side)
 
 
 def _wavy(draw: ImageDraw.ImageDraw, top: float, swing: float, color: Color, side: int) -> None:
@@ -177,7 +223,7 @@ def _wavy(draw: ImageDraw.ImageDraw, top: float, swing: float, color: Color, sid
 def _hills(draw: ImageDraw.ImageDraw, top: float, swing: float, color: Color, ink: Color, side: int) -> None:
     edge = [(x / 24 * side, (top + swing * math.sin(x * 0.42 - 0.6)) * side) for x in range(25)]
     draw.polygon([*edge, (side, side), (0, side)], fill=color)
-    draw.line(edge, fill=mix(color, ink, 0.45), width=max(1, side // 128))
+    draw.line(edge, fill=mix(color, ink, 0.45), width=round(OUTLINE * side))
 
 
 def _peaks(draw: ImageDraw.ImageDraw, scene: Scene, tint: Tint, side: int) -> None:
@@ -199,38 +245,52 @@ def _inked(
     corners = [(x * side, y * side) for x, y in points]
     draw.polygon(corners, fill=color)
     if ink is not None:
-        draw.line([*corners, corners[0]], fill=ink, width=max(2, side // 110), joint="curve")
+        draw.line([*corners, corners[0]], fill=ink, width=round(OUTLINE * side), joint="curve")
 
 
 def _water(draw: ImageDraw.ImageDraw, scene: Scene, top: float, bottom: float, tint: Tint, side: int) -> None:
     color = tint(WATER[scene.season])
     bright = mix(color, tint((255, 255, 255)), 0.5)
     if scene.place == "lake":
-        box = (0.26 * side, top * side, 1.2 * side, bottom * side)
-        draw.ellipse(box, fill=color, outline=mix(color, tint(INK), 0.35), width=max(2, side // 100))
+        draw.ellipse(_lake(scene, side), fill=color, outline=mix(color, tint(INK), 0.35), width=round(OUTLINE * side))
     else:
         draw.rectangle((0, top * side, side, (bottom + 0.02) * side), fill=color)
     for number, depth in enumerate((0.25, 0.5, 0.78)):
         y = (top + depth * (bottom - top)) * side
         for x in (0.52, 0.84) if scene.place == "lake" else (0.16, 0.52, 0.84):
             start = (x + 0.09 * (number % 2) - 0.06) * side
-            draw.line((start, y, start + 0.11 * side, y), fill=bright, width=max(2, side // 90))
+            draw.line((start, y, start + 0.11 * side, y), fill=bright, width=round(0.014 * side))
+
+
+def _lake(scene: Scene, side: int, inward: float = 0.0) -> tuple[float, float, float, float]:
+    """Box of the lake's ellipse, which leaves the picture on one side."""
+    top, bottom = water_line(scene)
+    return (0.26 + inward) * side, (top + inward) * side, (1.2 - inward) * side, (bottom - inward) * side
+
+
+def _leaf(draw: ImageDraw.ImageDraw, x: float, y: float, size: float, color: Color, side: int) -> None:
+    corners = [(x - size, y), (x, y - 0.55 * size), (x + size, y), (x, y + 0.55 * size)]
+    draw.polygon([(a * side, b * side) for a, b in corners], fill=color)
 
 
 def _tuft(draw: ImageDraw.ImageDraw, x: float, y: float, size: float, color: Color, side: int) -> None:
     for lean in (-0.7, 0.0, 0.7):
-        draw.line((x * side, y * side, (x + lean * size) * side, (y - 1.5 * size) * side), fill=color, width=3)
+        draw.line(
+            (x * side, y * side, (x + lean * size) * side, (y - 1.5 * size) * side),
+            fill=color,
+            width=round(0.014 * side),
+        )
 
 
 def _tree(brush: Brush, season: str) -> None:
     """A round crown; in winter bare branches with snow on them."""
     bark: Color = (112, 78, 58)
     _, _, leaves, bright = SEASONS[season]
-    brush.box((-0.06, 0, 0.06, 0.5), bark)
+    brush.box((-0.07, 0, 0.07, 0.5), bark)
     if season == "winter":
-        for tip in ((-0.3, 0.86), (0.3, 0.86), (-0.16, 1.0), (0.16, 1.0), (-0.36, 0.62), (0.36, 0.62)):
-            brush.line([(0, 0.38), tip], bark, 1.6)
-            brush.disc(tip, (0.11, 0.08), (252, 253, 255), None)
+        for tip in ((-0.32, 0.84), (0.32, 0.84), (-0.13, 1.0), (0.15, 1.0), (-0.38, 0.58), (0.38, 0.58)):
+            brush.line([(0, 0.36), tip], bark, 2.2)
+            brush.disc(tip, (0.13, 0.09), (252, 253, 255), None)
         return
     brush.disc((0, 0.66), (0.34, 0.36), leaves)
     brush.disc((-0.08, 0.76), (0.18, 0.17), bright, None)

@@ -11,43 +11,47 @@ from PIL import Image, ImageFilter
 
 Pixels = npt.NDArray[np.float32]
 
+GRID = 8
+"""Patterns repeat every so many pixels: a step of the autoencoder, which then learns them once for all places."""
+
 PAPER = np.array((250, 244, 230), np.float32)
 
 
 def apply_style(image: Image.Image, style: str) -> Image.Image:
-    """A 128 px picture in a style of `scene.ATTRIBUTES`."""
+    """A 256 px picture in a style of `scene.ATTRIBUTES`."""
     return STYLES[style](image)
 
 
 def watercolor(image: Image.Image) -> Image.Image:
-    """Soft washes that pale towards the edges, on grained paper."""
-    soft = _pixels(image.filter(ImageFilter.GaussianBlur(0.9)))
+    """Soft washes that pale towards the edges, on uneven paper."""
+    soft = _pixels(image.filter(ImageFilter.GaussianBlur(0.8)))
     wash = _vivid(soft, 1.2) * 0.74 + PAPER * 0.26
     fade = _frame(soft.shape[0])[..., None]
-    return _image((wash * fade + PAPER * (1 - fade)) * _grain(soft.shape[0], 6, 0.05)[..., None])
+    return _image((wash * fade + PAPER * (1 - fade)) * _grain(soft.shape[0], 40, 0.035)[..., None])
 
 
 def sketch(image: Image.Image) -> Image.Image:
-    """Coloured pencil: dark contours and slanted hatching over pale colours."""
+    """Coloured pencil: grey contours and slanted hatching over pale colours."""
     pixels = _pixels(image)
     tone = pixels.mean(2) / 255
     rows, columns = np.indices(tone.shape)
-    hatch = ((rows + columns) % 4 < 2).astype(np.float32) * (1 - tone)
-    pale = 255 - (255 - _vivid(pixels, 1.3)) * (0.5 + 0.3 * hatch[..., None])
-    contour = np.clip(_edges(pixels) * 1.8, 0, 1)[..., None]
-    return _image(pale * (1 - contour) + 52.0 * contour)
+    slant = (rows + columns) % GRID
+    hatch = np.clip(2 - np.abs(slant - GRID / 2 + 0.5), 0, 1).astype(np.float32) * (1 - 0.75 * tone)
+    pale = 255 - (255 - _vivid(pixels, 1.3)) * (0.42 + 0.34 * hatch[..., None])
+    contour = np.clip(_edges(pixels, 1) * 1.5 - 0.15, 0, 1)[..., None]
+    return _image(pale * (1 - contour) + 62.0 * contour)
 
 
 def poster(image: Image.Image) -> Image.Image:
     """A print in few, strong colours: five tones in each channel, red deepened, dark tones lifted."""
-    strong = _vivid(_pixels(image.filter(ImageFilter.MedianFilter(3))), 1.7)
+    strong = _vivid(_pixels(image), 1.7)
     toned = np.round((strong / 255) ** 0.8 * 4) / 4
     return _image(toned * np.array((255, 236, 206), np.float32))
 
 
 def mosaic(image: Image.Image) -> Image.Image:
-    """Square tiles of 4 px with pale joints."""
-    size = 4
+    """Square tiles with pale joints."""
+    size = GRID
     count = -(-image.width // size)
     tiles = image.resize((count, count), Image.Resampling.BOX)
     big = _vivid(_pixels(tiles.resize((count * size, count * size), Image.Resampling.NEAREST)), 1.2)
@@ -60,15 +64,15 @@ def mosaic(image: Image.Image) -> Image.Image:
 def neon(image: Image.Image) -> Image.Image:
     """Glowing lines in the colours of things, on near black."""
     pixels = _pixels(image)
-    glow = np.clip(_edges(pixels) * 2.5, 0, 1)
-    halo = _pixels(Image.fromarray((glow * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(2)))
-    local = _vivid(_pixels(image.filter(ImageFilter.MaxFilter(3))), 2.2)
+    glow = np.clip(_edges(pixels, 2) * 2.5, 0, 1)
+    halo = _pixels(Image.fromarray((glow * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(4)))
+    local = _vivid(_pixels(image.filter(ImageFilter.MaxFilter(5))), 2.2)
     return _image(pixels * 0.22 + local * np.clip(glow + halo / 255 * 0.8, 0, 1)[..., None] * 0.95)
 
 
 def pixel(image: Image.Image) -> Image.Image:
-    """Blocks of 4 px in few tones."""
-    small = _pixels(image.resize((image.width // 4, image.height // 4), Image.Resampling.BOX))
+    """Square blocks in few tones."""
+    small = _pixels(image.resize((image.width // GRID, image.height // GRID), Image.Resampling.BOX))
     toned = _image(np.round(_vivid(small, 1.25) / 255 * 6) / 6 * 255)
     return toned.resize(image.size, Image.Resampling.NEAREST)
 
@@ -98,11 +102,11 @@ def _vivid(pixels: Pixels, amount: float) -> Pixels:
     return vivid
 
 
-def _edges(pixels: Pixels) -> Pixels:
-    """Strength of contours, about 0 to 1."""
-    tone = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge") / 255
-    across = np.abs(tone[1:-1, 2:] - tone[1:-1, :-2]).max(2)
-    down = np.abs(tone[2:, 1:-1] - tone[:-2, 1:-1]).max(2)
+def _edges(pixels: Pixels, reach: int) -> Pixels:
+    """Strength of contours, about 0 to 1, from what differs `reach` pixels to each side."""
+    tone = np.pad(pixels, ((reach, reach), (reach, reach), (0, 0)), mode="edge") / 255
+    across = np.abs(tone[reach:-reach, 2 * reach :] - tone[reach:-reach, : -2 * reach]).max(2)
+    down = np.abs(tone[2 * reach :, reach:-reach] - tone[: -2 * reach, reach:-reach]).max(2)
     edges: Pixels = np.hypot(across, down)
     return edges
 
@@ -111,9 +115,9 @@ def _edges(pixels: Pixels) -> Pixels:
 def _frame(side: int) -> Pixels:
     """1 inside, falling to 0 at an uneven border."""
     ramp = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
-    wobble = 2.0 * np.sin(np.arange(side) / 7.0) + 1.5 * np.sin(np.arange(side) / 3.1 + 1)
+    wobble = 4.0 * np.sin(np.arange(side) / 14.0) + 3.0 * np.sin(np.arange(side) / 6.2 + 1)
     inward = np.minimum(ramp[:, None] + wobble[None, :], ramp[None, :] + wobble[:, None])
-    ramped: Pixels = np.clip((inward - 1) / 5, 0, 1).astype(np.float32)
+    ramped: Pixels = np.clip((inward - 2) / 10, 0, 1).astype(np.float32)
     return ramped
 
 
@@ -128,14 +132,14 @@ def _grain(side: int, size: int, strength: float) -> Pixels:
 @cache
 def _pieces(side: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
     """Number of the piece of glass at each pixel, from a jittered grid of seeds, and where the lead runs."""
-    step = 9
+    step = 26
     rng = np.random.default_rng(1)
     grid = np.stack(np.meshgrid(np.arange(0, side + step, step), np.arange(0, side + step, step)), -1).reshape(-1, 2)
-    seeds = grid + rng.uniform(-3, 3, grid.shape)
+    seeds = grid + rng.uniform(-8, 8, grid.shape)
     y, x = np.indices((side, side))
     distances = np.hypot(x[..., None] - seeds[:, 0], y[..., None] - seeds[:, 1])
     nearest = np.partition(distances, 1, axis=2)
-    return distances.argmin(2), (nearest[..., 1] - nearest[..., 0]) < 0.8
+    return distances.argmin(2), (nearest[..., 1] - nearest[..., 0]) < 2.4
 
 
 STYLES: dict[str, Callable[[Image.Image], Image.Image]] = {

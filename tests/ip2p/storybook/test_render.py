@@ -8,11 +8,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from ip2p.storybook.render import SIDE, render
-from ip2p.storybook.scene import ATTRIBUTES, Scene, natural_layout, sample_scene
+from ip2p.storybook.scene import ATTRIBUTES, Scene, natural_layout, sample_scene, values
 
 PLAIN = {
-    "place": "meadow", "season": "summer", "time": "day", "weather": "clear", "building": "barn", "color": "red",
-    "animal": "none", "sky": "none", "style": "illustration",
+    "place": "meadow", "season": "summer", "time": "day", "weather": "clear", "clouds": "one", "building": "barn",
+    "color": "red", "roof": "brown", "door": "brown", "animal": "none", "sky": "none", "style": "illustration",
 }  # fmt: skip
 
 
@@ -39,8 +39,20 @@ def test_equal_scenes_are_equal_pictures() -> None:
 def test_every_value_shows(name: str, value: str) -> None:
     for other in ATTRIBUTES[name]:
         if other != value:
-            # What bears meaning is at least 14 px wide: some 60 pixels or more differ, and clearly.
-            assert (difference(scene(**{name: value}), scene(**{name: other})) > 12).sum() >= 60, other
+            # What bears meaning is at least 20 px wide: some 240 pixels or more differ, and clearly.
+            assert (difference(scene(**{name: value}), scene(**{name: other})) > 12).sum() >= 240, other
+
+
+@pytest.mark.parametrize("style", values("base")["style"])
+@pytest.mark.parametrize("time", ATTRIBUTES["time"])
+@pytest.mark.parametrize("name", ["color", "roof", "door", "clouds", "animal", "building"])
+def test_every_value_shows_in_every_style_at_every_hour(style: str, time: str, name: str) -> None:
+    pictures = [
+        np.asarray(render(scene(style=style, time=time, **{name: value})), np.float32) for value in ATTRIBUTES[name]
+    ]
+    for number, picture in enumerate(pictures):
+        for other in pictures[:number]:
+            assert (np.abs(picture - other).mean(2) > 8).sum() >= 200
 
 
 @pytest.mark.parametrize("season", ATTRIBUTES["season"])
@@ -57,7 +69,7 @@ def test_winter_is_white_and_night_is_dark() -> None:
     def brightness(drawn: Scene) -> float:
         return float(np.asarray(render(drawn), np.float32)[3 * SIDE // 4 :].mean())
 
-    assert brightness(scene(season="winter")) > 225 > 160 > brightness(scene(season="summer"))
+    assert brightness(scene(season="winter")) > 220 > 160 > brightness(scene(season="summer"))
     assert brightness(scene(time="night")) < 0.6 * brightness(scene())
 
 
@@ -68,7 +80,7 @@ def test_mirrored_is_mirrored() -> None:
 
 def test_the_layout_is_where_things_are() -> None:
     low, high = (dataclasses.replace(scene().layout, horizon=horizon) for horizon in (0.6, 0.48))
-    sky = np.asarray(render(dataclasses.replace(scene(), layout=low)).crop((64, 66, 66, 68)), np.float32)
-    land = np.asarray(render(dataclasses.replace(scene(), layout=high)).crop((64, 66, 66, 68)), np.float32)
+    sky = np.asarray(render(dataclasses.replace(scene(), layout=low)).crop((128, 132, 132, 136)), np.float32)
+    land = np.asarray(render(dataclasses.replace(scene(), layout=high)).crop((128, 132, 132, 136)), np.float32)
     assert sky[..., 2].mean() > land[..., 2].mean()
     assert isinstance(render(scene()), Image.Image)
