@@ -15,6 +15,7 @@ from transformers import CLIPTokenizer
 
 from ip2p.errors import DataError
 from ip2p.storybook.language import LONGEST, vocabulary
+from ip2p.storybook.words import COMMON
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
@@ -31,7 +32,7 @@ def make_tokenizer(folder: Path, positions: int = POSITIONS) -> CLIPTokenizer:
     Raises:
         DataError: a word of the storybook language is not one token.
     """
-    words = vocabulary()
+    words = sorted({*vocabulary(), *COMMON})
     merges = learn_merges(words)
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(letter + END_OF_WORD for letter in letters), *map("".join, merges), START, END]

@@ -88,6 +88,14 @@ ASPECTS: dict[str, tuple[str, ...]] = {
         "meadow field grass pasture", "lake pond", "mountain hill peak", "beach sea coast shore ocean",
         "city town street", "forest wood jungle tree",
     ),
+    "building": (
+        "barn farmhouse", "castle palace fortress", "cottage house home cabin hut lodge", "windmill mill",
+        "lighthouse beacon", "church chapel", "temple shrine",
+    ),
+    "animal": (
+        "sheep lamb", "cow calf bull", "rabbit bunny hare", "cat kitty kitten", "dog puppy hound", "horse pony foal",
+        "bird seagull",
+    ),
     "age": (
         "future futuristic modern robot cyberpunk",
         "old vintage retro ancient antique medieval middle",
@@ -95,6 +103,9 @@ ASPECTS: dict[str, tuple[str, ...]] = {
         "ruin abandon destroy overgrow break",
     ),
 }  # fmt: skip
+
+THINGS = frozenset({"building", "animal"})
+"""Aspects whose words name things: another one is no rival, since a dog is not what ends a cat."""
 
 IRREGULAR = {
     form: word
@@ -157,7 +168,8 @@ def related(one: str, other: str) -> bool:
 @lru_cache(maxsize=1 << 16)
 def rivals(one: str, other: str) -> bool:
     """Whether two keys tell of the same aspect: "snow" and "summer", "red" and "blue"."""
-    return bool({aspect for aspect, _ in _places(family(one))} & {aspect for aspect, _ in _places(family(other))})
+    aspects = [{aspect for aspect, _ in _places(family(key))} for key in (one, other)]
+    return bool(aspects[0] & aspects[1] - THINGS)
 
 
 def is_medium(key: str) -> bool:

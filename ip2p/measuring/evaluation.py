@@ -25,12 +25,14 @@ from ip2p.editing.generation import generate, img2img
 from ip2p.editing.requests import resize
 from ip2p.measuring.tables import Measurement, Score, full_table, kinds_table, overall_table, scores_by_method
 from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_write
 from ip2p.storybook.edits import Case, evaluation_cases
+from ip2p.storybook.free import free_cases
 from ip2p.storybook.judge import Judge, Outcome
 from ip2p.storybook.render import render
 
@@ -81,22 +83,24 @@ class Evaluation(BaseModel):
 
 
 def evaluate(
-    editor_name: str = "storybook-editor",
+    editor_name: str = DEFAULT_EDITOR,
     base_name: str = "storybook-base",
     *,
     scenes: int = 200,
     seed: int = 2024,
     out: Path = Path("runs/evaluation"),
+    free: bool = False,
     measure: Measure | None = None,
 ) -> Evaluation:
     """Measure an editor and its baselines, and write evaluation.json, evaluation.md and sheet.png.
 
     Args:
-        editor_name: bundled name, folder or hub id.
+        editor_name: bundled name, folder or hub id of an editor.
         base_name: of the text-to-image model that the baselines draw with.
         scenes: held-out ones, each with one edit.
         seed: of the scenes and of all noise; equal seeds give equal figures on equal machines.
         out: folder to write to.
+        free: take the sixty free instructions, which no template made, in place of `scenes` instructions.
         measure: what judges pictures; the bundled judge if None.
 
     Raises:
@@ -106,7 +110,7 @@ def evaluate(
     editor = Editor.from_pretrained(editor_name)
     base = load_backbone(base_name, device=best_device(), want="base")
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        trials = held_out_trials(scenes, seed, "evaluate")
+        trials = trials_of(free_cases(seed), seed, "free") if free else held_out_trials(scenes, seed, "evaluate")
         strengths = _try_strengths(base, held_out_trials(TRIAL_SCENES, seed + 1, "strength"), measure, progress)
         strength = max(strengths, key=lambda each: strengths[each])
         pictures = {
@@ -117,7 +121,7 @@ def evaluate(
         }
     rows = [row for method, made in pictures.items() for row in judge_pictures(method, trials, made, measure)]
     evaluation = Evaluation(
-        editor=editor_name, base=base_name, scenes=scenes, seed=seed, device=base.device.type,
+        editor=editor_name, base=base_name, scenes=len(trials), seed=seed, device=base.device.type,
         versions=", ".join(f"{name} {version(name)}" for name in ("ip2p", "torch", "diffusers")),
         strength=strength, strengths={str(each): product for each, product in strengths.items()},
         scores=scores_by_method(rows, seed), rows=rows,
@@ -155,7 +159,11 @@ def psnr(x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float
 
 def held_out_trials(count: int, seed: int, stage: str) -> list[Trial]:
     """Held-out cases with their pictures."""
-    cases = evaluation_cases(count, seed)
+    return trials_of(evaluation_cases(count, seed), seed, stage)
+
+
+def trials_of(cases: Sequence[Case], seed: int, stage: str) -> list[Trial]:
+    """Cases with their seeds and pictures."""
     return [
         Trial(number, case, derive_seed(seed, stage, str(number)), render(case.scene), render(case.target))
         for number, case in enumerate(cases)

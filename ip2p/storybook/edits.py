@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from ip2p.seeding import derive_seed
 from ip2p.storybook.language import caption, edited_caption, instruction
-from ip2p.storybook.scene import ATTRIBUTES, RESERVED, Scene, Vocabulary, sample_scene, values
+from ip2p.storybook.scene import RESERVED, Scene, Vocabulary, sample_scene, values
 
 KINDS = (
-    "season", "time", "weather", "style", "place", "swap_building", "recolor", "add_animal", "remove_animal",
-    "swap_animal", "add_sky", "remove_sky", "swap_sky",
+    "season", "time", "weather", "clouds", "style", "place", "swap_building", "recolor", "roof", "door", "add_animal",
+    "remove_animal", "swap_animal", "add_sky", "remove_sky", "swap_sky",
 )  # fmt: skip
 
 _BY_ATTRIBUTE = {"building": "swap_building", "color": "recolor"}
@@ -63,12 +63,12 @@ def possible_edits(
     """Every edit of one attribute, in the order of `ATTRIBUTES` and their values.
 
     Args:
-        attributes: of a scene, all nine.
+        attributes: of a scene, all of them.
         vocabulary: whose values may be asked for.
         reserved: True gives the kind RESERVED.no_triple too.
     """
     edits = [
-        Edit(_kind(name, attributes[name], value), name, value)
+        _edit(attributes, name, value)
         for name, allowed in values(vocabulary).items()
         for value in allowed
         if value != attributes[name]
@@ -76,8 +76,17 @@ def possible_edits(
     return [edit for edit in edits if reserved or edit.kind != RESERVED.no_triple]
 
 
+def edit_to(scene: Scene, attribute: str, value: str) -> Edit:
+    """The edit that gives an attribute of a scene another value."""
+    return _edit(scene.attributes, attribute, value)
+
+
+def _edit(attributes: Mapping[str, str], name: str, value: str) -> Edit:
+    return Edit(_kind(name, attributes[name], value), name, value)
+
+
 def _kind(attribute: str, old: str, new: str) -> str:
-    if "none" not in ATTRIBUTES[attribute]:
+    if attribute not in ("animal", "sky"):
         return _BY_ATTRIBUTE.get(attribute, attribute)
     verb = "add" if old == "none" else "remove" if new == "none" else "swap"
     return f"{verb}_{attribute}"

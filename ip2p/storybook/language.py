@@ -5,31 +5,26 @@ from __future__ import annotations
 import random
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ip2p.storybook.phrases import (
-    EXTRAS,
-    INSTRUCTIONS,
-    NAMES,
-    PATTERNS,
-    PLURALS,
-    ROWS,
-    UNSAID,
-    WORDS,
-    Phrasings,
-)  # fmt: skip
+from ip2p.storybook.phrases import PATTERNS, PLURALS, ROWS, UNSAID, WORDS, Phrasings
+from ip2p.storybook.requests import EXTRAS, IMPERATIVES, INSTRUCTIONS, NAMES, WRAPPERS
 from ip2p.storybook.scene import ATTRIBUTES, Scene
 
 if TYPE_CHECKING:
     from ip2p.storybook.edits import Edit
 
-LONGEST = 28
-"""Words and marks of a caption, edited or not, at most: the text encoder has 30 places, two for tokens of its own."""
+LONGEST = 46
+"""Words and marks of a caption, edited or not, at most: the text encoder has 48 places, two for tokens of its own."""
 
-_SAID_ANYWAY = 0.25  # how often a caption names a value that it need not
-_ADDED, _REPLACED = 5, 2  # words by which an edit lengthens a caption at most
+_SAID_ANYWAY = 0.2  # how often a caption names a value that it need not
+_SYNONYM = 0.3  # how often a building or an animal is called by another of its names
+_ADDED, _REPLACED = 5, 3  # words by which an edit lengthens a caption at most
+_WRAPPED = 0.3  # how often an imperative gets a "please" or a "could you"
+_CARELESS = 0.03  # how often an instruction has a typo, and how often it lacks its articles
+_PARTS = ("roof", "door")
 _TOKEN = re.compile(r"[a-z]+|[^a-z\s]")
 
 
@@ -57,43 +52,154 @@ def _drawn(named: dict[str, str], rng: random.Random, held_out: bool) -> str:
     pattern = rng.choice(PATTERNS.held_out if held_out else PATTERNS.common)
     slots = {}
     for slot in _slots(pattern):
+        if slot == "trim":
+            slots[slot] = _trim(named)
+            continue
         value, rows = named[_attribute(slot)], _rows(slot, held_out)
         slots[slot] = rng.choice(rows).get(value, "") if rows else value
-    return _tidy(pattern.format(**slots))
+    return _with_synonyms(_tidy(pattern.format(**slots)), named, rng)
+
+
+def _trim(named: Mapping[str, str]) -> str:
+    """Roof and door of a building, as far as they are named."""
+    parts = [f"a {named[part]} {part}" for part in _PARTS if named[part]]
+    return f"with {' and '.join(parts)}" if parts else ""
+
+
+def _with_synonyms(text: str, named: Mapping[str, str], rng: random.Random) -> str:
+    """The text with the building or the animal called by another of their names now and then."""
+    for name in ("building", "animal"):
+        first, *others = WORDS[name].get(named[name], (named[name],))
+        if others and rng.random() < _SYNONYM:
+            text = _whole(first).sub(rng.choice(others), text)
+    return _with_articles(text)
 
 
 def parse(text: str) -> dict[str, str]:
     """Attributes that a caption names; nothing of a text with words that no storybook caption has.
 
-    An attribute named twice is left out, and a colour counts directly before the building only.
+    An attribute named with two values is left out, and a colour counts directly before the building, the roof or the
+    door only.
 
     Args:
         text: any, in upper or lower case.
     """
     if not _tokens(text) <= _readable():
         return {}
-    found = {name: list(_mentions(text, name)) for name in ATTRIBUTES}
-    return {name: mentions[0][0] for name, mentions in found.items() if len(mentions) == 1}
+    found = {name: {value for value, _, _ in _mentions(text, name)} for name in ATTRIBUTES}
+    return {name: named.pop() for name, named in found.items() if len(named) == 1}
 
 
-def instruction(edit: Edit, scene: Scene, rng: random.Random, held_out: bool = False) -> str:
-    """A sentence that asks for an edit.
+def instruction(edit: Edit, scene: Scene, rng: random.Random, held_out: bool = False, plain: bool = False) -> str:
+    """A sentence that asks for an edit, at times politely, carelessly, or with a capital and a full stop.
 
     Args:
         edit: what to ask for.
-        scene: before the edit.
+        scene: scene before the edit.
         rng: source of all randomness.
-        held_out: True takes one of the phrasings that training never sees, False one of the others.
+        held_out: True takes one of the phrasings that training never sees, and writes it with care.
+        plain: True leaves the phrasing as it stands in the tables, in lower case.
     """
-    asked = INSTRUCTIONS["clear" if edit.value == "clear" else edit.kind]
+    text = _asked(edit, scene, rng, held_out)
+    return text if plain else _written(text, rng, held_out)
+
+
+def instruction_for_both(first: Edit, second: Edit, scene: Scene, rng: random.Random, held_out: bool = False) -> str:
+    """A sentence that asks for two edits at once.
+
+    Args:
+        first: edit of one attribute.
+        second: edit of another attribute.
+        scene: scene before both.
+        rng: source of all randomness.
+        held_out: True takes phrasings that training never sees.
+    """
+    assert first.attribute != second.attribute, f"both edits change {first.attribute}"
+    wishes = []
+    for edit in (first, second):
+        wish = ""
+        while _first_word(wish) not in IMPERATIVES:
+            wish = _asked(edit, scene, rng, held_out, wrapped=False)
+        wishes.append(wish)
+    joint = rng.choice((" and then ", " and also ") if held_out else (" and ", ", and ", " and "))
+    return _written(joint.join(wishes), rng, held_out)
+
+
+def with_typo(text: str, rng: random.Random) -> str:
+    """The text with one letter of a longer word swapped with the next, dropped, doubled or replaced."""
+    words = [match.span() for match in re.finditer(r"[a-z]{5,}", text)]
+    if not words:
+        return text
+    start, end = rng.choice(words)
+    place = rng.randrange(start + 1, end - 1)  # people rarely miss the first letter
+    a, b = text[place], text[place + 1]
+    wrong = rng.choice((b + a, b, a + a + b, rng.choice(string.ascii_lowercase) + b))
+    return text[:place] + wrong + text[place + 2 :]
+
+
+def unknown_words(text: str) -> list[str]:
+    """Words of a text that no caption and no instruction has, in their order; one wrong letter is forgiven.
+
+    Args:
+        text: any text, such as an instruction that somebody typed.
+    """
+    known = set(vocabulary())
+    return [word for word in _TOKEN.findall(text.lower()) if word.isalpha() and not _is_known(word, known)]
+
+
+def _is_known(word: str, known: set[str]) -> bool:
+    if word in known or len(word) < 5:
+        return word in known
+    letters = string.ascii_lowercase
+    splits = [(word[:k], word[k:]) for k in range(len(word) + 1)]
+    near = {a + b[1:] for a, b in splits if b}
+    near |= {a + b[1] + b[0] + b[2:] for a, b in splits if len(b) > 1}
+    near |= {a + letter + b[1:] for a, b in splits if b for letter in letters}
+    near |= {a + letter + b for a, b in splits for letter in letters}
+    return bool(near & known)
+
+
+def _asked(edit: Edit, scene: Scene, rng: random.Random, held_out: bool, wrapped: bool = True) -> str:
+    """A phrasing with its slots filled, in lower case and without a full stop."""
+    phrasings = INSTRUCTIONS.get(f"{edit.kind}_{edit.value}") or INSTRUCTIONS[edit.kind]
     extra = EXTRAS.get(edit.value, Phrasings(()))
-    template = rng.choice(asked.held_out + extra.held_out if held_out else asked.common + extra.common)
-    old = scene.attributes[edit.attribute]
-    fills = {"building": scene.building, "new": NAMES.get(edit.value, edit.value), "old": NAMES.get(old, old)}
+    template = rng.choice(phrasings.held_out + extra.held_out if held_out else phrasings.common + extra.common)
+    names = {
+        "building": _named("building", scene.building, rng),
+        "new": _named(edit.attribute, edit.value, rng),
+        "old": _named(edit.attribute, scene.attributes[edit.attribute], rng),
+    }
     for slot in ROWS:
         if _attribute(slot) == edit.attribute:
-            fills[slot] = _rows(slot)[0].get(edit.value, "")
-    return _with_articles(template.format(**fills))
+            names[slot] = rng.choice(_rows(slot)).get(edit.value, "")
+    text = template.format(**names)
+    plain = _first_word(text) in IMPERATIVES and not text.endswith(("?", "please"))
+    if wrapped and plain and rng.random() < _WRAPPED:
+        text = rng.choice(WRAPPERS.held_out if held_out else WRAPPERS.common).format(text)
+    return _with_articles(text)
+
+
+def _named(attribute: str, value: str, rng: random.Random) -> str:
+    """What an instruction calls a value: its own name, or another one now and then for things."""
+    names = WORDS[attribute].get(value, ())
+    if attribute in ("building", "animal") and len(names) > 1 and rng.random() < _SYNONYM:
+        return rng.choice(names[1:])
+    return NAMES.get(value, value)
+
+
+def _written(text: str, rng: random.Random, carefully: bool) -> str:
+    """How people type a sentence: as it is, with a capital and a full stop, without articles, or with a typo."""
+    if not carefully and rng.random() < _CARELESS:
+        text = re.sub(r"\b(?:an?|the) (?=\w)", "", text)
+    if not carefully and rng.random() < _CARELESS:
+        text = with_typo(text, rng)
+    if rng.random() < 0.15:
+        text = text[0].upper() + text[1:] + ("" if text[-1] in "?." else ".")
+    return text
+
+
+def _first_word(text: str) -> str:
+    return text.partition(" ")[0]
 
 
 def edited_caption(text: str, scene: Scene, edit: Edit) -> str:
@@ -115,7 +221,8 @@ def edited_caption(text: str, scene: Scene, edit: Edit) -> str:
     for value, start, end in _mentions(text, name):
         if value == old:
             start, end, phrase = _replacement(text, start, end, name, old, new)
-            return _tidy(f"{text[:start]} {'' if unsaid else _cased(phrase, text[start])} {text[end:]}")
+            gone = unsaid and new == "none" or (unsaid and name not in _PARTS)
+            return _tidy(f"{text[:start]} {'' if gone else _cased(phrase, text[start])} {text[end:]}")
     if name in ("building", "color"):
         raise ValueError(f"the caption {text!r} names no {name} {old!r}; give one that does")
     return text if unsaid else _added(text, name, new)
@@ -123,9 +230,10 @@ def edited_caption(text: str, scene: Scene, edit: Edit) -> str:
 
 def vocabulary() -> list[str]:
     """Every word and punctuation mark of all captions and instructions, sorted; for a tokenizer of words."""
-    asked = [*INSTRUCTIONS.values(), *EXTRAS.values()]
+    asked = [*INSTRUCTIONS.values(), *EXTRAS.values(), WRAPPERS]
     texts = [_literal(text) for phrasings in asked for text in (*phrasings.common, *phrasings.held_out)]
-    return sorted(_caption_words() | _tokens(" ".join([*texts, *NAMES.values()])))
+    joints = "and then also , . ?"
+    return sorted(_caption_words() | _tokens(" ".join([*texts, *NAMES.values(), joints])))
 
 
 def _added(text: str, name: str, value: str) -> str:
@@ -133,17 +241,32 @@ def _added(text: str, name: str, value: str) -> str:
     if name == "style" and re.match(r"(an?|the)\b", text, re.IGNORECASE):
         phrase = _rows("style_of")[0][value]
         return _tidy(f"{_cased(phrase, text[0])} {text[0].lower()}{text[1:]}")
+    if name in _PARTS:
+        return _with_part(text, name, value)
     phrase = _rows("style_as" if name == "style" else name)[0][value]
     body = text.rstrip(" .")
     comma = "," if re.search("[,:]", body) else ""
     return _tidy(f"{body}{comma} {phrase}{text[len(body) :]}")
 
 
+def _with_part(text: str, name: str, value: str) -> str:
+    """The text with a roof or a door of a colour, right behind the building."""
+    _, _, end = next(_mentions(text, "building"))
+    before, after = text[:end], text[end:]
+    other = re.match(r" with (an? \w+ (?:roof|door)\b)", after)
+    if other is None:
+        return _tidy(f"{before} with a {value} {name}{after}")
+    pair = [f"a {value} {name}", other[1]]
+    return _tidy(f"{before} with {' and '.join(pair if name == 'roof' else pair[::-1])}{after[other.end() :]}")
+
+
 def _replacement(text: str, start: int, end: int, name: str, old: str, new: str) -> tuple[int, int, str]:
     """Span of the phrase around a word for the old value, and the phrase for the new one; by default of words alone."""
     best = 0, 0, ""
+    found, first = text[start:end].lower(), WORDS[name][old][0]
     for row in _all_rows(name):
-        for match in _whole(row.get(old, "")).finditer(text):
+        as_here = _whole(first).sub(found, row.get(old, ""))  # with the name that this caption has for the value
+        for match in _whole(f"{row.get(old, '')}|{as_here}" if row.get(old) else "").finditer(text):
             longer = match.end() - match.start() > best[1] - best[0]
             if longer and match.start() <= start and end <= match.end():
                 best = match.start(), match.end(), row.get(new, "")
@@ -176,8 +299,9 @@ def _readers() -> dict[str, tuple[dict[str, str], re.Pattern[str]]]:
             values |= {_plural(word): value for word, value in values.items()}
         readers[name] = values, _whole("|".join(values))
     buildings = "|".join(readers["building"][0])
-    colors = readers["color"][0]
-    readers["color"] = colors, re.compile(rf"\b(?:{'|'.join(colors)})(?=\s+(?:{buildings})\b)", re.IGNORECASE)
+    for name, things in (("color", buildings), ("roof", "roof"), ("door", "door")):
+        colors = readers[name][0]
+        readers[name] = colors, re.compile(rf"\b(?:{'|'.join(colors)})(?=\s+(?:{things})\b)", re.IGNORECASE)
     return readers
 
 
@@ -207,13 +331,20 @@ def _caption_words() -> frozenset[str]:
     """Words and marks of all captions."""
     texts = [_literal(pattern) for pattern in (*PATTERNS.common, *PATTERNS.held_out)]
     texts += [phrase for slot in ROWS for row in _rows(slot, True) for phrase in row.values()]
-    return frozenset(_tokens(" ".join([*texts, *WORDS["building"], *WORDS["color"], "a an"])))
+    return frozenset(_tokens(" ".join([*texts, *_spoken(), "a an with and roof door"])))
+
+
+def _spoken() -> Iterator[str]:
+    """All names of what captions fill in as words alone, or may call by another name."""
+    for name in ("building", "animal", "color", *_PARTS):
+        for names in WORDS[name].values():
+            yield from names
 
 
 @cache
 def _readable() -> frozenset[str]:
     """Words and marks that a caption may have to be read: plurals and other spellings too."""
-    return _caption_words().union(["."], *(values for values, _ in _readers().values()))
+    return _caption_words().union(["."], *(_tokens(" ".join(values)) for values, _ in _readers().values()))
 
 
 def _attribute(slot: str) -> str:

@@ -147,7 +147,7 @@ def test_preview_of_rules(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "output"),
     [
         ([BARN], "--preview 5"),
         (["--preview", "5"], "there is no caption"),

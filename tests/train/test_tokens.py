@@ -9,6 +9,7 @@ from transformers import CLIPTokenizer
 from ip2p.errors import DataError
 from ip2p.storybook.language import caption, vocabulary
 from ip2p.storybook.scene import sample_scene
+from ip2p.storybook.words import COMMON
 from ip2p.train import tokens
 from ip2p.train.tokens import learn_merges, make_tokenizer
 
@@ -22,12 +23,13 @@ def test_every_word_is_one_token_of_its_own(tokenizer: CLIPTokenizer) -> None:
     ids = [tokenizer(word).input_ids for word in vocabulary()]
     assert all(row[0] == tokenizer.bos_token_id and row[-1] == tokenizer.eos_token_id and len(row) == 3 for row in ids)
     assert len({row[1] for row in ids}) == len(vocabulary())
+    assert all(len(tokenizer(word).input_ids) == 3 for word in COMMON) and len(COMMON - set(vocabulary())) >= 900
 
 
 def test_captions_fit_the_positions(tokenizer: CLIPTokenizer) -> None:
     rng = random.Random(0)
     texts = [caption(sample_scene(rng, "all"), rng, held_out=bool(number % 2)) for number in range(200)]
-    assert max(len(tokenizer(text).input_ids) for text in texts) <= tokenizer.model_max_length == 30
+    assert max(len(tokenizer(text).input_ids) for text in texts) <= tokenizer.model_max_length == 48
 
 
 @pytest.mark.parametrize("text", ["Quixotic zebras, 42 of them, don't care!", "über-naïve 東京 🙂", "$#@~`"])
@@ -52,7 +54,7 @@ def test_the_same_bytes_each_time(tmp_path: Path) -> None:
 
 def test_padding_is_the_end_token(tokenizer: CLIPTokenizer) -> None:
     row = tokenizer("winter", padding="max_length").input_ids
-    assert row[2:] == [tokenizer.eos_token_id] * 28
+    assert row[2:] == [tokenizer.eos_token_id] * 46
 
 
 def test_merges_apply_in_their_order() -> None:
@@ -62,5 +64,6 @@ def test_merges_apply_in_their_order() -> None:
 
 def test_a_word_that_is_no_token_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "vocabulary", lambda: ["barn", "half-timbered"])
+    monkeypatch.setattr(tokens, "COMMON", frozenset())
     with pytest.raises(DataError, match="'half-timbered' has 12 tokens"):
         make_tokenizer(tmp_path)

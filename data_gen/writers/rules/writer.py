@@ -10,6 +10,7 @@ from ip2p.records import Caption, Reason
 from ip2p.seeding import derive_seed
 from ip2p.storybook.edits import possible_edits
 from ip2p.storybook.language import edited_caption, instruction, parse
+from ip2p.storybook.phrases import UNSAID
 from ip2p.storybook.scene import Scene, is_held_out, natural_layout, values
 
 SAID_ALWAYS = frozenset({"building", "color"})
@@ -63,7 +64,7 @@ def storybook_edits(text: str, rng: random.Random) -> list[Proposal]:
     named = parse(text)
     if not named.keys() >= SAID_ALWAYS:
         return []
-    attributes = {name: allowed[0] for name, allowed in values("base").items()} | named
+    attributes = {name: allowed[0] for name, allowed in values("base").items()} | UNSAID | named
     scene = Scene(**attributes, layout=natural_layout(attributes, rng))  # sentences do not depend on the layout
     return [
         Proposal(instruction(edit, scene, rng), edited_caption(text, scene, edit), edit.kind)

@@ -14,6 +14,7 @@ from ip2p.measuring import evaluation
 from ip2p.measuring.evaluation import COPY, EDITOR, SDEDIT, TEXT_TO_IMAGE, Evaluation, evaluate, judge_pictures, psnr
 from ip2p.pictures.tensors import to_images, to_tensor
 from ip2p.storybook.edits import Case, evaluation_cases
+from ip2p.storybook.free import free_cases
 from ip2p.storybook.judge import Outcome
 from ip2p.storybook.render import render
 
@@ -29,7 +30,7 @@ def outcome(success: bool, preservation: float) -> Outcome:
 
 def by_pixels(x: Tensor, cases: Sequence[Case]) -> list[Outcome]:
     """Something like a judge: an edit is a difference, and preservation the lack of it."""
-    assert x.shape[1:] == (3, 128, 128) and x.min() >= -1 and x.max() <= 1
+    assert x.shape[1:] == (3, 256, 256) and x.min() >= -1 and x.max() <= 1
     sources = to_tensor([render(case.scene) for case in cases])
     moved = (x - sources).abs().mean((1, 2, 3)).tolist()
     return [outcome(amount > 0.01, 1 / (1 + amount)) for amount in moved]
@@ -59,6 +60,16 @@ def test_every_method_is_measured_on_every_scene(editor_folder: Path, base_folde
     assert found.rows[3].psnr == pytest.approx(psnr(source, target).item(), abs=1e-3)
 
 
+def test_free_instructions_are_measured_in_place_of_templates(
+    editor_folder: Path, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = free_cases(5)[:2]
+    monkeypatch.setattr(evaluation, "free_cases", lambda seed: cases)
+    found = evaluate(str(editor_folder), str(base_folder), seed=5, out=tmp_path, free=True, measure=by_pixels)
+    assert found.scenes == 2
+    assert [row.instruction for row in found.rows[:2]] == [case.instruction for case in cases]
+
+
 def test_sdedit_has_its_best_strength(editor_folder: Path, base_folder: Path, tmp_path: Path) -> None:
     found = run(editor_folder, base_folder, tmp_path)
     assert set(found.strengths) == {"0.1", "0.9"}
@@ -75,7 +86,7 @@ def test_files_are_written_and_equal_in_every_run(editor_folder: Path, base_fold
     text = (tmp_path / "one" / "evaluation.md").read_text()
     assert str(found) in text and all(f"| {method}" in text for method in found.scores)
     with Image.open(tmp_path / "one" / "sheet.png") as sheet:
-        assert sheet.width > 5 * 128
+        assert sheet.width > 5 * 256
 
 
 def test_the_exact_target_is_the_best_there_is() -> None:

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
-from ip2p.storybook.edits import KINDS, Case, Edit, apply, evaluation_cases, possible_edits
+from ip2p.storybook.edits import KINDS, Case, Edit, apply, edit_to, evaluation_cases, possible_edits
 from ip2p.storybook.language import instruction, parse
 from ip2p.storybook.phrases import UNSAID
 from ip2p.storybook.scene import ATTRIBUTES, RESERVED, Vocabulary, is_held_out, sample_scene, values
@@ -29,6 +29,8 @@ def test_kinds_follow_from_what_changes() -> None:
     assert kinds["animal", "fox"] == "add_animal" and kinds["sky", "none"] == "remove_sky"
     assert kinds["sky", "rainbow"] == "swap_sky" == RESERVED.no_triple
     assert kinds["weather", "clear"] == "weather" and kinds["style", "illustration"] == "style"
+    assert kinds["clouds", "three" if attributes["clouds"] != "three" else "none"] == "clouds"
+    assert kinds["door", "red" if attributes["door"] != "red" else "blue"] == "door"
     edits = possible_edits(attributes | {"animal": "cow", "sky": "none", "color": "red", "building": "barn"})
     kinds = {(edit.attribute, edit.value): edit.kind for edit in edits}
     assert kinds["animal", "fox"] == "swap_animal" and kinds["animal", "none"] == "remove_animal"
@@ -69,10 +71,11 @@ def test_case_k_follows_from_the_seed_and_k_alone() -> None:
     assert evaluation_cases(30)[:10] == evaluation_cases(10)
     assert not set(evaluation_cases(30)) & set(evaluation_cases(30, seed=1))
     assert len({case.scene for case in evaluation_cases(60)}) == 60
+    assert all(edit_to(case.scene, case.edit.attribute, case.edit.value) == case.edit for case in evaluation_cases(30))
 
 
 def test_kinds_and_phrasings_are_even() -> None:
-    cases = evaluation_cases(120)
+    cases = evaluation_cases(150)
     usual = {kind for kind in KINDS if kind != RESERVED.no_triple}
     assert Counter(case.edit.kind for case in cases) == dict.fromkeys(usual, 10)
     assert Counter(case.edit.kind for case in cases if _is_held_out(case)) == dict.fromkeys(usual, 5)
@@ -81,7 +84,8 @@ def test_kinds_and_phrasings_are_even() -> None:
 
 def _is_held_out(case: Case) -> bool:
     rng = random.Random(0)
-    return case.instruction in {instruction(case.edit, case.scene, rng, held_out=True) for _ in range(40)}
+    drawn = {instruction(case.edit, case.scene, rng, held_out=True, plain=True) for _ in range(1500)}
+    return case.instruction.lower().rstrip(".") in drawn
 
 
 def test_edits_are_values() -> None:

@@ -165,7 +165,7 @@ def test_a_fault_that_stays_refuses_its_caption_alone(
 
 
 @pytest.mark.parametrize(
-    ("fault", "told", "remedy"),
+    ("fault", "output", "remedy"),
     [
         (failure(401, f"what is {KEY} and sk-other-123456?"), "refuses the key", "OPENAI_API_KEY"),
         (failure(403, f"not for {KEY}"), "refuses the model", "triples.model"),
