@@ -1,7 +1,10 @@
-"""The judge: a small network that reads the nine attributes and the layout from a picture of the storybook world.
+"""The judge: a small network that reads the attributes and the layout from a picture of the storybook world.
 
 It measures, and nothing else: no filter and no training of an editor asks it. An edit is judged against the scene that
 was edited, whose attributes and layout are known: the edited attribute has to be read as asked, all else as it was.
+
+A picture that shows no value of an attribute clearly is read as `UNCLEAR` there: every attribute has a class "none of
+these", and a building, an animal or a thing in the sky that is not drawn whole is unclear whatever it resembles.
 """
 
 import json
@@ -23,7 +26,7 @@ from ip2p.shards import atomic_dir
 from ip2p.storybook.edits import Case
 from ip2p.storybook.scene import ATTRIBUTES, Layout, Scene
 
-SIDE = 128
+SIDE = 256
 WIDTHS = (32, 96, 160)
 BLOCKS = (1, 2, 2)
 GROUPS = 8
@@ -33,6 +36,15 @@ LAYOUT = ("horizon", "building_x", "building_size", "mirrored")
 TOLERANCE = (0.04, 0.06, 0.06, 0.5)
 """How far a reading of the layout may be off, in fractions of the side; "mirrored" is a probability."""
 
+OBJECTS = ("building", "animal", "sky")
+"""Attributes whose values are things, which can be drawn whole or in pieces."""
+
+UNCLEAR = "unclear"
+"""What is read where a picture shows none of an attribute's values; its class is the one behind all values."""
+
+IGNORED = -100
+"""A target that the loss passes over."""
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 REMEDY = "Give storybook-judge or a folder that `python train/base.py` wrote"
 
@@ -41,28 +53,40 @@ class Reading(NamedTuple):
     """What the judge reads from pictures.
 
     Attributes:
-        attributes: by name, the index of the value in `ATTRIBUTES`.
+        attributes: by name, the index of the value in `ATTRIBUTES`; the number of values where it is `UNCLEAR`.
         layout: in the order of `LAYOUT`, fractions of the side as seen in the picture; mirrored is a probability.
     """
 
     attributes: dict[str, Int[Tensor, " b"]]
     layout: Float[Tensor, "b 4"]
 
+    def values(self, row: int) -> dict[str, str]:
+        """The value of every attribute of one picture, by name; `UNCLEAR` where there is none."""
+        return {name: (*ATTRIBUTES[name], UNCLEAR)[int(indices[row])] for name, indices in self.attributes.items()}
+
 
 class Output(NamedTuple):
     """What the network says about pictures.
 
     Attributes:
-        logits: by name of the attribute, (b, values) in fp32.
+        logits: by name of the attribute, (b, values + 1) in fp32; the last one stands for `UNCLEAR`.
+        whole: in the order of `OBJECTS`, (b, 3) logits in fp32 of each thing being drawn whole.
         layout: in the order of `LAYOUT`, (b, 4) in fp32, each in [0, 1]; mirrored is a probability, not a logit.
     """
 
     logits: dict[str, Float[Tensor, "b n"]]
+    whole: Float[Tensor, "b 3"]
     layout: Float[Tensor, "b 4"]
 
     def reading(self) -> Reading:
-        """The likeliest value of each attribute, and the layout."""
-        return Reading({name: rows.argmax(-1) for name, rows in self.logits.items()}, self.layout)
+        """The likeliest value of each attribute, and the layout; a thing in pieces is unclear."""
+        read = {name: rows.argmax(-1) for name, rows in self.logits.items()}
+        for column, name in enumerate(OBJECTS):
+            values = ATTRIBUTES[name]
+            nothing = values.index("none") if "none" in values else -1
+            pieces = (read[name] != nothing) & (self.whole[:, column] <= 0)
+            read[name] = read[name].masked_fill(pieces, len(values))
+        return Reading(read, self.layout)
 
 
 class Outcome(NamedTuple):
@@ -114,14 +138,14 @@ class _Block(nn.Module):
 
 
 class JudgeNet(nn.Module):
-    """A ResNet at 32, 16 and 8 px with one head per attribute and one for the layout; rows do not see each other.
+    """A ResNet at 64, 32 and 16 px with heads for attributes, whole things and the layout; rows do not see each other.
 
-    Attributes come from the mean and the largest value of each feature at 16 and at 8 px: the mean knows what is
-    everywhere (style, season), the largest value what is small (an animal has 20 to 30 px). The layout comes from
-    the features at 8 px with their places.
+    Attributes come from the mean and the largest value of each feature at 32 and at 16 px: the mean knows what is
+    everywhere (style, season), the largest value what is small (an animal has 40 to 60 px). The layout comes from
+    the features at 16 px with their places.
 
     Args:
-        widths: channels at 32, 16 and 8 px, multiples of 8.
+        widths: channels at 64, 32 and 16 px, multiples of 8.
     """
 
     def __init__(self, widths: tuple[int, int, int] = WIDTHS) -> None:
@@ -141,20 +165,21 @@ class JudgeNet(nn.Module):
             before = width
         self.fine, self.middle, self.coarse = stages
         self.trunk = nn.Sequential(nn.Linear(2 * (middle + last), 192), nn.GELU())
-        self.heads = nn.ModuleDict({name: nn.Linear(192, len(values)) for name, values in ATTRIBUTES.items()})
+        self.heads = nn.ModuleDict({name: nn.Linear(192, len(values) + 1) for name, values in ATTRIBUTES.items()})
+        self.whole = nn.Linear(192, len(OBJECTS))
         self.place = nn.Sequential(
             nn.Conv2d(last, 16, 1), nn.Flatten(), nn.Linear(16 * (SIDE // 16) ** 2, 64), nn.GELU(),
             nn.Linear(64, len(LAYOUT)),
         )  # fmt: skip
 
-    def forward(self, x: Float[Tensor, "b 3 128 128"]) -> Output:
+    def forward(self, x: Float[Tensor, "b 3 256 256"]) -> Output:
         """Read pictures in [-1, 1]; under autocast, too, what comes out is fp32."""
         middle = self.middle(self.fine(self.stem(x)))
         coarse = self.coarse(middle)
         pooled = torch.cat([part for h in (middle, coarse) for part in (h.mean((2, 3)), h.amax((2, 3)))], dim=1)
         seen = self.trunk(pooled)
         logits = {name: head(seen).float() for name, head in self.heads.items()}
-        return Output(logits, self.place(coarse).float().sigmoid())
+        return Output(logits, self.whole(seen).float(), self.place(coarse).float().sigmoid())
 
 
 class Judge:
@@ -248,7 +273,7 @@ def outcomes(reading: Reading, cases: Sequence[Case]) -> list[Outcome]:
     found = []
     for row, case in enumerate(cases):
         edited = case.edit.attribute
-        read = {name: ATTRIBUTES[name][int(indices[row])] for name, indices in reading.attributes.items()}
+        read = reading.values(row)
         attributes = [read[name] == value for name, value in case.scene.attributes.items() if name != edited]
         true = layout_target(case.scene.layout)
         off = [abs(float(seen) - t) for seen, t in zip(reading.layout[row], true, strict=True)]
@@ -266,23 +291,41 @@ def outcomes(reading: Reading, cases: Sequence[Case]) -> list[Outcome]:
     return found
 
 
-def judge_loss(output: Output, attributes: Int[Tensor, "b 9"], layout: Float[Tensor, "b 4"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the attributes + mean loss of the layout.
+def whole_target(scene: Scene) -> list[int]:
+    """1 for each of `OBJECTS` that the scene has, `IGNORED` for the others."""
+    return [IGNORED if scene.attributes[name] == "none" else 1 for name in OBJECTS]
+
+
+def judge_loss(
+    output: Output, attributes: Int[Tensor, "b n"], whole: Int[Tensor, "b 3"], layout: Float[Tensor, "b 4"]
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the attributes + mean loss of the layout + binary cross-entropy of whole things.
 
     The layout's quantities are counted in tolerances, so that one tolerance off costs as much as a doubtful attribute:
     smooth L1 of (read - true) / tolerance, quadratic below one half; mirrored has its binary cross-entropy.
 
     Args:
         output: of the network.
-        attributes: indices as `attribute_target` gives them.
+        attributes: indices as `attribute_target` gives them; the number of values where the attribute is unclear, and
+            `IGNORED` where nobody can tell.
+        whole: 1 or 0 as `whole_target` gives it, or `IGNORED`.
         layout: as `layout_target` gives it.
     """
-    entropies = [F.cross_entropy(output.logits[name], attributes[:, k]) for k, name in enumerate(ATTRIBUTES)]
+    entropies = [_entropy(output.logits[name], attributes[:, k]) for k, name in enumerate(ATTRIBUTES)]
+    told = whole != IGNORED
+    pieces = F.binary_cross_entropy_with_logits(output.whole, whole.clamp_min(0).float(), reduction="none")
     off = (output.layout - layout)[:, :3] / layout.new_tensor(TOLERANCE[:3])
     distances = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.5, reduction="none").mean(0)
     with torch.autocast(layout.device.type, enabled=False):  # which refuses probabilities; these are fp32
         mirrored = F.binary_cross_entropy(output.layout[:, 3], layout[:, 3])
-    return torch.stack(entropies).mean() + torch.stack([*distances, mirrored]).mean()
+    seen = (pieces * told).sum() / told.sum().clamp_min(1)
+    return torch.stack(entropies).mean() + torch.stack([*distances, mirrored]).mean() + 0.5 * seen
+
+
+def _entropy(logits: Float[Tensor, "b n"], target: Int[Tensor, " b"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the rows that have a target; 0 if none has one."""
+    total = F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum")
+    return total / (target != IGNORED).sum().clamp_min(1)
 
 
 def _check(config: _Config, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook import judge as module
 from ip2p.storybook.edits import Case, Edit
 from ip2p.storybook.judge import (
+    IGNORED,
     LAYOUT,
     TOLERANCE,
+    UNCLEAR,
     Judge,
     JudgeNet,
     Outcome,
@@ -28,6 +31,7 @@ from ip2p.storybook.judge import (
     judge_loss,
     layout_target,
     outcomes,
+    whole_target,
 )
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES, Layout, Scene, sample_scene
@@ -36,8 +40,8 @@ STANDING = Layout(
     horizon=0.6, building_x=0.3, building_size=0.4, mirrored=False, animal_x=0.6, sky_x=0.6, sky_y=0.2, seed=1
 )
 SCENE = Scene(
-    place="meadow", season="summer", time="day", weather="clear", building="barn", color="red", animal="cow",
-    sky="none", style="illustration", layout=STANDING,
+    place="meadow", season="summer", time="day", weather="clear", clouds="one", building="barn", color="red",
+    roof="brown", door="brown", animal="cow", sky="none", style="illustration", layout=STANDING,
 )  # fmt: skip
 CASE = Case(SCENE, Edit("season", "season", "winter"), "a red barn in summer", "make it winter", "a red barn in winter")
 TRUE = {**SCENE.attributes, "season": "winter"}
@@ -46,27 +50,30 @@ TRUE = {**SCENE.attributes, "season": "winter"}
 class Prescribed(JudgeNet):
     """Says the same of every picture."""
 
-    def __init__(self, attributes: dict[str, str], layout: list[float]) -> None:
+    def __init__(self, attributes: dict[str, str], layout: list[float], whole: Sequence[float]) -> None:
         super().__init__((8, 8, 8))
-        self.said = [ATTRIBUTES[name].index(value) for name, value in attributes.items()]
-        self.layout = layout
+        self.said = [(*ATTRIBUTES[name], UNCLEAR).index(value) for name, value in attributes.items()]
+        self.layout, self.pieces = layout, whole
 
     def forward(self, x: Tensor) -> Output:
         ones = {
-            name: torch.eye(len(values))[index].expand(len(x), -1)
+            name: torch.eye(len(values) + 1)[index].expand(len(x), -1)
             for (name, values), index in zip(ATTRIBUTES.items(), self.said, strict=True)
         }
-        return Output(ones, torch.tensor(self.layout).expand(len(x), -1))
+        whole, layout = (torch.tensor(row).expand(len(x), -1) for row in (self.pieces, self.layout))
+        return Output(ones, whole, layout)
 
 
-def measured(attributes: dict[str, str], layout: list[float], case: Case = CASE) -> Outcome:
+def measured(
+    attributes: dict[str, str], layout: list[float], case: Case = CASE, whole: Sequence[float] = (1.0, 1.0, 1.0)
+) -> Outcome:
     """What is said of an edit when this is read."""
-    two = Judge(Prescribed(attributes, layout)).measure(torch.zeros(2, 3, 128, 128), [case, case])
+    two = Judge(Prescribed(attributes, layout, whole)).measure(torch.zeros(2, 3, 256, 256), [case, case])
     assert two[0] == two[1]
     return two[0]
 
 
-def noise(count: int, side: int = 128) -> Tensor:
+def noise(count: int, side: int = 256) -> Tensor:
     """Pictures of nothing, that differ."""
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -97,9 +104,24 @@ def test_shares_count_every_other_attribute_and_every_quantity() -> None:
     wrong = TRUE | {"color": "blue", "animal": "none"}
     outcome = measured(wrong, [0.6 + 0.05, 0.3 - 0.05, 0.4 + 0.07, 0.2])
     assert outcome.success and not outcome.everything_kept
-    assert outcome.attributes_kept == pytest.approx(6 / 8)
+    assert outcome.attributes_kept == pytest.approx(9 / 11)
     assert outcome.layout_kept == pytest.approx(2 / 4)
-    assert outcome.preservation == pytest.approx(6 / 8 * 2 / 4)
+    assert outcome.preservation == pytest.approx(9 / 11 * 2 / 4)
+
+
+def test_what_is_unclear_is_neither_asked_nor_kept() -> None:
+    assert not measured(TRUE | {"season": UNCLEAR}, layout_target(STANDING)).success
+    outcome = measured(TRUE | {"door": UNCLEAR}, layout_target(STANDING))
+    assert outcome.success and outcome.attributes_kept == pytest.approx(10 / 11)
+
+
+@pytest.mark.parametrize(("column", "kept"), [(0, 10 / 11), (1, 10 / 11), (2, 1.0)])
+def test_a_thing_in_pieces_is_unclear_and_a_thing_that_is_not_there_never(column: int, kept: float) -> None:
+    """The scene has a barn and a cow, and nothing in the sky."""
+    whole = [1.0, 1.0, 1.0]
+    whole[column] = -1.0
+    outcome = measured(TRUE, layout_target(STANDING), whole=whole)
+    assert outcome.success and outcome.attributes_kept == pytest.approx(kept)
 
 
 @pytest.mark.parametrize("quantity", range(4))
@@ -144,7 +166,7 @@ def test_readings_do_not_depend_on_the_batch(judge: Judge, monkeypatch: pytest.M
 
 
 def test_pictures_of_other_sizes_are_read_whole(judge: Judge) -> None:
-    small, large = (F.interpolate(noise(2, side=4), (side, side), mode="bicubic") for side in (128, 320))
+    small, large = (F.interpolate(noise(2, side=4), (side, side), mode="bicubic") for side in (256, 640))
     read, turned = judge.read(small).layout, judge.read(small.flip(3)).layout
     assert (judge.read(large).layout - read).abs().max() < 0.25 * (turned - read).abs().max()
 
@@ -213,17 +235,26 @@ def test_missing_and_damaged_judges_are_told(judge: Judge, base_folder: Path, tm
 def test_the_loss_is_none_where_all_is_right_and_counts_layouts_in_tolerances() -> None:
     attributes, layout = torch.tensor([attribute_target(SCENE)]), torch.tensor([layout_target(STANDING)])
     logits = {
-        name: 50 * torch.eye(len(values))[attributes[:, k]] for k, (name, values) in enumerate(ATTRIBUTES.items())
+        name: 50 * torch.eye(len(values) + 1)[attributes[:, k]] for k, (name, values) in enumerate(ATTRIBUTES.items())
     }
-    assert judge_loss(Output(logits, layout), attributes, layout).item() == pytest.approx(0, abs=1e-6)
+    whole, sure = torch.tensor([whole_target(SCENE)]), torch.full((1, 3), 50.0)
+    assert whole.tolist() == [[1, 1, IGNORED]]
+    assert judge_loss(Output(logits, sure, layout), attributes, whole, layout).item() == pytest.approx(0, abs=1e-6)
+    nobody = torch.full_like(attributes, IGNORED)
+    blind = {name: torch.zeros_like(rows) for name, rows in logits.items()}
+    assert judge_loss(Output(blind, sure, layout), nobody, whole, layout).item() == pytest.approx(0, abs=1e-6)
+    doubtful = judge_loss(Output(logits, torch.zeros(1, 3), layout), attributes, whole, layout)
+    assert doubtful.item() == pytest.approx(0.6931 / 2, rel=1e-3)
     for quantity in range(3):
         off = layout.clone()
         off[:, quantity] += TOLERANCE[quantity]
-        loss = judge_loss(Output(logits, off), attributes, layout)
+        loss = judge_loss(Output(logits, sure, off), attributes, whole, layout)
         assert loss.item() == pytest.approx((1 - 0.25) / len(LAYOUT), rel=1e-4)
     wrong = layout.clone()
     wrong[:, 3] = 0.5
-    assert judge_loss(Output(logits, wrong), attributes, layout).item() == pytest.approx(0.6931 / 4, rel=1e-3)
+    assert judge_loss(Output(logits, sure, wrong), attributes, whole, layout).item() == pytest.approx(
+        0.6931 / 4, rel=1e-3
+    )
 
 
 def test_it_learns_pictures_by_heart_under_autocast() -> None:
@@ -232,6 +263,7 @@ def test_it_learns_pictures_by_heart_under_autocast() -> None:
     scenes = [sample_scene(rng, "all") for _ in range(4)]
     x = to_tensor([render(scene) for scene in scenes])
     attributes = torch.tensor([attribute_target(scene) for scene in scenes])
+    whole = torch.tensor([whole_target(scene) for scene in scenes])
     layout = torch.tensor([layout_target(scene.layout) for scene in scenes])
     net = JudgeNet((8, 16, 24))
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
@@ -239,7 +271,7 @@ def test_it_learns_pictures_by_heart_under_autocast() -> None:
     for _ in range(30):
         with torch.autocast("cpu", torch.bfloat16):
             output = net(x)
-            loss = judge_loss(output, attributes, layout)
+            loss = judge_loss(output, attributes, whole, layout)
         assert loss.dtype == torch.float32 and all(rows.dtype == torch.float32 for rows in output.logits.values())
         optimizer.zero_grad()
         loss.backward()
@@ -250,7 +282,7 @@ def test_it_learns_pictures_by_heart_under_autocast() -> None:
 
 
 def test_it_is_small() -> None:
-    assert 1e6 < sum(parameter.numel() for parameter in JudgeNet().parameters()) < 1.5e6
+    assert 1.3e6 < sum(parameter.numel() for parameter in JudgeNet().parameters()) < 1.7e6
 
 
 @pytest.fixture(scope="module")

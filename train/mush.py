@@ -1,0 +1,213 @@
+"""Pictures that show nothing clearly, for the judge to know them: melted, smeared, vague, half changed, blended.
+
+Models that have not learned enough draw such pictures, and a judge that has only seen finished ones takes them for the
+nearest finished one.
+"""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ip2p.storybook.judge import IGNORED, OBJECTS, attribute_target, whole_target
+from ip2p.storybook.render import ANIMAL_FOOT, ANIMAL_HEIGHT, FLYER_HEIGHT
+from ip2p.storybook.scene import ATTRIBUTES, Scene
+
+Box = tuple[float, float, float, float]
+
+NAMES = tuple(ATTRIBUTES)
+PARTS = {"building": ("color", "roof", "door")}
+"""Attributes of a thing that nobody can tell once the thing has lost its shape."""
+
+SHARES = {"between": 0.15, "half": 0.12, "melted": 0.1, "smeared": 0.08, "vague": 0.05}
+"""How often a picture is spoiled in each way; the others stay as they are."""
+
+SOFT_EDGE = 0.05  # of the side, over which a spoiled region passes into the rest
+ENLARGED = 0.15  # share of its own size by which the region of a thing is larger than the thing
+FINE_ENOUGH = 0.12  # of another picture blended in, and the first one is still what is shown
+
+
+class Example(NamedTuple):
+    """A picture with what the judge should read from it.
+
+    Attributes:
+        picture: (3, h, w) in [-1, 1].
+        attributes: index of each attribute's value, the number of values where it is unclear, `IGNORED` where nobody
+            can tell; in the order of `ATTRIBUTES`.
+        whole: for each of `OBJECTS` 1, 0 or `IGNORED`.
+    """
+
+    picture: Float[Tensor, "3 h w"]
+    attributes: list[int]
+    whole: list[int]
+
+    def unclear(self, *names: str) -> "Example":
+        """The same with these attributes unclear; a thing among them is not whole."""
+        attributes = [
+            len(ATTRIBUTES[name]) if name in names else target
+            for name, target in zip(NAMES, self.attributes, strict=True)
+        ]
+        whole = [0 if name in names else target for name, target in zip(OBJECTS, self.whole, strict=True)]
+        return self._replace(attributes=attributes, whole=whole)
+
+    def ignoring(self, *names: str) -> "Example":
+        """The same with these attributes left out of the loss."""
+        return self._replace(
+            attributes=[
+                IGNORED if name in names else target for name, target in zip(NAMES, self.attributes, strict=True)
+            ]
+        )
+
+
+def clean(picture: Float[Tensor, "3 h w"], scene: Scene) -> Example:
+    """A picture as it was drawn."""
+    return Example(picture, attribute_target(scene), whole_target(scene))
+
+
+def spoiled(
+    example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random
+) -> Example:
+    """A picture that is spoiled in one of the ways of `SHARES`, or, for the rest of the time, as it is.
+
+    Args:
+        example: a clean picture.
+        scene: what it shows.
+        other: the picture of `edited`.
+        edited: the scene after an edit of one attribute.
+        rng: source of all randomness.
+    """
+    drawn = rng.random()
+    for way, share in SHARES.items():
+        drawn -= share
+        if drawn < 0:
+            if way in ("between", "half"):
+                return (between if way == "between" else half)(example, scene, other, edited, rng)
+            return (vague if way == "vague" else _SPOILED_THINGS[way])(example, scene, rng)
+    return example
+
+
+def between(
+    example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random
+) -> Example:
+    """Both pictures at once: what differs is unclear, unless one of them is hardly there."""
+    strong = rng.random() < 0.75
+    share = rng.uniform(0.35, 0.65) if strong else rng.uniform(0, FINE_ENOUGH)
+    blended = example._replace(picture=torch.lerp(example.picture, other, share))
+    return blended.unclear(_difference(scene, edited)) if strong else blended
+
+
+def half(example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random) -> Example:
+    """One picture on one side of a line and the other on the other; the line runs through what differs."""
+    name = _difference(scene, edited)
+    thing = "building" if name in PARTS["building"] else name
+    if thing in OBJECTS:
+        shown = scene if scene.attributes[thing] != "none" else edited
+        left, top, right, bottom = region(shown, thing)
+        x, y, angle = (left + right) / 2, (top + bottom) / 2, rng.uniform(-0.35, 0.35)
+    else:
+        x, y, angle = rng.uniform(0.4, 0.6), rng.uniform(0.4, 0.6), rng.uniform(0, 2 * math.pi)
+    side = example.picture.shape[-1]
+    grid = (torch.arange(side) + 0.5) / side
+    distance = (grid[None, :] - x) * math.cos(angle) + (grid[:, None] - y) * math.sin(angle)
+    beyond = (distance / 0.02).sigmoid()
+    mixed = example._replace(picture=torch.lerp(example.picture, other, beyond))
+    # Clouds lie anywhere, so the line may leave them all on one side.
+    return mixed.ignoring(name) if name == "clouds" else mixed.unclear(name)
+
+
+def vague(example: Example, scene: Scene, rng: random.Random) -> Example:
+    """The whole picture blurred until no thing has a shape; season, hour and the like may still be told."""
+    blurred = example._replace(picture=_blurred(example.picture, rng.choice((16, 24, 32))))
+    things = [name for name in OBJECTS if scene.attributes[name] != "none"]
+    return blurred.unclear(*things, "door").ignoring(*(name for name in NAMES if name not in (*things, "door")))
+
+
+def melted(picture: Float[Tensor, "3 h w"], mask: Float[Tensor, "h w"], rng: random.Random) -> Float[Tensor, "3 h w"]:
+    """The region pushed about by a smooth random field, so that outlines run like wax."""
+    side = picture.shape[-1]
+    cells = rng.choice((8, 10, 12))
+    noise = torch.randn(1, 2, cells, cells, generator=torch.Generator().manual_seed(rng.randrange(1 << 31)))
+    field = F.interpolate(noise, (side, side), mode="bicubic", align_corners=True)[0] * rng.uniform(0.07, 0.13)
+    identity = F.affine_grid(torch.eye(2, 3)[None], [1, 3, side, side], align_corners=False)
+    moved = identity + (field * mask).permute(1, 2, 0)
+    return F.grid_sample(picture[None], moved, padding_mode="border", align_corners=False)[0]
+
+
+def smeared(picture: Float[Tensor, "3 h w"], mask: Float[Tensor, "h w"], rng: random.Random) -> Float[Tensor, "3 h w"]:
+    """The region blurred into a blot."""
+    return torch.lerp(picture, _blurred(picture, rng.choice((16, 24, 32))), mask)
+
+
+def region(scene: Scene, name: str) -> Box:
+    """Left, top, right and bottom of a thing in the finished picture, in fractions of its side, a little enlarged."""
+    layout = scene.layout
+    if name == "building":
+        foot, size = layout.horizon + 0.16, layout.building_size
+        box = layout.building_x - 0.62 * size, foot - 1.05 * size, layout.building_x + 0.62 * size, foot
+    elif name == "animal":
+        box = (
+            layout.animal_x - ANIMAL_HEIGHT,
+            ANIMAL_FOOT - 1.3 * ANIMAL_HEIGHT,
+            layout.animal_x + ANIMAL_HEIGHT,
+            ANIMAL_FOOT,
+        )
+    elif scene.sky == "rainbow":
+        box = 0.04, layout.horizon - 0.4, 0.96, layout.horizon
+    else:
+        size = FLYER_HEIGHT[scene.sky]
+        box = layout.sky_x - 0.6 * size, layout.sky_y - size / 2, layout.sky_x + 0.6 * size, layout.sky_y + size / 2
+    left, top, right, bottom = box
+    dx, dy = ENLARGED * (right - left), ENLARGED * (bottom - top)
+    left, right = (1 - right, 1 - left) if layout.mirrored else (left, right)
+    return left - dx, top - dy, right + dx, bottom + dy
+
+
+def _on_a_thing(
+    change: Callable[[Tensor, Tensor, random.Random], Tensor],
+) -> Callable[[Example, Scene, random.Random], Example]:
+    """Spoil the region of one thing that the scene has; its parts can be told no more."""
+
+    def spoil(example: Example, scene: Scene, rng: random.Random) -> Example:
+        name = rng.choice([name for name in OBJECTS if scene.attributes[name] != "none"])
+        mask = _mask(region(scene, name), example.picture.shape[-1])
+        changed = example._replace(picture=change(example.picture, mask, rng))
+        return changed.unclear(name).ignoring(*PARTS.get(name, ()))
+
+    return spoil
+
+
+_SPOILED_THINGS = {"melted": _on_a_thing(melted), "smeared": _on_a_thing(smeared)}
+
+
+def _mask(box: Box, side: int) -> Float[Tensor, "h w"]:
+    """1 inside the box and 0 outside, with a soft edge."""
+    grid = (torch.arange(side) + 0.5) / side
+    left, top, right, bottom = box
+    across = torch.minimum(grid - left, right - grid)
+    down = torch.minimum(grid - top, bottom - grid)
+    return (torch.minimum(across[None, :], down[:, None]) / SOFT_EDGE + 1).clamp(0, 1)
+
+
+def _blurred(picture: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 h w"]:
+    """Means of squares of `size` pixels, joined smoothly."""
+    small = F.avg_pool2d(picture[None], size)
+    return F.interpolate(small, picture.shape[-2:], mode="bicubic", align_corners=False)[0].clamp(-1, 1)
+
+
+def _difference(scene: Scene, edited: Scene) -> str:
+    """The attribute in which two scenes differ."""
+    return next(name for name, value in scene.attributes.items() if edited.attributes[name] != value)
+
+
+def stacked(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures (b, 3, h, w), targets of attributes (b, n) and of whole things (b, 3)."""
+    return (
+        torch.stack([example.picture for example in examples]),
+        torch.tensor([example.attributes for example in examples]),
+        torch.tensor([example.whole for example in examples]),
+    )
