@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 CHECK := .venv-check/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-llm check dataset train bench bench-edit clean
+.PHONY: help setup demo test test-llm check dataset train reproduce bench bench-edit clean
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -41,6 +41,9 @@ dataset: $(INSTALLED) ## build the storybook data set under data/storybook, or g
 
 train: $(INSTALLED) ## train an editor on it under runs/editor, or go on with it
 	$(BIN)/accelerate launch train/finetune.py
+
+reproduce: $(INSTALLED) ## make all bundled models from nothing, or go on with it: hours, shown before it begins
+	$(BIN)/python train/reproduce.py
 
 bench-edit: $(INSTALLED) ## editing beside the pipeline of diffusers: exactness, rows, seconds, quality
 	$(BIN)/python bench/edit.py

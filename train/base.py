@@ -4,13 +4,14 @@ In this order, because each reads what the ones before it made:
 
     autoencoder   pictures to latents and back
     judge         reads attributes and layout; measures, and nothing else
-    diffusion     text encoder and UNet, from captions to latents
     clip-a        filters pairs
     clip-b        only measures
-    decoder       the way from latents to pictures again, longer; of the bundled autoencoder if there is no other
-    export        writes what is there into ip2p/bundled, with cards measured on held-out scenes
+    diffusion     text encoder and UNet, from captions to latents
+    decoder       the way from latents to pictures again, longer; the encoder stays as it is
+    export        writes what is there into ip2p/bundled/256, with cards measured on held-out scenes
 
-Every call is one sitting: it goes on from the state of the last one, and is safe to kill.
+Every call is one sitting: it goes on from the state of the last one, and is safe to kill. Where there is no state,
+`--begin-with ip2p/bundled/256` goes on from finished models. `python train/reproduce.py` makes all of them in one go.
 """
 
 import argparse
@@ -22,9 +23,10 @@ import torch
 
 from ip2p.device import best_device
 from ip2p.errors import Ip2pError, ModelError
-from ip2p.models.bundled import BUNDLED
+from ip2p.models.bundled import WORLD_256
 from ip2p.train.autoencoder import AutoencoderTask, DecoderTask, finish_autoencoder, load_autoencoder, save_autoencoder
-from ip2p.train.bundle import export
+from ip2p.train.bundle import export, read_record
+from ip2p.train.checkpoint import State, load_newest
 from ip2p.train.clip import SEEDS, ClipTask
 from ip2p.train.diffusion import UNETS, DiffusionTask, encode_world
 from ip2p.train.judge import JudgeTask
@@ -32,31 +34,33 @@ from ip2p.train.sitting import Task, restore_averages, sit
 from ip2p.train.tokens import make_tokenizer
 from ip2p.train.world import World, drawing_code
 
-MODELS = ("autoencoder", "judge", "diffusion", "clip-a", "clip-b", "decoder")
+MODELS = ("autoencoder", "judge", "clip-a", "clip-b", "diffusion", "decoder")
+EXPORTED = ("judge", "clip-a", "clip-b", "diffusion", "decoder")
+SCENES = 20_000
 SEED = 0
 
 
 def make_task(model: str, parsed: argparse.Namespace, device: torch.device) -> Task:
     """The task of a model, with the pictures and the finished models that it reads."""
+    half = parsed.scenes // 2
 
     def world(kind: str, count: int = parsed.scenes) -> World:
         return World(count, kind, parsed.state / "pictures", print)
 
-    vae = load_autoencoder(parsed.state / "autoencoder" / "finished")
     if model == "autoencoder":
         return AutoencoderTask(world("base"), device, SEED)
-    if model == "decoder":
-        return DecoderTask(world("base"), vae or load_autoencoder(BUNDLED / "base" / "vae"), device, SEED)
+    vae = _finished_autoencoder(parsed)
     if model == "judge":
-        return JudgeTask(world("judge"), vae, device, SEED)
+        return JudgeTask(world("judge", half), world("judge-edited", half), vae, device, SEED)
     tokenizer = make_tokenizer(parsed.state / "tokenizer")
     if model in SEEDS:
-        half = parsed.scenes // 2
         return ClipTask(model, world("clip", half), world("clip-edited", half), tokenizer, device)
     if vae is None:
         raise ModelError(f"there is no autoencoder in {parsed.state}", "Train it first: train/base.py autoencoder")
+    if model == "decoder":
+        return DecoderTask(world("base"), vae, device, SEED)
     scenes = world("base")
-    latents = encode_world(scenes, vae, parsed.state / f"latents-{len(scenes)}-{drawing_code()}.pt")
+    latents = encode_world(scenes, vae, parsed.state / f"latents-{len(scenes)}-{drawing_code()}.pt", device)
     return DiffusionTask(scenes, vae, tokenizer, parsed.unet, latents, device, SEED)
 
 
@@ -65,17 +69,18 @@ def train(parsed: argparse.Namespace, device: torch.device) -> None:
     task: Any = make_task(parsed.model, parsed, device)
     sit(
         task, parsed.state, minutes=parsed.minutes, steps=parsed.steps, device=device, precision=parsed.precision,
-        say=lambda line: print(line, flush=True),
+        begun=_begun(task, parsed), say=lambda line: print(line, flush=True),
     )  # fmt: skip
+    finished = parsed.state / "autoencoder" / "finished"
     if parsed.model == "autoencoder":
-        finish_autoencoder(task, parsed.state / "autoencoder" / "finished")
+        finish_autoencoder(task, finished)
     if parsed.model == "decoder":
-        save_autoencoder(task.vae, parsed.state / "autoencoder" / "finished")
+        save_autoencoder(task.vae, finished)
 
 
 def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
     """Write every model that has had a sitting, or the one that is asked for."""
-    for model in [parsed.only] if parsed.only else MODELS[1:]:
+    for model in [parsed.only] if parsed.only else EXPORTED:
         if any((parsed.state / (f"diffusion-{parsed.unet}" if model == "diffusion" else model)).glob("checkpoints/*")):
             task = make_task(model, parsed, device)
             state = restore_averages(task, parsed.state)
@@ -84,17 +89,34 @@ def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
             export(task, state, parsed.out, scenes=parsed.measure)
 
 
+def _finished_autoencoder(parsed: argparse.Namespace) -> Any:
+    """The autoencoder of the state folder, else of the models to begin with, else None."""
+    finished = load_autoencoder(parsed.state / "autoencoder" / "finished")
+    if finished is None and parsed.begin_with:
+        return load_autoencoder(parsed.begin_with / "base" / "vae")
+    return finished
+
+
+def _begun(task: Task, parsed: argparse.Namespace) -> State | None:
+    """How far the model to begin with has come, whose weights the task then has; None where there is a checkpoint."""
+    if parsed.begin_with is None or load_newest(parsed.state / task.name / "checkpoints", warn=print):
+        return None
+    task.load(parsed.begin_with)
+    return read_record(parsed.begin_with, parsed.model)
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=(*MODELS, "export"))
     parser.add_argument("--minutes", type=float, default=20, help="time box of this sitting (default: 20)")
     parser.add_argument("--steps", type=int, help="at most so many steps in this sitting")
-    parser.add_argument("--scenes", type=int, default=24_000, help="to draw and learn from (default: 24000)")
-    parser.add_argument("--unet", default="deep", choices=tuple(UNETS), help="default: deep")
+    parser.add_argument("--scenes", type=int, default=SCENES, help=f"to draw and learn from (default: {SCENES})")
+    parser.add_argument("--unet", default="thin", choices=tuple(UNETS), help="default: thin")
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
-    parser.add_argument("--out", type=Path, default=BUNDLED, help="of export (default: ip2p/bundled)")
-    parser.add_argument("--only", choices=MODELS[1:], help="of export: this model and no other")
+    parser.add_argument("--begin-with", type=Path, help="finished models to go on from, such as ip2p/bundled/256")
+    parser.add_argument("--out", type=Path, default=WORLD_256, help="of export (default: ip2p/bundled/256)")
+    parser.add_argument("--only", choices=EXPORTED, help="of export: this model and no other")
     parser.add_argument("--measure", type=int, default=500, help="held-out scenes of export's figures (default: 500)")
     parser.add_argument("--device", help="such as cuda; the best that is there if left out")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="default: measured")

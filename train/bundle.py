@@ -1,5 +1,6 @@
 """Finished storybook models into ip2p/bundled: fp16 weights, and cards with figures measured on held-out scenes."""
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge, attribute_target
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES
-from ip2p.train.autoencoder import DecoderTask
+from ip2p.train.autoencoder import DecoderTask, laplacian
 from ip2p.train.checkpoint import State
 from ip2p.train.clip import ClipTask, save_clip
 from ip2p.train.clip import measure as measure_clip
@@ -39,14 +40,21 @@ BASE = About(
 )
 JUDGE = About(
     "storybook-judge: what a picture shows",
-    "Reads nine attributes and the layout. It measures, and nothing else: no filter and no training asks it.",
+    "Reads twelve attributes and the layout, or that a picture shows none of their values clearly. It measures, and\n"
+    "nothing else: no filter and no training asks it.",
 )
 CLIPS = {
     "clip-a": About("storybook-clip-a: the CLIP that filters", "A CLIPModel of pictures and captions."),
     "clip-b": About("storybook-clip-b: the CLIP that only measures", "As clip-a, smaller, from other random numbers."),
 }
 RECONSTRUCTIONS = "The autoencoder's reconstructions"
-LIMITS = "It knows storybook scenes of 128 px and nothing else; for photographs use a real model.\n"
+LIMITS = "It knows storybook scenes of 256 px and nothing else; for photographs use a real model.\n"
+
+RECORD = "training.json"
+"""File beside the weights of a bundled model that says how far its training has come."""
+
+FOLDERS = {"diffusion": "base"}
+"""Folder of a model among the bundled ones, where it is not the model's own name."""
 
 
 def accuracies(judge: Judge, pictures: Float[Tensor, "b 3 h w"], cases: Sequence[Case]) -> dict[str, float]:
@@ -61,11 +69,13 @@ def accuracies(judge: Judge, pictures: Float[Tensor, "b 3 h w"], cases: Sequence
 
 
 def measure_autoencoder(vae: Any, judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
-    """PSNR in dB, and what the judge reads from reconstructions."""
+    """PSNR in dB, sharpness in per cent of the pictures' own, and what the judge reads from reconstructions."""
     pictures = to_tensor([render(case.scene) for case in cases])
     with torch.inference_mode():
-        back = torch.cat([vae.decode(vae.encode(rows).latents).sample.clamp(-1, 1) for rows in pictures.split(50)])
-    return {"PSNR (dB)": float(psnr(back, pictures).mean()), **accuracies(judge, back, cases)}
+        back = torch.cat([vae.decode(vae.encode(rows).latents).sample.clamp(-1, 1) for rows in pictures.split(20)])
+    sharpness = laplacian(back).square().mean() / laplacian(pictures).square().mean()
+    figures = {"PSNR (dB)": float(psnr(back, pictures).mean()), "edges (%)": 100 * float(sharpness)}
+    return {**figures, **accuracies(judge, back, cases)}
 
 
 def measure_judge(judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
@@ -92,7 +102,8 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
     if isinstance(task, JudgeTask):
         judge = Judge(task.net)
         figures = {"Attributes read from pictures as drawn (%)": measure_judge(judge, cases)}
-        judge.save_pretrained(out / "judge", extra={"README.md": card(JUDGE, ["judge"], state, figures)})
+        extra = {"README.md": card(JUDGE, ["judge"], state, figures), RECORD: record(state, figures)}
+        judge.save_pretrained(out / "judge", extra=extra)
     elif isinstance(task, DiffusionTask):
         judge, backbone = Judge.from_pretrained(out / "judge"), task.backbone
         figures = {
@@ -101,7 +112,7 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
         }
         body = card(BASE, ["autoencoder", "judge", f"diffusion --unet {task.unet}"], state, figures)
         settings = backbone.settings.model_dump_json(include={"scale", "steps", "scheduler"}, indent=1) + "\n"
-        extra = {"README.md": body, FILE: settings}
+        extra = {"README.md": body, FILE: settings, RECORD: record(state, figures)}
         save_backbone(backbone, out / "base", pipeline_class="StableDiffusionPipeline", extra=extra)
     elif isinstance(task, DecoderTask):
         measured = measure_autoencoder(task.vae, Judge.from_pretrained(out / "judge"), cases)
@@ -110,7 +121,8 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
                 replace_decoder(folder, task.vae, measured, state)
     elif isinstance(task, ClipTask):
         figures = {"Own caption found, and own direction (%)": measure_clip(task.scorer(), scenes)}
-        save_clip(task, out / task.name, {"README.md": card(CLIPS[task.name], [task.name], state, figures)})
+        body = card(CLIPS[task.name], [task.name], state, figures)
+        save_clip(task, out / task.name, {"README.md": body, RECORD: record(state, figures)})
 
 
 def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state: State) -> None:
@@ -125,7 +137,27 @@ def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state:
         _, gap, rest = after.partition("\n\n")
         body = before.replace(end, told + end) + heading + "\n".join(_table(figures)) + gap + rest
     extra = {"README.md": body, FILE: settings}
+    if (folder / RECORD).is_file():
+        come = json.loads((folder / RECORD).read_text())
+        come["figures"][RECONSTRUCTIONS] = {name: round(value, 2) for name, value in figures.items()}
+        extra[RECORD] = json.dumps(come, indent=1) + "\n"
     save_backbone(backbone, folder, pipeline_class=backbone.pipeline_class, extra=extra)
+
+
+def record(state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
+    """How far a training has come and what was measured then, as JSON."""
+    come = state.model_dump(include={"step", "updates", "samples", "seconds", "precision"})
+    rounded = {what: {name: round(value, 2) for name, value in values.items()} for what, values in figures.items()}
+    return json.dumps({**come, "figures": rounded}, indent=1) + "\n"
+
+
+def read_record(bundled: Path, model: str) -> State:
+    """How far the training of a bundled model has come; the beginning, where the folder does not say."""
+    path = bundled / FOLDERS.get(model, model) / RECORD
+    if not path.is_file():
+        return State()
+    come = json.loads(path.read_text())
+    return State(**{name: come[name] for name in ("step", "updates", "samples", "seconds", "precision")})
 
 
 def card(about: About, sittings: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]) -> str:

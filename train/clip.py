@@ -1,7 +1,9 @@
 """The two storybook CLIPs: pictures and captions as unit vectors. A filters and guides, B only measures.
 
-Half of each batch are scenes beside themselves after one edit, so that the wrong caption differs in one phrase: a
-caption of eight attributes is found by any three of them, and ordinary batches alone leave CLIP blind to small things.
+Three quarters of each batch are scenes beside themselves after one edit, so that the wrong caption differs in one
+phrase: a caption of twelve attributes is found by any three of them, and ordinary batches alone leave CLIP blind to
+small things. For the same reason one linear layer, which only training has, reads every attribute from the embeddings
+of pictures and of captions alike.
 """
 
 import copy
@@ -15,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
@@ -25,9 +27,10 @@ from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir
 from ip2p.storybook.edits import Case, Edit, evaluation_cases, possible_edits
+from ip2p.storybook.judge import attribute_target
 from ip2p.storybook.language import caption, edited_caption
-from ip2p.storybook.render import SIDE, render
-from ip2p.storybook.scene import Scene
+from ip2p.storybook.render import render
+from ip2p.storybook.scene import ATTRIBUTES, Scene
 from ip2p.train.batches import Order
 from ip2p.train.tokens import POSITIONS, make_tokenizer
 from ip2p.train.world import World
@@ -45,11 +48,17 @@ class Towers(NamedTuple):
 SEEDS = {"clip-a": 1, "clip-b": 2}
 TOWERS = {"clip-a": Towers(192, 6, 160, 3), "clip-b": Towers(160, 4, 128, 3)}
 """4 million weights, and 2 million: with another 4 million all bundled models would pass 64 MB."""
+SIDE = 128
+"""Pixels of the side that the vision tower sees: a quarter of the patches that 256 px would have."""
+
 PREPROCESSING = Preprocessing(SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 HOTTEST = math.log(100)
+DIMENSIONS = 128
 
 GROUP = 100
 NEIGHBOURS = 8
+BLOCK, PAIRED = 8, 6  # of every eight positions, six belong to single-edit pairs
+READING = 0.5  # weight of the loss of the attributes
 SHEET_ROWS = 8
 
 
@@ -62,10 +71,10 @@ class _Sample(NamedTuple):
 
 
 class ClipTask:
-    """InfoNCE both ways over batches of which half are single-edit pairs.
+    """InfoNCE both ways over batches of which three quarters are single-edit pairs, and the attributes besides.
 
-    Of every four positions, the first two are a scene and the same scene after an edit, and the others any two
-    pictures. Captions are drawn anew each time; nothing in them tells left from right, so pictures are mirrored at
+    Of every eight positions, the first six are three scenes, each followed by itself after an edit, and the others any
+    two pictures. Captions are drawn anew each time; nothing in them tells left from right, so pictures are mirrored at
     random, a pair alike.
 
     Args:
@@ -90,7 +99,10 @@ class ClipTask:
         if device.type == "cpu":  # where these short sequences train half again as fast without fused attention
             self.model.set_attn_implementation("eager")
         nn.Module.to(self.model, device)
-        self.modules: dict[str, nn.Module] = {"clip": self.model}
+        self.reader = nn.Linear(DIMENSIONS, sum(map(len, ATTRIBUTES.values()))).to(device)
+        self.modules: dict[str, nn.Module] = {"clip": self.model, "reader": self.reader}
+        scenes = [*world.scenes, *edited.scenes]
+        self.attributes = torch.tensor([attribute_target(scene) for scene in scenes], device=device)
         words = json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()
         self.settings: Mapping[str, Any] = {
             "task": name, "seed": self.seed, "scenes": len(world), "words": hashlib.sha256(words).hexdigest()[:16],
@@ -98,9 +110,13 @@ class ClipTask:
         self.pairs = Order(len(world), derive_seed(self.seed, "clip", "pairs"))
         self.others = Order(2 * len(world), derive_seed(self.seed, "clip", "others"))
 
+    def load(self, bundled: Path) -> None:
+        """See Task; the layer that reads attributes is not among the bundled weights and begins anew."""
+        self.model.load_state_dict(CLIPModel.from_pretrained(bundled / self.name).state_dict())
+
     def loss(self, positions: Sequence[int]) -> Tensor:
         """See Task."""
-        pictures, captions = self.samples(positions)
+        pictures, captions, told = self.samples(positions)
         with torch.no_grad():
             self.model.logit_scale.clamp_(max=HOTTEST)
         tokens = self.tokenizer(
@@ -109,12 +125,20 @@ class ClipTask:
         seen = self.model.vision_model(pictures.to(self.device)).pooler_output
         read = self.model.text_model(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
         images, texts = self.model.visual_projection(seen), self.model.text_projection(read)
-        return contrastive_loss(images.float(), texts.float(), self.model.logit_scale)
+        reading = (self._reading_loss(images, told) + self._reading_loss(texts, told)) / 2
+        return contrastive_loss(images.float(), texts.float(), self.model.logit_scale) + READING * reading
 
-    def samples(self, positions: Sequence[int]) -> tuple[Float[Tensor, "b 3 128 128"], list[str]]:
-        """Pictures in [-1, 1] and captions at these positions."""
+    def samples(self, positions: Sequence[int]) -> tuple[Float[Tensor, "b 3 h w"], list[str], Int[Tensor, "b n"]]:
+        """Pictures in [-1, 1], captions and indices of attributes at these positions."""
         drawn = [self._sample(position) for position in positions]
-        return torch.cat([self._picture(each) for each in drawn]), [each.caption for each in drawn]
+        pictures = torch.cat([self._picture(each) for each in drawn])
+        return pictures, [each.caption for each in drawn], self.attributes[[each.row for each in drawn]]
+
+    def _reading_loss(self, embeddings: Float[Tensor, "b d"], attributes: Int[Tensor, "b n"]) -> Float[Tensor, ""]:
+        """Mean cross-entropy of the attributes, read from unit vectors that are made longer for the purpose."""
+        logits = self.reader(DIMENSIONS**0.5 * F.normalize(embeddings.float(), dim=-1))
+        heads = logits.float().split([len(values) for values in ATTRIBUTES.values()], dim=1)
+        return torch.stack([F.cross_entropy(head, attributes[:, k]) for k, head in enumerate(heads)]).mean()
 
     def sheet(self) -> Image.Image:
         """Pictures that training never saw, and for each the caption found among 100 and the scene it belongs to."""
@@ -131,9 +155,9 @@ class ClipTask:
         return ClipScorer(self.model, self.tokenizer, PREPROCESSING, batch=GROUP)
 
     def _sample(self, position: int) -> _Sample:
-        four, place = divmod(position, 4)
-        pair = place < 2
-        number = four if pair else 2 * four + place - 2
+        block, place = divmod(position, BLOCK)
+        pair = place < PAIRED
+        number = (PAIRED * block + place) // 2 if pair else (BLOCK - PAIRED) * block + place - PAIRED
         rng = random.Random(derive_seed(self.seed, "clip-pair" if pair else "clip-other", str(number)))
         mirrored = rng.random() < 0.5
         if not pair:
@@ -143,21 +167,22 @@ class ClipTask:
             return _Sample(row, mirrored, caption(scene, rng))
         row = self.pairs.row(number)
         scene, text = self.world.scenes[row], caption(self.world.scenes[row], rng)
-        if place == 0:
+        if place % 2 == 0:
             return _Sample(row, mirrored, text)
         edit = edit_between(scene, self.edited.scenes[row])
         return _Sample(len(self.world) + row, mirrored, edited_caption(text, scene, edit))
 
-    def _picture(self, sample: _Sample) -> Float[Tensor, "1 3 128 128"]:
+    def _picture(self, sample: _Sample) -> Float[Tensor, "1 3 h w"]:
         edited, row = divmod(sample.row, len(self.world))
         picture = (self.edited if edited else self.world).pictures([row])
+        picture = F.interpolate(picture, (SIDE, SIDE), mode="bicubic", antialias=True)
         return picture.flip(-1) if sample.mirrored else picture
 
 
 def make_clip(tokenizer: CLIPTokenizer, towers: Towers) -> CLIPModel:
     """A CLIP of the storybook world with random weights; its vision tower reads patches of 16 px."""
     # gelu is one kernel, OpenAI's quick_gelu three passes over memory.
-    alike = {"projection_dim": 128, "hidden_act": "gelu"}
+    alike = {"projection_dim": DIMENSIONS, "hidden_act": "gelu"}
     vision = {
         "hidden_size": towers.vision_width, "intermediate_size": 4 * towers.vision_width,
         "num_hidden_layers": towers.vision_layers, "num_attention_heads": towers.vision_width // 64,
@@ -169,7 +194,9 @@ def make_clip(tokenizer: CLIPTokenizer, towers: Towers) -> CLIPModel:
         "max_position_embeddings": POSITIONS, "vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
-    return CLIPModel(CLIPConfig(text_config={**text, **alike}, vision_config={**vision, **alike}, projection_dim=128))
+    return CLIPModel(
+        CLIPConfig(text_config={**text, **alike}, vision_config={**vision, **alike}, projection_dim=DIMENSIONS)
+    )
 
 
 def contrastive_loss(

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ip2p.device import autocast
 from ip2p.editing.generation import generate
-from ip2p.models.backbone import Backbone
+from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.widen import suit_attention
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.seeding import derive_seed, generator
@@ -22,21 +23,31 @@ from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.language import caption
 from ip2p.train.batches import Order
 from ip2p.train.objective import ForwardProcess, draw
+from ip2p.train.optimizer import computes_bf16
 from ip2p.train.tokens import POSITIONS
 from ip2p.train.world import World
 
 NO_CAPTION = 0.1
+ENCODED = 32  # pictures at a time
 TEXT_WIDTH = 160
 SETTINGS = Settings(scale=3.0)
 SHEET = (4, 8)
 
+_PLAIN, _CROSS = "DownBlock2D", "CrossAttnDownBlock2D"
 UNETS: dict[str, dict[str, Any]] = {
-    # Two levels with attention in both, 16 x 16 and 8 x 8, and more transformer than residual layers: 9.4 M weights.
-    "attention": {"block_out_channels": (96, 160), "transformer_layers_per_block": (1, 2)},
-    # Three levels, one transformer layer each, residual blocks prevail: 10 M weights, a third faster.
-    "deep": {"block_out_channels": (64, 128, 160), "transformer_layers_per_block": (1, 2, 1)},
-}
+    # A thin level of plain convolutions at 32 x 32, attention at 16 x 16, 8 x 8 and 4 x 4: 12.9 M weights.
+    "thin": {
+        "block_out_channels": (48, 96, 160, 160), "transformer_layers_per_block": (1, 1, 2, 1),
+        "down_block_types": (_PLAIN, _CROSS, _CROSS, _CROSS),
+    },
+    # Three transformer layers at 16 x 16 and none at 4 x 4: sharing attention should hold more there. 12.4 M weights.
+    "attention": {
+        "block_out_channels": (48, 96, 160, 160), "transformer_layers_per_block": (1, 3, 2, 1),
+        "down_block_types": (_PLAIN, _CROSS, _CROSS, _PLAIN),
+    },
+}  # fmt: skip
 HEAD = 32
+GROUPS = 16
 
 
 class DiffusionTask:
@@ -73,6 +84,12 @@ class DiffusionTask:
         self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
         self.process = ForwardProcess.of(self.backbone.scheduler, device)
         self.order = Order(len(world), seed)
+
+    def load(self, bundled: Path) -> None:
+        """See Task."""
+        begun = load_backbone(bundled / "base", want="base")
+        self.backbone.unet.load_state_dict(begun.unet.state_dict())
+        self.backbone.text_encoder.load_state_dict(begun.text_encoder.state_dict())
 
     def loss(self, positions: Sequence[int]) -> Tensor:
         """See Task."""
@@ -118,11 +135,12 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> Any:
 
 def make_unet(name: str) -> Any:
     """A UNet of UNETS whose residual branches all begin as nothing, so that it begins as a shallow network."""
-    levels = len(UNETS[name]["block_out_channels"])
+    up_blocks = {_PLAIN: "UpBlock2D", _CROSS: "CrossAttnUpBlock2D"}
     unet: Any = UNet2DConditionModel(
-        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=tuple(width // HEAD for width in UNETS[name]["block_out_channels"]),
-        down_block_types=("CrossAttnDownBlock2D",) * levels, up_block_types=("CrossAttnUpBlock2D",) * levels,
+        sample_size=32, norm_num_groups=GROUPS, in_channels=4, out_channels=4, layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=tuple(max(1, width // HEAD) for width in UNETS[name]["block_out_channels"]),
+        up_block_types=tuple(up_blocks[block] for block in reversed(UNETS[name]["down_block_types"])),
         use_linear_projection=True, **UNETS[name],
     )  # fmt: skip
     for path, module in unet.named_modules():
@@ -141,13 +159,18 @@ def make_schedule() -> DDIMScheduler:
 
 
 @torch.inference_mode()
-def encode_world(world: World, vae: Any, path: Path) -> Float[Tensor, "n c h w"]:
-    """Latents of all pictures in fp16, from the file if it is there."""
+def encode_world(world: World, vae: Any, path: Path, device: torch.device) -> Float[Tensor, "n c h w"]:
+    """Latents of all pictures in fp16, from the file if it is there; computed in bf16 where the processor does that."""
     if not path.is_file():
-        chunks = [
-            vae.encode(world.pictures(range(start, min(start + 64, len(world))))).latents.half()
-            for start in range(0, len(world), 64)
-        ]
+        vae.to(device)
+        starts = range(0, len(world), ENCODED)
+        with autocast(device, torch.bfloat16 if computes_bf16(device) else torch.float32):
+            chunks = [
+                vae.encode(world.pictures(range(start, min(start + ENCODED, len(world)))).to(device))
+                .latents.half()
+                .cpu()
+                for start in starts
+            ]
         temporary = path.with_suffix(".tmp")
         torch.save(torch.cat(chunks), temporary)
         temporary.replace(path)

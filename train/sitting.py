@@ -1,7 +1,7 @@
 """A sitting: train one of the storybook models for some minutes, going on from the last sitting.
 
-The learning rate warms up, and falls to nearly nothing at the end of each sitting, so every sitting ends with weights
-that are ready to use. Killed, a sitting goes on from its last checkpoint as a new one.
+The learning rate warms up, stays, and falls to nearly nothing at the end of each sitting, so every sitting ends with
+weights that are ready to use. Killed, a sitting goes on from its last checkpoint as a new one.
 """
 
 import math
@@ -24,6 +24,7 @@ from ip2p.train.optimizer import build_optimizer
 from ip2p.train.schedule import Clock, learning_rate_factor, share_done
 
 WARMUP = 50
+DECAY = 0.4  # share of a sitting over which the learning rate falls
 SAVE_MINUTES = 5.0
 PATIENCE = 5  # steps in a row without a finite gradient, before the sitting stops
 
@@ -48,6 +49,10 @@ class Task(Protocol):
     ema_decay: float
     settings: Mapping[str, Any]
 
+    def load(self, bundled: Path) -> None:
+        """Take the weights of the bundled model, in a folder of bundled models, to begin with."""
+        ...
+
     def loss(self, positions: Sequence[int]) -> Tensor:
         """Loss of the samples at these positions of an endless order; it depends on them and the weights alone."""
         ...
@@ -65,6 +70,7 @@ def sit(
     steps: int | None = None,
     device: torch.device,
     precision: str = "auto",
+    begun: State | None = None,
     say: Callable[[str], None] = print,
 ) -> State:
     """Train until the time box or the steps are used up, or a signal comes; leave the averaged weights in the modules.
@@ -78,6 +84,7 @@ def sit(
         steps: at most so many in this sitting.
         device: to train on.
         precision: auto, fp32 or bf16.
+        begun: how far the weights in the modules have come, where the folder has no checkpoint.
         say: takes lines for people.
 
     Raises:
@@ -85,7 +92,7 @@ def sit(
         ConfigError: the state in the folder is of another recipe.
     """
     with Interrupts(with_parent=False) as interrupts:
-        sitting = _Sitting(task, folder / task.name, minutes, steps, device, precision, say)
+        sitting = _Sitting(task, folder / task.name, minutes, steps, device, precision, begun, say)
         while sitting.done < 1 and not interrupts.received:
             sitting.step()
             if sitting.due:
@@ -97,7 +104,7 @@ def sit(
 class _Sitting:
     def __init__(
         self, task: Task, out: Path, minutes: float, steps: int | None, device: torch.device, precision: str,
-        say: Callable[[str], None],
+        begun: State | None, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.task, self.out, self.minutes, self.device = task, out, minutes, device
         optimizer = build_optimizer(
@@ -105,7 +112,7 @@ class _Sitting:
         )
         self.learner = Learner.of(task.modules, optimizer, ema_decay=task.ema_decay)
         config = dict(task.settings)
-        self.state = State(config=config)
+        self.state = (begun or State()).model_copy(update={"config": config})
         resumed = load_newest(out / "checkpoints", warn=say)
         if resumed:
             check_same_run(resumed.state, config=config, data="", folder=out)
@@ -136,7 +143,8 @@ class _Sitting:
     def step(self) -> None:
         """One step of the optimizer."""
         task, state, done = self.task, self.state, self.done
-        factor = learning_rate_factor("linear", step=state.step - self.first, warmup=WARMUP, done=done)
+        falling = max(0.0, (done - 1 + DECAY) / DECAY)
+        factor = learning_rate_factor("linear", step=state.step - self.first, warmup=WARMUP, done=falling)
         for group in self.learner.optimizer.param_groups:
             group["lr"] = task.learning_rate * factor
         with autocast(self.device, self.dtype):

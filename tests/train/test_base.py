@@ -1,5 +1,6 @@
 """The program that trains the bundled models, end to end on few scenes: shapes, order and files, never quality."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -27,25 +28,42 @@ def base(model: str, state: Path, *more: str) -> str:
     return ran.stdout
 
 
+def reproduce(state: Path, out: Path, *more: str) -> str:
+    """Output of train/reproduce.py with the same few scenes and steps, without data set and editor."""
+    command = [sys.executable, "train/reproduce.py", "--state", str(state), "--out", str(out), "--scenes", "24"]
+    command += ["--steps", "2", "--measure", "8", "--models-only", "--device", "cpu"]
+    ran = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 @pytest.mark.slow
 def test_the_models_are_made_in_order_and_exported(tmp_path: Path) -> None:
     state, out = tmp_path / "state", tmp_path / "bundled"
-    for model in ("autoencoder", "judge", "diffusion", "clip-a"):
-        base(model, state)
+    plan = reproduce(state, out, "--plan")
+    assert "diffusion" in plan and "done" not in plan
+    reproduce(state, out)
+    assert sorted(path.name for path in out.iterdir()) == ["base", "clip-a", "clip-b", "judge"]
+    assert "64 samples in 2 steps" in (out / "base" / "README.md").read_text()
+    figures = json.loads((state / "figures.json").read_text())
+    assert figures.keys() == {"base", "clip-a", "clip-b", "judge"}
+    plan = reproduce(state, out, "--plan")
+    assert plan.count("done") == 6, "all six models have made their steps"
     assert "going on from step 2" in base("diffusion", state)
-    base("export", state, "--out", str(out), "--measure", "8")
-    assert sorted(path.name for path in out.iterdir()) == ["base", "clip-a", "judge"]
-    assert "128 samples in 4 steps" in (out / "base" / "README.md").read_text()
+    begun = tmp_path / "begun"
+    assert "going on" not in base("judge", begun, "--begin-with", str(out))
+    assert json.loads((out / "judge" / "training.json").read_text())["step"] == 2
+    assert next((begun / "judge" / "checkpoints").iterdir()).name == "step-00000004", "counts go on"
     (picture,) = generate(load_backbone(out / "base", want="base"), ["a red barn"], seeds=[1], steps=2)
-    assert picture.size == (128, 128)
+    assert picture.size == (256, 256)
     assert StableDiffusionPipeline.from_pretrained(out / "base", safety_checker=None).unet.config.in_channels == 4
     assert ClipScorer.from_pretrained(out / "clip-a").embed_texts(["a red barn"]).shape == (1, 128)
-    assert len(Judge.from_pretrained(out / "judge").read(torch.zeros(2, 3, 128, 128)).layout) == 2
+    assert len(Judge.from_pretrained(out / "judge").read(torch.zeros(2, 3, 256, 256)).layout) == 2
     before = load_backbone(out / "base")
     base("decoder", state)
     base("export", state, "--out", str(out), "--measure", "8", "--only", "decoder")
     after = load_backbone(out / "base")
-    assert "base.py decoder  # 16 samples" in (out / "base" / "README.md").read_text()
+    assert "base.py decoder  # 32 samples" in (out / "base" / "README.md").read_text()
     x = torch.rand(1, 3, 64, 64) * 2 - 1
     latents = before.encode_target(x)
     assert torch.equal(latents, after.encode_target(x)), "other models read these latents"
@@ -92,4 +110,4 @@ def test_pictures_are_drawn_once(tmp_path: Path) -> None:
     first, second = (World(5, "base", tmp_path, said.append) for _ in range(2))
     assert len(said) == 1
     assert torch.equal(first.pictures([3, 1]), second.pictures([3, 1]))
-    assert first.pictures([0]).shape == (1, 3, 128, 128) and first.pictures([0]).abs().max() <= 1
+    assert first.pictures([0]).shape == (1, 3, 256, 256) and first.pictures([0]).abs().max() <= 1

@@ -37,6 +37,9 @@ class Line:
         loss: Tensor = (self.layer(x) - 2 * x).square().mean()
         return loss * float("nan") if self.bad else loss
 
+    def load(self, bundled: Path) -> None:
+        self.layer.weight.data.fill_(2)
+
     def sheet(self) -> Image.Image:
         return Image.new("RGB", (4, 4))
 

@@ -1,0 +1,151 @@
+"""Make every bundled model from nothing: `make reproduce`, or `python train/reproduce.py --state state --out models`.
+
+World, autoencoder, judge, CLIPs, base model, decoder, data set and editor, one after the other, each by the program
+that makes it alone. Stopped at any moment, the same command goes on: stages that are finished are passed over, and the
+one that was under way trains for the minutes that are left of its plan.
+
+The order of samples, all noise and all pictures follow from fixed seeds. What does not come out bit for bit: weights,
+since sums depend on the processor and on the number of threads, and since a time box ends after as many steps as the
+machine makes in it.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from ip2p.models.bundled import WORLD_256
+from ip2p.shards import atomic_write
+from ip2p.train.bundle import RECORD
+from ip2p.train.checkpoint import load_newest
+
+ROOT = Path(__file__).parents[1]
+SPARE = 0.2  # minutes; a stage with less than this left counts as finished
+FIGURES = "figures.json"
+
+
+class Stage(NamedTuple):
+    """A model of `train/base.py`.
+
+    Args:
+        model: name that the program takes.
+        cpu: minutes of training on two cores of a server CPU.
+        gpu: minutes of training on one H100.
+    """
+
+    model: str
+    cpu: float
+    gpu: float
+
+
+STAGES = (
+    Stage("autoencoder", 60, 4),
+    Stage("judge", 40, 4),
+    Stage("clip-a", 45, 5),
+    Stage("clip-b", 20, 3),
+    Stage("diffusion", 480, 20),
+    Stage("decoder", 60, 5),
+)
+PIPELINE = Stage("data set", 400, 15), Stage("editor", 600, 25)
+"""The project's own pipeline, which has settings of its own; minutes are what the bundled configurations take."""
+
+
+def plan(parsed: argparse.Namespace) -> list[tuple[Stage, float, float]]:
+    """Each stage with its minutes on this device and the minutes that are left of them."""
+    rows = []
+    for stage in STAGES:
+        minutes = parsed.minutes_scale * (stage.gpu if parsed.device == "cuda" else stage.cpu)
+        rows.append((stage, minutes, max(0.0, minutes - _minutes_so_far(parsed, stage.model))))
+    return rows
+
+
+def show(rows: list[tuple[Stage, float, float]], scale: float) -> None:
+    """Print the plan before it begins."""
+    table = Table("stage", "minutes on 2 CPU cores", "on one H100", "left here")
+    for stage, _, left in rows:
+        state = f"{left:.0f}" if left > SPARE else "done"
+        table.add_row(stage.model, f"{scale * stage.cpu:.0f}", f"{scale * stage.gpu:.0f}", state)
+    for stage in PIPELINE:
+        table.add_row(stage.model, f"about {stage.cpu:.0f}", f"about {stage.gpu:.0f}", "resumes by itself")
+    total = [sum(scale * getattr(stage, device) for stage in STAGES) / 60 for device in ("cpu", "gpu")]
+    console = Console()
+    console.print(table)
+    console.print(f"Without data set and editor {total[0]:.1f} hours on this CPU, {total[1]:.1f} on one H100.")
+    console.print("Weights do not come out bit for bit: they depend on processor, threads and the steps in a time box.")
+
+
+def commands(parsed: argparse.Namespace, rows: list[tuple[Stage, float, float]]) -> list[list[str]]:
+    """What is left to run, in order."""
+    base = [sys.executable, "train/base.py"]
+    common = ["--state", str(parsed.state), "--scenes", str(parsed.scenes)]
+    common += ["--device", parsed.device] if parsed.device else []
+    steps = ["--steps", str(parsed.steps)] if parsed.steps else []
+    todo = [
+        [*base, stage.model, "--minutes", f"{left:.2f}", *steps, *common] for stage, _, left in rows if left > SPARE
+    ]
+    todo.append([*base, "export", "--out", str(parsed.out), "--measure", str(parsed.measure), *common])
+    if not parsed.models_only:
+        data, run = parsed.state / "data", parsed.state / "editor"
+        todo.append(
+            [sys.executable, "data_gen/pipeline.py", f"out={data}", f"pairs.model={parsed.out / 'base'}",
+             f"scores.clip={parsed.out / 'clip-a'}"]
+        )  # fmt: skip
+        todo.append(
+            [str(Path(sys.executable).with_name("accelerate")), "launch", "train/finetune.py",
+             f"base={parsed.out / 'base'}", f"dataset={data / 'packed'}", f"out={run}"]
+        )  # fmt: skip
+    return todo
+
+
+def reproduce(parsed: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
+    """Run everything that is left; the exit status of the first program that fails, else 0."""
+    rows = plan(parsed)
+    show(rows, parsed.minutes_scale)
+    for command in [] if parsed.plan else commands(parsed, rows):
+        status = run(command)
+        if status:
+            return status
+    figures = {
+        path.parent.name: json.loads(path.read_text())["figures"] for path in sorted(parsed.out.glob(f"*/{RECORD}"))
+    }
+    atomic_write(parsed.state / FIGURES, (json.dumps(figures, indent=1) + "\n").encode())
+    for model, measured in figures.items():
+        for what, values in measured.items():
+            print(f"{model}: {what}: " + ", ".join(f"{name} {value:g}" for name, value in values.items()))
+    return 0
+
+
+def _minutes_so_far(parsed: argparse.Namespace, model: str) -> float:
+    """Minutes that a model has trained in this state folder; all that it needs once it has made its steps."""
+    folder = parsed.state / (f"diffusion-{parsed.unet}" if model == "diffusion" else model) / "checkpoints"
+    found = load_newest(folder, warn=print)
+    if found is None:
+        return 0.0
+    return float("inf") if parsed.steps and found.state.step >= parsed.steps else found.state.seconds / 60
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
+    parser.add_argument("--out", type=Path, default=WORLD_256, help="folder of the models (default: ip2p/bundled/256)")
+    parser.add_argument("--scenes", type=int, default=20_000, help="scenes to learn from (default: 20000)")
+    parser.add_argument("--minutes-scale", type=float, default=1.0, help="all minutes of the plan times this")
+    parser.add_argument("--steps", type=int, help="at most so many steps of each model, for a trial")
+    parser.add_argument("--measure", type=int, default=500, help="held-out scenes of the figures (default: 500)")
+    parser.add_argument("--unet", default="thin", help="UNet of train/base.py (default: thin)")
+    parser.add_argument("--device", help="such as cuda; the best that is there if left out")
+    parser.add_argument("--models-only", action="store_true", help="leave out the data set and the editor")
+    parser.add_argument("--plan", action="store_true", help="show the plan and run nothing")
+    parsed = parser.parse_args()
+    return reproduce(parsed, lambda command: subprocess.run(command, cwd=ROOT, check=False).returncode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
