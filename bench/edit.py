@@ -30,6 +30,7 @@ from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import Ip2pError
 from ip2p.measuring.evaluation import BATCH_SIZE, Trial, held_out_trials, judge_pictures, psnr
 from ip2p.models.backbone import Backbone, save_backbone
+from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.pictures.tensors import to_tensor
 from ip2p.shards import atomic_write
 from ip2p.storybook.judge import Judge
@@ -281,7 +282,7 @@ def run(parsed: argparse.Namespace) -> None:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--editor", default="storybook-editor", help="editor: bundled name or folder")
+    parser.add_argument("--editor", default=DEFAULT_EDITOR, help="editor: bundled name or folder")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     parser.add_argument(
         "--repeats", type=int, default=7, help="of each timed edit, half of it for the large model (default: 7)"

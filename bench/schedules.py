@@ -18,6 +18,7 @@ from rich.progress import Progress
 from ip2p import Editor
 from ip2p.errors import Ip2pError
 from ip2p.measuring.evaluation import BATCH_SIZE, Trial, held_out_trials, judge_pictures, psnr
+from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.pictures.tensors import to_tensor
 from ip2p.shards import atomic_write
 from ip2p.storybook.judge import Judge
@@ -115,7 +116,7 @@ def table(results: list[Measured]) -> str:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--editor", default="storybook-editor", help="editor: bundled name or folder")
+    parser.add_argument("--editor", default=DEFAULT_EDITOR, help="editor: bundled name or folder")
     parser.add_argument("--scenes", type=int, default=48, help="held-out scenes (default: 48)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/schedules.md"), help="file of the table")
     parsed = parser.parse_args()

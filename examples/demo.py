@@ -12,6 +12,7 @@ from pathlib import Path
 from ip2p import Editor
 from ip2p.editing.generation import generate
 from ip2p.models.backbone import load_backbone
+from ip2p.models.bundled import DEFAULT_BASE
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.write import save_picture
 
@@ -27,7 +28,7 @@ def main() -> None:
     parsed = parser.parse_args()
 
     print(f'drawing "{CAPTION}"')
-    (before,) = generate(load_backbone("storybook-base", want="base"), [CAPTION], seeds=[parsed.seed])
+    (before,) = generate(load_backbone(DEFAULT_BASE, want="base"), [CAPTION], seeds=[parsed.seed])
     save_picture(before, parsed.out / "before.png", {"caption": CAPTION, "seed": parsed.seed})
 
     print(f"editing it: {', '.join(INSTRUCTIONS)}")

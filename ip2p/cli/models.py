@@ -47,6 +47,7 @@ def evaluate(
     model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
     base: Annotated[str, typer.Option(help="Text-to-image model that the baselines draw with.")] = BUNDLED_BASE,
     seed: Annotated[int, typer.Option(min=0, help="Of the scenes and of all noise.")] = 2024,
+    free: Annotated[bool, typer.Option("--free", help="Sixty instructions as people type them.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of table, figures and sheet.")] = Path(
         "runs/evaluation"
     ),
@@ -54,5 +55,5 @@ def evaluate(
     """Measure an editor on held-out scenes."""
     from ip2p.measuring.evaluation import evaluate as measure
 
-    print(measure(model, base, scenes=scenes, seed=seed, out=output))
+    print(measure(model, base, scenes=scenes, seed=seed, out=output, free=free))
     print(f"\nWrote {output}/evaluation.md, evaluation.json and sheet.png")

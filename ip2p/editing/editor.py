@@ -33,6 +33,7 @@ from ip2p.editing.requests import (
 )
 from ip2p.models.adapters import Lora, add_embeddings, merge_loras, require_readable
 from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
+from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.models.decoder import replace_decoder
 from ip2p.models.offload import offload, require_gpu, tile
 from ip2p.models.packed_conv import pack_convolutions
@@ -87,7 +88,7 @@ class Editor:
     @classmethod
     def from_pretrained(
         cls,
-        name: str = "storybook-editor",
+        name: str = DEFAULT_EDITOR,
         device: torch.device | str | None = None,
         precision: str | None = None,
         *,

@@ -5,7 +5,21 @@ from pathlib import Path
 from ip2p.errors import ModelError
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
-BUNDLED_NAMES = ("storybook-base", "storybook-editor", "storybook-clip-a", "storybook-clip-b", "storybook-judge")
+WORLD_256 = BUNDLED / "256"
+"""Models of the storybook world as it is now; those beside it are of the world when it had 128 px."""
+
+DEFAULT_BASE, DEFAULT_EDITOR = "storybook-128-base", "storybook-128-editor"
+"""What draws and edits if nothing is asked for, until their successors of 256 px are trained."""
+
+_FOLDERS = {
+    "storybook-base": WORLD_256 / "base",
+    "storybook-clip-a": WORLD_256 / "clip-a",
+    "storybook-clip-b": WORLD_256 / "clip-b",
+    "storybook-judge": WORLD_256 / "judge",
+    DEFAULT_BASE: BUNDLED / "base",
+    DEFAULT_EDITOR: BUNDLED / "editor",
+}
+BUNDLED_NAMES = tuple(_FOLDERS)
 
 
 def bundled_path(name: str) -> Path:
@@ -14,10 +28,10 @@ def bundled_path(name: str) -> Path:
     Raises:
         ModelError: no such name, or its weights are not there.
     """
-    if name not in BUNDLED_NAMES:
+    if name not in _FOLDERS:
         raise ModelError(f"ip2p brings no model {name!r}", f"It brings {', '.join(BUNDLED_NAMES)}")
-    path = BUNDLED / name.removeprefix("storybook-")
+    path = _FOLDERS[name]
     if not any(path.rglob("*.safetensors")):
-        how = "python train/finetune.py" if name == "storybook-editor" else "python train/base.py"
+        how = "python train/finetune.py" if name == DEFAULT_EDITOR else "python train/base.py"
         raise ModelError(f"the weights of {name} are missing in {path}", f"Install ip2p again, or run `{how}`")
     return path

@@ -9,6 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLInstructPix2PixPipeline, UNet2DConditionModel
 
 from ip2p.errors import ModelError
+from ip2p.models import bundled
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.bundled import bundled_path
 from ip2p.settings import Settings
@@ -249,10 +250,11 @@ def test_settings_that_make_no_sense_are_told(copied: Path, text: str) -> None:
 def test_bundled_models_that_are_missing_say_how_to_make_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base_folder: Path
 ) -> None:
-    monkeypatch.setattr("ip2p.models.bundled.BUNDLED", tmp_path)
+    for name in ("storybook-clip-a", "storybook-base"):
+        monkeypatch.setitem(bundled._FOLDERS, name, tmp_path / name)
     with pytest.raises(ModelError, match=r"storybook-clip-a.*train/base\.py"):
         bundled_path("storybook-clip-a")
     with pytest.raises(ModelError, match="brings no model 'storybook'"):
         bundled_path("storybook")
-    shutil.copytree(base_folder, tmp_path / "base")
+    shutil.copytree(base_folder, tmp_path / "storybook-base")
     assert load_backbone("storybook-base", want="base").name == "storybook-base"

@@ -1,0 +1,103 @@
+"""Draw the contact sheets of docs/storybook.md: `python examples/storybook.py --out docs/storybook`.
+
+The world needs no model. `--models` adds what the bundled models make of it: reconstructions beside their pictures, and
+pictures that the base model draws from captions it never saw.
+"""
+
+import argparse
+import dataclasses
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ip2p.editing.generation import generate
+from ip2p.models.backbone import load_backbone
+from ip2p.pictures.contact_sheet import contact_sheet
+from ip2p.pictures.tensors import to_images, to_tensor
+from ip2p.pictures.write import save_picture
+from ip2p.storybook.edits import KINDS, evaluation_cases
+from ip2p.storybook.render import render
+from ip2p.storybook.scene import ATTRIBUTES, Scene, natural_layout, sample_scene
+
+PLAIN = {
+    "place": "lake", "season": "summer", "time": "day", "weather": "clear", "clouds": "one", "building": "cottage",
+    "color": "white", "roof": "red", "door": "blue", "animal": "dog", "sky": "none", "style": "illustration",
+}  # fmt: skip
+COLUMNS = 8
+
+
+def attributes() -> Image.Image:
+    """Every value of every attribute, one row each, in a scene that is the same for the rest."""
+    return contact_sheet(
+        [[render(_plain(**{name: value})) for value in values] for name, values in ATTRIBUTES.items()],
+        list(ATTRIBUTES),
+    )
+
+
+def scenes() -> Image.Image:
+    """48 scenes as training draws them."""
+    rng = random.Random(48)
+    drawn = [render(sample_scene(rng)) for _ in range(48)]
+    return contact_sheet([drawn[start : start + COLUMNS] for start in range(0, len(drawn), COLUMNS)])
+
+
+def edits() -> Image.Image:
+    """An edit of every kind: before, and the exact target."""
+    first = {case.edit.kind: case for case in reversed(evaluation_cases(200))}
+    shown = [first[kind] for kind in KINDS if kind in first]
+    rows = [[render(case.scene), render(case.target)] for case in shown]
+    half = -(-len(rows) // 2)
+    pairs = [[*left, *right] for left, right in zip(rows[:half], [*rows[half:], []], strict=False)]
+    texts = [f"{case.edit.kind}: {case.instruction}" for case in shown]
+    labels = ["   |   ".join(texts[row::half]) for row in range(half)]
+    return contact_sheet(pairs, labels)
+
+
+def reconstructions() -> Image.Image:
+    """Held-out pictures, each beside what the autoencoder makes of it."""
+    pictures = [render(case.scene) for case in evaluation_cases(12, seed=7)]
+    vae = load_backbone("storybook-base").vae
+    with torch.inference_mode():
+        back = to_images(vae.decode(vae.encode(to_tensor(pictures)).latents).sample)
+    both = [image for pair in zip(pictures, back, strict=True) for image in pair]
+    return contact_sheet([both[start : start + 6] for start in range(0, len(both), 6)])
+
+
+def captions() -> Image.Image:
+    """Pictures of 24 captions that training never saw."""
+    texts = [case.caption for case in evaluation_cases(24, seed=7)]
+    drawn = generate(load_backbone("storybook-base", want="base"), texts, seeds=list(range(24)), batch=8)
+    rows = [drawn[start : start + 4] for start in range(0, 24, 4)]
+    return contact_sheet(rows, [" | ".join(texts[start : start + 4]) for start in range(0, 24, 4)])
+
+
+WORLD: tuple[Callable[[], Image.Image], ...] = (attributes, scenes, edits)
+MODELS: tuple[Callable[[], Image.Image], ...] = (reconstructions, captions)
+
+
+def _plain(**values: str) -> Scene:
+    """A plain scene with some values changed, its composition that of the plain one; a building has its own size."""
+    layout = natural_layout(PLAIN, random.Random(3))
+    if "building" in values:
+        own = natural_layout(PLAIN | values, random.Random(3))
+        layout = dataclasses.replace(layout, building_x=own.building_x, building_size=own.building_size)
+    return Scene(**(PLAIN | values), layout=layout)
+
+
+def main() -> None:
+    """Write one WebP file a sheet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("docs/storybook"), help="folder to write to")
+    parser.add_argument("--models", action="store_true", help="draw what the bundled models make, too")
+    parsed = parser.parse_args()
+    for draw in WORLD + (MODELS if parsed.models else ()):
+        path = parsed.out / f"{draw.__name__}.webp"
+        save_picture(draw(), path, {"sheet": draw.__name__})
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
