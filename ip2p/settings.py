@@ -1,4 +1,4 @@
-"""How a model is run, unless told otherwise: `ip2p.json` in a model folder, and what a caller replaces of it."""
+"""Settings of sampling: a model's own from `ip2p.json` in its folder, and what a caller replaces of them."""
 
 import json
 from pathlib import Path
@@ -38,8 +38,8 @@ class Settings(BaseModel):
     """Checked settings of sampling; a model folder's `ip2p.json` holds those that differ from the ones here.
 
     text_scale and image_scale steer an editor, scale a text-to-image model. Any finite number is allowed, also below 1.
-    What follows resolution trades exactness for speed, as `held.py`, `guidance.py` and `reuse.py` say; the values that
-    stand here are exact.
+    What follows resolution trades exactness for speed, as guidance, its cache and the feature cache in `ip2p.diffusion`
+    say; the values that stand here are exact.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
