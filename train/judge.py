@@ -64,7 +64,8 @@ class JudgeTask:
     def sheet(self) -> Image.Image:
         """Augmented pictures, each row with what is read from its first."""
         rows, columns = SHEET
-        pictures, _, _ = self._examples(range(rows * columns), range(rows * columns))
+        shown = range(rows * columns)
+        pictures, _, _ = self._examples([number % len(self.world) for number in shown], shown)
         seen = self._seen(pictures, torch.Generator().manual_seed(0))
         reading = self.net(seen).reading()
         labels = [", ".join(reading.values(row * columns).values()) for row in range(rows)]

@@ -14,7 +14,6 @@ DEFAULT_BASE, DEFAULT_EDITOR = "storybook-128-base", "storybook-128-editor"
 _FOLDERS = {
     "storybook-base": WORLD_256 / "base",
     "storybook-clip-a": WORLD_256 / "clip-a",
-    "storybook-clip-b": WORLD_256 / "clip-b",
     "storybook-judge": WORLD_256 / "judge",
     DEFAULT_BASE: BUNDLED / "base",
     DEFAULT_EDITOR: BUNDLED / "editor",
