@@ -26,7 +26,7 @@ from ip2p.errors import Ip2pError, ModelError
 from ip2p.models.bundled import WORLD_256
 from ip2p.train.autoencoder import AutoencoderTask, DecoderTask, finish_autoencoder, load_autoencoder, save_autoencoder
 from ip2p.train.bundle import export, read_record
-from ip2p.train.checkpoint import State, load_newest
+from ip2p.train.checkpoint import State
 from ip2p.train.clip import SEEDS, ClipTask
 from ip2p.train.diffusion import UNETS, DiffusionTask, encode_world
 from ip2p.train.judge import JudgeTask
@@ -64,12 +64,17 @@ def make_task(model: str, parsed: argparse.Namespace, device: torch.device) -> T
     return DiffusionTask(scenes, vae, tokenizer, parsed.unet, latents, device, SEED)
 
 
+def checkpoints(state: Path, model: str, unet: str) -> Path:
+    """Folder of a model's checkpoints; every UNet of the diffusion model has one of its own."""
+    return state / (f"diffusion-{unet}" if model == "diffusion" else model) / "checkpoints"
+
+
 def train(parsed: argparse.Namespace, device: torch.device) -> None:
     """One sitting."""
     task: Any = make_task(parsed.model, parsed, device)
     sit(
         task, parsed.state, minutes=parsed.minutes, steps=parsed.steps, device=device, precision=parsed.precision,
-        begun=_begun(task, parsed), say=lambda line: print(line, flush=True),
+        begin=lambda: _begin(task, parsed), say=lambda line: print(line, flush=True),
     )  # fmt: skip
     finished = parsed.state / "autoencoder" / "finished"
     if parsed.model == "autoencoder":
@@ -81,7 +86,7 @@ def train(parsed: argparse.Namespace, device: torch.device) -> None:
 def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
     """Write every model that has had a sitting, or the one that is asked for."""
     for model in [parsed.only] if parsed.only else EXPORTED:
-        if any((parsed.state / (f"diffusion-{parsed.unet}" if model == "diffusion" else model)).glob("checkpoints/*")):
+        if any(checkpoints(parsed.state, model, parsed.unet).glob("*")):
             task = make_task(model, parsed, device)
             state = restore_averages(task, parsed.state)
             assert state is not None
@@ -97,10 +102,10 @@ def _finished_autoencoder(parsed: argparse.Namespace) -> Any:
     return finished
 
 
-def _begun(task: Task, parsed: argparse.Namespace) -> State | None:
-    """How far the model to begin with has come, whose weights the task then has; None where there is a checkpoint."""
-    if parsed.begin_with is None or load_newest(parsed.state / task.name / "checkpoints", warn=print):
-        return None
+def _begin(task: Task, parsed: argparse.Namespace) -> State:
+    """How far the model to begin with has come, whose weights the task then has; the beginning where there is none."""
+    if parsed.begin_with is None:
+        return State()
     task.load(parsed.begin_with)
     return read_record(parsed.begin_with, parsed.model)
 

@@ -26,11 +26,11 @@ from ip2p.measuring.clip import ClipScorer, Preprocessing
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir
-from ip2p.storybook.edits import Case, Edit, evaluation_cases, possible_edits
+from ip2p.storybook.edits import Case, edit_between, evaluation_cases, possible_edits
 from ip2p.storybook.judge import attribute_target
 from ip2p.storybook.language import caption, edited_caption
 from ip2p.storybook.render import render
-from ip2p.storybook.scene import ATTRIBUTES, Scene
+from ip2p.storybook.scene import ATTRIBUTES
 from ip2p.train.batches import Order
 from ip2p.train.tokens import POSITIONS, make_tokenizer
 from ip2p.train.world import World
@@ -210,13 +210,6 @@ def contrastive_loss(
         logits = logit_scale.exp() * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
         own = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-
-
-def edit_between(scene: Scene, edited: Scene) -> Edit:
-    """The edit that leads from a scene to another that differs in one attribute."""
-    name = next(name for name, value in edited.attributes.items() if value != scene.attributes[name])
-    edits = possible_edits(scene.attributes, "all", reserved=True)
-    return next(edit for edit in edits if edit.attribute == name and edit.value == edited.attributes[name])
 
 
 def measure(scorer: ClipScorer, count: int = 500) -> dict[str, float]:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ip2p.storybook.edits import edit_between
 from ip2p.storybook.judge import IGNORED, OBJECTS, attribute_target, whole_target
 from ip2p.storybook.render import ANIMAL_FOOT, ANIMAL_HEIGHT, FLYER_HEIGHT
 from ip2p.storybook.scene import ATTRIBUTES, Scene
@@ -98,12 +99,12 @@ def between(
     strong = rng.random() < 0.75
     share = rng.uniform(0.35, 0.65) if strong else rng.uniform(0, FINE_ENOUGH)
     blended = example._replace(picture=torch.lerp(example.picture, other, share))
-    return blended.unclear(_difference(scene, edited)) if strong else blended
+    return blended.unclear(edit_between(scene, edited).attribute) if strong else blended
 
 
 def half(example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random) -> Example:
     """One picture on one side of a line and the other on the other; the line runs through what differs."""
-    name = _difference(scene, edited)
+    name = edit_between(scene, edited).attribute
     thing = "building" if name in PARTS["building"] else name
     if thing in OBJECTS:
         shown = scene if scene.attributes[thing] != "none" else edited
@@ -197,11 +198,6 @@ def _blurred(picture: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 h w
     """Means of squares of `size` pixels, joined smoothly."""
     small = F.avg_pool2d(picture[None], size)
     return F.interpolate(small, picture.shape[-2:], mode="bicubic", align_corners=False)[0].clamp(-1, 1)
-
-
-def _difference(scene: Scene, edited: Scene) -> str:
-    """The attribute in which two scenes differ."""
-    return next(name for name, value in scene.attributes.items() if edited.attributes[name] != value)
 
 
 def stacked(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:

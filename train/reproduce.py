@@ -22,8 +22,10 @@ from rich.table import Table
 
 from ip2p.models.bundled import WORLD_256
 from ip2p.shards import atomic_write
+from ip2p.train.base import SCENES, checkpoints
 from ip2p.train.bundle import RECORD
 from ip2p.train.checkpoint import load_newest
+from ip2p.train.diffusion import UNETS
 
 ROOT = Path(__file__).parents[1]
 SPARE = 0.2  # minutes; a stage with less than this left counts as finished
@@ -56,19 +58,19 @@ PIPELINE = Stage("data set", 400, 15), Stage("editor", 600, 25)
 """The project's own pipeline, which has settings of its own; minutes are what the bundled configurations take."""
 
 
-def plan(parsed: argparse.Namespace) -> list[tuple[Stage, float, float]]:
-    """Each stage with its minutes on this device and the minutes that are left of them."""
+def plan(parsed: argparse.Namespace) -> list[tuple[Stage, float]]:
+    """Each stage with the minutes that are left of its own on this device."""
     rows = []
     for stage in STAGES:
         minutes = parsed.minutes_scale * (stage.gpu if parsed.device == "cuda" else stage.cpu)
-        rows.append((stage, minutes, max(0.0, minutes - _minutes_so_far(parsed, stage.model))))
+        rows.append((stage, max(0.0, minutes - _minutes_so_far(parsed, stage.model))))
     return rows
 
 
-def show(rows: list[tuple[Stage, float, float]], scale: float) -> None:
+def show(rows: list[tuple[Stage, float]], scale: float) -> None:
     """Print the plan before it begins."""
     table = Table("stage", "minutes on 2 CPU cores", "on one H100", "left here")
-    for stage, _, left in rows:
+    for stage, left in rows:
         state = f"{left:.0f}" if left > SPARE else "done"
         table.add_row(stage.model, f"{scale * stage.cpu:.0f}", f"{scale * stage.gpu:.0f}", state)
     for stage in PIPELINE:
@@ -80,15 +82,13 @@ def show(rows: list[tuple[Stage, float, float]], scale: float) -> None:
     console.print("Weights do not come out bit for bit: they depend on processor, threads and the steps in a time box.")
 
 
-def commands(parsed: argparse.Namespace, rows: list[tuple[Stage, float, float]]) -> list[list[str]]:
+def commands(parsed: argparse.Namespace, rows: list[tuple[Stage, float]]) -> list[list[str]]:
     """What is left to run, in order."""
     base = [sys.executable, "train/base.py"]
-    common = ["--state", str(parsed.state), "--scenes", str(parsed.scenes)]
+    common = ["--state", str(parsed.state), "--scenes", str(parsed.scenes), "--unet", parsed.unet]
     common += ["--device", parsed.device] if parsed.device else []
     steps = ["--steps", str(parsed.steps)] if parsed.steps else []
-    todo = [
-        [*base, stage.model, "--minutes", f"{left:.2f}", *steps, *common] for stage, _, left in rows if left > SPARE
-    ]
+    todo = [[*base, stage.model, "--minutes", f"{left:.2f}", *steps, *common] for stage, left in rows if left > SPARE]
     todo.append([*base, "export", "--out", str(parsed.out), "--measure", str(parsed.measure), *common])
     if not parsed.models_only:
         data, run = parsed.state / "data", parsed.state / "editor"
@@ -123,8 +123,7 @@ def reproduce(parsed: argparse.Namespace, run: Callable[[list[str]], int]) -> in
 
 def _minutes_so_far(parsed: argparse.Namespace, model: str) -> float:
     """Minutes that a model has trained in this state folder; all that it needs once it has made its steps."""
-    folder = parsed.state / (f"diffusion-{parsed.unet}" if model == "diffusion" else model) / "checkpoints"
-    found = load_newest(folder, warn=print)
+    found = load_newest(checkpoints(parsed.state, model, parsed.unet), warn=print)
     if found is None:
         return 0.0
     return float("inf") if parsed.steps and found.state.step >= parsed.steps else found.state.seconds / 60
@@ -135,15 +134,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
     parser.add_argument("--out", type=Path, default=WORLD_256, help="folder of the models (default: ip2p/bundled/256)")
-    parser.add_argument("--scenes", type=int, default=20_000, help="scenes to learn from (default: 20000)")
+    parser.add_argument("--scenes", type=int, default=SCENES, help=f"scenes to learn from (default: {SCENES})")
     parser.add_argument("--minutes-scale", type=float, default=1.0, help="all minutes of the plan times this")
     parser.add_argument("--steps", type=int, help="at most so many steps of each model, for a trial")
     parser.add_argument("--measure", type=int, default=500, help="held-out scenes of the figures (default: 500)")
-    parser.add_argument("--unet", default="thin", help="UNet of train/base.py (default: thin)")
+    parser.add_argument("--unet", default="thin", choices=tuple(UNETS), help="default: thin")
     parser.add_argument("--device", help="such as cuda; the best that is there if left out")
     parser.add_argument("--models-only", action="store_true", help="leave out the data set and the editor")
     parser.add_argument("--plan", action="store_true", help="show the plan and run nothing")
     parsed = parser.parse_args()
+    # The programs run in the repository's root, wherever this one was called.
+    parsed.state, parsed.out = parsed.state.resolve(), parsed.out.resolve()
     return reproduce(parsed, lambda command: subprocess.run(command, cwd=ROOT, check=False).returncode)
 
 

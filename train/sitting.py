@@ -70,7 +70,7 @@ def sit(
     steps: int | None = None,
     device: torch.device,
     precision: str = "auto",
-    begun: State | None = None,
+    begin: Callable[[], State] = State,
     say: Callable[[str], None] = print,
 ) -> State:
     """Train until the time box or the steps are used up, or a signal comes; leave the averaged weights in the modules.
@@ -84,7 +84,7 @@ def sit(
         steps: at most so many in this sitting.
         device: to train on.
         precision: auto, fp32 or bf16.
-        begun: how far the weights in the modules have come, where the folder has no checkpoint.
+        begin: called where the folder has no checkpoint; may load weights, and says how far they have come.
         say: takes lines for people.
 
     Raises:
@@ -92,7 +92,7 @@ def sit(
         ConfigError: the state in the folder is of another recipe.
     """
     with Interrupts(with_parent=False) as interrupts:
-        sitting = _Sitting(task, folder / task.name, minutes, steps, device, precision, begun, say)
+        sitting = _Sitting(task, folder / task.name, minutes, steps, device, precision, begin, say)
         while sitting.done < 1 and not interrupts.received:
             sitting.step()
             if sitting.due:
@@ -104,16 +104,16 @@ def sit(
 class _Sitting:
     def __init__(
         self, task: Task, out: Path, minutes: float, steps: int | None, device: torch.device, precision: str,
-        begun: State | None, say: Callable[[str], None],
+        begin: Callable[[], State], say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.task, self.out, self.minutes, self.device = task, out, minutes, device
+        config = dict(task.settings)
+        resumed = load_newest(out / "checkpoints", warn=say)
+        self.state = (State() if resumed else begin()).model_copy(update={"config": config})
         optimizer = build_optimizer(
             task.modules, name="muon", learning_rate=task.learning_rate, weight_decay=task.weight_decay
         )
         self.learner = Learner.of(task.modules, optimizer, ema_decay=task.ema_decay)
-        config = dict(task.settings)
-        self.state = (begun or State()).model_copy(update={"config": config})
-        resumed = load_newest(out / "checkpoints", warn=say)
         if resumed:
             check_same_run(resumed.state, config=config, data="", folder=out)
             self.learner.restore(resumed)

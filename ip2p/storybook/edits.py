@@ -81,6 +81,12 @@ def edit_to(scene: Scene, attribute: str, value: str) -> Edit:
     return _edit(scene.attributes, attribute, value)
 
 
+def edit_between(scene: Scene, edited: Scene) -> Edit:
+    """The edit that leads from a scene to another one that differs in one attribute."""
+    name = next(name for name, value in edited.attributes.items() if value != scene.attributes[name])
+    return edit_to(scene, name, edited.attributes[name])
+
+
 def _edit(attributes: Mapping[str, str], name: str, value: str) -> Edit:
     return Edit(_kind(name, attributes[name], value), name, value)
 

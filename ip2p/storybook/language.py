@@ -221,8 +221,8 @@ def edited_caption(text: str, scene: Scene, edit: Edit) -> str:
     for value, start, end in _mentions(text, name):
         if value == old:
             start, end, phrase = _replacement(text, start, end, name, old, new)
-            gone = unsaid and new == "none" or (unsaid and name not in _PARTS)
-            return _tidy(f"{text[:start]} {'' if gone else _cased(phrase, text[start])} {text[end:]}")
+            cut = unsaid and name not in _PARTS  # "with a brown roof" reads well, so the word gives way to another
+            return _tidy(f"{text[:start]} {'' if cut else _cased(phrase, text[start])} {text[end:]}")
     if name in ("building", "color"):
         raise ValueError(f"the caption {text!r} names no {name} {old!r}; give one that does")
     return text if unsaid else _added(text, name, new)
@@ -272,7 +272,7 @@ def _replacement(text: str, start: int, end: int, name: str, old: str, new: str)
                 best = match.start(), match.end(), row.get(new, "")
     if best[1]:
         return best
-    if new == "none":  # no row fits: cut the small words before it too
+    if new == UNSAID.get(name) == "none":  # no row fits: cut the small words before it too
         small = re.search(
             r"(?:\b(?:with|and|under|below|next|to|near|beside|a|an|the)\s+)*$", text[:start], re.IGNORECASE
         )

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from transformers import CLIPModel
 
 from ip2p.measuring.clip import ClipScorer
-from ip2p.storybook.edits import apply, evaluation_cases
+from ip2p.storybook.edits import apply, edit_between, evaluation_cases
 from ip2p.storybook.language import parse
 from ip2p.storybook.phrases import UNSAID
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import is_held_out, values
-from ip2p.train.clip import SIDE, ClipTask, contrastive_loss, edit_between, measure, other_captions, save_clip
+from ip2p.train.clip import SIDE, ClipTask, contrastive_loss, measure, other_captions, save_clip
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.tokens import make_tokenizer
 from ip2p.train.world import World, edited_scene, natural_scene

@@ -139,6 +139,7 @@ def test_an_edit_and_its_reverse_leave_the_other_words() -> None:
         ("a red barn with a gray roof", "roof", "brown", "a red barn with a brown roof"),
         ("a red barn under a cloudless sky", "clouds", "three", "a red barn under three clouds"),
         ("a red barn under three clouds", "clouds", "one", "a red barn"),
+        ("a red barn on a cloudy day", "clouds", "none", "a red barn on a cloudless day"),
         ("a red house and a kitty nearby", "animal", "none", "a red house"),
         ("a red house next to a puppy", "animal", "cow", "a red house next to a cow"),
         ("a red barn on a snowy winter day", "season", "spring", "a red barn on a spring day"),
