@@ -43,7 +43,7 @@ train: $(INSTALLED) ## train an editor on it under runs/editor, or go on with it
 	$(BIN)/accelerate launch train/finetune.py
 
 reproduce: $(INSTALLED) ## make all bundled models from nothing, or go on with it: hours, shown before it begins
-	$(BIN)/python train/reproduce.py
+	$(BIN)/python train/storybook/reproduce.py
 
 bench-edit: $(INSTALLED) ## editing beside the pipeline of diffusers: exactness, rows, seconds, quality
 	$(BIN)/python bench/edit.py

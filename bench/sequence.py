@@ -19,11 +19,11 @@ from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed
-from ip2p.storybook.edits import Edit, apply, possible_edits
+from ip2p.storybook.edits import apply, possible_edits
 from ip2p.storybook.judge import Judge, attribute_target
 from ip2p.storybook.language import instruction
 from ip2p.storybook.render import render
-from ip2p.storybook.scene import Scene, sample_scene
+from ip2p.storybook.scene import Edit, Scene, sample_scene
 
 LOCAL = ("building", "color", "animal", "sky")
 """Attributes whose edits leave most of a picture alone."""

@@ -32,13 +32,13 @@ say_at_once: Say = functools.partial(print, flush=True)
 
 
 class BuildSummary(NamedTuple):
-    """What a build came to: its folder, its counts over all sittings, and what this sitting took.
+    """What a build came to: its folder, its counts over all sessions, and what this session took.
 
     Attributes:
         out: folder of the build.
-        counts: counts over all sittings.
-        seconds: of this sitting.
-        drawn, unet_rows, drawing: candidates drawn in this sitting, the UNet rows of these, and seconds that took.
+        counts: counts over all sessions.
+        seconds: of this session.
+        drawn, unet_rows, drawing: candidates drawn in this session, the UNet rows of these, and seconds that took.
     """
 
     out: Path
@@ -60,7 +60,7 @@ class BuildSummary(NamedTuple):
             f"kept {counts.pairs} of {counts.total} candidates ({counts.pairs / max(counts.total, 1):.1%}), for "
             f"{counts.served} of {counts.triples.total()} triples; "
             f"{counts.rows_per_pair:.0f} UNet rows for each kept pair\n"
-            f"{self.seconds:.0f} s in this sitting{drawing}\n"
+            f"{self.seconds:.0f} s in this session{drawing}\n"
             f"data set {self.out / 'packed'}, report {self.out / 'report.html'}"
         )
 
@@ -125,7 +125,7 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
         seconds = time.monotonic() - began
         rate = 60 * counts.kept / seconds
         if counts.total:
-            say(f"{counts}\n{seconds:.1f} s in this sitting: {rate:.0f} triples a minute; report {page}")
+            say(f"{counts}\n{seconds:.1f} s in this session: {rate:.0f} triples a minute; report {page}")
     return page
 
 

@@ -50,7 +50,7 @@ class Stages:
         say: prints a line.
 
     Attributes:
-        drawn, unet_rows, seconds: candidates drawn in this sitting, the UNet rows of these, and how long that took.
+        drawn, unet_rows, seconds: candidates drawn in this session, the UNet rows of these, and how long that took.
     """
 
     def __init__(self, build_folder: BuildFolder, say: Callable[[str], None]) -> None:

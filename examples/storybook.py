@@ -18,9 +18,9 @@ from ip2p.models.backbone import load_backbone
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images, to_tensor
 from ip2p.pictures.write import save_picture
-from ip2p.storybook.edits import KINDS, evaluation_cases
+from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.render import render
-from ip2p.storybook.scene import ATTRIBUTES, Scene, natural_layout, sample_scene
+from ip2p.storybook.scene import ATTRIBUTES, EDIT_KINDS, Scene, natural_layout, sample_scene
 
 PLAIN = {
     "place": "lake", "season": "summer", "time": "day", "weather": "clear", "clouds": "one", "building": "cottage",
@@ -47,7 +47,7 @@ def scenes() -> Image.Image:
 def edits() -> Image.Image:
     """An edit of every kind: before, and the exact target."""
     first = {case.edit.kind: case for case in reversed(evaluation_cases(200))}
-    shown = [first[kind] for kind in KINDS if kind in first]
+    shown = [first[kind] for kind in EDIT_KINDS if kind in first]
     rows = [[render(case.scene), render(case.target)] for case in shown]
     half = -(-len(rows) // 2)
     pairs = [[*left, *right] for left, right in zip(rows[:half], [*rows[half:], []], strict=False)]

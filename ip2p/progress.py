@@ -62,12 +62,12 @@ class StageProgress:
 
     @property
     def rate(self) -> str:
-        """Made in this sitting, by the second."""
+        """Made in this session, by the second."""
         return f"{self.made / self.seconds:.1f} a second"
 
     @property
     def seconds(self) -> float:
-        """Since the stage began, in this sitting."""
+        """Since the stage began, in this session."""
         return max(time.monotonic() - self.started, 1e-9)
 
     def __exit__(

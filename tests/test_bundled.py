@@ -15,9 +15,9 @@ from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.render import SIDE
-from ip2p.train.bundle import measure_autoencoder, read_record
-from ip2p.train.clip import measure
-from ip2p.train.tokens import make_tokenizer
+from ip2p.train.storybook.bundle import measure_autoencoder, read_record
+from ip2p.train.storybook.clip import measure
+from ip2p.train.storybook.tokens import make_tokenizer
 
 MAX_BYTES = 90_000_000
 PARTS = ("unet", "vae", "text_encoder")
@@ -38,7 +38,7 @@ def test_every_model_has_a_name_and_a_card() -> None:
     assert models == {bundled_path(name) for name in BUNDLED_NAMES}
     for name in BUNDLED_NAMES:
         card = (bundled_path(name) / "README.md").read_text()
-        assert name in card and ("train/base.py" in card or "train/finetune.py" in card)
+        assert name in card and ("train/storybook/base.py" in card or "train/finetune.py" in card)
     assert (BUNDLED_BASE, BUNDLED_EDITOR) == (DEFAULT_BASE, DEFAULT_EDITOR)
 
 

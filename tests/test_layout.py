@@ -15,7 +15,7 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
 )
 LIBRARY = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in ("ip2p", "data_gen", "train", "configs")]
-LAUNCHED = ("data_gen", "train", "configs", "bench", "examples")
+LAUNCHED = ("data_gen", "train", "train/storybook", "configs", "bench", "examples")
 """Folders whose files are run by path, so that they stand first on the path of modules."""
 MAX_LINES = 400
 

@@ -1,1 +1,1 @@
-"""Training: the editor from pairs (finetune), and the bundled storybook models (base)."""
+"""Training an editor from pairs (finetune), and the bundled models (storybook)."""

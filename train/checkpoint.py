@@ -38,7 +38,7 @@ class State(BaseModel):
     """Where a run stands.
 
     step counts batches, updates those whose gradient was finite; samples is the position in the endless shuffled order
-    of pairs; seconds counts all sittings; config and data (the fingerprint of the pairs) must be the same when it goes
+    of pairs; seconds counts all sessions; config and data (the fingerprint of the pairs) must be the same when it goes
     on.
     """
 

@@ -17,7 +17,7 @@ class FinetuneConfig(Config):
     )
     out: str = Field(default="runs/editor", description="folder of checkpoints, metrics, sheets and the editor")
 
-    minutes: float | None = Field(default=None, gt=0, description="end by the clock too, counted over all sittings")
+    minutes: float | None = Field(default=None, gt=0, description="end by the clock too, counted over all sessions")
     steps: int = Field(default=1000, ge=1, description="optimizer steps")
     batch: int = Field(default=32, ge=1, description="pairs in a micro-batch of one process")
     accumulation: int = Field(default=1, ge=1, description="micro-batches in a step")

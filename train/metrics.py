@@ -26,7 +26,7 @@ class Metrics:
     """Writes rows and shows where the run is.
 
     Args:
-        path: of metrics.jsonl. Rows of steps beyond `step` are of a sitting that was killed after its last checkpoint;
+        path: of metrics.jsonl. Rows of steps beyond `step` are of a session that was killed after its last checkpoint;
             they will be written again, so they go.
         step: where the run goes on.
         steps: where it ends; None where only the time ends it.

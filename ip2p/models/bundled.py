@@ -31,6 +31,6 @@ def bundled_path(name: str) -> Path:
         raise ModelError(f"ip2p brings no model {name!r}", f"It brings {', '.join(BUNDLED_NAMES)}")
     path = _FOLDERS[name]
     if not any(path.rglob("*.safetensors")):
-        how = "python train/finetune.py" if name == DEFAULT_EDITOR else "python train/base.py"
+        how = "python train/finetune.py" if name == DEFAULT_EDITOR else "python train/storybook/base.py"
         raise ModelError(f"the weights of {name} are missing in {path}", f"Install ip2p again, or run `{how}`")
     return path

@@ -8,29 +8,9 @@ from dataclasses import dataclass, replace
 
 from ip2p.seeding import derive_seed
 from ip2p.storybook.language import caption, edited_caption, instruction
-from ip2p.storybook.scene import RESERVED, Scene, Vocabulary, sample_scene, values
-
-KINDS = (
-    "season", "time", "weather", "clouds", "style", "place", "swap_building", "recolor", "roof", "door", "add_animal",
-    "remove_animal", "swap_animal", "add_sky", "remove_sky", "swap_sky",
-)  # fmt: skip
+from ip2p.storybook.scene import EDIT_KINDS, RESERVED, Edit, Scene, Vocabulary, sample_scene, values
 
 _BY_ATTRIBUTE = {"building": "swap_building", "color": "recolor"}
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One attribute gets another value.
-
-    Args:
-        kind: one of KINDS; it follows from the attribute and the two values.
-        attribute: one of ATTRIBUTES.
-        value: that it gets, one of the attribute's.
-    """
-
-    kind: str
-    attribute: str
-    value: str
 
 
 @dataclass(frozen=True)
@@ -119,7 +99,7 @@ def evaluation_cases(count: int = 500, seed: int = 2024) -> list[Case]:
 
 def _case(seed: int, number: int) -> Case:
     rng = random.Random(derive_seed(seed, "evaluation", str(number)))
-    kinds = [kind for kind in KINDS if kind != RESERVED.no_triple]
+    kinds = [kind for kind in EDIT_KINDS if kind != RESERVED.no_triple]
     turn, place = divmod(number, len(kinds))
     options: list[Edit] = []
     while not options:

@@ -46,7 +46,7 @@ IGNORED = -100
 """A target that the loss passes over."""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-REMEDY = "Give storybook-judge or a folder that `python train/base.py` wrote"
+REMEDY = "Give storybook-judge or a folder that `python train/storybook/base.py` wrote"
 
 
 class Reading(NamedTuple):
@@ -340,7 +340,7 @@ def _check(config: _Config, folder: Path) -> None:
             return
         name = other[0]
         wrong = f"{name} as {', '.join(config.attributes[name])}, and scenes have {', '.join(ATTRIBUTES[name])}"
-    raise ModelError(f"the judge {folder} reads {wrong}", "Train it again with `python train/base.py`")
+    raise ModelError(f"the judge {folder} reads {wrong}", "Train it again with `python train/storybook/base.py`")
 
 
 def _reason(error: Exception) -> str:

@@ -7,14 +7,10 @@ import re
 import string
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
 
 from ip2p.storybook.phrases import PATTERNS, PLURALS, ROWS, UNSAID, WORDS, Phrasings
 from ip2p.storybook.requests import EXTRAS, IMPERATIVES, INSTRUCTIONS, NAMES, WRAPPERS
-from ip2p.storybook.scene import ATTRIBUTES, Scene
-
-if TYPE_CHECKING:
-    from ip2p.storybook.edits import Edit
+from ip2p.storybook.scene import ATTRIBUTES, Edit, Scene
 
 LONGEST = 46
 """Words and marks of a caption, edited or not, at most: the text encoder has 48 places, two for tokens of its own."""

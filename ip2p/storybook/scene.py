@@ -29,6 +29,11 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "style": ("illustration", "watercolor", "sketch", "poster", "mosaic", "neon", "pixel", "glass"),
 }
 
+EDIT_KINDS = (
+    "season", "time", "weather", "clouds", "style", "place", "swap_building", "recolor", "roof", "door", "add_animal",
+    "remove_animal", "swap_animal", "add_sky", "remove_sky", "swap_sky",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Reserved:
@@ -101,6 +106,21 @@ class Scene:
     def attributes(self) -> dict[str, str]:
         """The twelve attributes by name, in the order of `ATTRIBUTES`."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "layout"}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One attribute gets another value.
+
+    Args:
+        kind: one of EDIT_KINDS; it follows from the attribute and the two values.
+        attribute: one of ATTRIBUTES.
+        value: that it gets, one of the attribute's.
+    """
+
+    kind: str
+    attribute: str
+    value: str
 
 
 def values(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:

@@ -31,7 +31,7 @@ MODERATION_BATCH = 32
 
 
 class Bill(NamedTuple):
-    """What asking came to in one sitting.
+    """What asking came to in one session.
 
     Attributes:
         model: that was asked.

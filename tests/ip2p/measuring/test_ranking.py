@@ -10,8 +10,9 @@ from ip2p.measuring.clip import ClipScorer
 from ip2p.measuring.ranking import best_index, direction_scores
 from ip2p.pictures.read import open_image
 from ip2p.pictures.write import read_parameters
-from ip2p.storybook.edits import Edit, apply, evaluation_cases
+from ip2p.storybook.edits import apply, evaluation_cases
 from ip2p.storybook.render import render
+from ip2p.storybook.scene import Edit
 
 
 @pytest.fixture(scope="module")

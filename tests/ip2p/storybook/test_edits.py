@@ -4,10 +4,10 @@ import random
 from collections import Counter
 from dataclasses import replace
 
-from ip2p.storybook.edits import KINDS, Case, Edit, apply, edit_to, evaluation_cases, possible_edits
+from ip2p.storybook.edits import Case, apply, edit_to, evaluation_cases, possible_edits
 from ip2p.storybook.language import instruction, parse
 from ip2p.storybook.phrases import UNSAID
-from ip2p.storybook.scene import ATTRIBUTES, RESERVED, Vocabulary, is_held_out, sample_scene, values
+from ip2p.storybook.scene import ATTRIBUTES, EDIT_KINDS, RESERVED, Edit, Vocabulary, is_held_out, sample_scene, values
 
 
 def test_possible_edits_are_all_there_are() -> None:
@@ -76,7 +76,7 @@ def test_case_k_follows_from_the_seed_and_k_alone() -> None:
 
 def test_kinds_and_phrasings_are_even() -> None:
     cases = evaluation_cases(150)
-    usual = {kind for kind in KINDS if kind != RESERVED.no_triple}
+    usual = {kind for kind in EDIT_KINDS if kind != RESERVED.no_triple}
     assert Counter(case.edit.kind for case in cases) == dict.fromkeys(usual, 10)
     assert Counter(case.edit.kind for case in cases if _is_held_out(case)) == dict.fromkeys(usual, 5)
     assert sum(is_held_out(case.scene.attributes) for case in cases) > 5

@@ -16,7 +16,7 @@ from torch import Tensor
 from ip2p.errors import ModelError
 from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook import judge as module
-from ip2p.storybook.edits import Case, Edit
+from ip2p.storybook.edits import Case
 from ip2p.storybook.judge import (
     IGNORED,
     LAYOUT,
@@ -34,7 +34,7 @@ from ip2p.storybook.judge import (
     whole_target,
 )
 from ip2p.storybook.render import render
-from ip2p.storybook.scene import ATTRIBUTES, Layout, Scene, sample_scene
+from ip2p.storybook.scene import ATTRIBUTES, Edit, Layout, Scene, sample_scene
 
 STANDING = Layout(
     horizon=0.6, building_x=0.3, building_size=0.4, mirrored=False, animal_x=0.6, sky_x=0.6, sky_y=0.2, seed=1
@@ -211,7 +211,7 @@ def test_another_judge_is_told(judge: Judge, tmp_path: Path, values: dict[str, A
     changed(tmp_path / "judge", **values)
     with pytest.raises(ModelError, match=said) as caught:
         Judge.from_pretrained(tmp_path / "judge")
-    assert "train/base.py" in caught.value.fix
+    assert "train/storybook/base.py" in caught.value.fix
 
 
 def test_missing_and_damaged_judges_are_told(judge: Judge, base_folder: Path, tmp_path: Path) -> None:

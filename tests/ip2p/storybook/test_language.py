@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ip2p.storybook.edits import KINDS, Edit, possible_edits
+from ip2p.storybook.edits import possible_edits
 from ip2p.storybook.free import FREE, free_cases
 from ip2p.storybook.language import (
     LONGEST,
@@ -20,7 +20,7 @@ from ip2p.storybook.language import (
     with_typo,
 )
 from ip2p.storybook.phrases import ROWS, UNSAID, WORDS
-from ip2p.storybook.scene import ATTRIBUTES, Layout, Scene, sample_scene
+from ip2p.storybook.scene import ATTRIBUTES, EDIT_KINDS, Edit, Layout, Scene, sample_scene
 
 LAYOUT = Layout(0.5, 0.4, 0.3, False, 0.6, 0.6, 0.2, 0)
 
@@ -191,7 +191,7 @@ def test_every_kind_has_many_phrasings_and_some_are_held_out() -> None:
                 seen[edit.kind] = usual
                 common |= usual
                 held_out |= held
-    assert seen.keys() == set(KINDS)
+    assert seen.keys() == set(EDIT_KINDS)
     assert not common & held_out
 
 

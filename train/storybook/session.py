@@ -1,7 +1,7 @@
-"""A sitting: train one of the storybook models for some minutes, going on from the last sitting.
+"""A session: train one of the storybook models for some minutes, going on from the last session.
 
-The learning rate warms up, stays, and falls to nearly nothing at the end of each sitting, so every sitting ends with
-weights that are ready to use. Killed, a sitting goes on from its last checkpoint as a new one.
+The learning rate warms up, stays, and falls to nearly nothing at the end of each session, so every session ends with
+weights that are ready to use. Killed, a session goes on from its last checkpoint as a new one.
 """
 
 import math
@@ -24,9 +24,9 @@ from ip2p.train.optimizer import build_optimizer
 from ip2p.train.schedule import Clock, learning_rate_factor, share_done
 
 WARMUP = 50
-DECAY = 0.4  # share of a sitting over which the learning rate falls
+DECAY = 0.4  # share of a session over which the learning rate falls
 SAVE_MINUTES = 5.0
-PATIENCE = 5  # steps in a row without a finite gradient, before the sitting stops
+PATIENCE = 5  # steps in a row without a finite gradient, before the session stops
 
 
 @runtime_checkable
@@ -38,7 +38,7 @@ class Task(Protocol):
         modules: that learn, by name.
         batch: samples in a step.
         learning_rate, weight_decay, ema_decay: of the recipe.
-        settings: what must be the same for a sitting to go on from another one.
+        settings: what must be the same for a session to go on from another one.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Task(Protocol):
         ...
 
 
-def sit(
+def train_session(
     task: Task,
     folder: Path,
     *,
@@ -80,8 +80,8 @@ def sit(
     Args:
         task: what is trained.
         folder: of all training state.
-        minutes: of this sitting, > 0.
-        steps: at most so many in this sitting.
+        minutes: of this session, > 0.
+        steps: at most so many in this session.
         device: to train on.
         precision: auto, fp32 or bf16.
         begin: called where the folder has no checkpoint; may load weights, and says how far they have come.
@@ -92,16 +92,16 @@ def sit(
         ConfigError: the state in the folder is of another recipe.
     """
     with Interrupts(with_parent=False) as interrupts:
-        sitting = _Sitting(task, folder / task.name, minutes, steps, device, precision, begin, say)
-        while sitting.done < 1 and not interrupts.received:
-            sitting.step()
-            if sitting.due:
-                sitting.save()
-        sitting.save()
-        return sitting.end()
+        session = _Session(task, folder / task.name, minutes, steps, device, precision, begin, say)
+        while session.done < 1 and not interrupts.received:
+            session.step()
+            if session.due:
+                session.save()
+        session.save()
+        return session.end()
 
 
-class _Sitting:
+class _Session:
     def __init__(
         self, task: Task, out: Path, minutes: float, steps: int | None, device: torch.device, precision: str,
         begin: Callable[[], State], say: Callable[[str], None],
@@ -132,7 +132,7 @@ class _Sitting:
 
     @property
     def done(self) -> float:
-        """Part of this sitting that is done, 0 to 1."""
+        """Part of this session that is done, 0 to 1."""
         return share_done(self.state.step - self.first, self.steps, seconds=self.clock.seconds, minutes=self.minutes)
 
     @property

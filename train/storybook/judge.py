@@ -16,8 +16,8 @@ from ip2p.pictures.tensors import to_images
 from ip2p.seeding import derive_seed, generator
 from ip2p.storybook.judge import Judge, JudgeNet, judge_loss, layout_target
 from ip2p.train.batches import Order
-from ip2p.train.mush import clean, spoiled, stacked
-from ip2p.train.world import World
+from ip2p.train.storybook.mush import clean, spoiled, stacked
+from ip2p.train.storybook.world import World
 
 RECONSTRUCTED = 8  # every eighth picture has been through the autoencoder, which takes longer than to judge it
 SHEET = (4, 6)

@@ -1,4 +1,4 @@
-"""Train the storybook base models: `python train/base.py autoencoder --minutes 25`.
+"""Train the storybook base models: `python train/storybook/base.py autoencoder --minutes 25`.
 
 In this order, because each reads what the ones before it made:
 
@@ -10,8 +10,8 @@ In this order, because each reads what the ones before it made:
     decoder       the way from latents to pictures again, longer; the encoder stays as it is
     export        writes what is there into ip2p/bundled/256, with cards measured on held-out scenes
 
-Every call is one sitting: it goes on from the state of the last one, and is safe to kill. Where there is no state,
-`--begin-with ip2p/bundled/256` goes on from finished models. `python train/reproduce.py` makes all of them in one go.
+Every call is one session: it goes on from the state of the last one, and is safe to kill. Where there is no state,
+`--begin-with ip2p/bundled/256` goes on from finished models. `python train/storybook/reproduce.py` makes all of them in one go.
 """
 
 import argparse
@@ -24,15 +24,21 @@ import torch
 from ip2p.device import best_device
 from ip2p.errors import Ip2pError, ModelError
 from ip2p.models.bundled import WORLD_256
-from ip2p.train.autoencoder import AutoencoderTask, DecoderTask, finish_autoencoder, load_autoencoder, save_autoencoder
-from ip2p.train.bundle import export, read_record
 from ip2p.train.checkpoint import State
-from ip2p.train.clip import SEEDS, ClipTask
-from ip2p.train.diffusion import UNETS, DiffusionTask, encode_world
-from ip2p.train.judge import JudgeTask
-from ip2p.train.sitting import Task, restore_averages, sit
-from ip2p.train.tokens import make_tokenizer
-from ip2p.train.world import World, drawing_code
+from ip2p.train.storybook.autoencoder import (
+    AutoencoderTask,
+    DecoderTask,
+    finish_autoencoder,
+    load_autoencoder,
+    save_autoencoder,
+)
+from ip2p.train.storybook.bundle import export, read_record
+from ip2p.train.storybook.clip import SEEDS, ClipTask
+from ip2p.train.storybook.diffusion import UNETS, DiffusionTask, encode_world
+from ip2p.train.storybook.judge import JudgeTask
+from ip2p.train.storybook.session import Task, restore_averages, train_session
+from ip2p.train.storybook.tokens import make_tokenizer
+from ip2p.train.storybook.world import World, drawing_code
 
 MODELS = ("autoencoder", "judge", "clip-a", "clip-b", "diffusion", "decoder")
 EXPORTED = ("judge", "clip-a", "clip-b", "diffusion", "decoder")
@@ -56,7 +62,9 @@ def make_task(model: str, parsed: argparse.Namespace, device: torch.device) -> T
     if model in SEEDS:
         return ClipTask(model, world("clip", half), world("clip-edited", half), tokenizer, device)
     if vae is None:
-        raise ModelError(f"there is no autoencoder in {parsed.state}", "Train it first: train/base.py autoencoder")
+        raise ModelError(
+            f"there is no autoencoder in {parsed.state}", "Train it first: train/storybook/base.py autoencoder"
+        )
     if model == "decoder":
         return DecoderTask(world("base"), vae, device, SEED)
     scenes = world("base")
@@ -70,9 +78,9 @@ def checkpoints(state: Path, model: str, unet: str) -> Path:
 
 
 def train(parsed: argparse.Namespace, device: torch.device) -> None:
-    """One sitting."""
+    """One session."""
     task: Any = make_task(parsed.model, parsed, device)
-    sit(
+    train_session(
         task, parsed.state, minutes=parsed.minutes, steps=parsed.steps, device=device, precision=parsed.precision,
         begin=lambda: _begin(task, parsed), say=lambda line: print(line, flush=True),
     )  # fmt: skip
@@ -84,7 +92,7 @@ def train(parsed: argparse.Namespace, device: torch.device) -> None:
 
 
 def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
-    """Write every model that has had a sitting, or the one that is asked for."""
+    """Write every model that has had a session, or the one that is asked for."""
     for model in [parsed.only] if parsed.only else EXPORTED:
         if any(checkpoints(parsed.state, model, parsed.unet).glob("*")):
             task = make_task(model, parsed, device)
@@ -114,8 +122,8 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=(*MODELS, "export"))
-    parser.add_argument("--minutes", type=float, default=20, help="time box of this sitting (default: 20)")
-    parser.add_argument("--steps", type=int, help="at most so many steps in this sitting")
+    parser.add_argument("--minutes", type=float, default=20, help="time box of this session (default: 20)")
+    parser.add_argument("--steps", type=int, help="at most so many steps in this session")
     parser.add_argument("--scenes", type=int, default=SCENES, help=f"to draw and learn from (default: {SCENES})")
     parser.add_argument("--unet", default="thin", choices=tuple(UNETS), help="default: thin")
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")

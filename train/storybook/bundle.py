@@ -19,12 +19,12 @@ from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge, attribute_target
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES
-from ip2p.train.autoencoder import DecoderTask, laplacian
 from ip2p.train.checkpoint import State
-from ip2p.train.clip import ClipTask, save_clip
-from ip2p.train.clip import measure as measure_clip
-from ip2p.train.diffusion import DiffusionTask
-from ip2p.train.judge import JudgeTask
+from ip2p.train.storybook.autoencoder import DecoderTask, laplacian
+from ip2p.train.storybook.clip import ClipTask, save_clip
+from ip2p.train.storybook.clip import measure as measure_clip
+from ip2p.train.storybook.diffusion import DiffusionTask
+from ip2p.train.storybook.judge import JudgeTask
 
 
 class About(NamedTuple):
@@ -130,10 +130,12 @@ def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state:
     backbone = load_backbone(folder)
     backbone.vae.decoder.load_state_dict(vae.decoder.state_dict())
     body, settings = ((folder / name).read_text() for name in ("README.md", FILE))
-    told = f"    python train/base.py decoder  # {state.samples:,} samples, {state.seconds / 60:.0f} minutes\n"
+    told = (
+        f"    python train/storybook/base.py decoder  # {state.samples:,} samples, {state.seconds / 60:.0f} minutes\n"
+    )
     before, heading, after = body.partition(f"{RECONSTRUCTIONS}:\n\n")
     if heading:
-        end = "    python train/base.py export\n"
+        end = "    python train/storybook/base.py export\n"
         _, gap, rest = after.partition("\n\n")
         body = before.replace(end, told + end) + heading + "\n".join(_table(figures)) + gap + rest
     extra = {"README.md": body, FILE: settings}
@@ -160,9 +162,9 @@ def read_record(bundled: Path, model: str) -> State:
     return State(**{name: come[name] for name in ("step", "updates", "samples", "seconds", "precision")})
 
 
-def card(about: About, sittings: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
+def card(about: About, sessions: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
     """The card of a bundled model in Markdown: what it is, how it was made, what was measured, what it cannot do."""
-    commands = [f"    python train/base.py {each}" for each in (*sittings, "export")]
+    commands = [f"    python train/storybook/base.py {each}" for each in (*sessions, "export")]
     lines = [f"# {about.title}", "", about.text, "", "## Made by", "", *commands, ""]
     lines += [
         f"{state.samples:,} samples in {state.step:,} steps and {state.seconds / 60:.0f} minutes in all, on "

@@ -14,23 +14,42 @@ from ip2p.measuring.clip import ClipScorer
 from ip2p.models.backbone import load_backbone
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.scene import RESERVED
-from ip2p.train.autoencoder import make_autoencoder, normalise
-from ip2p.train.world import SCENES, World
+from ip2p.train.storybook.autoencoder import make_autoencoder, normalise
+from ip2p.train.storybook.world import SCENES, World
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def base(model: str, state: Path, *more: str) -> str:
-    """Output of train/base.py on 24 scenes, for 2 steps."""
-    command = [sys.executable, "train/base.py", model, "--state", str(state), "--scenes", "24", "--steps", "2"]
+    """Output of train/storybook/base.py on 24 scenes, for 2 steps."""
+    command = [
+        sys.executable,
+        "train/storybook/base.py",
+        model,
+        "--state",
+        str(state),
+        "--scenes",
+        "24",
+        "--steps",
+        "2",
+    ]
     ran = subprocess.run([*command, "--precision", "fp32", *more], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 
 def reproduce(state: Path, out: Path, *more: str) -> str:
-    """Output of train/reproduce.py with the same few scenes and steps, without data set and editor."""
-    command = [sys.executable, "train/reproduce.py", "--state", str(state), "--out", str(out), "--scenes", "24"]
+    """Output of train/storybook/reproduce.py with the same few scenes and steps, without data set and editor."""
+    command = [
+        sys.executable,
+        "train/storybook/reproduce.py",
+        "--state",
+        str(state),
+        "--out",
+        str(out),
+        "--scenes",
+        "24",
+    ]
     command += ["--steps", "2", "--measure", "8", "--models-only", "--device", "cpu"]
     ran = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -74,10 +93,10 @@ def test_the_models_are_made_in_order_and_exported(tmp_path: Path) -> None:
 
 
 def test_the_diffusion_model_wants_its_autoencoder(tmp_path: Path) -> None:
-    command = [sys.executable, "train/base.py", "diffusion", "--state", str(tmp_path), "--scenes", "4"]
+    command = [sys.executable, "train/storybook/base.py", "diffusion", "--state", str(tmp_path), "--scenes", "4"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 2
-    assert "no autoencoder" in ran.stderr and "train/base.py autoencoder" in ran.stderr
+    assert "no autoencoder" in ran.stderr and "train/storybook/base.py autoencoder" in ran.stderr
     assert len(ran.stderr.strip().splitlines()) == 1
 
 

@@ -13,7 +13,7 @@ from ip2p.storybook.judge import IGNORED, OBJECTS, attribute_target, whole_targe
 from ip2p.storybook.language import parse
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES, Scene, natural_layout
-from ip2p.train.mush import SHARES, Example, between, clean, half, region, spoiled, stacked, vague
+from ip2p.train.storybook.mush import SHARES, Example, between, clean, half, region, spoiled, stacked, vague
 
 NAMES = list(ATTRIBUTES)
 ATTRIBUTES_OF_THE_SCENE = {name: values[0] for name, values in ATTRIBUTES.items()} | parse(

@@ -1,4 +1,4 @@
-"""Make every bundled model from nothing: `make reproduce`, or `python train/reproduce.py --state state --out models`.
+"""Make every bundled model from nothing: `make reproduce`, or `python train/storybook/reproduce.py --state state --out models`.
 
 World, autoencoder, judge, CLIPs, base model, decoder, data set and editor, one after the other, each by the program
 that makes it alone. Stopped at any moment, the same command goes on: stages that are finished are passed over, and the
@@ -22,18 +22,18 @@ from rich.table import Table
 
 from ip2p.models.bundled import WORLD_256
 from ip2p.shards import atomic_write
-from ip2p.train.base import SCENES, checkpoints
-from ip2p.train.bundle import RECORD
 from ip2p.train.checkpoint import load_newest
-from ip2p.train.diffusion import UNETS
+from ip2p.train.storybook.base import SCENES, checkpoints
+from ip2p.train.storybook.bundle import RECORD
+from ip2p.train.storybook.diffusion import UNETS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SPARE = 0.2  # minutes; a stage with less than this left counts as finished
 FIGURES = "figures.json"
 
 
 class Stage(NamedTuple):
-    """A model of `train/base.py`.
+    """A model of `train/storybook/base.py`.
 
     Args:
         model: name that the program takes.
@@ -84,7 +84,7 @@ def show(rows: list[tuple[Stage, float]], scale: float) -> None:
 
 def commands(parsed: argparse.Namespace, rows: list[tuple[Stage, float]]) -> list[list[str]]:
     """What is left to run, in order."""
-    base = [sys.executable, "train/base.py"]
+    base = [sys.executable, "train/storybook/base.py"]
     common = ["--state", str(parsed.state), "--scenes", str(parsed.scenes), "--unet", parsed.unet]
     common += ["--device", parsed.device] if parsed.device else []
     steps = ["--steps", str(parsed.steps)] if parsed.steps else []

@@ -14,10 +14,10 @@ from ip2p.storybook.language import parse
 from ip2p.storybook.phrases import UNSAID
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import is_held_out, values
-from ip2p.train.clip import SIDE, ClipTask, contrastive_loss, measure, other_captions, save_clip
 from ip2p.train.optimizer import build_optimizer
-from ip2p.train.tokens import make_tokenizer
-from ip2p.train.world import World, edited_scene, natural_scene
+from ip2p.train.storybook.clip import SIDE, ClipTask, contrastive_loss, measure, other_captions, save_clip
+from ip2p.train.storybook.tokens import make_tokenizer
+from ip2p.train.storybook.world import World, edited_scene, natural_scene
 
 CPU = torch.device("cpu")
 SCENES = 16

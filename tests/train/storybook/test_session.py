@@ -1,4 +1,4 @@
-"""Sittings: one goes on where the last one stopped, and leaves averaged weights behind."""
+"""Sessions: one goes on where the last one stopped, and leaves averaged weights behind."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ip2p.errors import ConfigError, TrainingError
-from ip2p.train.sitting import restore_averages, sit
+from ip2p.train.storybook.session import restore_averages, train_session
 
 CPU = torch.device("cpu")
 
@@ -45,11 +45,11 @@ class Line:
 
 
 def run(task: Line, folder: Path, steps: int) -> int:
-    """Steps done so far after a sitting."""
-    return sit(task, folder, minutes=5.0, steps=steps, device=CPU, precision="fp32", say=lambda _: None).step
+    """Steps done so far after a session."""
+    return train_session(task, folder, minutes=5.0, steps=steps, device=CPU, precision="fp32", say=lambda _: None).step
 
 
-def test_a_sitting_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
+def test_a_session_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
     first, second = Line(), Line()
     assert run(first, tmp_path, 30) == 30
     assert run(second, tmp_path, 20) == 50
@@ -83,7 +83,7 @@ def test_another_recipe_is_told(tmp_path: Path) -> None:
         run(other, tmp_path, 2)
 
 
-def test_a_gradient_that_is_none_stops_the_sitting(tmp_path: Path) -> None:
+def test_a_gradient_that_is_none_stops_the_session(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not finite in 5 steps"):
         run(Line(bad=True), tmp_path, 20)
     assert not (tmp_path / "line" / "checkpoints").exists()

@@ -18,7 +18,7 @@ from ip2p.pictures.tensors import to_images
 from ip2p.seeding import generator
 from ip2p.shards import atomic_dir
 from ip2p.train.batches import Order
-from ip2p.train.world import World
+from ip2p.train.storybook.world import World
 
 CROP = 128
 GRID = 8
@@ -195,7 +195,7 @@ def normalise(vae: Any, latents: Float[Tensor, "n c h w"]) -> None:
 
 
 def finish_autoencoder(task: AutoencoderTask, folder: Path) -> None:
-    """Write the finished autoencoder with normalised latents; fp32, for the sittings of the other models."""
+    """Write the finished autoencoder with normalised latents; fp32, for the sessions of the other models."""
     vae = copy.deepcopy(task.vae).eval()
     pictures = task.world.pictures(range(min(NORM, len(task.world)))).split(50)
     with torch.inference_mode():

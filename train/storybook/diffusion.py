@@ -24,8 +24,8 @@ from ip2p.storybook.language import caption
 from ip2p.train.batches import Order
 from ip2p.train.objective import ForwardProcess, draw
 from ip2p.train.optimizer import computes_bf16
-from ip2p.train.tokens import POSITIONS
-from ip2p.train.world import World
+from ip2p.train.storybook.tokens import POSITIONS
+from ip2p.train.storybook.world import World
 
 NO_CAPTION = 0.1
 ENCODED = 32  # pictures at a time

@@ -32,8 +32,8 @@ from ip2p.storybook.language import caption, edited_caption
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES
 from ip2p.train.batches import Order
-from ip2p.train.tokens import POSITIONS, make_tokenizer
-from ip2p.train.world import World
+from ip2p.train.storybook.tokens import POSITIONS, make_tokenizer
+from ip2p.train.storybook.world import World
 
 
 class Towers(NamedTuple):

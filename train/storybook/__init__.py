@@ -1,0 +1,1 @@
+"""The programs that make the bundled models of the storybook world."""
