@@ -11,7 +11,8 @@ In this order, because each reads what the ones before it made:
     export        writes what is there into ip2p/bundled/256, with cards measured on held-out scenes
 
 Every call is one session: it goes on from the state of the last one, and is safe to kill. Where there is no state,
-`--begin-with ip2p/bundled/256` goes on from finished models. `python train/storybook/reproduce.py` makes all of them in one go.
+`--begin-with ip2p/bundled/256` goes on from finished models. `python train/storybook/reproduce.py` makes all of them
+in one go.
 """
 
 import argparse

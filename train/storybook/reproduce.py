@@ -1,4 +1,4 @@
-"""Make every bundled model from nothing: `make reproduce`, or `python train/storybook/reproduce.py --state state --out models`.
+"""Make every bundled model from nothing: `make reproduce`, or `python train/storybook/reproduce.py --out models`.
 
 World, autoencoder, judge, CLIPs, base model, decoder, data set and editor, one after the other, each by the program
 that makes it alone. Stopped at any moment, the same command goes on: stages that are finished are passed over, and the
