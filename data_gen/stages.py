@@ -24,7 +24,7 @@ from ip2p.data_gen.triples.proposals import Writer
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers import open_writer
 from ip2p.data_gen.writers.api.ledger import read_spending
-from ip2p.device import PRECISIONS, best_device
+from ip2p.device import best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
 from ip2p.records import Caption
@@ -202,7 +202,7 @@ class Stages:
     def maker(self) -> "PairMaker":
         """The base model, loaded when the first shard wants it."""
         from ip2p.data_gen.pairs.draw import PairMaker
-        from ip2p.models.backbone import load_backbone
+        from ip2p.models.inference import load_for_inference
 
         settings, device = self.config.pairs, best_device()
         if device.type == "cpu" and settings.precision == "fp16":
@@ -210,8 +210,8 @@ class Stages:
                 f"pairs.precision={settings.precision} is for a GPU",
                 "Give pairs.precision=fp32, or bf16 if this CPU computes it",
             )
-        backbone = load_backbone(
-            settings.model, device=device, dtype=PRECISIONS[settings.precision], want="base",
+        backbone = load_for_inference(
+            settings.model, device=device, precision=settings.precision, want="base",
             safety_checker=settings.safety_checker,
         )  # fmt: skip
         return PairMaker(backbone, settings)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ip2p.errors import ConfigError
+from ip2p.errors import ConfigError, one_line
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -62,9 +62,8 @@ def _read(source: str | Path) -> dict[str, Any]:
         text = path.read_text() if path.is_file() else files("ip2p.configs").joinpath(name).read_text()
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"cannot read the config {source} ({reason})", "Write it as YAML, one `key: value` a line"
+            f"cannot read the config {source} ({one_line(error)})", "Write it as YAML, one `key: value` a line"
         ) from error
     if values is None:
         return {}

@@ -108,7 +108,8 @@ def compile_unet(unet: Any, probe: Callable[[], object]) -> None:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"this machine cannot compile the UNet ({reason[:200]})",
-            "Install a C++ compiler (for a GPU: Triton), or leave out --compile",
+            "Install a C++ compiler (for a GPU: Triton), or leave out compiled=True",
+            arguments=["compiled"],
         ) from error
 
 

@@ -7,8 +7,11 @@ Ip2pError
 ├── ConfigError        a config file, key or value is wrong
 ├── DataError          a record, shard or data set is missing, torn or of another shape
 ├── WriterError        the language model that writes triples cannot be reached or refuses
+│   └── BudgetError    the next request to it could cost more than is left
 └── TrainingError      training cannot go on
 """
+
+from collections.abc import Sequence
 
 
 class Ip2pError(Exception):
@@ -17,12 +20,14 @@ class Ip2pError(Exception):
     Args:
         what: what was wrong and where, with the value; without a full stop.
         fix: what to do about it.
+        arguments: names of arguments that the text speaks of; the command line puts its options in their place.
     """
 
-    def __init__(self, what: str, fix: str) -> None:
+    def __init__(self, what: str, fix: str, *, arguments: Sequence[str] = ()) -> None:
         super().__init__(what, fix)
         self.what = what
         self.fix = fix
+        self.arguments = tuple(arguments)
 
     def __str__(self) -> str:
         return " ".join(f"{self.what}. {self.fix}".split())
@@ -52,5 +57,14 @@ class WriterError(Ip2pError):
     """The language model that writes triples cannot be reached, or refuses us."""
 
 
+class BudgetError(WriterError):
+    """The next request to the language model could cost more money or tokens than are left."""
+
+
 class TrainingError(Ip2pError):
     """Training cannot go on: the loss is not finite, or the run on disk is of another kind."""
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """What an exception says, on one line of at most so many characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__

@@ -1,132 +1,351 @@
-"""Settings of sampling: a model's own from `ip2p.json` in its folder, and what a caller replaces of them."""
+"""Sampling settings, each listed once: command line, batch files, presets, recorded parameters and docs read them here.
 
+A model's own values are in `ip2p.json` in its folder; a preset replaces some of them, and what a caller gives replaces
+both.
+"""
+
+import difflib
 import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ip2p.errors import ConfigError, ModelError
 
 SETTINGS_FILE = "ip2p.json"
-SchedulerName = Literal["euler_a", "euler", "heun", "ddim", "ddpm", "dpm", "dpm_karras", "unipc", "lcm"]
-SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
 
 
-class Options(TypedDict, total=False):
-    """Settings by name, for functions that take any of them; None leaves one as it is. See Settings."""
+class SchedulerEntry(NamedTuple):
+    """A scheduler that can be asked for by name.
 
-    text_scale: float | None
-    image_scale: float | None
-    scale: float | None
-    strength: float | None
-    steps: int | None
-    scheduler: str | None
-    resolution: int | None
-    text_every: int | None
-    image_every: int | None
-    tolerance: float | None
-    extrapolate: float | None
-    hold_after: float | None
-    guidance_start: float | None
-    guidance_stop: float | None
-    rescale: float | None
-    reuse: int | None
-
-
-class Settings(BaseModel):
-    """Checked settings of sampling; a model folder's `ip2p.json` holds those that differ from the ones here.
-
-    text_scale and image_scale steer an editor, scale a text-to-image model. Any finite number is allowed, also below 1.
-    What follows resolution trades exactness for speed, as guidance, its cache and the feature cache in `ip2p.diffusion`
-    say; the values that stand here are exact.
+    Args:
+        diffusers_class: name of its class in diffusers.
+        config: keys that differ from those of the model's own scheduler.
+        web_ui_name: what programs that show parameters of pictures call it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    diffusers_class: str
+    config: Mapping[str, Any]
+    web_ui_name: str
 
-    text_scale: float = Field(default=7.5, description="a number such as 7.5")
-    image_scale: float = Field(default=1.5, description="a number such as 1.5")
-    scale: float = Field(default=7.5, description="a number such as 7.5")
-    strength: float = Field(default=0.7, gt=0, le=1, description="more than 0 and at most 1")
-    steps: int = Field(default=20, ge=1, le=1000, description="1 to 1000")
-    scheduler: SchedulerName = Field(default="euler_a", description=f"one of {', '.join(SCHEDULERS)}")
-    resolution: int | None = Field(default=None, ge=8, le=4096, description="8 to 4096 pixels")
-    text_every: int = Field(default=1, ge=1, le=1000, description="1 to 1000 steps")
-    image_every: int = Field(default=1, ge=1, le=1000, description="1 to 1000 steps")
-    tolerance: float = Field(default=0.0, ge=0, description="0 or more")
-    extrapolate: float = Field(default=0.0, ge=0, le=1, description="0 to 1")
-    hold_after: float = Field(default=1.0, ge=0, le=1, description="0 to 1")
-    guidance_start: float = Field(default=0.0, ge=0, le=1, description="0 to 1")
-    guidance_stop: float = Field(default=1.0, ge=0, le=1, description="0 to 1")
-    rescale: float = Field(default=0.0, ge=0, le=1, description="0 to 1")
-    reuse: int = Field(default=1, ge=1, le=1000, description="1 to 1000 steps")
 
-    def replace(self, **given: Any) -> "Settings":
-        """These settings with others in place of those given; None leaves one as it is.
+SCHEDULERS: dict[str, SchedulerEntry] = {
+    "euler_a": SchedulerEntry("EulerAncestralDiscreteScheduler", {}, "Euler a"),
+    "euler": SchedulerEntry("EulerDiscreteScheduler", {}, "Euler"),
+    "heun": SchedulerEntry("HeunDiscreteScheduler", {}, "Heun"),
+    "ddim": SchedulerEntry("DDIMScheduler", {}, "DDIM"),
+    "ddpm": SchedulerEntry("DDPMScheduler", {}, "DDPM"),
+    "pndm": SchedulerEntry("PNDMScheduler", {"skip_prk_steps": True}, "PLMS"),
+    "dpm": SchedulerEntry("DPMSolverMultistepScheduler", {}, "DPM++ 2M"),
+    "dpm_karras": SchedulerEntry("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}, "DPM++ 2M Karras"),
+    "unipc": SchedulerEntry("UniPCMultistepScheduler", {}, "UniPC"),
+    "lcm": SchedulerEntry("LCMScheduler", {}, "LCM"),
+}
+"""Schedulers by name. heun calls the model twice a step; pndm is PLMS, as Stable Diffusion's own folders name it; dpm
+is DPM-Solver++ 2M, and dpm_karras the same at the noise levels of arXiv 2206.00364; lcm is for models that were
+distilled for it."""
+SchedulerName = Literal["euler_a", "euler", "heun", "ddim", "ddpm", "pndm", "dpm", "dpm_karras", "unipc", "lcm"]
 
-        Raises:
-            ConfigError: a value is out of range.
-        """
-        known = {name: value for name, value in given.items() if value is not None}
-        if unknown := [name for name in known if name not in Settings.model_fields]:
-            raise ConfigError(f"there is no setting {unknown[0]!r}", f"Give some of {', '.join(Settings.model_fields)}")
+Group = Literal["Edit", "Quality and speed"]
+Kind = TypeVar("Kind", bound="SamplingSettings")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a sampling setting besides its type, range and default.
+
+    Args:
+        group: group of options that it stands in on the command line.
+        help: meaning, one sentence.
+        allowed: values that may be given, in words.
+        flags: its options on the command line, the usual one first.
+        web_ui_name: what programs that show parameters of pictures call it; empty where they do not know it.
+        diffusers_name: argument of diffusers' pipelines that it corresponds to.
+        speed: whether it trades exactness for speed.
+    """
+
+    group: Group
+    help: str
+    allowed: str
+    flags: tuple[str, ...]
+    web_ui_name: str = ""
+    diffusers_name: str = ""
+    speed: bool = False
+
+
+def _speed(help: str, allowed: str, flag: str, diffusers_name: str = "") -> Setting:
+    return Setting("Quality and speed", help, allowed, (flag,), diffusers_name=diffusers_name, speed=True)
+
+
+class SamplingSettings(BaseModel):
+    """Settings of every sampler: those of a text-to-image model and of an editor have these in common.
+
+    The defaults of what trades exactness for speed are exact.
+
+    Raises:
+        ConfigError: a name is not known, a value is out of range, or two values do not go together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    steps: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        Setting("Quality and speed", "Denoising steps.", "1 to 1000", ("--steps",), "Steps", "num_inference_steps"),
+    ] = 20
+    scheduler: Annotated[
+        SchedulerName,
+        Setting(
+            "Quality and speed", f"Scheduler: {', '.join(SCHEDULERS)}.", f"one of {', '.join(SCHEDULERS)}",
+            ("--scheduler",), "Sampler",
+        ),
+    ] = "euler_a"  # fmt: skip
+    resolution: Annotated[
+        int | None,
+        Field(ge=8, le=4096),
+        Setting(
+            "Quality and speed", "Long side of the picture that the model works on, in pixels.", "8 to 4096 pixels",
+            ("--resolution",),
+        ),
+    ] = None  # fmt: skip
+    text_every: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        _speed("Steps between computations of the text difference.", "1 to 1000 steps", "--text-every"),
+    ] = 1
+    tolerance: Annotated[
+        float,
+        Field(ge=0),
+        _speed("Change at which a cached difference is computed anew; 0 is off.", "0 or more", "--tolerance"),
+    ] = 0.0
+    extrapolate: Annotated[
+        float,
+        Field(ge=0, le=1),
+        _speed("Share of its last change by which a cached difference goes on.", "0 to 1", "--extrapolate"),
+    ] = 0.0
+    hold_after: Annotated[
+        float,
+        Field(ge=0, le=1),
+        _speed("Share of the noise schedule after which differences stay as they are.", "0 to 1", "--hold-after"),
+    ] = 1.0
+    guidance_start: Annotated[
+        float, Field(ge=0, le=1), _speed("Share of the noise schedule at which guidance begins.", "0 to 1",
+                                         "--guidance-start")
+    ] = 0.0  # fmt: skip
+    guidance_stop: Annotated[
+        float, Field(ge=0, le=1), _speed("Share of the noise schedule at which guidance ends.", "0 to 1",
+                                         "--guidance-stop")
+    ] = 1.0  # fmt: skip
+    rescale: Annotated[
+        float,
+        Field(ge=0, le=1),
+        _speed(
+            "Share by which guidance keeps the standard deviation of the prediction.", "0 to 1", "--rescale",
+            "guidance_rescale",
+        ),
+    ] = 0.0  # fmt: skip
+    reuse: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        _speed("Steps between runs of the whole UNet; between them its inner features are reused.", "1 to 1000 steps",
+               "--reuse"),
+    ] = 1  # fmt: skip
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, values: Any, handler: Any) -> Any:
+        """Every fault as a ConfigError of one line."""
+        if isinstance(values, Mapping):
+            require_known(cls, values)
         try:
-            made = Settings.model_validate(self.model_dump() | known)
+            made = handler(values)
         except ValidationError as error:
-            name, value = _first_fault(error)
-            fix = f"Give {name} as {Settings.model_fields[name].description}"
-            raise ConfigError(f"{name}={value!r} cannot be used", fix) from None
+            fault = error.errors(include_url=False)[0]
+            name = str(fault["loc"][0])
+            raise ConfigError(
+                f"{name}={fault['input']!r} cannot be used",
+                f"Give {name} as {describe(cls, name).allowed}",
+                arguments=[name],
+            ) from None
         if made.tolerance and made.reuse > 1:  # features are kept for whole batches, and there each row has its own way
-            raise ConfigError("tolerance and reuse do not go together", "Leave one of the two at its default")
+            raise ConfigError(
+                "tolerance and reuse do not go together", "Leave one of the two at its default",
+                arguments=["tolerance", "reuse"],
+            )  # fmt: skip
         return made
 
+    def replace(self: Kind, **given: Any) -> Kind:
+        """These settings with the given ones in their place; None leaves one as it is.
 
-SPEED_SETTINGS = (
-    "text_every", "image_every", "tolerance", "extrapolate", "hold_after", "guidance_start", "guidance_stop", "rescale",
-    "reuse",
-)  # fmt: skip
+        Raises:
+            ConfigError: as the class says.
+        """
+        return type(self)(**self.model_dump() | {name: value for name, value in given.items() if value is not None})
+
+    def record(self) -> dict[str, Any]:
+        """What a picture depends on, in the order in which it is recorded: speed settings only where they matter."""
+        shown = self.model_dump(exclude=set(SPEED_SETTINGS))
+        first = {name: shown.pop(name) for name in ("text_scale", "image_scale", "scale") if name in shown}
+        return first | shown | self.model_dump(include=set(SPEED_SETTINGS), exclude_defaults=True)
+
+
+class EditSettings(SamplingSettings):
+    """Sampling settings of an editor. Any finite scales are allowed, also below 1."""
+
+    text_scale: Annotated[
+        float,
+        Setting(
+            "Edit", "How strongly to follow the instruction (s_T), e.g. 7.5.", "a number such as 7.5",
+            ("--text-scale", "--cfg-text"), "CFG scale", "guidance_scale",
+        ),
+    ] = 7.5  # fmt: skip
+    image_scale: Annotated[
+        float,
+        Setting(
+            "Edit", "How much of the picture to keep (s_I), e.g. 1.5.", "a number such as 1.5",
+            ("--image-scale", "--cfg-image"), "Image CFG scale", "image_guidance_scale",
+        ),
+    ] = 1.5  # fmt: skip
+    image_every: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        _speed("Steps between computations of the image difference.", "1 to 1000 steps", "--image-every"),
+    ] = 1
+
+
+class GenerationSettings(SamplingSettings):
+    """Sampling settings of a text-to-image model."""
+
+    scale: Annotated[
+        float,
+        Setting(
+            "Edit", "How strongly to follow the caption: the guidance scale, e.g. 7.5.", "a number such as 7.5",
+            ("--scale",), "CFG scale", "guidance_scale",
+        ),
+    ] = 7.5  # fmt: skip
+    strength: Annotated[
+        float,
+        Field(gt=0, le=1),
+        Setting("Edit", "Share of the steps that is taken from a given picture.", "more than 0 and at most 1",
+                ("--strength",)),
+    ] = 0.7  # fmt: skip
+
+
+def settings_of(kind: type[SamplingSettings]) -> dict[str, Setting]:
+    """All settings of a class by name, as `Setting` describes them."""
+    return {name: describe(kind, name) for name in kind.model_fields}
+
+
+def describe(kind: type[SamplingSettings], name: str) -> Setting:
+    """What is known of a setting."""
+    return next(each for each in kind.model_fields[name].metadata if isinstance(each, Setting))
+
+
+ALL_SETTINGS = {**settings_of(EditSettings), **settings_of(GenerationSettings)}
+SPEED_SETTINGS = tuple(name for name, setting in ALL_SETTINGS.items() if setting.speed)
 """Settings that trade exactness for speed."""
-_EXACT: dict[str, Any] = {name: Settings.model_fields[name].default for name in SPEED_SETTINGS}
-PRESETS: dict[str, dict[str, Any]] = {
-    "exact": _EXACT,
-    "balanced": {**_EXACT, "text_every": 3, "image_every": 6, "reuse": 2},
-    "fast": {**_EXACT, "scheduler": "dpm", "steps": 8, "text_every": 2, "image_every": 4, "reuse": 2},
-    "paper": {**_EXACT, "scheduler": "euler_a", "steps": 100},
+PIPELINE_ARGUMENTS = {"generator": "seeds", "num_images_per_prompt": "samples", "prompt": "instructions"}
+"""Arguments of diffusers' pipelines that are no settings here, with ours."""
+
+
+def require_known(kind: type[SamplingSettings], names: Iterable[str], also: Iterable[str] = ()) -> None:
+    """Check that names are settings of a class.
+
+    Args:
+        kind: class of the settings.
+        names: names that a caller gave.
+        also: other names that the caller could have meant, such as arguments of a function.
+
+    Raises:
+        ConfigError: one is not; it says which name is meant.
+    """
+    for name in names:
+        if name in kind.model_fields:
+            continue
+        ours = {each.diffusers_name: key for key, each in settings_of(kind).items() if each.diffusers_name}
+        theirs = ALL_SETTINGS[name].diffusers_name if name in ALL_SETTINGS else name  # of the other kind of model
+        if theirs in ours or theirs in PIPELINE_ARGUMENTS:
+            meant = ours.get(theirs) or PIPELINE_ARGUMENTS[theirs]
+            raise ConfigError(f"there is no setting {name!r}", f"Here it is called {meant}", arguments=[meant])
+        near = difflib.get_close_matches(name, [*kind.model_fields, *also], n=1)
+        others = f"Give some of {', '.join(kind.model_fields)}"
+        fix = f"Did you mean {near[0]}?" if near else others
+        raise ConfigError(f"there is no setting {name!r}", fix, arguments=near)
+
+
+class Preset(NamedTuple):
+    """Settings that go together.
+
+    Args:
+        settings: values by name.
+        unet_rows: UNet rows of an edit with the bundled editor.
+        decibels: PSNR to what the same scheduler draws exactly in as many steps, on the bundled editor; None where it
+            is exact.
+    """
+
+    settings: dict[str, Any]
+    unet_rows: int
+    decibels: float | None
+
+    @property
+    def summary(self) -> str:
+        """Price and quality in a few words."""
+        return f"{self.unet_rows} rows, {f'{self.decibels:g} dB' if self.decibels else 'exact'}"
+
+
+_EXACT: dict[str, Any] = {name: EditSettings.model_fields[name].default for name in SPEED_SETTINGS}
+PRESETS: dict[str, Preset] = {
+    "exact": Preset(_EXACT, 60, None),
+    "balanced": Preset({**_EXACT, "text_every": 3, "image_every": 6, "reuse": 2}, 31, 39.6),
+    "fast": Preset({**_EXACT, "scheduler": "dpm", "steps": 8, "text_every": 2, "image_every": 4, "reuse": 2}, 14, None),
+    "paper": Preset({**_EXACT, "scheduler": "euler_a", "steps": 100}, 300, None),
 }
-"""Settings that go together. exact is what the pipeline of diffusers draws, balanced stays close to it, fast is a
-solver of few steps, and paper what arXiv 2211.09800 used. docs/editing.md has what each costs and keeps."""
+"""Presets by name. exact is what the pipeline of diffusers draws, balanced stays close to it, fast is a solver of few
+steps, and paper what arXiv 2211.09800 used. docs/editing.md has what each costs and keeps."""
 
 
-def preset_options(name: str | None, given: Options) -> Options:
-    """The settings of a preset, and in their place those that are given.
+def with_preset(kind: type[SamplingSettings], name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a preset, replaced by those that are given and not None.
 
     Raises:
         ConfigError: there is no such preset.
     """
     if name is not None and name not in PRESETS:
         raise ConfigError(f"there is no preset {name!r}", f"Give one of {', '.join(PRESETS)}")
-    known: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    return Options(**{**(PRESETS[name] if name else {}), **known})  # type: ignore[typeddict-item]
+    return select(kind, PRESETS[name].settings if name else {}) | {
+        key: value for key, value in given.items() if value is not None
+    }
 
 
-def read_settings(folder: Path) -> Settings:
-    """Settings of a model folder; the defaults where it has none.
+def read_settings(folder: Path, scheduler_class: str) -> dict[str, Any]:
+    """A model folder's own settings by name, checked; those that neither kind of model has are left out.
+
+    Args:
+        folder: model folder.
+        scheduler_class: diffusers' class of the folder's scheduler, which counts where the file names no scheduler.
 
     Raises:
         ModelError: the file is there and makes no sense.
     """
     path = folder / SETTINGS_FILE
-    if not path.is_file():
-        return Settings()
+    own = [name for name, entry in SCHEDULERS.items() if entry.diffusers_class == scheduler_class]
+    found: dict[str, Any] = {"scheduler": own[0]} if own else {}
     try:
-        return Settings.model_validate(json.loads(path.read_text()))
-    except ValidationError as error:
-        name, value = _first_fault(error)
-        raise ModelError(f"{path} says {name}={value!r}", "Correct it, or delete the file") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not readable as JSON", "Correct it, or delete the file") from error
+        given = json.loads(path.read_text()) if path.is_file() else {}
+        found |= {name: value for name, value in given.items() if name in ALL_SETTINGS}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} is not readable as a JSON object", "Correct it, or delete the file") from error
+    try:
+        for kind in (EditSettings, GenerationSettings):
+            kind(**select(kind, found))
+    except ConfigError as error:
+        raise ModelError(f"{path}: {error.what}", "Correct it, or delete the file") from None
+    return found
 
 
-def _first_fault(error: ValidationError) -> tuple[str, Any]:
-    fault = error.errors(include_url=False)[0]
-    return str(fault["loc"][0]) if fault["loc"] else "it", fault["input"]
+def select(kind: type[SamplingSettings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings that a class has."""
+    return {name: value for name, value in values.items() if name in kind.model_fields}

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ip2p.errors import DataError
+from ip2p.errors import DataError, one_line
 from ip2p.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
             for batch in reader.iter_batches(batch_size=ROW_GROUP_SIZE):
                 yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is corrupt ({_one_line(error)})", REDO_HINT) from error
+        raise DataError(f"{path} is corrupt ({one_line(error)})", REDO_HINT) from error
 
 
 def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | None") -> bytes:
@@ -241,7 +241,7 @@ def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | N
             encoded = [schema.encode_example(dict(row)) for row in rows]
             table = pa.Table.from_pylist(encoded, schema=schema.arrow_schema)
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"rows do not fit the schema of the shard ({_one_line(error)})", "check the columns") from error
+        raise DataError(f"rows do not fit the schema of the shard ({one_line(error)})", "check the columns") from error
     stream = io.BytesIO()
     pq.write_table(table, stream, row_group_size=ROW_GROUP_SIZE, compression="zstd", write_page_checksum=True)
     return stream.getvalue()
@@ -266,7 +266,7 @@ def _check(path: Path, manifest: Manifest) -> None:
             raise DataError(f"{path} is not what was written", REDO_HINT)
         rows = pq.read_table(io.BytesIO(data), page_checksum_verification=True).num_rows
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read back ({_one_line(error)})", REDO_HINT) from error
+        raise DataError(f"{path} cannot be read back ({one_line(error)})", REDO_HINT) from error
     if rows != manifest.rows:
         raise DataError(f"{path} has {rows} rows, not {manifest.rows}", REDO_HINT)
 
@@ -303,7 +303,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -19,7 +19,19 @@ LAUNCHED = ("data_gen", "train", "train/storybook", "configs", "bench", "example
 """Folders whose files are run by path, so that they stand first on the path of modules."""
 MAX_LINES = 400
 
-TOP = {"config", "device", "errors", "progress", "records", "seeding", "settings", "shards", "version", "__init__"}
+TOP = {
+    "conditioning",
+    "config",
+    "device",
+    "errors",
+    "progress",
+    "records",
+    "seeding",
+    "settings",
+    "shards",
+    "version",
+    "__init__",
+}
 """Modules of ip2p outside of any room, which every room may know and which know none."""
 ROOMS: dict[str, set[str]] = {
     "pictures": set(),

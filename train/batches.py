@@ -17,7 +17,7 @@ from datasets import Image as Picture
 from datasets.exceptions import DatasetGenerationError
 from PIL import Image
 
-from ip2p.errors import DataError
+from ip2p.errors import DataError, one_line
 from ip2p.models.backbone import Backbone
 from ip2p.pictures.tensors import to_tensor
 from ip2p.seeding import generator
@@ -81,7 +81,7 @@ def _open(source: str | Path) -> tuple[Dataset, Dataset]:
     try:
         splits = load_dataset(str(source))
     except (OSError, ValueError, DatasetGenerationError) as error:
-        raise DataError(f"cannot read the data set {source} ({_one_line(error)})", BUILD_HINT) from error
+        raise DataError(f"cannot read the data set {source} ({one_line(error)})", BUILD_HINT) from error
     assert isinstance(splits, DatasetDict)
     missing = [name for split in splits.values() for name in COLUMNS if name not in split.column_names]
     if missing or "train" not in splits:
@@ -159,7 +159,7 @@ class Batches:
             pair = self.pairs[row]
             original, edited = pair["original_image"].convert("RGB"), pair["edited_image"].convert("RGB")
         except (OSError, ValueError, AttributeError) as error:
-            raise DataError(f"cannot read the pictures of row {row} ({_one_line(error)})", BUILD_HINT) from error
+            raise DataError(f"cannot read the pictures of row {row} ({one_line(error)})", BUILD_HINT) from error
         if edited.size != original.size:
             raise DataError(f"row {row}: the original is {original.size}, the edited picture {edited.size}", BUILD_HINT)
         return augment(original, self.size, augmentation), augment(edited, self.size, augmentation)
@@ -214,7 +214,3 @@ def augment(image: Image.Image, size: int, augmentation: Augmentation) -> Image.
     if (width, height) != (size, size):
         image = image.crop((left, top, left + size, top + size))
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if augmentation.flip else image
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

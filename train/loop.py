@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch import nn
 
 from ip2p.device import PRECISIONS, choose_precision, precision_name
+from ip2p.diffusion.noise import ForwardProcess
 from ip2p.errors import ModelError, TrainingError
 from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.widen import suit_attention, widen_conv_in
@@ -23,7 +24,7 @@ from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
 from ip2p.train.metrics import Metrics
-from ip2p.train.objective import EditingModel, ForwardProcess, TrainingBatch, assemble, draw, editing_loss
+from ip2p.train.objective import EditingModel, TrainingBatch, assemble, draw, editing_loss
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import Clock, learning_rate_factor, share_done
@@ -89,7 +90,7 @@ class Run:
         self.pairs = open_pairs(*config.datasets)
         resumed = self._resumable()
         self.backbone, self.model, self.learner = prepare(config, place.device)
-        self.process = ForwardProcess.of(self.backbone.scheduler, place.device)
+        self.process = ForwardProcess(self.backbone.scheduler)
         side = config.size or self.backbone.image_size
         self.batches = Batches(self.pairs.train, self.backbone, size=side, seed=config.seed, flip=config.flip)
         if config.cache_latents:
@@ -154,7 +155,7 @@ class Run:
         instructions, latents = self.batches.at(taken)
         generators = [generator(self.config.seed, "train", str(position)) for position in taken]
         _, *shape = latents.mean.shape
-        draws = draw(generators, (shape[0], shape[1], shape[2]), len(self.process.alphas))
+        draws = draw(generators, (shape[0], shape[1], shape[2]), self.process.timesteps)
         return assemble(instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize)
 
     def advance(self, taken: Step, signal_number: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ip2p.errors import ModelError
+from ip2p.diffusion.noise import ForwardProcess
 from ip2p.seeding import randn
 
 
@@ -56,50 +56,6 @@ class Dropped(NamedTuple):
 
     text: Bool[Tensor, " b"]
     image: Bool[Tensor, " b"]
-
-
-class ForwardProcess(NamedTuple):
-    """How pictures become noise, and what the base model predicts of it.
-
-    alphas: cumulative products of 1 - beta, 1 towards 0. prediction_type: epsilon, v_prediction or sample.
-    """
-
-    alphas: Float[Tensor, " t"]
-    prediction_type: str
-
-    @classmethod
-    def of(cls, scheduler: object, device: torch.device) -> "ForwardProcess":
-        """The forward process that any of diffusers' schedulers of a diffusion model reverses.
-
-        Raises:
-            ModelError: another kind of model, such as a flow.
-        """
-        kind = getattr(scheduler, "config", {}).get("prediction_type")
-        if kind not in ("epsilon", "v_prediction", "sample"):
-            raise ModelError(
-                f"the base model's scheduler is a {type(scheduler).__name__} that predicts {kind!r}",
-                "Train from a base model that predicts epsilon, v_prediction or sample",
-            )
-        alphas: Tensor = getattr(scheduler, "alphas_cumprod")  # noqa: B009 (its class is not known here)
-        return cls(alphas.to(device, torch.float32), kind)
-
-    def noised(
-        self, target: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
-        """sqrt(a) x + sqrt(1 - a) e at each sample's timestep."""
-        alpha = self.alphas[timesteps][:, None, None, None]
-        return alpha.sqrt() * target + (1 - alpha).sqrt() * noise
-
-    def goal(
-        self, target: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
-        """What is to be predicted: e, x, or the velocity sqrt(a) e - sqrt(1 - a) x."""
-        if self.prediction_type == "epsilon":
-            return noise
-        if self.prediction_type == "sample":
-            return target
-        alpha = self.alphas[timesteps][:, None, None, None]
-        return alpha.sqrt() * noise - (1 - alpha).sqrt() * target
 
 
 class EditingModel(nn.Module):
@@ -187,10 +143,10 @@ def editing_loss(model: nn.Module, process: ForwardProcess, batch: TrainingBatch
 
     Args:
         model: an EditingModel, possibly wrapped.
-        process: the base model's, with its prediction type.
+        process: forward process of the base model.
         batch: what it reads.
     """
-    noised = process.noised(batch.target, batch.noise, batch.timesteps)
+    noised = process.add_noise(batch.target, batch.noise, batch.timesteps)
     prediction: Tensor = model(noised, batch.timesteps, batch.condition, batch.tokens)
-    goal = process.goal(batch.target, batch.noise, batch.timesteps)
-    return (prediction.float() - goal).square().flatten(1).mean(dim=1)
+    target = process.target(batch.target, batch.noise, batch.timesteps)
+    return (prediction.float() - target).square().flatten(1).mean(dim=1)

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import torch
 
+from ip2p.diffusion.noise import ForwardProcess
 from ip2p.editing.editor import Editor
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed, generator
 from ip2p.train.batches import CENTRE, Batches
-from ip2p.train.objective import EditingModel, ForwardProcess, assemble, draw, editing_loss
+from ip2p.train.objective import EditingModel, assemble, draw, editing_loss
 
 SHEET_EDITS = 6  # rows of a sheet
 SHEET_STEPS = 20
@@ -34,7 +35,7 @@ class Validation:
     @torch.no_grad()
     def loss(self, batch: int) -> float:
         """Mean loss over all held-out pairs, nothing dropped, timesteps spread evenly over the schedule."""
-        count, span = len(self.batches.pairs), len(self.process.alphas)
+        count, span = len(self.batches.pairs), self.process.timesteps
         timesteps = ((torch.arange(count) + 0.5) * span / count).long()
         losses = []
         for start in range(0, count, batch):

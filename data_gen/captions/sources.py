@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ip2p.data_gen.config import CaptionsConfig
-from ip2p.errors import DataError
+from ip2p.errors import DataError, one_line
 
 SOURCE_HINT = (
     "Give captions.source as storybook, a text, JSONL, CSV, TSV or parquet file, a folder, or owner/name of the hub"
@@ -53,7 +53,7 @@ def read_texts(settings: CaptionsConfig) -> Iterator[str]:
         try:
             yield from _read_file(path, settings.text_column)
         except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-            raise DataError(f"cannot read captions from {path} ({_one_line(error)})", SOURCE_HINT) from error
+            raise DataError(f"cannot read captions from {path} ({one_line(error, 160)})", SOURCE_HINT) from error
 
 
 def _read_file(path: Path, column: str) -> Iterator[str]:
@@ -164,7 +164,7 @@ def _raise_unreadable(settings: CaptionsConfig, error: Exception) -> NoReturn:
             "(HF_HUB_OFFLINE too), captions.split and captions.subset; log in by `hf auth login` if it is gated; "
             "or download it and give the folder"
         )
-    raise DataError(f"cannot read captions from {source} ({_one_line(error)})", fix) from error
+    raise DataError(f"cannot read captions from {source} ({one_line(error, 160)})", fix) from error
 
 
 def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
@@ -204,7 +204,3 @@ def _replace_surrogates(text: str) -> str:
 def _raise_no_column(place: str, column: str, names: Sequence[str]) -> NoReturn:
     found = f"; there are {', '.join(names)}" if names else ""
     raise DataError(f"no column {column!r} in {place}", f"Name the column of captions by captions.text_column{found}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

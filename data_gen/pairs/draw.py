@@ -11,18 +11,16 @@ from typing import NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.pairs.prompt_to_prompt import share_with_source
-from ip2p.diffusion.guidance import TextGuidance
-from ip2p.diffusion.sampling import make_scheduler, sample
+from ip2p.diffusion.sampling import count_model_calls, make_scheduler
+from ip2p.editing.draw import Drawn, draw, text_guidance
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import Backbone
 from ip2p.models.safety import black_out
-from ip2p.pictures.tensors import to_images
 from ip2p.records import Candidate, Reason, Triple, content_id
-from ip2p.seeding import derive_seed, randn
+from ip2p.seeding import derive_seed
 
 
 class Pair(NamedTuple):
@@ -62,8 +60,7 @@ class PairMaker:
         multiple = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
         if self.side % multiple:
             raise ConfigError(f"pairs.size={self.side} does not suit {backbone.name}", f"Give a multiple of {multiple}")
-        with torch.inference_mode():
-            self.null_text = backbone.encode_text([""])
+        self.sampling = backbone.settings.replace(steps=settings.steps, scheduler=settings.scheduler)
 
     def draw(self, planned: Sequence[PlannedCandidate]) -> Iterator[Pair]:
         """Draw candidates, batch after batch in the order given; a batch may mix triples, shares and scales.
@@ -73,41 +70,28 @@ class PairMaker:
         """
         for start in range(0, len(planned), self.settings.batch):
             batch = planned[start : start + self.settings.batch]
-            pictures, rows = self._draw(batch)
-            images = to_images(pictures)
-            flags = self.backbone.flag_unsafe(images)
+            drawn = self._draw(batch)
             for number, each in enumerate(batch):
-                pair = Pair(each.candidate, images[number], images[number + len(batch)], rows // len(batch))
-                yield _refuse(pair) if flags[number] or flags[number + len(batch)] else pair
+                source, edited = drawn[number], drawn[number + len(batch)]
+                pair = Pair(each.candidate, source.image, edited.image, source.unet_rows + edited.unet_rows)
+                yield _refuse(pair) if source.blocked or edited.blocked else pair
 
-    @torch.inference_mode()
-    def _draw(self, planned: Sequence[PlannedCandidate]) -> tuple[Tensor, int]:
-        """Pictures (2b 3 h w) in [-1, 1], all sources before all edited, and the UNet rows that they took."""
-        backbone, settings = self.backbone, self.settings
+    def _draw(self, planned: Sequence[PlannedCandidate]) -> list[Drawn]:
+        """Pictures of a batch, all sources before all edited."""
+        backbone, settings = self.backbone, self.sampling
         candidates = [each.candidate for each in planned]
         texts = [each.caption for each in planned] + [each.edited_caption for each in planned]
-        guidance = TextGuidance(
-            backbone.predict,
-            backbone.encode_text(texts),
-            self.null_text,
-            scale=torch.tensor([candidate.cfg for candidate in candidates] * 2, device=backbone.device),
-        )
+        scales = torch.tensor([candidate.cfg for candidate in candidates] * 2, device=backbone.device)
         # Two generators of one seed for the two pictures of a pair: they draw the same noise at every step.
         generators = [torch.Generator().manual_seed(candidate.seed) for candidate in candidates * 2]
-        latent = (backbone.latent_channels, self.side // backbone.downscale, self.side // backbone.downscale)
-        noise = randn(latent, generators, device=backbone.device)
-        fractions, features = [each.p for each in candidates], settings.share == "features"
-        with share_with_source(backbone.unet, fractions, settings.steps, features=features) as control:
-            latents = sample(
-                guidance,
-                noise,
-                make_scheduler(backbone.scheduler, settings.scheduler),
-                steps=settings.steps,
-                generators=generators,
-                on_step=lambda step, _: control.at(step + 1),
-            )
-        halves = [backbone.decode(half) for half in latents.chunk(2)]
-        return torch.cat(halves), guidance.rows
+        calls = count_model_calls(make_scheduler(backbone.scheduler, settings.scheduler), settings.steps)
+        fractions, features = [each.p for each in candidates], self.settings.share == "features"
+        with backbone.lock, share_with_source(backbone.unet, fractions, calls, features=features) as control:
+            return draw(
+                backbone, text_guidance(backbone, settings, texts, scale=scales), settings,
+                size=(self.side, self.side), generators=generators,
+                on_step=lambda call, _: control.at(call + 1), decode_rows=len(planned),
+            )  # fmt: skip
 
 
 def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int) -> list[PlannedCandidate]:

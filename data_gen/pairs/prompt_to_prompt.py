@@ -32,14 +32,14 @@ class SharedRows:
     several times.
 
     Args:
-        fractions: p of each pair, 0 to 1: shared while step < p * steps.
-        steps: of the sampler.
+        fractions: p of each pair, 0 to 1: shared while call < p * calls.
+        calls: model calls of the whole run.
     """
 
-    def __init__(self, fractions: Sequence[float], steps: int) -> None:
+    def __init__(self, fractions: Sequence[float], calls: int) -> None:
         assert all(0 <= p <= 1 for p in fractions), f"shares {fractions} are not in [0, 1]"
         self.fractions = tuple(fractions)
-        self.steps = steps
+        self.calls = calls
         self.at(0)
 
     @property
@@ -49,13 +49,13 @@ class SharedRows:
 
     @property
     def active(self) -> bool:
-        """Whether any pair shares at this step."""
+        """Whether any pair shares at this call."""
         return any(self._shared)
 
-    def at(self, step: int) -> None:
-        """Make ready for a step, counted from 0."""
-        self._shared = tuple(step < p * self.steps for p in self.fractions)
-        self._index = torch.empty(0, dtype=torch.long)  # made at the first layer of the step, for all of its layers
+    def at(self, call: int) -> None:
+        """Make ready for a model call, counted from 0."""
+        self._shared = tuple(call < p * self.calls for p in self.fractions)
+        self._index = torch.empty(0, dtype=torch.long)  # made at the first layer of the call, for all of its layers
 
     def sources(self, rows: int) -> list[int]:
         """For each row of a UNet batch, the row whose q, k and features it uses.
@@ -80,7 +80,7 @@ class SharedRows:
 
 @contextmanager
 def share_with_source(
-    unet: nn.Module, fractions: Sequence[float], steps: int, *, features: bool = False
+    unet: nn.Module, fractions: Sequence[float], calls: int, *, features: bool = False
 ) -> Iterator[SharedRows]:
     """While the block runs, edited rows of the UNet's batches attend as their sources do.
 
@@ -88,13 +88,13 @@ def share_with_source(
     ends; the processors that the UNet has stay in place.
 
     Args:
-        unet: of Stable Diffusion's kind.
+        unet: UNet of Stable Diffusion's kind.
         fractions: p of each pair, 0 to 1.
-        steps: of the sampler.
+        calls: model calls of the whole run, one a denoising step or more.
         features: share the outputs of the decoder's residual blocks as well, of all but the last one.
 
     Yields:
-        The control; call its `at` before each step.
+        The control; call its `at` before each model call.
 
     Raises:
         ModelError: the UNet has no self-attention, or computes it by a processor that is not diffusers' plain one.
@@ -103,7 +103,7 @@ def share_with_source(
         projection for layer in _self_attention(unet) for projection in (layer.to_q, layer.to_k)
     ]
     modules += _decoder_blocks(unet)[:-1] if features else []
-    control = SharedRows(fractions, steps)
+    control = SharedRows(fractions, calls)
     handles = []
     try:
         for module in modules:

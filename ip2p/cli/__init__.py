@@ -3,9 +3,11 @@
 Every expected failure is one line on stderr and exit code 2: `ip2p: what was wrong. What to do`.
 """
 
+import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -13,8 +15,8 @@ import typer
 
 import ip2p
 from ip2p.cli import batch, dataset, doctor, edit, models
-from ip2p.cli.options import say
-from ip2p.errors import Ip2pError
+from ip2p.cli.options import say, with_flags
+from ip2p.errors import Ip2pError, one_line
 
 app = typer.Typer(
     help="Edit pictures by instruction, and make the models that do it.",
@@ -61,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != "--debug"]
     debug = len(words) < len(arguments)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _shown_log():
             warnings.showwarning = _show_warning
             code = int(app(words or ["--help"], prog_name="ip2p", standalone_mode=False) or 0)
     except KeyboardInterrupt:
@@ -74,6 +76,21 @@ def run(arguments: Sequence[str]) -> int:
     if code == 130:
         say("interrupted")
     return code
+
+
+@contextmanager
+def _shown_log() -> Iterator[None]:
+    """What the library logs, line by line as `ip2p: ...`."""
+    logger, handler = logging.getLogger("ip2p"), logging.Handler(logging.INFO)
+    before = logger.level
+    handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _show_warning(
@@ -92,8 +109,8 @@ def _show_warning(
 def _explain(error: Exception) -> tuple[str, int]:
     """One line about a failure, and its exit code."""
     if isinstance(error, Ip2pError):
-        return str(error), 2
+        return with_flags(error), 2
     if isinstance(error, typer.TyperException):
         return f"{error.format_message().rstrip('.')}. See `ip2p --help`", 2
-    said = " ".join(str(error).split())[:300]
+    said = one_line(error, 300)
     return f"{type(error).__name__}: {said}. This should not happen; run again with --debug", 1

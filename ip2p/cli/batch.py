@@ -7,16 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from ip2p.cli.options import (
-    EditorChoice,
+    ModelChoice,
     Negative,
     Seed,
-    all_settings,
     choose_editor,
     compose,
+    editing_options,
+    options_but_scales,
     output_paths,
     refuse_empty,
     sample_seeds,
-    sampler_settings,
     say,
     slug,
     write,
@@ -27,13 +27,14 @@ app = typer.Typer()
 
 
 @app.command()
-@compose(editor=choose_editor, settings=all_settings)
+@compose(editor=choose_editor, settings=editing_options)
 def batch(
     edits: Annotated[Path, typer.Argument(help='JSON lines: {"image": "a.png", "instruction": "make it winter"}.')],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; NAME-edited if not given.")] = None,
-    at_once: Annotated[int, typer.Option("--batch", min=1, max=256, help="Pictures at once.")] = 8,
+    at_once: Annotated[int, typer.Option("--batch", min=1, max=256, help="Pictures at a time.")] = 8,
+    negative_prompt: Negative = None,
     *,
-    editor: EditorChoice,
+    editor: ModelChoice,
     settings: dict[str, Any],
 ) -> None:
     """Make the edits of a file, or go on with them. Settings are for the rows that have none of their own."""
@@ -44,14 +45,22 @@ def batch(
     out = output or edits.with_name(f"{edits.stem}-edited")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file", "Give a folder with -o")
-    run = BatchRun(edits, out, editor.load, model=editor.name, defaults=settings, size=at_once, say=say)
+    run = BatchRun(
+        edits,
+        out,
+        editor.load_editor,
+        model=editor.name,
+        defaults=settings | {"negative_prompt": negative_prompt},
+        size=at_once,
+        say=say,
+    )
     done, failed, before = run.run()
     print(f"{out / RESULTS_FILE}: {done} edited, {failed} failed, {before} there before")
     raise typer.Exit(2 if failed else 0)
 
 
 @app.command()
-@compose(editor=choose_editor, settings=sampler_settings)
+@compose(editor=choose_editor, settings=options_but_scales)
 def grid(
     image: Annotated[Path, typer.Argument(help="Picture to edit.")],
     instruction: Annotated[str, typer.Argument(help='Such as "make it winter".')],
@@ -61,7 +70,7 @@ def grid(
     seed: Seed = None,
     negative_prompt: Negative = None,
     *,
-    editor: EditorChoice,
+    editor: ModelChoice,
     settings: dict[str, Any],
 ) -> None:
     """Draw one edit at many pairs of scales, on one sheet."""
@@ -77,7 +86,7 @@ def grid(
     from ip2p.editing.grid import scale_grid
 
     sheet = scale_grid(
-        editor.load(), source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
+        editor.load_editor(), source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
         negative_prompt=negative_prompt, **settings,
     )  # fmt: skip
     parameters = {

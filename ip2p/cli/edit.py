@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ip2p.cli.options import (
-    BUNDLED_BASE,
     BUNDLED_EDITOR,
     PHOTO_EDITOR,
-    EditorChoice,
+    ModelChoice,
     Negative,
     Output,
-    Resolution,
     Samples,
-    Scheduler,
     Seed,
-    Steps,
-    all_settings,
+    choose_base,
     choose_editor,
     compose,
     describe_source,
+    editing_options,
+    generation_options,
     output_paths,
     refuse_empty,
     sample_seeds,
@@ -43,7 +41,7 @@ app = typer.Typer()
 
 
 @app.command()
-@compose(editor=choose_editor, settings=all_settings)
+@compose(editor=choose_editor, settings=editing_options)
 def edit(
     image: Annotated[Path, typer.Argument(help="PNG, JPEG, WEBP, BMP, GIF or TIFF file.")],
     instructions: Annotated[
@@ -72,7 +70,7 @@ def edit(
     every: Annotated[int, typer.Option("--progress-every", min=1, help="Steps between these.")] = 5,
     negative_prompt: Negative = None,
     *,
-    editor: EditorChoice,
+    editor: ModelChoice,
     settings: dict[str, Any],
 ) -> None:
     """Edit a picture as instructions say, one after the other."""
@@ -97,7 +95,7 @@ def edit(
         raise ImageError(f"the edit would overwrite {image}", "Give another name with -o")
     if editor.model == BUNDLED_EDITOR:
         say(f"the bundled editor draws storybook scenes; for photos use --model {PHOTO_EDITOR}")
-    loaded = editor.load()
+    loaded = editor.load_editor()
     settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt}
     previews, on_edit = progress_writer(paths, seeds, instructions, every) if save_progress else (None, None)
     if len(instructions) > 1 or keep_unchanged:
@@ -122,32 +120,31 @@ def edit(
 
 
 @app.command()
+@compose(model=choose_base, settings=generation_options)
 def generate(
     caption: Annotated[str, typer.Argument(help='Such as "a red barn by a lake in summer".')],
     output: Output = None,
-    scale: Annotated[float | None, typer.Option(help="Guidance by the caption.")] = None,
-    steps: Steps = None,
     seed: Seed = None,
     samples: Samples = 1,
-    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of a text-to-image model.")] = BUNDLED_BASE,
-    scheduler: Scheduler = None,
-    resolution: Resolution = None,
+    negative_prompt: Negative = None,
+    *,
+    model: ModelChoice,
+    settings: dict[str, Any],
 ) -> None:
     """Draw a picture from a caption."""
     refuse_empty(caption, "caption", "a red barn by a lake in summer")
     seeds = sample_seeds(seed, samples)
     paths = output_paths(output, slug(caption), seeds)
-    from ip2p.device import best_device
     from ip2p.editing.generation import generate as draw
-    from ip2p.models.backbone import load_backbone
     from ip2p.pictures.write import GENERATED
 
-    backbone = load_backbone(model, device=best_device(), want="base")
-    settings = backbone.settings.replace(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
-    used = settings.model_dump(include={"scale", "steps", "scheduler", "resolution"})
-    pictures = draw(backbone, [caption] * samples, seeds=seeds, **used)
+    backbone = model.load("base")
+    pictures = draw(backbone, [caption] * samples, seeds=seeds, negative_prompt=negative_prompt, **settings)
+    used = backbone.settings.replace(**settings).record()
+    used = {name: value for name, value in used.items() if name != "strength"} | model.record()
     for picture, path, each in zip(pictures, paths, seeds, strict=True):
-        write(picture, path, {"caption": caption, "seed": each, **used, "model": model}, GENERATED)
+        negative = {"negative_prompt": negative_prompt} if negative_prompt else {}
+        write(picture, path, {"caption": caption, "seed": each, **used, **negative}, GENERATED)
 
 
 @app.command()

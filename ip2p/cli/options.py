@@ -8,16 +8,28 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from ip2p.errors import ConfigError, InstructionError
+from ip2p.errors import ConfigError, InstructionError, Ip2pError
+from ip2p.settings import (
+    ALL_SETTINGS,
+    PRESETS,
+    EditSettings,
+    GenerationSettings,
+    SamplingSettings,
+    Setting,
+    require_known,
+    settings_of,
+    with_preset,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ip2p.editing.editor import Editor
+    from ip2p.models.backbone import Backbone
 
 BUNDLED_EDITOR = "storybook-128-editor"
 BUNDLED_BASE = "storybook-128-base"
@@ -27,24 +39,25 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="PNG, JPEG or WebP; named by its seed if not given."),
 ]
-Steps = Annotated[int | None, typer.Option(min=1, max=1000, help="Of the sampler; the model's own if not given.")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed draws the same picture.")]
 Samples = Annotated[int, typer.Option(min=1, max=64, help="Pictures to draw, each from a seed of its own.")]
-Scheduler = Annotated[
-    str | None, typer.Option(help="Such as euler_a, dpm_karras or unipc; the model's own if not given.")
-]
 Precision = Annotated[
     str | None, typer.Option(help="fp32, bf16, fp16, or auto, which measures; fp32 on a CPU if not given.")
 ]
 Preset = Annotated[
-    str | None, typer.Option(help="exact, balanced, fast or paper: settings that go together; see docs/editing.md.")
+    str | None,
+    typer.Option(
+        help="Settings that go together: "
+        + ", ".join(f"{name} ({preset.summary})" for name, preset in PRESETS.items())
+        + "; see docs/editing.md.",
+        rich_help_panel="Quality and speed",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of sampling, such as tolerance=0.1."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Sampling setting by name, e.g. reuse=2.", hidden=True),
 ]
 Negative = Annotated[str | None, typer.Option("--negative-prompt", help="What the picture should not show.")]
-Resolution = Annotated[int | None, typer.Option(help="Pixels along the long side, for the model to work on.")]
 ConfigFile = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
 ModelConfig = Annotated[
     str | None, typer.Option("--config", help="For a single file: folder or hub id with configs and tokenizer.")
@@ -57,29 +70,70 @@ def say(message: str) -> None:
     print(f"ip2p: {message}", file=sys.stderr)
 
 
+_FLAGS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()} | {"compiled": "--compile"}
+
+
+def with_flags(error: Ip2pError) -> str:
+    """What an error says, with options of the command line in place of the library's arguments."""
+    what, fix = error.what, error.fix
+    for name in error.arguments:
+        flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+        what = re.sub(rf"^{name}=", f"{flag} ", re.sub(rf"^{name}\b(?!=)", flag, what))
+        fix = re.sub(rf"(?<![\w.-]){name}\b(=True\b)?", flag, fix)
+    return str(type(error)(what, fix))
+
+
 def refuse_empty(text: str, what: str, example: str) -> None:
     """Told before any model is loaded."""
     if not text.strip():
         raise InstructionError(f"the {what} is empty", f'Write one, such as "{example}"')
 
 
-def sampling_settings(preset: str | None, more: Sequence[str] | None, **given: Any) -> dict[str, Any]:
-    """Settings of sampling, of a preset, one by one, and of --set; checked before any model is loaded.
+def sampling_options(kind: type[SamplingSettings], *, without: Sequence[str] = ()) -> Callable[..., dict[str, Any]]:
+    """A function whose options are the settings of a class, a preset, and --set; it gives those that were given.
+
+    Args:
+        kind: class of the settings.
+        without: settings that the command has no option for.
 
     Raises:
-        ConfigError: one is not known, or out of range.
+        ConfigError: by the function: a setting is not known, or out of range, or there is no such preset.
     """
-    from ip2p.settings import Settings, preset_options
+    shown = {name: setting for name, setting in settings_of(kind).items() if name not in without}
 
-    options: Any = {name: value for name, value in given.items() if value is not None}
-    for word in more or ():
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {word!r} sets nothing", "Give a name and a value, such as tolerance=0.1")
-        options[name] = value
-    options = preset_options(preset, options)
-    checked = Settings().replace(**options)
-    return {name: getattr(checked, name) for name in options}
+    def collect(preset: str | None = None, more: Sequence[str] | None = None, **given: Any) -> dict[str, Any]:
+        options = {name: value for name, value in given.items() if value is not None}
+        for word in more or ():
+            name, equals, value = word.partition("=")
+            if not equals:
+                raise ConfigError(f"--set {word!r} sets nothing", "Give a name and a value, such as tolerance=0.1")
+            options[name] = value
+        require_known(kind, options)
+        options = with_preset(kind, preset, options)
+        checked = kind(**options)
+        return {name: getattr(checked, name) for name in options}
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(name, keyword, default=None, annotation=_option(kind, name, setting))
+        for name, setting in shown.items()
+    ]
+    parameters += [
+        inspect.Parameter("preset", keyword, default=None, annotation=Preset),
+        inspect.Parameter("more", keyword, default=None, annotation=Set),
+    ]
+    vars(collect)["__signature__"] = inspect.Signature(parameters)
+    return collect
+
+
+def _option(kind: type[SamplingSettings], name: str, setting: Setting) -> Any:
+    """The annotation by which typer makes the option of a setting; ranges are checked with the setting itself."""
+    annotation = kind.model_fields[name].annotation
+    basic = next((each for each in (int, float) if annotation in (each, each | None)), str)
+    return Annotated[
+        basic | None,
+        typer.Option(*setting.flags, help=setting.help, rich_help_panel=setting.group),
+    ]
 
 
 def sample_seeds(seed: int | None, samples: int) -> list[int]:
@@ -122,7 +176,7 @@ def compose(**parts: Callable[..., Any]) -> Callable[[Callable[..., Any]], Calla
 
         @app.command()
         @compose(editor=choose_editor)
-        def edit(image: ..., *, editor: EditorChoice) -> None: ...
+        def edit(image: ..., *, editor: ModelChoice) -> None: ...
 
     Args:
         parts: such functions by the names of the parameters, which stand last and have no defaults.
@@ -145,31 +199,52 @@ def compose(**parts: Callable[..., Any]) -> Callable[[Callable[..., Any]], Calla
     return compose
 
 
-class EditorChoice(NamedTuple):
-    """An editor that is not loaded yet: its name, and what `Editor.from_pretrained` is told besides."""
+class ModelChoice(NamedTuple):
+    """A model that is not loaded yet.
+
+    Args:
+        model: its name.
+        options: options of `ip2p.models.inference.load_for_inference`.
+    """
 
     model: str
     options: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """Of the model, with what changes what it draws."""
+        """Name of the model, with what changes what it draws."""
         options = self.options
         added = [*options["loras"], *map(str, options["embeddings"]), *filter(None, [options["decoder"]])]
         return " + ".join([self.model, *added])
 
-    def load(self) -> "Editor":
-        """The editor.
+    def load(self, want: Literal["base", "editor"]) -> "Backbone":
+        """Load the model.
 
         Raises:
             ModelError: it is not there, or it or a file for it does not fit.
             ConfigError: this machine cannot do what is asked for.
         """
-        from ip2p.editing.editor import Editor
         from ip2p.models.adapters import Lora
+        from ip2p.models.inference import load_for_inference
 
         loras = [Lora.parse(text) for text in self.options["loras"]]
-        return Editor.from_pretrained(self.model, **{**self.options, "loras": loras}, report=say)
+        return load_for_inference(self.model, want=want, **{**self.options, "loras": loras})
+
+    def load_editor(self) -> "Editor":
+        """Load the model as an editor, see `load`."""
+        from ip2p.editing.editor import Editor
+
+        return Editor(self.load("editor"))
+
+    def record(self) -> dict[str, Any]:
+        """What a picture depends on of all this, by name."""
+        options = self.options
+        adapters = [*options["loras"], *map(str, options["embeddings"])]
+        return {
+            "model": self.model,
+            **({"adapters": adapters} if adapters else {}),
+            **{name: options[name] for name in ("precision", "decoder", "compiled") if options[name]},
+        }
 
 
 def choose_editor(
@@ -188,45 +263,30 @@ def choose_editor(
     safety_checker: Annotated[bool, typer.Option(help="Use the one that the model brings, if it brings one.")] = True,
     cpu_offload: Annotated[bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.")] = False,
     vae_tiling: Annotated[bool, typer.Option("--vae-tiling", help="Less memory for large pictures.")] = False,
-) -> EditorChoice:
+) -> ModelChoice:
     """An editor by the options of a command line."""
     options = {
         "precision": precision, "loras": lora or [], "embeddings": embedding or [], "decoder": decoder,
         "compiled": compiled, "config": config, "allow_pickle": allow_pickle, "safety_checker": safety_checker,
         "cpu_offload": cpu_offload, "vae_tiling": vae_tiling,
     }  # fmt: skip
-    return EditorChoice(model, options)
+    return ModelChoice(model, options)
 
 
-def sampler_settings(
-    steps: Steps = None,
-    scheduler: Scheduler = None,
-    resolution: Resolution = None,
-    preset: Preset = None,
-    more: Set = None,
-) -> dict[str, Any]:
-    """Settings of sampling, without the scales.
-
-    Raises:
-        ConfigError: one is not known, or out of range.
-    """
-    return sampling_settings(preset, more, steps=steps, scheduler=scheduler, resolution=resolution)
+def choose_base(**given: Any) -> ModelChoice:
+    """A text-to-image model by the options of a command line, which are those of an editor."""
+    return choose_editor(**given)
 
 
-@compose(settings=sampler_settings)
-def all_settings(
-    text_scale: Annotated[
-        float | None, typer.Option("--text-scale", "--cfg-text", help="How strongly to edit; e.g. 7.5.")
-    ] = None,
-    image_scale: Annotated[
-        float | None, typer.Option("--image-scale", "--cfg-image", help="How much to keep; e.g. 1.5.")
-    ] = None,
-    *,
-    settings: dict[str, Any],
-) -> dict[str, Any]:
-    """Settings of sampling with both scales.
-
-    Raises:
-        ConfigError: one is not known, or out of range.
-    """
-    return settings | sampling_settings(None, None, text_scale=text_scale, image_scale=image_scale)
+_BASE_MODEL = Annotated[
+    str, typer.Option(help="Bundled name, folder, .safetensors file or hub id of a text-to-image model.")
+]
+vars(choose_base)["__signature__"] = inspect.Signature(
+    [
+        each.replace(annotation=_BASE_MODEL, default=BUNDLED_BASE) if each.name == "model" else each
+        for each in inspect.signature(choose_editor, eval_str=True).parameters.values()
+    ]
+)
+editing_options = sampling_options(EditSettings)
+options_but_scales = sampling_options(EditSettings, without=("text_scale", "image_scale"))
+generation_options = sampling_options(GenerationSettings, without=("strength",))

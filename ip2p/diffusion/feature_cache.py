@@ -14,6 +14,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from ip2p.conditioning import Conditioning
 from ip2p.diffusion.guidance import UNetCall
 
 
@@ -62,9 +63,7 @@ class FeatureCache:
     ) -> None:
         self._stack.close()
 
-    def __call__(
-        self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Float[Tensor, "b n d"]
-    ) -> Float[Tensor, "b k h w"]:
+    def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Conditioning) -> Float[Tensor, "b k h w"]:
         """What the UNet predicts."""
         self._light = self._deep is not None and len(x) <= len(self._deep) and self._age < self.every
         self._age = self._age + 1 if self._light else 1

@@ -5,22 +5,35 @@ Dual guidance (InstructPix2Pix, arXiv 2211.09800, section 3.2.1), with I the pic
     guided = e(0,0) + s_I (e(I,0) - e(0,0)) + s_T (e(I,T) - e(I,0))
            = (1 - s_I) e(0,0) + (s_I - s_T) e(I,0) + s_T e(I,T)
 
-The second line tells which predictions are needed: one whose weight is zero is never computed. The others can be told
-by their differences, which vary slowly and need not be computed at every step (`guidance_cache.py`).
+The second line tells which predictions are needed: one whose weight is zero is never computed. The differences in the
+first line vary slowly over the denoising steps and need not be computed at every one (`guidance_cache.py`).
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ip2p.diffusion.guidance_cache import CachedDifference, CacheSchedule
+from ip2p.conditioning import Conditioning, join_rows
 
-UNetCall = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Prediction (b c h w) from what the UNet sees (b c+ h w), the timestep, and text embeddings (b n d)."""
-EXACT = CacheSchedule()
+UNetCall = Callable[[Tensor, Tensor, Conditioning], Tensor]
+"""Prediction (b c h w) from the UNet's input (b c+ h w), the timestep, and the embedded texts of the rows."""
+
+
+class Branch(NamedTuple):
+    """One of the predictions that guidance combines.
+
+    Args:
+        text: embedded texts of the rows.
+        condition: latents of the pictures that an editor reads, shape (b, c, h, w); None in a text-to-image model.
+        weight: factor of this prediction in the guided one; a number, or a tensor with one number for each row.
+    """
+
+    text: Conditioning
+    condition: Tensor | None
+    weight: float | Tensor
 
 
 class Branches(NamedTuple):
@@ -38,178 +51,136 @@ def combine(branches: Branches, text_scale: float, image_scale: float) -> Float[
     return null + text_scale * (text_image - image) + image_scale * (image - null)
 
 
-class DualGuidance:
-    """An editor's guided prediction, of as few UNet rows as the scales and the schedule need.
-
-    Three rows for each picture; two at s_I = 1, at s_I = s_T, and at s_T = 0; one where only one weight is left. The
-    first of those that are needed is computed at every step. The others follow from differences that are held between
-    the steps of a schedule; what is not refreshed takes no row.
+class Guidance:
+    """The frame of every guidance: one UNet call a step for all branches that are needed.
 
     Args:
-        unet: called once a step, with rows [text and image, image, neither] of those that are needed.
-        condition: latents of the pictures, the mode of the autoencoder, not scaled. No picture is a zero latent.
-        text: embeddings of the instructions.
-        null_text: embedding of the empty prompt, one row.
-        text_scale: s_T.
-        image_scale: s_I.
-        schedule: of the differences; exact by default.
-        interval: shares of the noise schedule, from 0 (noise) to 1, between which there is guidance at all
-            (arXiv 2404.07724); outside, e(I,T) alone.
-        rescale: share by which the guided prediction gets the standard deviation of e(I,T) (arXiv 2305.08891,
-            equations 15 and 16); 0 is off.
-        timesteps: of the noise schedule.
+        unet: called once a step, with the rows of all needed branches, one branch after the other.
+        branches: all predictions by name, the fully conditioned one first.
+        interval: shares of the noise schedule, from 0 (pure noise) to 1 (no noise), between which there is guidance
+            (arXiv 2404.07724); outside, the fully conditioned prediction alone.
+        rescale: share by which the guided prediction gets the standard deviation of the fully conditioned one
+            (arXiv 2305.08891, equations 15 and 16), 0 to 1; 0 is off.
+        timesteps: training timesteps of the noise schedule.
     """
 
     def __init__(
-        self,
-        unet: UNetCall,
-        condition: Float[Tensor, "b c h w"],
-        text: Float[Tensor, "b n d"],
-        null_text: Float[Tensor, "1 n d"],
-        *,
-        text_scale: float,
-        image_scale: float,
-        schedule: CacheSchedule = EXACT,
-        interval: tuple[float, float] = (0.0, 1.0),
-        rescale: float = 0.0,
-        timesteps: int = 1000,
-    ) -> None:
+        self, unet: UNetCall, branches: dict[str, Branch], *,
+        interval: tuple[float, float] = (0.0, 1.0), rescale: float = 0.0, timesteps: int = 1000,
+    ) -> None:  # fmt: skip
         self.unet = unet
-        self.text_scale, self.image_scale = text_scale, image_scale
         self.interval, self.rescale, self.timesteps = interval, rescale, timesteps
-        self.exact = schedule == EXACT
-        self.rows_each = [0] * len(condition)
-        self.step = 0
-        weights = {"text_image": text_scale, "image": image_scale - text_scale, "null": 1 - image_scale}
-        nothing, no_text = torch.zeros_like(condition), null_text.expand_as(text)
-        inputs = {"text_image": (condition, text), "image": (condition, no_text), "null": (nothing, no_text)}
-        self.needed = [name for name, weight in weights.items() if weight != 0]
-        self.inputs = [inputs[name] for name in self.needed]
-        self.whole = torch.cat([row for row, _ in self.inputs]), torch.cat([words for _, words in self.inputs])
-        self.full = (condition, text)
-        self.texts: dict[tuple[tuple[int, ...], ...], Tensor] = {}
-        self.differences = [
-            CachedDifference(
-                schedule.image_every if name == "null" else schedule.text_every,
-                abs(sum(weights[each] for each in self.needed[place:])),
-                schedule,
-            )
-            for place, name in enumerate(self.needed[1:], start=1)
-        ]
-
-    def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor) -> Float[Tensor, "b c h w"]:
-        """The guided prediction for latents x, scaled as the UNet wants them."""
-        share = 1 - float(timestep) / self.timesteps
-        start, stop = self.interval
-        if not start <= share <= stop:
-            self._count([[True] * len(x)])
-            return self.unet(torch.cat([x, self.full[0]], dim=1), timestep, self.full[1])
-        branches = self._all(x, timestep) if self.exact else self._branches(x, timestep, share)
-        guided = combine(
-            _fill_missing(dict(zip(self.needed, branches, strict=True))), self.text_scale, self.image_scale
-        )
-        self.step += 1
-        return _rescale(guided, branches[0], self.rescale) if self.rescale else guided
+        self.full = next(iter(branches.values()))
+        self.needed = {
+            name: branch for name, branch in branches.items() if torch.as_tensor(branch.weight).count_nonzero()
+        }
+        self.text = join_rows([branch.text for branch in self.needed.values()])
+        conditions = [branch.condition for branch in self.needed.values() if branch.condition is not None]
+        self.condition = torch.cat(conditions) if conditions else None
+        self.rows_each = [0] * len(self.full.text)
 
     @property
     def rows(self) -> int:
         """UNet rows that were computed so far."""
         return sum(self.rows_each)
 
-    def _count(self, wanted: Sequence[Sequence[bool]]) -> None:
-        """Add the rows of a call, for each branch and picture."""
-        self.rows_each = [before + sum(now) for before, *now in zip(self.rows_each, *wanted, strict=True)]
+    def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor) -> Float[Tensor, "b c h w"]:
+        """The guided prediction for latents x, scaled as the UNet wants them."""
+        share = 1 - float(timestep) / self.timesteps
+        start, stop = self.interval
+        if not start <= share <= stop:
+            self.count_rows([[True] * len(x)])
+            return self.unet(beside(x, self.full.condition), timestep, self.full.text)
+        predicted = self.predict(x, timestep, share)
+        guided = self.combine(dict(zip(self.needed, predicted, strict=True)))
+        return _rescale(guided, predicted[0], self.rescale) if self.rescale else guided
 
-    def _all(self, x: Tensor, timestep: Tensor) -> list[Tensor]:
-        """The needed predictions, all computed."""
+    def predict(self, x: Tensor, timestep: Tensor, share: float) -> list[Tensor]:
+        """Predictions of the needed branches at a share of the noise schedule, all of them computed."""
         count = len(self.needed)
-        self._count([[True] * len(x)] * count)
-        condition, text = self.whole
-        return list(self.unet(torch.cat([torch.cat([x] * count), condition], dim=1), timestep, text).chunk(count))
+        self.count_rows([[True] * len(x)] * count)
+        rows = beside(torch.cat([x] * count), self.condition)
+        return list(self.unet(rows, timestep, self.text).chunk(count))
 
-    def _branches(self, x: Tensor, timestep: Tensor, share: float) -> list[Tensor]:
-        """The needed predictions, computed or made of a neighbour and a cached difference."""
-        wanted = self._due_rows(share, len(x))
-        computed = self._compute(x, timestep, wanted)
-        branches = computed[:1]
-        size = branches[0].flatten(1).norm(dim=1)
-        for place, difference in enumerate(self.differences, start=1):
-            which = torch.tensor(wanted[place], device=x.device)
-            if which.any():
-                difference.refresh(self.step, which, computed[place - 1] - computed[place], size)
-            made = branches[-1] - difference.at(self.step)
-            branches.append(torch.where(which[:, None, None, None], computed[place], made))
-        return branches
+    def combine(self, predicted: dict[str, Tensor]) -> Float[Tensor, "b c h w"]:
+        """The guided prediction from those of the needed branches."""
+        raise NotImplementedError
 
-    def _due_rows(self, share: float, count: int) -> list[list[bool]]:
-        """For each branch, which pictures' rows are computed: a difference takes both of its branches."""
-        wanted = [[False] * count]
-        for difference in reversed(self.differences):
-            due = difference.due_pictures(self.step, share, count)
-            wanted.append([this or further for this, further in zip(due, wanted[-1], strict=True)])
-        return [[True] * count, *wanted[:0:-1]]
-
-    def _compute(self, x: Tensor, timestep: Tensor, wanted: Sequence[Sequence[bool]]) -> list[Tensor]:
-        """Predictions of the wanted rows in one call; what was not wanted is zero."""
-        places = [[row for row, due in enumerate(each) if due] for each in wanted]
-        there = [(place, *inputs) for place, inputs in zip(places, self.inputs, strict=True) if place]
-        rows = torch.cat([torch.cat([x[place], condition[place]], dim=1) for place, condition, _ in there])
-        key = tuple(map(tuple, places))  # the same tensor for the same texts, which the UNet may remember
-        if key not in self.texts:
-            self.texts[key] = torch.cat([text[place] for place, _, text in there])
-        predicted = self.unet(rows, timestep, self.texts[key])
-        self._count(wanted)
-        parts, computed = iter(predicted.split([len(place) for place, _, _ in there])), []
-        for place in places:
-            part = next(parts) if place else predicted[:0]
-            if len(place) < len(x):
-                part = torch.zeros_like(x, dtype=predicted.dtype).index_copy(
-                    0, torch.tensor(place, dtype=torch.long, device=x.device), part
-                )
-            computed.append(part)
-        return computed
+    def count_rows(self, computed: Sequence[Sequence[bool]]) -> None:
+        """Add the UNet rows of a call, told for each branch and picture."""
+        self.rows_each = [before + sum(now) for before, *now in zip(self.rows_each, *computed, strict=True)]
 
 
-class TextGuidance:
+class DualGuidance(Guidance):
+    """An editor's guided prediction, of as few UNet rows as the scales need.
+
+    Three rows for each picture; two at s_I = 1, at s_I = s_T, and at s_T = 0; one where only one weight is left.
+
+    Args:
+        unet: called with the rows [text and image, image, neither], without those that are not needed.
+        condition: latents of the pictures: the mode of the autoencoder's posterior, not scaled, shape (b, c, h, w).
+            No picture is a zero latent.
+        text: embedded instructions, b rows.
+        null_text: the embedded empty prompt, one row.
+        text_scale, image_scale: s_T and s_I, any numbers.
+        others: interval, rescale and timesteps of `Guidance`.
+    """
+
+    def __init__(
+        self, unet: UNetCall, condition: Float[Tensor, "b c h w"], text: Conditioning, null_text: Conditioning, *,
+        text_scale: float, image_scale: float, **others: Any,
+    ) -> None:  # fmt: skip
+        no_text = null_text.expand(len(text))
+        branches = {
+            "text_image": Branch(text, condition, text_scale),
+            "image": Branch(no_text, condition, image_scale - text_scale),
+            "null": Branch(no_text, torch.zeros_like(condition), 1 - image_scale),
+        }
+        super().__init__(unet, branches, **others)
+        self.text_scale, self.image_scale = text_scale, image_scale
+
+    def combine(self, predicted: dict[str, Tensor]) -> Float[Tensor, "b c h w"]:
+        """Equation 3 of the paper; a branch that was not needed cancels out as its neighbour."""
+        last = next(iter(predicted.values()))
+        image = predicted.get("image", predicted.get("null", last))
+        branches = Branches(predicted.get("text_image", image), image, predicted.get("null", image))
+        return combine(branches, self.text_scale, self.image_scale)
+
+
+class TextGuidance(Guidance):
     """Classifier-free guidance of a text-to-image model (arXiv 2207.12598): e(0) + s (e(T) - e(0)).
 
     Two rows for each picture, one at s = 1 and at s = 0.
 
     Args:
-        unet: called once a step, with rows [with text, without] of those that are needed.
-        text: embeddings of the captions.
-        null_text: embedding of the empty prompt, one row.
-        scale: s, one for all or one for each row.
+        unet: called with the rows [with text, without], without those that are not needed.
+        text: embedded captions, b rows.
+        null_text: the embedded empty or negative prompt, one row.
+        scale: s, one number for all rows or a tensor with one for each.
+        others: interval, rescale and timesteps of `Guidance`.
     """
 
     def __init__(
-        self,
-        unet: UNetCall,
-        text: Float[Tensor, "b n d"],
-        null_text: Float[Tensor, "1 n d"],
-        *,
-        scale: float | Float[Tensor, " b"],
-    ) -> None:
-        self.unet = unet
-        self.scale = torch.as_tensor(scale, dtype=text.dtype, device=text.device).reshape(-1, 1, 1, 1)
-        self.rows = 0
-        texts = {"text": (self.scale != 0, text), "null": (self.scale != 1, null_text.expand_as(text))}
-        self.needed = [name for name, (wanted, _) in texts.items() if wanted.any()]
-        self.text = torch.cat([texts[name][1] for name in self.needed])
+        self, unet: UNetCall, text: Conditioning, null_text: Conditioning, *,
+        scale: float | Float[Tensor, " b"], **others: Any,
+    ) -> None:  # fmt: skip
+        self.scale = torch.as_tensor(scale, dtype=text.tokens.dtype, device=text.tokens.device)
+        branches = {
+            "text": Branch(text, None, self.scale),
+            "null": Branch(null_text.expand(len(text)), None, 1 - self.scale),
+        }
+        super().__init__(unet, branches, **others)
 
-    def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor) -> Float[Tensor, "b c h w"]:
-        """The guided prediction for latents x, scaled as the UNet wants them."""
-        rows = torch.cat([x] * len(self.needed))
-        self.rows += len(rows)
-        text, *others = self.unet(rows, timestep, self.text).chunk(len(self.needed))
-        return others[0] + self.scale * (text - others[0]) if others else text
+    def combine(self, predicted: dict[str, Tensor]) -> Float[Tensor, "b c h w"]:
+        """The formula of the class."""
+        text, *others = predicted.values()
+        scale = self.scale.reshape(-1, 1, 1, 1)
+        return others[0] + scale * (text - others[0]) if others else text
 
 
-def _fill_missing(predicted: dict[str, Tensor]) -> Branches:
-    """All three branches: a missing one is its neighbour, so that the difference it has no part in vanishes."""
-    last = next(iter(predicted.values()))
-    image = predicted.get("image", predicted.get("null", last))
-    return Branches(predicted.get("text_image", image), image, predicted.get("null", image))
+def beside(x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b c h w"] | None) -> Tensor:
+    """The UNet's input: noisy latents, and in an editor the latents of the pictures as more channels."""
+    return x if condition is None else torch.cat([x, condition], dim=1)
 
 
 def _rescale(

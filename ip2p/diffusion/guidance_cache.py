@@ -1,28 +1,32 @@
-"""Differences of guidance that are computed now and then, and held between.
+"""Guidance whose differences are computed at some denoising steps and cached between.
 
 What an instruction changes in a prediction (the text difference) and what the picture changes in it (the image
-difference) vary slowly from step to step, while the prediction itself does not. So only the prediction is computed at
-every step, and each difference on a schedule of its own.
+difference) vary slowly from step to step, while the prediction itself does not. So only the fully conditioned
+prediction is computed at every step, and each difference on a schedule of its own.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ip2p.conditioning import Conditioning, join_rows
+from ip2p.diffusion.guidance import DualGuidance, Guidance, TextGuidance, beside
+
 
 class CacheSchedule(NamedTuple):
-    """When differences are computed anew. The one that stands here by default is exact: at every step.
+    """When differences are computed anew; by default at every step, which is exact.
 
     Attributes:
         text_every: steps from one computation of the text difference e(I,T) - e(I,0) to the next, at least 1.
-        image_every: of the image difference e(I,0) - e(0,0), at least 1.
+        image_every: steps from one computation of the image difference e(I,0) - e(0,0) to the next, at least 1.
         tolerance: if above 0, each picture finds its own steps instead: a difference is computed anew when what it is
             likely to have changed since would move the guided prediction by more than this share of its norm. 0 is
             off.
-        extrapolate: share of its last change, per step, by which a held difference goes on changing; 0 to 1.
+        extrapolate: share of its last change, per step, by which a cached difference goes on changing; 0 to 1.
         stop: share of the noise schedule after which no difference is computed any more; 1 is never.
     """
 
@@ -34,7 +38,7 @@ class CacheSchedule(NamedTuple):
 
 
 MAX_STEPS_CACHED = 8
-"""Steps that a tolerance holds a difference at most: what was small may grow."""
+"""Steps for which a tolerance lets a difference stay cached at most: what was small may grow."""
 
 
 class CachedDifference:
@@ -44,11 +48,11 @@ class CachedDifference:
 
     Args:
         every: steps between computations, where the tolerance is 0.
-        weight: of this difference in the guided prediction.
-        schedule: the rest of it.
+        weight: factor of this difference in the guided prediction; a number, or a tensor with one for each picture.
+        schedule: tolerance, extrapolation and end of the caching.
     """
 
-    def __init__(self, every: int, weight: float, schedule: CacheSchedule) -> None:
+    def __init__(self, every: int, weight: float | Tensor, schedule: CacheSchedule) -> None:
         self.every = every
         self.weight = weight
         self.schedule = schedule
@@ -104,3 +108,80 @@ class CachedDifference:
         if rate is None:
             return 1
         return max(1, min(MAX_STEPS_CACHED, 2 * last, math.floor(self.schedule.tolerance / max(rate, 1e-12))))
+
+
+class CachedGuidance(Guidance):
+    """A guidance that computes the fully conditioned branch at every step, and differences when they are due.
+
+    A branch follows from the one before it and the cached difference of the two; only branches of due differences take
+    UNet rows. It stands before a guidance among the base classes of a class.
+
+    Args:
+        arguments, others: arguments of the guidance.
+        schedule: when differences are computed.
+    """
+
+    def __init__(self, *arguments: Any, schedule: CacheSchedule, **others: Any) -> None:
+        super().__init__(*arguments, **others)
+        self.step = 0
+        self.texts: dict[tuple[tuple[int, ...], ...], Conditioning] = {}
+        weights: list[float | Tensor] = [branch.weight for branch in self.needed.values()]
+        zero: float | Tensor = 0.0
+        every = {"null": schedule.text_every if self.full.condition is None else schedule.image_every}
+        self.differences = [
+            CachedDifference(every.get(name, schedule.text_every), abs(sum(weights[place:], start=zero)), schedule)
+            for place, name in enumerate([*self.needed][1:], start=1)
+        ]
+
+    def predict(self, x: Tensor, timestep: Tensor, share: float) -> list[Tensor]:
+        """Predictions of the needed branches, computed or made of a neighbour and a cached difference."""
+        due = self._due_rows(share, len(x))
+        computed = self._compute(x, timestep, due)
+        predicted = computed[:1]
+        size = predicted[0].flatten(1).norm(dim=1)
+        for place, difference in enumerate(self.differences, start=1):
+            which = torch.tensor(due[place], device=x.device)
+            if which.any():
+                difference.refresh(self.step, which, computed[place - 1] - computed[place], size)
+            made = predicted[-1] - difference.at(self.step)
+            predicted.append(torch.where(which[:, None, None, None], computed[place], made))
+        self.step += 1
+        return predicted
+
+    def _due_rows(self, share: float, count: int) -> list[list[bool]]:
+        """Whether each branch of each picture is computed: a difference takes both of its branches."""
+        due = [[False] * count]
+        for difference in reversed(self.differences):
+            own = difference.due_pictures(self.step, share, count)
+            due.append([this or further for this, further in zip(own, due[-1], strict=True)])
+        return [[True] * count, *due[:0:-1]]
+
+    def _compute(self, x: Tensor, timestep: Tensor, due: Sequence[Sequence[bool]]) -> list[Tensor]:
+        """Predictions of the due rows in one call; the others are zero."""
+        places = [[row for row, now in enumerate(each) if now] for each in due]
+        there = [(place, branch) for place, branch in zip(places, self.needed.values(), strict=True) if place]
+        rows = torch.cat(
+            [beside(x[place], None if branch.condition is None else branch.condition[place]) for place, branch in there]
+        )
+        key = tuple(map(tuple, places))  # the same object for the same texts, so that the text cache knows it again
+        if key not in self.texts:
+            self.texts[key] = join_rows([branch.text[place] for place, branch in there])
+        predicted = self.unet(rows, timestep, self.texts[key])
+        self.count_rows(due)
+        parts, computed = iter(predicted.split([len(place) for place, _ in there])), []
+        for place in places:
+            part = next(parts) if place else predicted[:0]
+            if len(place) < len(x):
+                part = torch.zeros_like(x, dtype=predicted.dtype).index_copy(
+                    0, torch.tensor(place, dtype=torch.long, device=x.device), part
+                )
+            computed.append(part)
+        return computed
+
+
+class CachedDualGuidance(CachedGuidance, DualGuidance):
+    """Dual guidance with cached text and image differences."""
+
+
+class CachedTextGuidance(CachedGuidance, TextGuidance):
+    """Classifier-free guidance with a cached text difference."""

@@ -1,21 +1,12 @@
-"""From noise to a latent with any of diffusers' schedulers. All randomness comes in as generators, one for each row."""
+"""From noise to latents by any of diffusers' schedulers. All randomness comes in as generators, one for each row."""
 
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-    HeunDiscreteScheduler,
-    LCMScheduler,
-    UniPCMultistepScheduler,
-)
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,26 +16,15 @@ from ip2p.settings import SCHEDULERS
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """The model's prediction for latents (b c h w), scaled by the scheduler, at a timestep."""
 OnStep = Callable[[int, Tensor], None]
-"""Told the number of a step, from 0, and the latents after it."""
+"""Called with the number of the model call, from 0, and the latents after it."""
 Constrain = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
-"""Given the latents after a step, and what brings clean latents to their noise level: the latents to go on with."""
+"""Called with the latents after a step and a function that noises clean latents to their level; gives those to go on
+with."""
 
-_CLASSES: dict[str, Any] = {
-    "euler_a": EulerAncestralDiscreteScheduler,
-    "euler": EulerDiscreteScheduler,
-    "heun": HeunDiscreteScheduler,
-    "ddim": DDIMScheduler,
-    "dpm": DPMSolverMultistepScheduler,
-    "dpm_karras": DPMSolverMultistepScheduler,
-    "unipc": UniPCMultistepScheduler,
-    "ddpm": DDPMScheduler,
-    "lcm": LCMScheduler,
-}
 _LATENT_CONFIG = {
     "clip_sample": False,
     "thresholding": False,
 }  # both are for pixels; DDIM would clip latents by default
-_EXTRA_CONFIG: dict[str, dict[str, Any]] = {"dpm_karras": {"use_karras_sigmas": True}}
 
 
 def sample(
@@ -62,18 +42,18 @@ def sample(
     """Denoise step by step.
 
     Args:
-        denoise: predicts what the scheduler was told the model predicts; guidance hides in it.
-        noise: standard normal.
-        scheduler: of `make_scheduler`; it keeps the state of the run, so each run takes a fresh one or this again.
-        steps: of the whole schedule, at least 1.
+        denoise: the model's prediction, of the scheduler's prediction type, guidance included.
+        noise: standard normal noise, shape (b, c, h, w).
+        scheduler: a scheduler of `make_scheduler`; it keeps the state of one run at a time.
+        steps: denoising steps of the whole schedule, at least 1.
         generators: one for each row, for schedulers that add noise on the way.
-        origin: latents to noise and start from (SDEdit, arXiv 2108.01073); None starts from pure noise.
+        origin: scaled latents to noise and start from (SDEdit, arXiv 2108.01073); None starts from pure noise.
         start: step to start at, below `steps`.
-        on_step: called after each step.
-        constrain: called after each step, before `on_step`; what it returns takes the place of the latents.
+        on_step: called after each model call.
+        constrain: called after each model call, before `on_step`; what it returns takes the place of the latents.
 
     Returns:
-        Latents, as the autoencoder's scaled latents are.
+        Denoised latents in the scale of the autoencoder's scaled latents, shape (b, c, h, w).
     """
     scheduler.set_timesteps(steps, device=noise.device)
     begin = start * scheduler.order
@@ -102,23 +82,29 @@ def _add_noise(scheduler: Any, noise: Tensor, timesteps: Tensor, clean: Tensor) 
     return noised
 
 
+def count_model_calls(scheduler: Any, steps: int) -> int:
+    """How often a run of so many denoising steps calls the model: once a step, but twice with Heun's method."""
+    scheduler.set_timesteps(steps)
+    return len(scheduler.timesteps)
+
+
 def make_scheduler(scheduler: Any, name: str) -> Any:
     """A fresh scheduler by name, for the noise schedule and the prediction type of a model's own.
 
     Args:
-        scheduler: that came with the model.
-        name: euler_a, euler, heun (which calls the model twice a step), ddim, dpm (DPM-Solver++ 2M), dpm_karras (at
-            the noise levels of arXiv 2206.00364), unipc, ddpm, or lcm (for models that were distilled for it).
+        scheduler: the scheduler that came with the model.
+        name: a key of `ip2p.settings.SCHEDULERS`.
 
     Raises:
-        ConfigError: another name.
+        ConfigError: there is no scheduler of that name.
         ModelError: the model's scheduler is of another family, such as a flow's.
     """
-    if name not in _CLASSES:
+    if name not in SCHEDULERS:
         raise ConfigError(f"there is no scheduler {name!r}", f"Give one of {', '.join(SCHEDULERS)}")
     if "prediction_type" not in scheduler.config or "beta_schedule" not in scheduler.config:
         raise ModelError(
             f"the model's scheduler is a {type(scheduler).__name__}, which has no noise schedule that we know",
             "Give a model of Stable Diffusion 1 or 2, or one trained with ip2p",
         )
-    return _CLASSES[name].from_config(scheduler.config, **_LATENT_CONFIG, **_EXTRA_CONFIG.get(name, {}))
+    entry = SCHEDULERS[name]
+    return getattr(diffusers, entry.diffusers_class).from_config(scheduler.config, **_LATENT_CONFIG, **entry.config)

@@ -9,6 +9,7 @@ from diffusers.models.attention_processor import Attention
 from jaxtyping import Float
 from torch import Tensor
 
+from ip2p.conditioning import Conditioning
 from ip2p.diffusion.feature_cache import replace_forward
 from ip2p.diffusion.guidance import UNetCall
 
@@ -19,7 +20,7 @@ MAX_BATCHES = 4
 class CachedText(NamedTuple):
     """A batch of texts, and the keys and values that layers made of it."""
 
-    text: Tensor
+    text: Conditioning
     made: dict[Any, Tensor]
 
 
@@ -29,12 +30,12 @@ class TextCache:
         with TextCache(backbone.predict, backbone.unet) as predict:
             guidance = DualGuidance(predict, ...)
 
-    The same texts are the same tensor, which must not change meanwhile. Results are those of the UNet to the bit.
+    The same texts are the same object, which must not change meanwhile. Results are those of the UNet to the bit.
 
     Args:
         predict: calls the UNet.
         unet: UNet2DConditionModel, whose layers for keys and values are replaced until the context ends.
-        most: batches of texts to remember; 0 replaces nothing.
+        max_batches: batches of texts to remember; 0 replaces nothing.
     """
 
     def __init__(self, predict: UNetCall, unet: Any, *, max_batches: int = MAX_BATCHES) -> None:
@@ -58,11 +59,9 @@ class TextCache:
         self._stack.close()
         self._cached.clear()
 
-    def __call__(
-        self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Float[Tensor, "b n d"]
-    ) -> Float[Tensor, "b k h w"]:
+    def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Conditioning) -> Float[Tensor, "b k h w"]:
         """What the UNet predicts."""
-        key = id(text)  # of a tensor that is held here, so no other one can have it
+        key = id(text)  # kept here, so no other object can have it
         self._made = self._cached.setdefault(key, CachedText(text, {})).made
         self._cached.move_to_end(key)
         if len(self._cached) > self.max_batches:

@@ -16,9 +16,9 @@ from PIL import Image
 from ip2p.editing.batch_rows import RESULTS_NAME, PlannedEdit, read_batch_file
 from ip2p.editing.editor import Edited, Editor
 from ip2p.editing.masks import open_mask
-from ip2p.editing.requests import working_size
+from ip2p.editing.requests import resolve_settings, working_size
 from ip2p.editing.sequence import edit_in_sequence
-from ip2p.errors import DataError, ImageError, Ip2pError
+from ip2p.errors import DataError, ImageError, Ip2pError, one_line
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.read import open_image
@@ -144,7 +144,7 @@ class BatchRun:
                     continue
                 waiting = self._open(edit)
             except Exception as error:  # one row's picture, whatever is wrong with it, is no other's trouble
-                yield _to_result(edit, _one_line(error))
+                yield _to_result(edit, _describe(error))
                 continue
             key = self._group_key(waiting)
             self.waiting.setdefault(key, []).append(waiting)
@@ -179,10 +179,12 @@ class BatchRun:
         """What pictures have to agree in to be edited together."""
         row = waiting.edit.row
         assert row
-        settings = self.editor.backbone.settings.replace(**self.defaults | row.settings)
-        resolution = settings.resolution or self.editor.backbone.image_size
-        size = working_size(waiting.image.size, resolution, self.editor.backbone.downscale)
-        return size, settings.model_dump_json(), row.sequence if len(row.sequence) > 1 else None
+        backbone, options = self.editor.backbone, self.defaults | row.options
+        negative_prompt = options.pop("negative_prompt", None)
+        settings = resolve_settings(backbone, None, None, options, arguments=Editor.edit)
+        size = working_size(waiting.image.size, settings.resolution, backbone.downscale)
+        sequence = row.sequence if len(row.sequence) > 1 else None
+        return size, settings.model_dump_json(), negative_prompt, sequence
 
     def _waiting_pixels(self) -> int:
         """Pixels of all pictures that wait."""
@@ -197,19 +199,19 @@ class BatchRun:
                 for each in group:
                     yield from self._edit([each])
             else:
-                yield _to_result(group[0].edit, _one_line(error))
+                yield _to_result(group[0].edit, _describe(error))
             return
         for each, made in zip(group, edited, strict=True):
             try:
                 save_picture(made.image, self.out / each.edit.output, made.parameters | {ID_KEY: each.edit.id})
                 yield _to_result(each.edit)
             except Ip2pError as error:
-                yield _to_result(each.edit, _one_line(error))
+                yield _to_result(each.edit, _describe(error))
 
     def _draw(self, group: Sequence[WaitingEdit]) -> list[Edited]:
         """Edited pictures of a group, whose settings are equal."""
         rows = [each.edit.row for each in group if each.edit.row]
-        settings = self.defaults | rows[0].settings
+        settings = self.defaults | rows[0].options
         chosen: dict[str, Any] = {
             "seeds": [each.edit.seed for each in group], "masks": [each.mask for each in group], "batch": self.size,
         }  # fmt: skip
@@ -283,6 +285,6 @@ def _read_id(path: Path) -> str | None:
         return None
 
 
-def _one_line(error: Exception) -> str:
-    said = " ".join(str(error).split())[:300]
+def _describe(error: Exception) -> str:
+    said = one_line(error, 300)
     return said if isinstance(error, Ip2pError) else f"{type(error).__name__}: {said}"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from ip2p.errors import ConfigError, DataError, Ip2pError
+from ip2p.errors import ConfigError, DataError, Ip2pError, one_line
 from ip2p.seeding import derive_seed
-from ip2p.settings import Settings
+from ip2p.settings import PRESETS, EditSettings, with_preset
 from ip2p.shards import fingerprint
 
 RESULTS_NAME = "results"
@@ -34,11 +34,9 @@ class BatchRow(BaseModel):
     output: str | None = Field(default=None, min_length=1, description="the name of a picture to write")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="a whole number from 0")
     samples: int = Field(default=1, ge=1, le=64, description="a whole number from 1 to 64")
-    text_scale: float | None = Field(default=None, description="a number such as 7.5")
-    image_scale: float | None = Field(default=None, description="a number such as 1.5")
-    steps: int | None = Field(default=None, description="a whole number from 1 to 1000")
-    scheduler: str | None = Field(default=None, description="a scheduler such as euler_a")
-    resolution: int | None = Field(default=None, description="8 to 4096 pixels")
+    negative_prompt: str | None = Field(default=None, description="a text of what the picture should not show")
+    preset: str | None = Field(default=None, description=f"one of {', '.join(PRESETS)}")
+    _settings: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_form(self) -> "BatchRow":
@@ -52,10 +50,33 @@ class BatchRow(BaseModel):
         return (self.instruction,) if self.instruction else tuple(self.instructions or ())
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Those of the sampler that the row gives."""
-        names = {"text_scale", "image_scale", "steps", "scheduler", "resolution"}
-        return self.model_dump(include=names, exclude_none=True)
+    def options(self) -> dict[str, Any]:
+        """Arguments of `Editor.edit` that the row gives: sampling settings, also by its preset, and negative prompt."""
+        negative = {"negative_prompt": self.negative_prompt} if self.negative_prompt else {}
+        return with_preset(EditSettings, self.preset, self._settings) | negative
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        """Everything that the row gives, by key."""
+        return self.model_dump(exclude_none=True) | self._settings
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "BatchRow":
+        """A row from the object of its line.
+
+        Raises:
+            ValidationError: a value that is no sampling setting is missing, not known, or of another kind.
+            ConfigError: a sampling setting is out of range, or there is no such preset.
+        """
+        given = {name: value for name, value in values.items() if name in EditSettings.model_fields}
+        row = cls.model_validate({name: value for name, value in values.items() if name not in given})
+        row._settings.update({name: value for name, value in given.items() if value is not None})
+        EditSettings.model_validate(row._settings, strict=True)
+        EditSettings().replace(**with_preset(EditSettings, row.preset, row._settings))
+        return row
+
+
+ROW_KEYS = (*BatchRow.model_fields, *EditSettings.model_fields)
 
 
 class PlannedEdit(NamedTuple):
@@ -105,7 +126,6 @@ def _plan_line(
     """Edits of one line, `known` counting lines of equal contents and `written` telling the line of each output."""
     try:
         row = _parse_row(line, number)
-        Settings().replace(**row.settings)
         if row.output:
             _refuse_outside(row.output)
     except Ip2pError as error:
@@ -113,7 +133,7 @@ def _plan_line(
         known[key] = known.get(key, 0) + 1
         yield PlannedEdit(f"{key}-{known[key]}", number, None, 0, "", str(error))
         return
-    key = fingerprint(defaults | row.model_dump(exclude_none=True))
+    key = fingerprint(defaults | row.contents)
     known[key] = known.get(key, 0) + 1
     for sample in range(row.samples):
         name = f"{key}-{known[key]}-{sample}"
@@ -137,12 +157,15 @@ def _parse_row(line: bytes, number: int) -> BatchRow:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"line {number} is not JSON ({reason})", 'Write {"image": ..., "instruction": ...}') from None
+        raise DataError(
+            f"line {number} is not JSON ({one_line(error, 120)})", 'Write {"image": ..., "instruction": ...}'
+        ) from None
     if not isinstance(values, dict):
         raise DataError(f"line {number} is no object", 'Write {"image": ..., "instruction": ...}')
     try:
-        return BatchRow.model_validate(values)
+        return BatchRow.parse(values)
+    except ConfigError as error:
+        raise DataError(f"line {number}: {error.what}", error.fix) from None
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise _explain_fault(number, str(fault["loc"][0]) if fault["loc"] else "", fault["type"], fault) from None
@@ -153,7 +176,7 @@ def _explain_fault(number: int, name: str, kind: str, fault: Any) -> DataError:
     if not name:
         return DataError(f"line {number}: {fault['msg'].removeprefix('Value error, ')}", "Give one of them")
     if kind == "extra_forbidden":
-        return DataError(f"line {number} has an unknown key {name!r}", f"Known are {', '.join(BatchRow.model_fields)}")
+        return DataError(f"line {number} has an unknown key {name!r}", f"Known are {', '.join(ROW_KEYS)}")
     should = BatchRow.model_fields[name].description
     if kind == "missing":
         return DataError(f"line {number} has no {name}", f"Give {should}")

@@ -1,24 +1,17 @@
 """Edit pictures by instruction."""
 
 import importlib.metadata
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from jaxtyping import Float
 from PIL import Image
-from torch import Tensor
 
-from ip2p.device import best_device, choose_precision, compile_unet, parse_precision, precision_name
-from ip2p.diffusion.feature_cache import FeatureCache
-from ip2p.diffusion.guidance import DualGuidance, UNetCall
-from ip2p.diffusion.guidance_cache import CacheSchedule
-from ip2p.diffusion.previews import DenoiserWithPreviews, Previews
-from ip2p.diffusion.sampling import Denoise, OnStep, make_scheduler, sample
-from ip2p.diffusion.text_cache import MAX_BATCHES, TextCache
+from ip2p.device import precision_name
+from ip2p.diffusion.previews import Previews
+from ip2p.diffusion.sampling import OnStep
+from ip2p.editing.draw import Drawn, draw, dual_guidance
 from ip2p.editing.masks import keep_outside, paste
 from ip2p.editing.requests import (
     Images,
@@ -29,22 +22,15 @@ from ip2p.editing.requests import (
     group_by_size,
     plan_requests,
     resize,
+    resolve_settings,
     working_size,
 )
-from ip2p.models.adapters import Lora, add_embeddings, merge_loras, require_readable
-from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
+from ip2p.models.backbone import Backbone
 from ip2p.models.bundled import DEFAULT_EDITOR
-from ip2p.models.decoder import replace_decoder
-from ip2p.models.offload import offload, require_gpu, tile
-from ip2p.models.packed_conv import pack_convolutions
-from ip2p.models.safety import black_out
+from ip2p.models.inference import InferenceOptions, load_for_inference
 from ip2p.pictures.color import with_alpha
-from ip2p.pictures.tensors import to_images, to_tensor
-from ip2p.seeding import randn
-from ip2p.settings import Options, Settings, preset_options
-
-ALWAYS_RECORDED = {"text_scale", "image_scale", "steps", "scheduler", "resolution"}
-"""Settings that are told of every edit; the others where they are not what is exact."""
+from ip2p.pictures.tensors import to_tensor
+from ip2p.settings import EditSettings
 
 BLOCKED_NOTE = "by the model's safety checker"
 
@@ -54,10 +40,10 @@ class Edited:
     """An edited picture.
 
     Attributes:
-        image: the picture.
-        seed: it came from.
-        parameters: all that it takes to make it again.
-        unet_rows: that it took: pictures that went through the UNet, three a step at most.
+        image: edited picture.
+        seed: seed that it was drawn from.
+        parameters: everything that it takes to make it again, by name.
+        unet_rows: UNet rows that it took, three a denoising step at most.
     """
 
     image: Image.Image
@@ -70,20 +56,20 @@ class Editor:
     """Edits pictures by instruction (InstructPix2Pix, arXiv 2211.09800).
 
         editor = Editor.from_pretrained()  # or a folder, or "timbrooks/instruct-pix2pix"
-        (edited,) = editor.edit(image, "make it winter", seeds=7)
+        edited = editor.edit_one(image, "make it winter", seed=7)
+
+    Several threads may use one editor: their edits are drawn one after the other.
 
     Args:
-        backbone: of an editor.
-        compiled: whether its UNet is; its layers are then never replaced for a while, which would compile it anew.
+        backbone: components of an editor.
 
     Raises:
-        ModelError: it is another kind of model.
+        ModelError: the backbone is another kind of model.
     """
 
-    def __init__(self, backbone: Backbone, *, compiled: bool = False) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         backbone.require("editor")
         self.backbone = backbone
-        self.compiled = compiled
 
     @classmethod
     def from_pretrained(
@@ -91,65 +77,36 @@ class Editor:
         name: str = DEFAULT_EDITOR,
         device: torch.device | str | None = None,
         precision: str | None = None,
-        *,
-        loras: Sequence[Lora] = (),
-        embeddings: Sequence[Path] = (),
-        decoder: str | None = None,
-        cpu_offload: bool = False,
-        vae_tiling: bool = False,
-        compiled: bool = False,
-        report: Callable[[str], None] = print,
-        **loading: Unpack[LoadingOptions],
+        **options: Unpack[InferenceOptions],
     ) -> "Editor":
         """Load an editor of Stable Diffusion 1, 2 or XL, or storybook's, by bundled name, folder, file or hub id.
 
         Args:
-            name: of the model; a file is .safetensors in the original layout.
-            device: the best there is if None: cuda, then mps, then cpu.
-            precision: fp32, bf16, fp16, or auto, which measures; if None fp16 on a GPU of NVIDIA's, and fp32 elsewhere,
-                so that a seed means the same picture.
-            loras, embeddings: files to add to it: LoRA weights with their scales, and words of textual inversion.
-            decoder: folder or hub id of a small decoder in place of its own, such as madebyollin/taesd.
-            cpu_offload, vae_tiling: spare the GPU's memory: networks wait on the CPU; pictures are decoded in tiles.
-            compiled: compile the UNet, which takes a minute or more and makes every edit faster.
-            report: takes the line that says what precision auto came to.
-            loading: config, allow_pickle and safety_checker, see LoadingOptions.
+            name, device, precision: see `ip2p.models.inference.load_for_inference`.
+            options: loras, embeddings, decoder, cpu_offload, vae_tiling, compiled, config, allow_pickle and
+                safety_checker, see InferenceOptions and LoadingOptions there.
 
         Raises:
-            ModelError: it is not there, damaged, or no editor; or a file does not fit it.
-            ConfigError: nothing can be offloaded, since it computes on the CPU; or this machine cannot compile.
+            ModelError: the model is missing, damaged, or no editor; or a file does not fit it.
+            ConfigError: cpu_offload without a GPU; or this machine cannot compile.
         """
-        device = torch.device(device or best_device())
-        precision = precision or ("fp16" if device.type == "cuda" else "fp32")
-        dtype = torch.float32 if precision == "auto" else parse_precision(precision, device)
-        pickles = loading.get("allow_pickle", False)
-        for path in (*(lora.path for lora in loras), *embeddings):
-            require_readable(path, allow_pickle=pickles)
-        if cpu_offload:
-            require_gpu(device)
-        place = torch.device("cpu") if cpu_offload else device
-        backbone = load_backbone(name, device=place, dtype=dtype, want="editor", **loading)
-        merge_loras(backbone, loras, allow_pickle=pickles)
-        add_embeddings(backbone, embeddings, allow_pickle=pickles)
-        if decoder:
-            replace_decoder(backbone, decoder)
-        if precision == "auto":
-            dtype = choose_precision(lambda: _probe(backbone), device=device, report=report)
-            for module in backbone.modules:
-                module.to(dtype)
-        if cpu_offload:
-            offload(backbone, device)
-        if vae_tiling:
-            tile(backbone)
-        autoencoders = [each for each in (backbone.vae, backbone.decoder) if each is not None]
-        for network in (backbone.unet, *autoencoders):
-            network.to(memory_format=torch.channels_last)
-        if compiled:
-            compile_unet(backbone.unet, lambda: _probe(backbone))
-            pack_convolutions(*autoencoders)
-        else:
-            pack_convolutions(backbone.unet, *autoencoders)
-        return cls(backbone, compiled=compiled)
+        return cls(load_for_inference(name, want="editor", device=device, precision=precision, **options))
+
+    def edit_one(
+        self, image: Image.Image, instruction: str, *, seed: int | None = None,
+        mask: Image.Image | None = None, **others: Any,
+    ) -> "Edited":  # fmt: skip
+        """Edit one picture once.
+
+        Args:
+            image, instruction, seed, mask: one of each, see `edit`.
+            others: any other arguments of `edit`.
+
+        Raises:
+            InstructionError, ImageError, ConfigError: as `edit`.
+        """
+        (edited,) = self.edit([image], [instruction], seeds=seed, masks=mask, **others)
+        return edited
 
     @torch.inference_mode()
     def edit(
@@ -167,31 +124,33 @@ class Editor:
         on_step: OnStep | None = None,
         previews: Previews | None = None,
         preset: str | None = None,
-        **options: Unpack[Options],
+        settings: EditSettings | None = None,
+        **options: Any,
     ) -> list[Edited]:
         """Edit one picture in many ways, many in one way, or each in its own; several times if asked.
 
-        Settings that are None are the model's own. A picture depends on its seed, not on its batch.
+        A picture depends on its seed and not on its batch.
 
         Args:
-            images, instructions: of equal number, or one of the two single. Images of any mode, of at least 16
-                pixels on each side; they are taken upright, and white stands behind what is transparent.
-            negative_prompt: what the pictures should not show; stands where no text stood, in both such branches.
-            seeds: one, counted up over the samples; or one for each sample; or one for each picture made. Drawn, and
-                told in the result, if None.
+            images, instructions: of equal number, or one of the two single. Images of any mode, at least 16 pixels on
+                each side; they are taken upright, and white stands behind what is transparent.
+            negative_prompt: what the pictures should not show; takes the place of the empty prompt.
+            seeds: one seed, counted up over the samples; or one for each sample; or one for each picture made. Drawn,
+                and recorded in the result, if None.
             samples: pictures of each image and instruction.
             masks: where to edit, of the sizes of the images: white is edited, black stays as it is to the bit, grey
                 blends. One, or one for each image and instruction.
             cross: every image with every instruction, image by image, whatever their numbers.
             keep_size: bring results back to the sizes of their originals, and give them their transparency; else
                 they are as the model made them.
-            batch: pictures at once; the UNet sees up to three rows for each.
-            on_step: called after each step of each batch with its number and the latents.
-            previews: shown the pictures that the model is heading for.
+            batch: pictures at a time; the UNet sees up to three rows for each.
+            on_step: called after each model call of each batch with its number and the latents.
+            previews: shown the clean pictures that the model predicts on the way.
             preset: exact, balanced, fast or paper: settings that go together.
-            options: settings one by one, which come before those of the preset. text_scale is s_T, how strongly to
-                edit; image_scale is s_I, how much to keep; any numbers. steps and scheduler are of the sampler.
-                resolution is the long side of what the model works on, in pixels. All others: see Settings.
+            settings: all sampling settings at once, in place of the model's own.
+            options: sampling settings by name, see `ip2p.settings.EditSettings`; they come before those of the preset,
+                and these before the model's own. text_scale is s_T, how strongly to edit; image_scale is s_I, how much
+                to keep.
 
         Returns:
             Edited pictures: image by image or instruction by instruction, and within these sample by sample. One that
@@ -201,101 +160,58 @@ class Editor:
             InstructionError: an instruction is empty, or there are not as many as images or seeds.
             ImageError: an image is smaller than 16 x 16 pixels, or longer than 20 : 1; a mask has another size than
                 its image, or is all black.
-            ConfigError: a setting is out of range.
+            ConfigError: a setting is not known, or out of range.
         """
-        settings = self.backbone.settings.replace(**preset_options(preset, options))
-        if self.compiled and settings.reuse > 1:
-            warnings.warn(f"a compiled UNet reuses no features: reuse={settings.reuse} is left out", stacklevel=2)
-            settings = settings.replace(reuse=1)
-        settings = settings.replace(resolution=settings.resolution or self.backbone.image_size)
-        assert settings.resolution is not None
+        backbone = self.backbone
+        chosen = resolve_settings(backbone, settings, preset, options, arguments=Editor.edit)
         requests = plan_requests(images, instructions, seeds, samples, masks=masks, cross=cross)
-        sizes = [working_size(request.image.size, settings.resolution, self.backbone.downscale) for request in requests]
+        sizes = [working_size(request.image.size, chosen.resolution, backbone.downscale) for request in requests]
         results: dict[int, Edited] = {}
-        for rows in group_by_size(sizes, batch):
-            chosen, size = [requests[row] for row in rows], sizes[rows[0]]
-            watch = _batch_previews(previews, rows, chosen, keep_size) if previews else None
-            drawn = self._edit_batch(chosen, size, settings, negative_prompt or "", on_step, watch)
-            for row, request, (image, unsafe, unet_rows) in zip(rows, chosen, drawn, strict=True):
-                special = {"negative_prompt": negative_prompt, "blocked": unsafe and BLOCKED_NOTE}
-                others = {name: value for name, value in special.items() if value}
-                parameters = self._parameters(request, settings) | others
-                results[row] = Edited(_finish(request, image, keep_size), request.seed, parameters, unet_rows)
+        with backbone.lock:
+            for rows in group_by_size(sizes, batch):
+                group, size = [requests[row] for row in rows], sizes[rows[0]]
+                watch = _batch_previews(previews, rows, group, keep_size) if previews else None
+                drawn = self._edit_batch(group, size, chosen, negative_prompt or "", on_step, watch)
+                for row, request, made in zip(rows, group, drawn, strict=True):
+                    special = {"negative_prompt": negative_prompt, "blocked": made.blocked and BLOCKED_NOTE}
+                    others = {name: value for name, value in special.items() if value}
+                    parameters = self._parameters(request, chosen) | others
+                    image = _finish(request, made.image, keep_size)
+                    results[row] = Edited(image, request.seed, parameters, made.unet_rows)
         return [results[row] for row in range(len(requests))]
 
     def _edit_batch(
         self,
         requests: Sequence[Request],
         size: tuple[int, int],
-        settings: Settings,
-        negative: str,
+        settings: EditSettings,
+        negative_prompt: str,
         on_step: OnStep | None,
         previews: Previews | None,
-    ) -> list[tuple[Image.Image, bool, int]]:
-        """Edit pictures together, all at one working size (width, height).
-
-        Tells of each whether it is blocked, and the UNet rows that it took.
-        """
+    ) -> list[Drawn]:
+        """Edit pictures together, all at one working size (width, height)."""
         backbone = self.backbone
-        generators = [request.generator for request in requests]
         pictures = to_tensor([resize(request.image, size) for request in requests]).to(backbone.device)
-        condition = backbone.encode_condition(pictures)
-        scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
-        text_cache = TextCache(backbone.predict, backbone.unet, max_batches=0 if self.compiled else MAX_BATCHES)
-        feature_cache = FeatureCache(text_cache, backbone.unet, settings.reuse)
-        guidance = self._guidance(feature_cache, condition, [request.text for request in requests], negative, settings)
-        denoise: Denoise = guidance
-        if previews:
-            denoise = DenoiserWithPreviews(
-                guidance, scheduler, lambda latents: [image for image, _ in self._decode_images(latents)], previews
-            )
-        masks = [request.mask for request in requests]
+        texts, masks = [request.text for request in requests], [request.mask for request in requests]
         outside = keep_outside(backbone.encode_target(pictures), masks, backbone.downscale) if any(masks) else None
-        with text_cache, feature_cache:
-            latents = sample(
-                denoise, randn(tuple(condition.shape[1:]), generators, device=backbone.device), scheduler,
-                steps=settings.steps, generators=generators, on_step=on_step, constrain=outside,
-            )  # fmt: skip
-        drawn = self._decode_images(latents)
-        return [(image, unsafe, rows) for (image, unsafe), rows in zip(drawn, guidance.rows_each, strict=True)]
-
-    def _decode_images(self, latents: Float[Tensor, "b c h w"]) -> list[tuple[Image.Image, bool]]:
-        """Pictures of latents, black where the model's safety checker blocks them, and whether it does."""
-        images = to_images(self.backbone.decode(latents))
-        flags = self.backbone.flag_unsafe(images)
-        return [(black_out(image) if unsafe else image, unsafe) for image, unsafe in zip(images, flags, strict=True)]
-
-    def _guidance(
-        self,
-        unet: UNetCall,
-        condition: Float[Tensor, "b c h w"],
-        instructions: Sequence[str],
-        negative: str,
-        settings: Settings,
-    ) -> DualGuidance:
-        """Guidance of a batch by its settings."""
-        return DualGuidance(
-            unet, condition, self.backbone.encode_text(instructions), self.backbone.encode_text([negative]),
-            text_scale=settings.text_scale, image_scale=settings.image_scale,
-            schedule=CacheSchedule(
-                settings.text_every, settings.image_every, settings.tolerance, settings.extrapolate, settings.hold_after
-            ),
-            interval=(settings.guidance_start, settings.guidance_stop), rescale=settings.rescale,
-            timesteps=self.backbone.scheduler.config.num_train_timesteps,
+        return draw(
+            backbone,
+            dual_guidance(backbone, settings, backbone.encode_condition(pictures), texts, negative_prompt),
+            settings, size=size, generators=[request.generator for request in requests],
+            constrain=outside, on_step=on_step, previews=previews,
         )  # fmt: skip
 
-    def _parameters(self, request: Request, settings: Settings) -> dict[str, Any]:
+    def _parameters(self, request: Request, settings: EditSettings) -> dict[str, Any]:
         """Everything that the picture of a request depends on."""
         versions = (f"{name} {importlib.metadata.version(name)}" for name in ("ip2p", "torch", "diffusers"))
         return {
             "instruction": request.text,
             "seed": request.seed,
-            **settings.model_dump(include=ALWAYS_RECORDED),
-            **settings.model_dump(exclude={*ALWAYS_RECORDED, "scale", "strength"}, exclude_defaults=True),
+            **settings.record(),
             "model": self.backbone.name,
             **({"adapters": list(self.backbone.adapters)} if self.backbone.adapters else {}),
             **({"decoder": self.backbone.decoder_name} if self.backbone.decoder_name else {}),
-            **({"compiled": True} if self.compiled else {}),
+            **({"compiled": True} if self.backbone.compiled else {}),
             "precision": precision_name(self.backbone.dtype),
             "device": self.backbone.device.type,
             "versions": ", ".join(versions),
@@ -318,11 +234,3 @@ def _batch_previews(previews: Previews, rows: Sequence[int], requests: Sequence[
         previews.show(rows[place], step, _finish(requests[place], image, keep_size))
 
     return Previews(previews.every, show)
-
-
-def _probe(backbone: Backbone) -> None:
-    """One prediction of the size that the model is made for."""
-    side = backbone.image_size // backbone.downscale
-    x = torch.zeros(3, 2 * backbone.latent_channels, side, side, device=backbone.device)
-    with torch.inference_mode():
-        backbone.predict(x, torch.tensor(500, device=backbone.device), backbone.encode_text(["", "", ""]))

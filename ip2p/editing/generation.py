@@ -1,132 +1,128 @@
 """Draw from captions with a text-to-image model: from noise, or from pictures noised part of the way."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from PIL import Image
 
-from ip2p.diffusion.guidance import TextGuidance
-from ip2p.diffusion.sampling import OnStep, make_scheduler, sample
-from ip2p.editing.requests import Images, Request, Seeds, Texts, group_by_size, plan_requests, resize, working_size
+from ip2p.diffusion.sampling import OnStep
+from ip2p.editing.draw import Drawn, draw, text_guidance
+from ip2p.editing.requests import (
+    Images,
+    Seeds,
+    Texts,
+    group_by_size,
+    plan_requests,
+    resize,
+    resolve_settings,
+    working_size,
+)
 from ip2p.models.backbone import Backbone
-from ip2p.models.safety import black_out
-from ip2p.pictures.tensors import to_images, to_tensor
-from ip2p.seeding import randn
-from ip2p.settings import Settings
+from ip2p.pictures.tensors import to_tensor
+from ip2p.settings import GenerationSettings
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate(
     backbone: Backbone,
     captions: Texts,
     *,
-    scale: float | None = None,
-    steps: int | None = None,
+    negative_prompt: str | None = None,
     seeds: Seeds = None,
-    scheduler: str | None = None,
-    resolution: int | None = None,
     batch: int = 8,
     on_step: OnStep | None = None,
+    preset: str | None = None,
+    settings: GenerationSettings | None = None,
+    **options: Any,
 ) -> list[Image.Image]:
-    """Draw square pictures from captions. Settings that are None are the model's own.
+    """Draw square pictures from captions (classifier-free guidance, arXiv 2207.12598).
 
     Args:
-        backbone: of a text-to-image model.
+        backbone: text-to-image model.
         captions: one or more.
-        scale: of classifier-free guidance, any number.
-        steps: of the sampler.
-        seeds: one for all captions, or one for each; drawn if None. A picture depends on its seed, not on its batch.
-        scheduler: one of ip2p.settings.SCHEDULERS.
-        resolution: side of the pictures, in pixels.
-        batch: pictures at once.
-        on_step: called after each step of each batch with its number and the latents.
+        negative_prompt: what the pictures should not show; takes the place of the empty prompt.
+        seeds: one for all captions, or one for each; drawn if None. A picture depends on its seed and not on its batch.
+        batch: pictures at a time.
+        on_step: called after each model call of each batch with its number and the latents.
+        preset: exact, balanced, fast or paper: settings that go together.
+        settings: all sampling settings at once, in place of the model's own.
+        options: sampling settings by name, see `ip2p.settings.GenerationSettings`; they come before those of the
+            preset, and these before the model's own. resolution is the side of the pictures in pixels.
 
     Raises:
         InstructionError: a caption is empty, or there are not as many as seeds.
-        ConfigError: a setting is out of range.
-        ModelError: not a text-to-image model.
+        ConfigError: a setting is not known, or out of range.
+        ModelError: the backbone is no text-to-image model.
     """
     backbone.require("base")
-    settings = backbone.settings.replace(scale=scale, steps=steps, scheduler=scheduler, resolution=resolution)
-    side = max(1, (settings.resolution or backbone.image_size) // backbone.downscale)
-    blank = Image.new("RGB", (1, 1))
-    requests = plan_requests(blank, captions, seeds)
-    pictures = []
-    for rows in group_by_size([side] * len(requests), batch):
-        chosen = [requests[row] for row in rows]
-        generators = [request.generator for request in chosen]
-        latents = sample(
-            _make_guidance(backbone, chosen, settings),
-            randn((backbone.latent_channels, side, side), generators, device=backbone.device),
-            make_scheduler(backbone.scheduler, settings.scheduler),
-            steps=settings.steps, generators=generators, on_step=on_step,
-        )  # fmt: skip
-        pictures += _black_out_unsafe(backbone, to_images(backbone.decode(latents)))
-    return pictures
+    chosen = resolve_settings(backbone, settings, preset, options, arguments=generate)
+    side = max(1, chosen.resolution // backbone.downscale) * backbone.downscale
+    requests = plan_requests(Image.new("RGB", (1, 1)), captions, seeds)
+    with backbone.lock:
+        drawn: list[Drawn] = []
+        for rows in group_by_size([side] * len(requests), batch):
+            group = [requests[row] for row in rows]
+            captions = [request.text for request in group]
+            drawn += draw(
+                backbone,
+                text_guidance(backbone, chosen, captions, negative_prompt or "", scale=chosen.scale),
+                chosen, size=(side, side), generators=[request.generator for request in group], on_step=on_step,
+            )  # fmt: skip
+    return list(_warn_of_blocked(drawn))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def img2img(
     backbone: Backbone,
     images: Images,
     captions: Texts,
     *,
-    strength: float | None = None,
-    scale: float | None = None,
-    steps: int | None = None,
+    negative_prompt: str | None = None,
     seeds: Seeds = None,
-    scheduler: str | None = None,
-    resolution: int | None = None,
     batch: int = 8,
     on_step: OnStep | None = None,
+    preset: str | None = None,
+    settings: GenerationSettings | None = None,
+    **options: Any,
 ) -> list[Image.Image]:
     """Noise pictures part of the way and denoise them under other captions (SDEdit, arXiv 2108.01073).
 
     Args:
         images, captions: of equal number, or one of the two single. Results have the sizes of the images.
-        strength: share of the steps that is taken, more than 0 and at most 1: how much may change.
-        resolution: long side of the picture that the model works on, in pixels.
-        backbone, scale, steps, seeds, scheduler, batch, on_step: as for `generate`.
+        backbone, negative_prompt, seeds, batch, on_step, preset, settings: as for `generate`.
+        options: sampling settings by name, as for `generate`. strength is the share of the steps that is taken, more
+            than 0 and at most 1: how much may change; resolution is the long side that the model works on, in pixels.
 
     Raises:
         InstructionError, ConfigError, ModelError: as `generate`.
     """
     backbone.require("base")
-    settings = backbone.settings.replace(
-        strength=strength, scale=scale, steps=steps, scheduler=scheduler, resolution=resolution
-    )
-    start = settings.steps - max(1, int(settings.steps * settings.strength))
+    chosen = resolve_settings(backbone, settings, preset, options, arguments=img2img)
+    start = chosen.steps - max(1, int(chosen.steps * chosen.strength))
     requests = plan_requests(images, captions, seeds)
-    sizes = [
-        working_size(request.image.size, settings.resolution or backbone.image_size, backbone.downscale)
-        for request in requests
-    ]
-    results: dict[int, Image.Image] = {}
-    for rows in group_by_size(sizes, batch):
-        chosen = [requests[row] for row in rows]
-        generators = [request.generator for request in chosen]
-        pictures = to_tensor([resize(request.image, sizes[rows[0]]) for request in chosen]).to(backbone.device)
-        origin = backbone.encode_target(pictures, generators)
-        latents = sample(
-            _make_guidance(backbone, chosen, settings),
-            randn(tuple(origin.shape[1:]), generators, device=backbone.device),
-            make_scheduler(backbone.scheduler, settings.scheduler),
-            steps=settings.steps, generators=generators, origin=origin, start=start, on_step=on_step,
-        )  # fmt: skip
-        for row, image in zip(rows, _black_out_unsafe(backbone, to_images(backbone.decode(latents))), strict=True):
-            results[row] = resize(image, requests[row].image.size)
-    return [results[row] for row in range(len(requests))]
+    sizes = [working_size(request.image.size, chosen.resolution, backbone.downscale) for request in requests]
+    results: dict[int, Drawn] = {}
+    with backbone.lock:
+        for rows in group_by_size(sizes, batch):
+            group, size = [requests[row] for row in rows], sizes[rows[0]]
+            generators = [request.generator for request in group]
+            pictures = to_tensor([resize(request.image, size) for request in group]).to(backbone.device)
+            origin = backbone.encode_target(pictures, generators)
+            texts = [request.text for request in group]
+            drawn = draw(
+                backbone,
+                text_guidance(backbone, chosen, texts, negative_prompt or "", scale=chosen.scale),
+                chosen, size=size, generators=generators, origin=origin, start=start, on_step=on_step,
+            )  # fmt: skip
+            results |= dict(zip(rows, drawn, strict=True))
+    pictures_made = _warn_of_blocked([results[row] for row in range(len(requests))])
+    return [resize(image, request.image.size) for image, request in zip(pictures_made, requests, strict=True)]
 
 
-def _black_out_unsafe(backbone: Backbone, images: list[Image.Image]) -> list[Image.Image]:
-    """Pictures as they are shown: black, and told, where the model's safety checker blocks them."""
-    flags = backbone.flag_unsafe(images)
-    if any(flags):
-        warnings.warn(f"the model's safety checker blocked {sum(flags)} pictures, which are black", stacklevel=3)
-    return [black_out(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)]
-
-
-def _make_guidance(backbone: Backbone, requests: Sequence[Request], settings: Settings) -> TextGuidance:
-    text, null_text = backbone.encode_text([request.text for request in requests]), backbone.encode_text([""])
-    return TextGuidance(backbone.predict, text, null_text, scale=settings.scale)
+def _warn_of_blocked(drawn: list[Drawn]) -> Iterator[Image.Image]:
+    """The pictures; those that the model's safety checker blocked are black, and a warning says how many."""
+    if blocked := sum(each.blocked for each in drawn):
+        warnings.warn(f"the model's safety checker blocked {blocked} pictures, which are black", stacklevel=3)
+    return (each.image for each in drawn)

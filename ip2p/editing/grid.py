@@ -1,7 +1,7 @@
 """One edit at many strengths: a sheet of the two scales against each other, all of it from one seed."""
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any
 
 from PIL import Image
 
@@ -10,7 +10,6 @@ from ip2p.editing.requests import resize
 from ip2p.errors import ConfigError
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.contact_sheet import contact_sheet
-from ip2p.settings import Options
 
 TEXT_SCALES = (0.5, 1.0, 2.0, 4.0, 7.5)
 IMAGE_SCALES = (0.5, 1.0, 1.5, 2.5)
@@ -26,28 +25,35 @@ def scale_grid(
     image_scales: Sequence[float] = IMAGE_SCALES,
     seed: int,
     negative_prompt: str | None = None,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> Image.Image:
     """Draw an edit at every pair of scales: text scale to the right, image scale downwards, the picture at the left.
 
     Args:
-        editor: that edits.
-        image: of any size; the sheet shows it at the model's.
+        editor: editor that draws.
+        image: picture of any size; the sheet shows it at the model's.
         instruction: what to change.
         text_scales: s_T of the columns, how strongly to edit.
         image_scales: s_I of the rows, how much to keep.
-        seed, negative_prompt: of every cell.
-        options: settings of `Editor.edit`, but for the two scales.
+        seed, negative_prompt: the same in every cell.
+        options: sampling settings of `Editor.edit`, without the two scales.
 
     Raises:
         InstructionError, ConfigError: as `Editor.edit`; also scales that are none or too many.
     """
     cells = len(text_scales) * len(image_scales)
     if not 1 <= cells <= MAX_CELLS:
-        raise ConfigError(f"a grid of {cells} pictures", f"Give 1 to {MAX_CELLS}, such as --text-scales 3,7.5")
+        raise ConfigError(
+            f"a grid of {cells} pictures",
+            f"Give 1 to {MAX_CELLS} by text_scales and image_scales",
+            arguments=["text_scales", "image_scales"],
+        )
     if given := {"text_scale", "image_scale"} & options.keys():
-        raise ConfigError(f"a grid has no single {min(given)}", "Give --text-scales and --image-scales")
-    others: Any = options
+        raise ConfigError(
+            f"a grid has no single {min(given)}",
+            "Give text_scales and image_scales",
+            arguments=["text_scales", "image_scales"],
+        )
     for text_scale in text_scales:  # all numbers are looked at before the first picture is drawn
         editor.backbone.settings.replace(text_scale=text_scale)
     for image_scale in image_scales:
@@ -56,7 +62,7 @@ def scale_grid(
         [
             editor.edit(
                 image, instruction, text_scale=text_scale, image_scale=image_scale, seeds=seed, keep_size=False,
-                negative_prompt=negative_prompt, **others,
+                negative_prompt=negative_prompt, **options,
             )[0].image
             for text_scale in text_scales
         ]

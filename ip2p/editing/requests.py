@@ -1,27 +1,38 @@
-"""What to make of the images, texts and seeds that a caller gave: in which order, at which size, in which batches."""
+"""Requests: what a call asks for, picture by picture, and the settings, sizes and batches they are drawn in."""
 
+import inspect
+import operator
 import random
-from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, SupportsIndex
 
 import torch
 from PIL import Image
 
 from ip2p.editing.masks import check_mask
-from ip2p.errors import InstructionError
+from ip2p.errors import ConfigError, ImageError, InstructionError
+from ip2p.models.backbone import Backbone
 from ip2p.pictures.color import split_alpha
 from ip2p.pictures.read import check_shape
+from ip2p.settings import SamplingSettings, require_known, with_preset
 
 Images = Image.Image | Sequence[Image.Image]
 Texts = str | Sequence[str]
-Seeds = int | Sequence[int] | None
+Seeds = SupportsIndex | Iterable[SupportsIndex] | None
 Masks = Image.Image | Sequence[Image.Image | None] | None
 
 
 class Request(NamedTuple):
-    """One picture to make: from which image (RGB, its alpha apart), by which text and seed, and where.
+    """One picture to make.
 
-    Without a mask it is everywhere.
+    Args:
+        image: RGB picture to make it of.
+        text: instruction or caption.
+        seed: all of its randomness, 0 to 2**63 - 1.
+        mask: where to edit; everywhere if None.
+        alpha: transparency of the picture; None if it has none.
     """
 
     image: Image.Image
@@ -45,7 +56,7 @@ def plan_requests(
     masks: Masks = None,
     cross: bool = False,
 ) -> list[Request]:
-    """Jobs in order: 1 x N, N x 1 or N x N images and texts, and each of them `samples` times.
+    """Requests in order: 1 x N, N x 1 or N x N images and texts, and each of them `samples` times.
 
     Args:
         images, texts: of equal number, or one of the two single. Images of any mode; they become RGB, upright.
@@ -58,7 +69,7 @@ def plan_requests(
         InstructionError: a text is empty, or numbers do not fit together.
         ImageError: a mask has another size than its image, or is all black.
     """
-    pictures = [split_alpha(image) for image in _as_list(images)]
+    pictures = [split_alpha(_require_image(image)) for image in _as_list(images)]
     texts = [texts] if isinstance(texts, str) else list(texts)
     regions = _as_list(masks)
     for text in texts:
@@ -80,6 +91,39 @@ def plan_requests(
         mask = check_mask(mask, image.size) if mask else None
         made += [Request(image, texts[pair % len(texts)], seed, mask, alpha) for seed in chosen]
     return made
+
+
+def resolve_settings(
+    backbone: Backbone,
+    settings: SamplingSettings | None,
+    preset: str | None,
+    options: Mapping[str, Any],
+    *,
+    arguments: Callable[..., Any],
+) -> Any:
+    """The settings that a model is run with, of its own kind: each from the first of these that has it.
+
+    Args:
+        backbone: model, whose own settings come last.
+        settings: settings in place of the model's own.
+        preset: name of a preset; it comes before both.
+        options: settings by name, None where they are not given; they come first.
+        arguments: function that was called with them, whose arguments an unknown name may have meant.
+
+    Raises:
+        ConfigError: a setting is not known, out of range, or of the other kind of model; or there is no such preset.
+    """
+    own = settings or backbone.settings
+    require_known(type(own), options, also=inspect.signature(arguments).parameters)
+    if type(own) is not type(backbone.settings):
+        raise ConfigError(
+            f"settings are {type(own).__name__}", f"Give {type(backbone.settings).__name__} for {backbone.name}"
+        )
+    chosen = own.replace(**with_preset(type(own), preset, options))
+    if backbone.compiled and chosen.reuse > 1:
+        warnings.warn(f"a compiled UNet reuses no features: reuse={chosen.reuse} is left out", stacklevel=3)
+        chosen = chosen.replace(reuse=1)
+    return chosen.replace(resolution=chosen.resolution or backbone.image_size)
 
 
 def working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int]:
@@ -110,14 +154,41 @@ def group_by_size(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:
         yield from (found[start : start + most] for start in range(0, len(found), most))
 
 
-def _as_list(images: Image.Image | Sequence[Any] | None) -> list[Any]:
+def _as_list(images: Any) -> list[Any]:
     """One picture, or none, as a list of one."""
-    return list(images) if isinstance(images, Sequence) else [images]
+    return list(images) if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+
+
+def _require_image(image: Any) -> Image.Image:
+    """The image itself, if it is one of PIL's.
+
+    Raises:
+        ImageError: it is something else, such as a path or an array.
+    """
+    if isinstance(image, Image.Image):
+        return image
+    fix = "Open the file first: PIL.Image.open(path)" if isinstance(image, str | Path) else "Give a PIL.Image.Image"
+    if hasattr(image, "shape"):
+        fix = "Make one of it: PIL.Image.fromarray(array), of numbers from 0 to 255 in the last axis red, green, blue"
+    raise ImageError(f"a picture is a {type(image).__module__}.{type(image).__name__}", fix)
+
+
+def _whole(seed: Any) -> int:
+    """A seed as an int, whatever library's whole number it is.
+
+    Raises:
+        InstructionError: it is no whole number.
+    """
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise InstructionError(f"the seed {seed!r} is no whole number", "Give one such as 7") from None
 
 
 def _plan_seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]]:
     """Seeds of the samples of each pair of image and text."""
-    given = [seeds] if isinstance(seeds, int) else list(seeds or ())
+    several: Iterable[Any] = seeds if isinstance(seeds, Iterable) else () if seeds is None else (seeds,)
+    given = [_whole(seed) for seed in several]
     if samples is None:
         samples = max(1, len(given)) if pairs == 1 else 1
     if samples < 1:

@@ -59,7 +59,7 @@ def edit_in_sequence(
         keep_unchanged: pixels that an edit did not change stay as they were, to the bit.
         previews: gives the previews of each edit by its number, from 1.
         on_edit: called after each edit.
-        settings: others of `Editor.edit`.
+        settings: other arguments of `Editor.edit`.
 
     Returns:
         Pictures after the last edit, image by image, and within these sample by sample.

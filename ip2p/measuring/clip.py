@@ -14,7 +14,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
-from ip2p.errors import ModelError
+from ip2p.errors import ModelError, one_line
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.pictures.tensors import to_tensor
 
@@ -89,9 +89,8 @@ class ClipScorer:
             tokenizer = CLIPTokenizer.from_pretrained(source)
             preprocessing = _read_preprocessing(source, model)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
             raise ModelError(
-                f"cannot load the CLIP model {name} ({reason})",
+                f"cannot load the CLIP model {name} ({one_line(error)})",
                 "Give a bundled name such as storybook-clip-a, a folder with a CLIPModel in safetensors, or a hub id",
             ) from error
         return cls(model, tokenizer, preprocessing, batch=batch)

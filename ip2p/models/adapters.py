@@ -13,9 +13,9 @@ import diffusers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ip2p.errors import ConfigError, ModelError
+from ip2p.errors import ConfigError, ModelError, one_line
 from ip2p.models.backbone import Backbone
-from ip2p.models.folder import COMPONENTS, SAFETY_COMPONENTS, one_line, quiet
+from ip2p.models.folder import COMPONENTS, SAFETY_COMPONENTS, quiet
 from ip2p.models.single_file import PICKLE_SUFFIXES, read_weights
 
 CLIP_KEYS = ("clip_l", "clip_g")
@@ -130,7 +130,9 @@ def require_readable(path: Path, *, allow_pickle: bool = False) -> None:
             raise ModelError(f"{path} is damaged ({one_line(error)})", "Download it again") from error
     if path.suffix not in PICKLE_SUFFIXES or not allow_pickle:
         raise ModelError(
-            f"{path} is not .safetensors", "Give a .safetensors file, or allow a pickled one with --allow-pickle"
+            f"{path} is not .safetensors",
+            "Give a .safetensors file, or allow a pickled one with allow_pickle=True",
+            arguments=["allow_pickle"],
         )
 
 

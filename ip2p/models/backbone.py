@@ -4,6 +4,7 @@ Stable Diffusion 1, 2 and XL, text-to-image models and editors, and storybook's,
 are (b, 3, h, w) in [-1, 1]; latents (b, c, h/k, w/k) in fp32, whatever the precision of the weights.
 """
 
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,21 +12,20 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 import torch
-import torch.nn.functional as F
 from diffusers.loaders.textual_inversion import TextualInversionLoaderMixin
 from jaxtyping import Float, Int
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ip2p.errors import ModelError
+from ip2p.conditioning import Conditioning
+from ip2p.errors import ModelError, one_line
 from ip2p.models.folder import (
     COMPONENTS,
     DAMAGED_HINT,
     SAFETY_COMPONENTS,
     SDXL_COMPONENTS,
     locate,
-    one_line,
     read_folder,
     read_index,
     write_folder,
@@ -33,7 +33,7 @@ from ip2p.models.folder import (
 from ip2p.models.safety import SafetyChecker
 from ip2p.models.single_file import open_configs, read_checkpoint, read_single_file
 from ip2p.seeding import randn
-from ip2p.settings import Settings, read_settings
+from ip2p.settings import EditSettings, GenerationSettings, read_settings, select
 from ip2p.shards import atomic_dir
 
 Kind = Literal["base", "editor", "any"]
@@ -71,12 +71,14 @@ class Backbone:
         scheduler: as saved with the model; tells the noise schedule and what the UNet predicts.
         name: that it was loaded by.
         path: its folder.
-        settings: how it is run unless told otherwise.
+        own_settings: sampling settings by name that the model itself names, checked.
         text_encoder_2, tokenizer_2: SDXL's second ones, CLIPTextModelWithProjection and CLIPTokenizer.
         zero_empty_text: whether no text is zeros instead of the encoded empty text, as SDXL asks for.
         safety: the checker that it brings, if it brings one.
         adapters: names of the LoRA and embedding files that were added to it.
         decoder, decoder_name: what decodes in place of the vae, and its name; see `ip2p.models.decoder`.
+        compiled: whether the UNet is compiled, so that its layers must not be replaced for a while.
+        lock: held by whoever draws: caches change layers of the networks for the length of a run.
     """
 
     vae: Any
@@ -86,7 +88,7 @@ class Backbone:
     scheduler: Any
     name: str
     path: Path
-    settings: Settings = field(default_factory=Settings)
+    own_settings: Mapping[str, Any] = field(default_factory=dict)
     text_encoder_2: Any = None
     tokenizer_2: Any = None
     zero_empty_text: bool = False
@@ -94,6 +96,8 @@ class Backbone:
     adapters: list[str] = field(default_factory=list)
     decoder: Any = None
     decoder_name: str = ""
+    compiled: bool = False
+    lock: Any = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
     def latent_channels(self) -> int:
@@ -115,6 +119,12 @@ class Backbone:
     def is_editor(self) -> bool:
         """Whether the UNet reads the latent of a picture beside the noisy one."""
         return int(self.unet.config.in_channels) == 2 * self.latent_channels
+
+    @property
+    def settings(self) -> EditSettings | GenerationSettings:
+        """Sampling settings of its kind: its own values, and the defaults where it names none."""
+        kind = EditSettings if self.is_editor else GenerationSettings
+        return kind(**select(kind, self.own_settings))
 
     @property
     def is_xl(self) -> bool:
@@ -183,7 +193,7 @@ class Backbone:
         if self.is_xl:
             expected, pooled = config.projection_class_embeddings_input_dim, second.config.projection_dim
             got = pooled + SIZE_NUMBERS * config.addition_time_embed_dim
-            if expected != got or pooled > width:
+            if expected != got:
                 raise ModelError(
                     f"the UNet of {self.name} expects {expected} numbers of size and pooled text, not {got}", whole
                 )
@@ -192,26 +202,25 @@ class Backbone:
         """Token ids, padded to the longest text that the encoder takes. What is beyond is cut off, with a warning."""
         return _tokenize(self.tokenizer, self.text_encoder, texts, warn=True)
 
-    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "b m d"]:
-        """Embeddings that condition the UNet, a row for each token; no text is the empty one.
+    def encode_text(self, texts: Sequence[str]) -> Conditioning:
+        """Embed texts to condition the UNet on, in fp32; no text is the empty one.
 
-        SDXL reads the last layers but one of two encoders side by side, and a pooled embedding of the whole text
-        besides. That is the last row here, filled up with zeros, and `predict` takes it off again: so guidance and
-        batches deal in one tensor, whatever the model.
+        SDXL reads the last hidden states but one of two text encoders side by side, and a pooled embedding of the
+        whole text besides.
         """
         tokens = self.tokenize(texts).to(self.device)
         if not self.is_xl:
             embeddings: Tensor = self.text_encoder(tokens)[0]
-            return embeddings.float()
+            return Conditioning(embeddings.float())
         first = self.text_encoder(tokens, output_hidden_states=True)
         tokens = _tokenize(self.tokenizer_2, self.text_encoder_2, texts, warn=False).to(self.device)
         second = self.text_encoder_2(tokens, output_hidden_states=True)
-        rows = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-        pooled = F.pad(second.text_embeds, (0, rows.shape[-1] - second.text_embeds.shape[-1]))
-        rows = torch.cat([rows, pooled[:, None]], dim=1).float()
+        rows = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1).float()
+        pooled = second.text_embeds.float()
         if self.zero_empty_text:
-            rows = rows * torch.tensor([bool(text) for text in texts], device=rows.device)[:, None, None]
-        return rows
+            told = torch.tensor([bool(text) for text in texts], device=rows.device)[:, None]
+            rows, pooled = rows * told[:, None], pooled * told
+        return Conditioning(rows, pooled)
 
     def encode_condition(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
         """Latents that an editor reads beside the noisy ones: the posterior's mode, not scaled."""
@@ -244,21 +253,18 @@ class Backbone:
         pictures: Tensor = decoder.decode(unscaled.to(decoder.dtype), return_dict=False)[0]
         return pictures.float().clamp(-1, 1)
 
-    def predict(
-        self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Float[Tensor, "b m d"]
-    ) -> Float[Tensor, "b k h w"]:
-        """What the UNet predicts for latents scaled by the scheduler, an editor's with the condition behind them.
+    def predict(self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Conditioning) -> Float[Tensor, "b k h w"]:
+        """The UNet's prediction for latents scaled by the scheduler, an editor's with the condition behind them.
 
-        SDXL's is told sizes too: that the picture had the size that it is to have, and nothing was cropped off.
+        SDXL's UNet reads sizes too: that the picture had the size that it is to have, and nothing was cropped off.
         """
-        text, added = text.to(self.dtype), None
-        if self.is_xl:
+        tokens, added = text.tokens.to(self.dtype), None
+        if text.pooled is not None:
             height, width = (side * self.downscale for side in x.shape[-2:])
-            sizes = text.new_tensor([height, width, 0, 0, height, width]).expand(len(x), SIZE_NUMBERS)
-            text, pooled = text[:, :-1], text[:, -1, : self.text_encoder_2.config.projection_dim]
-            added = {"text_embeds": pooled, "time_ids": sizes}
+            sizes = tokens.new_tensor([height, width, 0, 0, height, width]).expand(len(x), SIZE_NUMBERS)
+            added = {"text_embeds": text.pooled.to(self.dtype), "time_ids": sizes}
         prediction: Tensor = self.unet(
-            x.to(self.dtype), timestep, encoder_hidden_states=text, added_cond_kwargs=added, return_dict=False
+            x.to(self.dtype), timestep, encoder_hidden_states=tokens, added_cond_kwargs=added, return_dict=False
         )[0]
         return prediction.float()
 
@@ -367,7 +373,8 @@ def _assemble(components: dict[str, Any], configs: Path, path: Path) -> Backbone
     checker = [components.pop(name, None) for name in SAFETY_COMPONENTS]
     zero = "text_encoder_2" in components and bool(read_index(configs).get("force_zeros_for_empty_prompt", True))
     return Backbone(
-        **components, name=str(path), path=path, settings=read_settings(configs), zero_empty_text=zero,
+        **components, name=str(path), path=path, zero_empty_text=zero,
+        own_settings=read_settings(configs, type(components["scheduler"]).__name__),
         safety=SafetyChecker(*checker) if None not in checker else None,
     )  # fmt: skip
 

@@ -13,9 +13,9 @@ from diffusers import AutoencoderTiny
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 
-from ip2p.errors import ModelError
+from ip2p.errors import ModelError, one_line
 from ip2p.models.backbone import Backbone
-from ip2p.models.folder import DAMAGED_HINT, fetch, one_line
+from ip2p.models.folder import DAMAGED_HINT, fetch
 
 CONFIG_FILE = "config.json"
 DECODER_FILES = [CONFIG_FILE, "diffusion_pytorch_model.safetensors"]

@@ -18,7 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
-from ip2p.errors import ModelError
+from ip2p.errors import ModelError, one_line
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 
 INDEX_FILE = "model_index.json"
@@ -207,8 +207,3 @@ def quiet() -> Iterator[None]:
             log.set_verbosity(verbosity)
             if bars:
                 log.enable_progress_bar()
-
-
-def one_line(error: Exception) -> str:
-    """What an error of a library says, short enough to be quoted."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

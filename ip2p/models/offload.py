@@ -28,7 +28,11 @@ def require_gpu(device: torch.device) -> None:
         ConfigError: the device is the CPU.
     """
     if device.type == "cpu":
-        raise ConfigError("--cpu-offload spares the memory of a GPU, and this computes on the CPU", "Leave it out")
+        raise ConfigError(
+            "cpu_offload spares the memory of a GPU, and this computes on the CPU",
+            "Leave it out",
+            arguments=["cpu_offload"],
+        )
 
 
 def chain(backbone: Backbone, device: torch.device) -> None:

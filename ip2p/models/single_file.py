@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ip2p.errors import ModelError
+from ip2p.errors import ModelError, one_line
 from ip2p.models.folder import (
     COMPONENTS,
     DAMAGED_HINT,
@@ -38,7 +38,6 @@ from ip2p.models.folder import (
     SAFETY_COMPONENTS,
     component_names,
     fetch,
-    one_line,
     quiet,
     read_component,
     read_index,
@@ -73,7 +72,8 @@ def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     if pickled and not allow_pickle:
         raise ModelError(
             f"{path} is a pickle, not .safetensors",
-            "Give a .safetensors file of the model, or allow it with --allow-pickle if you trust where it is from",
+            "Give a .safetensors file of the model, or allow_pickle=True if you trust where it is from",
+            arguments=["allow_pickle"],
         )
     try:
         found = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
@@ -122,7 +122,8 @@ def open_configs(path: Path, checkpoint: Mapping[str, Tensor], config: str | Pat
         raise ModelError(
             f"{path} has weights only, and configs and tokenizer of {hub_id} cannot be fetched from the hub "
             f"({type(error).__name__})",
-            f"Give --config FOLDER, {CONFIG_HINT}",
+            f"Give config=FOLDER, {CONFIG_HINT}",
+            arguments=["config"],
         ) from error
 
 

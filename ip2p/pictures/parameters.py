@@ -6,24 +6,18 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ip2p.settings import SPEED_SETTINGS
+from ip2p.settings import ALL_SETTINGS, SCHEDULERS
 from ip2p.version import __version__
 
 # The text is in the manner of the Stable Diffusion web UI, whose names many programs know.
 WEB_UI_NAMES = {
-    "steps": "Steps", "scheduler": "Sampler", "text_scale": "CFG scale", "scale": "CFG scale",
-    "image_scale": "Image CFG scale", "seed": "Seed", "size": "Size", "model": "Model",
-}  # fmt: skip
-WEB_UI_SAMPLERS = {
-    "euler_a": "Euler a", "euler": "Euler", "heun": "Heun", "ddim": "DDIM", "dpm": "DPM++ 2M",
-    "dpm_karras": "DPM++ 2M Karras", "unipc": "UniPC", "lcm": "LCM",
-}  # fmt: skip
+    name: ALL_SETTINGS[name].web_ui_name for name in ("steps", "scheduler", "text_scale", "scale", "image_scale")
+} | {"seed": "Seed", "size": "Size", "model": "Model"}
+WEB_UI_SAMPLERS = {name: entry.web_ui_name for name, entry in SCHEDULERS.items()}
 PROMPT_KEYS = ("instruction", "caption")
 NOT_LISTED = (*PROMPT_KEYS, "versions")
-CLI_OPTIONS = {
-    "text_scale": "--text-scale", "image_scale": "--image-scale", "scale": "--scale", "steps": "--steps",
-    "seed": "--seed", "scheduler": "--scheduler", "resolution": "--resolution", "model": "--model",
-    "frame": "--frame", "negative_prompt": "--negative-prompt",
+CLI_OPTIONS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()} | {
+    "seed": "--seed", "model": "--model", "frame": "--frame", "negative_prompt": "--negative-prompt",
     "precision": "--precision", "decoder": "--decoder",
 }  # fmt: skip
 CLI_FLAGS = {"native": "native", "compiled": "compile"}
@@ -85,7 +79,6 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
         word for key, option in CLI_OPTIONS.items() if parameters.get(key) is not None
         for word in (option, str(parameters[key]))
     ]  # fmt: skip
-    options += [word for key in SPEED_SETTINGS if key in parameters for word in ("--set", f"{key}={parameters[key]}")]
     options += ["--mask", str(parameters["mask"])] if "mask" in parameters else []
     options += [f"--{flag}" for key, flag in CLI_FLAGS.items() if parameters.get(key)]
     if "keep_unchanged" in parameters:

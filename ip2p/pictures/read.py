@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from ip2p.errors import ImageError
+from ip2p.errors import ImageError, one_line
 from ip2p.pictures.color import to_srgb
 
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -115,8 +115,7 @@ def open_guarded(data: bytes, path: str | Path) -> Iterator[Image.Image]:
     except _TooManyReads as error:
         raise ImageError(f"{path} is in more than {MAX_READS} pieces", SAVE_AGAIN_HINT) from error
     except Exception as error:  # decoders answer broken bytes with any exception at all
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ImageError(f"{path} is damaged ({reason})", SAVE_AGAIN_HINT) from error
+        raise ImageError(f"{path} is damaged ({one_line(error, 120)})", SAVE_AGAIN_HINT) from error
 
 
 def check_shape(size: tuple[int, int], name: str) -> None:
@@ -195,7 +194,7 @@ def _seek_frame(image: Image.Image, frame: int | None, path: str | Path) -> None
     if frame is None:
         # The further pictures of a camera's JPEG are previews and depth, and no animation.
         if count > 1 and image.format != "MPO":
-            raise ImageError(f"{path} has {found}", f"Choose one with --frame, 0 to {last}")
+            raise ImageError(f"{path} has {found}", f"Choose one with frame, 0 to {last}", arguments=["frame"])
         return
     if not 0 <= frame <= last:
         raise ImageError(f"{path} has no frame {frame}, it has {found}", f"Choose one from 0 to {last}")

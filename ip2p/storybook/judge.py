@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ip2p.errors import ModelError
+from ip2p.errors import ModelError, one_line
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.shards import atomic_dir
 from ip2p.storybook.edits import Case
@@ -348,4 +348,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{CONFIG}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return one_line(error)

@@ -8,10 +8,10 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
+from ip2p.diffusion.noise import ForwardProcess
 from ip2p.errors import ModelError
 from ip2p.train.objective import (
     EditingModel,
-    ForwardProcess,
     Latents,
     TrainingBatch,
     assemble,
@@ -20,7 +20,6 @@ from ip2p.train.objective import (
     editing_loss,
 )  # fmt: skip
 
-CPU = torch.device("cpu")
 SCHEDULE = {"num_train_timesteps": 100, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -80,7 +79,7 @@ class Perfect(nn.Module):
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_the_target_follows_the_prediction_type(kind: str) -> None:
-    process = ForwardProcess.of(DDIMScheduler.from_config({**SCHEDULE, "prediction_type": kind}), CPU)
+    process = ForwardProcess(DDIMScheduler.from_config({**SCHEDULE, "prediction_type": kind}))
     target, noise, condition = (torch.randn(2, 4, 3, 3, generator=g) for g in generators(1, 2, 3))
     timesteps = torch.tensor([3, 90])
     alpha = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 100) ** 2, 0)[timesteps].view(2, 1, 1, 1)
@@ -92,7 +91,7 @@ def test_the_target_follows_the_prediction_type(kind: str) -> None:
 
 def test_other_prediction_types_are_refused() -> None:
     with pytest.raises(ModelError, match="FlowMatchEuler"):
-        ForwardProcess.of(FlowMatchEulerDiscreteScheduler(), CPU)
+        ForwardProcess(FlowMatchEulerDiscreteScheduler())
 
 
 def test_noise_is_added_as_diffusers_adds_it() -> None:
@@ -100,7 +99,7 @@ def test_noise_is_added_as_diffusers_adds_it() -> None:
     target, noise = (torch.randn(2, 4, 3, 3, generator=g) for g in generators(1, 2))
     timesteps = torch.tensor([0, 99])
     expected = scheduler.add_noise(target, noise, timesteps)
-    torch.testing.assert_close(ForwardProcess.of(scheduler, CPU).noised(target, noise, timesteps), expected)
+    torch.testing.assert_close(ForwardProcess(scheduler).add_noise(target, noise, timesteps), expected)
 
 
 @pytest.mark.parametrize("trains", [True, False])

@@ -111,7 +111,8 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
             RECONSTRUCTIONS: measure_autoencoder(backbone.vae, judge, cases),
         }
         body = card(BASE, ["autoencoder", "judge", f"diffusion --unet {task.unet}"], state, figures)
-        settings = backbone.settings.model_dump_json(include={"scale", "steps", "scheduler"}, indent=1) + "\n"
+        own = backbone.settings.model_dump()
+        settings = json.dumps({name: own[name] for name in ("scale", "steps", "scheduler")}, indent=1) + "\n"
         extra = {"README.md": body, FILE: settings, RECORD: record(state, figures)}
         save_backbone(backbone, out / "base", pipeline_class="StableDiffusionPipeline", extra=extra)
     elif isinstance(task, DecoderTask):

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ip2p.device import autocast
+from ip2p.diffusion.noise import ForwardProcess
 from ip2p.editing.generation import generate
 from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.widen import suit_attention
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.seeding import derive_seed, generator
-from ip2p.settings import Settings
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.language import caption
 from ip2p.train.batches import Order
-from ip2p.train.objective import ForwardProcess, draw
+from ip2p.train.objective import draw
 from ip2p.train.optimizer import computes_bf16
 from ip2p.train.storybook.tokens import POSITIONS
 from ip2p.train.storybook.world import World
@@ -30,7 +30,7 @@ from ip2p.train.storybook.world import World
 NO_CAPTION = 0.1
 ENCODED = 32  # pictures at a time
 TEXT_WIDTH = 160
-SETTINGS = Settings(scale=3.0)
+SETTINGS = {"scale": 3.0}
 SHEET = (4, 8)
 
 _PLAIN, _CROSS = "DownBlock2D", "CrossAttnDownBlock2D"
@@ -77,12 +77,13 @@ class DiffusionTask:
         self.world, self.latents, self.device, self.seed = world, latents, device, seed
         self.backbone = Backbone(
             vae=vae.to(device), text_encoder=make_text_encoder(tokenizer).to(device), tokenizer=tokenizer,
-            unet=make_unet(unet).to(device), scheduler=make_schedule(), name=self.name, path=Path(), settings=SETTINGS,
+            unet=make_unet(unet).to(device), scheduler=make_schedule(), name=self.name, path=Path(),
+            own_settings=SETTINGS,
         )  # fmt: skip
         suit_attention(self.backbone.unet, device)
         self.modules: dict[str, nn.Module] = {"unet": self.backbone.unet, "text_encoder": self.backbone.text_encoder}
         self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
-        self.process = ForwardProcess.of(self.backbone.scheduler, device)
+        self.process = ForwardProcess(self.backbone.scheduler)
         self.order = Order(len(world), seed)
 
     def load(self, bundled: Path) -> None:
@@ -96,16 +97,16 @@ class DiffusionTask:
         rows = [self.order.row(position) for position in positions]
         target = self.latents[rows].to(self.device, torch.float32)
         generators = [generator(self.seed, self.name, str(position)) for position in positions]
-        draws = draw(generators, (target.shape[1], target.shape[2], target.shape[3]), len(self.process.alphas))
+        draws = draw(generators, (target.shape[1], target.shape[2], target.shape[3]), self.process.timesteps)
         captions = [
             "" if gone else self._caption(row, position)
             for row, position, gone in zip(rows, positions, (draws.uniform < NO_CAPTION).tolist(), strict=True)
         ]
         timesteps, noise = draws.timesteps.to(self.device), draws.noise.to(self.device)
         text = self.backbone.text_encoder(self.backbone.tokenize(captions).to(self.device))[0]
-        noised = self.process.noised(target, noise, timesteps)
+        noised = self.process.add_noise(target, noise, timesteps)
         prediction: Tensor = self.backbone.unet(noised, timesteps, encoder_hidden_states=text).sample
-        return (prediction.float() - self.process.goal(target, noise, timesteps)).square().mean()
+        return (prediction.float() - self.process.target(target, noise, timesteps)).square().mean()
 
     def sheet(self) -> Image.Image:
         """Pictures of captions that training never saw."""

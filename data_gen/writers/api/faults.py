@@ -13,8 +13,7 @@ import openai
 from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
 
-from ip2p.data_gen.writers.api.ledger import BudgetError
-from ip2p.errors import WriterError
+from ip2p.errors import BudgetError, WriterError
 from ip2p.records import Reason
 
 KEY_VARIABLE = "OPENAI_API_KEY"

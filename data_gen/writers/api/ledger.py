@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from ip2p.errors import DataError, WriterError
+from ip2p.errors import DataError
 from ip2p.shards import lock
 
 LEDGER_FILE = "asked.jsonl"
@@ -59,10 +59,6 @@ class Answer(NamedTuple):
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum."""
     return sum(costs, Cost())
-
-
-class BudgetError(WriterError):
-    """The next request could cost more than is left."""
 
 
 class Ledger:
@@ -135,7 +131,7 @@ class Ledger:
             limit = f"{self.max_usd:g} USD" if self.max_usd else f"{self.max_tokens} tokens"
             raise BudgetError(
                 f"the budget of {limit} is spent ({self.spent.usd:.4f} USD, {self.spent.tokens} tokens)",
-                "All answers are kept: run the same command with a higher --max-usd or --max-tokens to go on",
+                "All answers are kept: run the same command with a higher triples.max_usd or triples.max_tokens",
             )
         number = self.requests
         self._append({"reserve": number, "cost": list(most)})

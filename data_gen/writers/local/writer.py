@@ -30,7 +30,7 @@ from transformers.utils.import_utils import is_gguf_available
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.proposals import Message, Proposal
 from ip2p.data_gen.writers.prompts import messages, read_reply, shots_for
-from ip2p.errors import ConfigError, ModelError, WriterError
+from ip2p.errors import ConfigError, ModelError, WriterError, one_line
 from ip2p.records import Caption, Reason
 from ip2p.seeding import generator
 
@@ -316,7 +316,7 @@ def load_language_model(source: str, device: str | torch.device | None = None) -
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
         raise ModelError(
-            f"cannot load the language model {source} ({' '.join(str(error).split())[:200]})",
+            f"cannot load the language model {source} ({one_line(error)})",
             "Give a folder or hub id of a causal language model in safetensors, a GGUF file, or a tuned writer",
         ) from error
     model.generation_config = GenerationConfig(eos_token_id=list(ends), pad_token_id=ends[0])  # no habits of its own

@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from ip2p.conditioning import Conditioning
 from ip2p.diffusion.feature_cache import FeatureCache
 from ip2p.models.backbone import Backbone, load_backbone
 
@@ -26,7 +27,7 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
     return made
 
 
-def inputs(backbone: Backbone, rows: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs(backbone: Backbone, rows: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
     """What guidance gives to a UNet."""
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, 2 * backbone.latent_channels, 8, 8, generator=rng)

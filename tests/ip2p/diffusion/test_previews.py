@@ -10,7 +10,8 @@ from diffusers import DDIMScheduler
 from PIL import Image
 
 from ip2p import Editor
-from ip2p.diffusion.previews import Previews, clean_latents
+from ip2p.diffusion.noise import ForwardProcess
+from ip2p.diffusion.previews import Previews
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -22,7 +23,8 @@ def test_clean_latents_are_those_that_the_noise_was_added_to(kind: str) -> None:
     at = torch.tensor([400])
     x, velocity = scheduler.add_noise(clean, noise, at), scheduler.get_velocity(clean, noise, at)
     prediction = {"epsilon": noise, "v_prediction": velocity, "sample": clean}[kind]
-    torch.testing.assert_close(clean_latents(scheduler, x, at[0].float(), prediction), clean, atol=1e-4, rtol=1e-4)
+    estimate = ForwardProcess(scheduler).clean_estimate(x, prediction, at[0].float())
+    torch.testing.assert_close(estimate, clean, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("scheduler", ["euler_a", "euler", "ddim", "dpm"])

@@ -36,7 +36,8 @@ def test_a_perfect_model_is_followed_to_its_picture(name: str, prediction_type: 
     scheduler = make_scheduler(DDIMScheduler(prediction_type=prediction_type, **SCHEDULE), name)
     noise = randn(SHAPE, generators(1, 2))
     denoise = perfect(GOAL, prediction_type, scheduler.alphas_cumprod)
-    latents = sample(denoise, noise, scheduler, steps=30, generators=generators(3, 4))
+    steps = 60 if name == "pndm" else 30  # its last step is the roughest
+    latents = sample(denoise, noise, scheduler, steps=steps, generators=generators(3, 4))
     torch.testing.assert_close(latents, GOAL.expand_as(latents), atol=0.06, rtol=0)
 
 
@@ -72,7 +73,7 @@ def test_a_start_on_the_way_takes_the_steps_that_are_left(name: str) -> None:
     )  # fmt: skip
     scheduler.set_timesteps(10)
     assert visited == scheduler.timesteps[7 * scheduler.order :].tolist()
-    assert [step for step, _ in seen] == ([0, 1, 2, 3, 4] if name == "heun" else [0, 1, 2])
+    assert [step for step, _ in seen] == [*range({"heun": 5, "pndm": 4}.get(name, 3))]
     assert latents.shape == origin.shape
 
 
@@ -84,7 +85,9 @@ def test_schedulers_keep_what_the_model_predicts_and_never_clip_latents(name: st
 
 
 def test_what_cannot_be_used_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'plms'.*euler_a, euler, heun, ddim, ddpm, dpm, dpm_karras, unipc, lcm"):
+    with pytest.raises(
+        ConfigError, match="'plms'.*euler_a, euler, heun, ddim, ddpm, pndm, dpm, dpm_karras, unipc, lcm"
+    ):
         make_scheduler(DDIMScheduler(), "plms")
     with pytest.raises(ModelError, match="FlowMatchEuler"):
         make_scheduler(FlowMatchEulerDiscreteScheduler(), "ddim")

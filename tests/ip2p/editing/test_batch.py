@@ -108,7 +108,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "an unknown key": ({"image": "0.png", "instruction": "a", "scale": 3}, "unknown key 'scale'. Known are image"),
     "a scale in words": (
         {"image": "0.png", "instruction": "a", "text_scale": "big"},
-        "text_scale='big' cannot be used. Give a number",
+        "text_scale='big' cannot be used. Give text_scale as a number",
     ),
     "a scale that is no number": (b'{"image": "0.png", "instruction": "a", "image_scale": NaN}', "image_scale=nan"),
     "a scale without end": (b'{"image": "0.png", "instruction": "a", "text_scale": 1e999}', "text_scale=inf"),
@@ -318,7 +318,7 @@ def test_the_command_tells_what_became_of_all(
         (["empty.jsonl"], "empty.jsonl has no rows"),
         (["rows.jsonl", "-o", "rows.jsonl"], "rows.jsonl is a file"),
         (["rows.jsonl", "--model", "no/such"], "no/such"),
-        (["rows.jsonl", "--text-scale", "nan"], "text_scale=nan cannot be used. Give text_scale as a number"),
+        (["rows.jsonl", "--text-scale", "nan"], "--text-scale nan cannot be used. Give --text-scale as a number"),
     ],
 )
 def test_a_batch_that_cannot_be_leaves_nothing(

@@ -36,6 +36,6 @@ def test_a_machine_that_cannot_compile_is_told_before_the_first_edit(
     monkeypatch.setattr(config.cpp, "cxx", ("/nowhere/c++",))
     monkeypatch.setattr(config, "force_disable_caches", True)
     torch.compiler.reset()
-    with pytest.raises(ConfigError, match="cannot compile the UNet.*leave out --compile") as error:
+    with pytest.raises(ConfigError, match="cannot compile the UNet.*leave out compiled=True") as error:
         Editor.from_pretrained(str(editor_folder), device="cpu", compiled=True)
     assert "\n" not in str(error.value)

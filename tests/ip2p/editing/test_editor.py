@@ -16,7 +16,7 @@ from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import ConfigError, ImageError, InstructionError, ModelError
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.pictures.tensors import to_tensor
-from ip2p.settings import PRESETS, SCHEDULERS, Settings
+from ip2p.settings import PRESETS, SCHEDULERS, EditSettings
 
 
 def picture(seed: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
@@ -237,9 +237,13 @@ def test_parameters_tell_everything(editor: Editor, editor_folder: Path) -> None
 def test_presets_say_what_rows_they_take(editor: Editor, preset: str, rows: int) -> None:
     (made,) = editor.edit(picture(1), "make it winter", seeds=3, preset=preset)
     assert made.unet_rows == rows
-    chosen = {name: value for name, value in PRESETS[preset].items() if value != Settings.model_fields[name].default}
+    chosen = {
+        name: value
+        for name, value in PRESETS[preset].settings.items()
+        if value != EditSettings.model_fields[name].default
+    }
     assert chosen.items() <= made.parameters.items()
-    again = {name: made.parameters[name] for name in Settings.model_fields if name in made.parameters}
+    again = {name: made.parameters[name] for name in EditSettings.model_fields if name in made.parameters}
     assert difference(editor.edit(picture(1), "make it winter", seeds=3, **again), [made.image]) == 0
 
 
@@ -304,7 +308,7 @@ def test_a_text_to_image_model_is_no_editor(base_folder: Path) -> None:
             "a",
             {"scheduler": "plms"},
             ConfigError,
-            "scheduler='plms'.*euler_a, euler, heun, ddim, ddpm, dpm, dpm_karras, unipc, lcm",
+            "scheduler='plms'.*euler_a, euler, heun, ddim, ddpm, pndm, dpm, dpm_karras, unipc, lcm",
         ),
         ("a", {"text_scale": float("nan")}, ConfigError, "text_scale=nan"),
         ("a", {"resolution": 4}, ConfigError, "resolution=4"),

@@ -46,7 +46,7 @@ def test_it_decodes_as_in_the_pipeline_of_diffusers(sd_editor_folder: Path, deco
     (own,) = Editor.from_pretrained(str(sd_editor_folder), device="cpu").edit(
         picture, "make it winter", seeds=3, steps=2, on_step=lambda _, x: kept.append(x)
     )
-    assert torch.equal(kept[1], kept[-1]), "the latents are those of the editor, whatever decodes them"
+    assert torch.equal(kept[len(kept) // 2 - 1], kept[-1]), "the latents are those of the editor, whatever decodes them"
     assert own.image != made.image and "decoder" not in own.parameters
 
 

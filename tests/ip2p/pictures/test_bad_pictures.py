@@ -234,7 +234,7 @@ REFUSED: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "600,000 segments": (lambda: b"\xff\xd8" + b"\xff\xe5\0\2" * 600_000, "in more than 500000 pieces"),
     "300,000 comments": (lambda: gif(20, 20, b"!\xfe\1a\0" * 300_000), "in more than 500000 pieces"),
     "300,000 frames": (lambda: gif(20, 20, FRAME * 300_000), "in more than 500000 pieces"),
-    "30,000 pages": (pages(30_000), "has more than 1000 frames. Choose one with --frame, 0 to 999"),
+    "30,000 pages": (pages(30_000), "has more than 1000 frames. Choose one with frame, 0 to 999"),
     "a thousand scans": (scans(1000), "drawn in more than 200 scans"),
     "runs of one pixel": (lambda: bmp(900, 900, b"\1\5" * 810_000, bits=8, compression=1), "500000 pieces"),
     "no pixels": (png(20, 20), DAMAGED),

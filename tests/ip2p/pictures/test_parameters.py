@@ -92,7 +92,7 @@ def test_turns_masks_adapters_and_savings_are_in_the_command() -> None:
         "out.png",
     )  # fmt: skip
     assert output == (
-        "ip2p edit PICTURE 'make it winter' 'add a cow' --negative-prompt fog --decoder some/taesd "
-        "--set tolerance=0.1 --mask m.png --compile --no-keep-unchanged "
+        "ip2p edit PICTURE 'make it winter' 'add a cow' --tolerance 0.1 --negative-prompt fog --decoder some/taesd "
+        "--mask m.png --compile --no-keep-unchanged "
         "--lora ink.safetensors:0.8 --embedding word.safetensors -o out.png"
     )

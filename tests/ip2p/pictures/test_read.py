@@ -77,7 +77,7 @@ def test_cmyk_is_read(tmp_path: Path) -> None:
 def test_of_several_frames_one_is_to_be_chosen(tmp_path: Path, kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     path = saved(tmp_path, encoded(FRAMES[0], kind, save_all=True, append_images=FRAMES[1:], **options))
-    with pytest.raises(ImageError, match=r"has 3 frames. Choose one with --frame, 0 to 2"):
+    with pytest.raises(ImageError, match=r"has 3 frames. Choose one with frame, 0 to 2"):
         open_image(path)
     colors = [open_image(path, frame=frame).convert("RGB").getpixel((3, 3)) for frame in range(3)]
     assert colors == [(255, 0, 0), (0, 0, 255), (255, 255, 255)]

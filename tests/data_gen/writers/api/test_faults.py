@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from ip2p.data_gen.writers.api.faults import Action, classify_error, parse_duration, redact
-from ip2p.data_gen.writers.api.ledger import BudgetError
+from ip2p.errors import BudgetError
 
 REQUEST = httpx2.Request("POST", "http://127.0.0.1/v1/chat/completions")
 

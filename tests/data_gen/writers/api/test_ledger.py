@@ -32,7 +32,7 @@ def test_what_was_under_way_when_a_run_died_counts_as_spent(tmp_path: Path) -> N
     with Ledger(tmp_path / "asked.jsonl", max_usd=0.6) as again:
         assert again.spent == MOST
         again.reserve(MOST)
-        with pytest.raises(BudgetError, match=r"0\.6 USD is spent.*--max-usd"):
+        with pytest.raises(BudgetError, match=r"0\.6 USD is spent.*triples.max_usd"):
             again.reserve(MOST)
         assert again.requests == 2
 

@@ -317,7 +317,7 @@ def test_money_is_counted_and_never_more_than_allowed(server: Server, tmp_path: 
     asks.close()
     limit, rows, says = 20 * most.usd, barns(200), list[str]()
     asks = writer(server, tmp_path, says, max_usd=limit, **price)
-    with pytest.raises(WriterError, match="the budget of .* USD is spent .*--max-usd"):
+    with pytest.raises(WriterError, match="the budget of .* USD is spent .*triples.max_usd"):
         asks.prepare(rows, 1)
     billed = sum(bill(request) for request in server.requests)
     assert asks.ledger.spent.usd == pytest.approx(billed)

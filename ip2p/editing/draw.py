@@ -1,0 +1,162 @@
+"""From noise to pictures, once for all that draw: the editor, text-to-image, SDEdit and the pairs of a data set.
+
+It stands where models, diffusion and pictures meet: the noise of each row's generator, a scheduler, a guidance over the
+cached UNet, the sampler, the decoder, and the safety checker.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from ip2p.diffusion.feature_cache import FeatureCache
+from ip2p.diffusion.guidance import DualGuidance, Guidance, TextGuidance, UNetCall
+from ip2p.diffusion.guidance_cache import CachedDualGuidance, CachedTextGuidance, CacheSchedule
+from ip2p.diffusion.noise import ForwardProcess
+from ip2p.diffusion.previews import DenoiserWithPreviews, Previews
+from ip2p.diffusion.sampling import Constrain, Denoise, OnStep, make_scheduler, sample
+from ip2p.diffusion.text_cache import MAX_BATCHES, TextCache
+from ip2p.models.backbone import Backbone
+from ip2p.models.safety import black_out
+from ip2p.pictures.tensors import to_images
+from ip2p.seeding import randn
+from ip2p.settings import EditSettings, SamplingSettings
+
+MakeGuidance = Callable[[UNetCall], Guidance]
+"""Makes the guidance of a run from the UNet that the run calls."""
+EXACT = CacheSchedule()
+
+
+class Drawn(NamedTuple):
+    """A picture as the model made it.
+
+    Args:
+        image: the picture; black if it is blocked.
+        blocked: whether the model's safety checker blocked it.
+        unet_rows: UNet rows that it took.
+    """
+
+    image: Image.Image
+    blocked: bool
+    unet_rows: int
+
+
+@torch.inference_mode()
+def draw(
+    backbone: Backbone,
+    make_guidance: MakeGuidance,
+    settings: SamplingSettings,
+    *,
+    size: tuple[int, int],
+    generators: Sequence[torch.Generator],
+    origin: Float[Tensor, "b c h w"] | None = None,
+    start: int = 0,
+    constrain: Constrain | None = None,
+    on_step: OnStep | None = None,
+    previews: Previews | None = None,
+    decode_rows: int | None = None,
+) -> list[Drawn]:
+    """Draw a batch of pictures of one size.
+
+    Args:
+        backbone: text-to-image model or editor.
+        make_guidance: makes the guidance; it is called once.
+        settings: scheduler, steps, and feature reuse.
+        size: width and height of the pictures in pixels, multiples of the autoencoder's downscale.
+        generators: all randomness of each picture; a picture does not depend on the others in its batch.
+        origin: scaled latents to noise and start from (SDEdit); None starts from pure noise.
+        start: step to start at, below `settings.steps`.
+        constrain, on_step: called after each model call, see `ip2p.diffusion.sampling.sample`.
+        previews: shown the pictures that the model predicts on the way.
+        decode_rows: pictures that are decoded at a time; all of them if None.
+    """
+    scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
+    width, height = (side // backbone.downscale for side in size)
+    noise = randn((backbone.latent_channels, height, width), generators, device=backbone.device)
+    text_cache = TextCache(backbone.predict, backbone.unet, max_batches=0 if backbone.compiled else MAX_BATCHES)
+    feature_cache = FeatureCache(text_cache, backbone.unet, settings.reuse)
+    guidance = make_guidance(feature_cache)
+    denoise: Denoise = guidance
+    if previews:
+        process = ForwardProcess(backbone.scheduler)
+        denoise = DenoiserWithPreviews(guidance, process, lambda latents: _decode(backbone, latents)[0], previews)
+    with text_cache, feature_cache:
+        latents = sample(
+            denoise, noise, scheduler, steps=settings.steps, generators=generators, origin=origin, start=start,
+            on_step=on_step, constrain=constrain,
+        )  # fmt: skip
+    decoded = [_decode(backbone, rows) for rows in latents.split(decode_rows or len(latents))]
+    images, flags = ([each for part in parts for each in part] for parts in zip(*decoded, strict=True))
+    return [Drawn(*each) for each in zip(images, flags, guidance.rows_each, strict=True)]
+
+
+def dual_guidance(
+    backbone: Backbone,
+    settings: EditSettings,
+    condition: Float[Tensor, "b c h w"],
+    instructions: Sequence[str],
+    negative_prompt: str,
+) -> MakeGuidance:
+    """An editor's guidance by its settings.
+
+    Args:
+        backbone: editor.
+        settings: scales, cache schedule, interval and rescaling.
+        condition: latents of the pictures, see `Backbone.encode_condition`.
+        instructions: one for each row.
+        negative_prompt: stands in both branches without instruction; may be empty.
+    """
+    texts = backbone.encode_text(instructions), backbone.encode_text([negative_prompt])
+    scales = {"text_scale": settings.text_scale, "image_scale": settings.image_scale}
+    options = {**scales, **_guidance_options(backbone, settings)}
+    schedule = _schedule(settings, settings.image_every)
+    if schedule == EXACT:
+        return lambda unet: DualGuidance(unet, condition, *texts, **options)
+    return lambda unet: CachedDualGuidance(unet, condition, *texts, **options, schedule=schedule)
+
+
+def text_guidance(
+    backbone: Backbone,
+    settings: SamplingSettings,
+    captions: Sequence[str],
+    negative_prompt: str = "",
+    *,
+    scale: float | Float[Tensor, " b"],
+) -> MakeGuidance:
+    """A text-to-image model's guidance by its settings.
+
+    Args:
+        backbone: text-to-image model.
+        settings: cache schedule, interval and rescaling.
+        captions: one for each row.
+        negative_prompt: stands in the branch without caption; may be empty.
+        scale: guidance scale, one number or one for each row.
+    """
+    texts = backbone.encode_text(captions), backbone.encode_text([negative_prompt])
+    schedule, others = _schedule(settings), _guidance_options(backbone, settings)
+    if schedule == EXACT:
+        return lambda unet: TextGuidance(unet, *texts, scale=scale, **others)
+    return lambda unet: CachedTextGuidance(unet, *texts, scale=scale, **others, schedule=schedule)
+
+
+def _schedule(settings: SamplingSettings, image_every: int = 1) -> CacheSchedule:
+    return CacheSchedule(
+        settings.text_every, image_every, settings.tolerance, settings.extrapolate, settings.hold_after
+    )
+
+
+def _guidance_options(backbone: Backbone, settings: SamplingSettings) -> dict[str, Any]:
+    return {
+        "interval": (settings.guidance_start, settings.guidance_stop), "rescale": settings.rescale,
+        "timesteps": backbone.scheduler.config.num_train_timesteps,
+    }  # fmt: skip
+
+
+def _decode(backbone: Backbone, latents: Float[Tensor, "b c h w"]) -> tuple[list[Image.Image], list[bool]]:
+    """Pictures of latents, black where the model's safety checker blocks them, and whether it does."""
+    images = to_images(backbone.decode(latents))
+    flags = backbone.flag_unsafe(images)
+    return [black_out(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)], flags

@@ -1,0 +1,106 @@
+"""A model loaded to draw with: number format, added weights, memory and speed, whatever kind of model it is."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Unpack
+
+import torch
+
+from ip2p.device import best_device, choose_precision, compile_unet, parse_precision
+from ip2p.models.adapters import Lora, add_embeddings, merge_loras, require_readable
+from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
+from ip2p.models.decoder import replace_decoder
+from ip2p.models.offload import offload, require_gpu, tile
+from ip2p.models.packed_conv import pack_convolutions
+
+logger = logging.getLogger(__name__)
+
+
+class InferenceOptions(LoadingOptions, total=False):
+    """Options of `load_for_inference`, beside those of `load_backbone`.
+
+    Args:
+        loras: LoRA files with their scales, merged into the weights.
+        embeddings: files of textual inversion, whose words are added.
+        decoder: folder or hub id of a small decoder in place of the model's own, such as madebyollin/taesd.
+        cpu_offload: keep the networks in main memory and move them to the GPU one by one.
+        vae_tiling: decode large pictures in tiles.
+        compiled: compile the UNet, which takes a minute or more and makes every run faster.
+    """
+
+    loras: Sequence[Lora]
+    embeddings: Sequence[Path]
+    decoder: str | None
+    cpu_offload: bool
+    vae_tiling: bool
+    compiled: bool
+
+
+def load_for_inference(
+    name: str | Path,
+    *,
+    want: Literal["base", "editor"],
+    device: torch.device | str | None = None,
+    precision: str | None = None,
+    loras: Sequence[Lora] = (),
+    embeddings: Sequence[Path] = (),
+    decoder: str | None = None,
+    cpu_offload: bool = False,
+    vae_tiling: bool = False,
+    compiled: bool = False,
+    **loading: Unpack[LoadingOptions],
+) -> Backbone:
+    """Load a text-to-image model or an editor to draw with; its weights must not change afterwards.
+
+    Args:
+        name: bundled name, folder, .safetensors file in the original layout, or hub id.
+        want: "base" for a text-to-image model, "editor" for an editor.
+        device: device to compute on; the best there is if None: cuda, then mps, then cpu.
+        precision: fp32, bf16, fp16, or auto, which measures; if None fp16 on an NVIDIA GPU, and fp32 elsewhere, so that
+            a seed means the same picture.
+        loras, embeddings, decoder, cpu_offload, vae_tiling, compiled: see InferenceOptions.
+        loading: config, allow_pickle and safety_checker, see LoadingOptions.
+
+    Raises:
+        ModelError: the model is missing, damaged, or of another kind; or a file does not fit it.
+        ConfigError: cpu_offload without a GPU; or this machine cannot compile.
+    """
+    device = torch.device(device or best_device())
+    precision = precision or ("fp16" if device.type == "cuda" else "fp32")
+    dtype = torch.float32 if precision == "auto" else parse_precision(precision, device)
+    pickles = loading.get("allow_pickle", False)
+    for path in (*(lora.path for lora in loras), *embeddings):
+        require_readable(path, allow_pickle=pickles)
+    if cpu_offload:
+        require_gpu(device)
+    place = torch.device("cpu") if cpu_offload else device
+    backbone = load_backbone(name, device=place, dtype=dtype, want=want, **loading)
+    merge_loras(backbone, loras, allow_pickle=pickles)
+    add_embeddings(backbone, embeddings, allow_pickle=pickles)
+    if decoder:
+        replace_decoder(backbone, decoder)
+    if precision == "auto":
+        dtype = choose_precision(lambda: _predict_once(backbone), device=device, report=logger.info)
+        for module in backbone.modules:
+            module.to(dtype)
+    if cpu_offload:
+        offload(backbone, device)
+    if vae_tiling:
+        tile(backbone)
+    autoencoders = [each for each in (backbone.vae, backbone.decoder) if each is not None]
+    for network in (backbone.unet, *autoencoders):
+        network.to(memory_format=torch.channels_last)
+    if compiled:
+        compile_unet(backbone.unet, lambda: _predict_once(backbone))
+        backbone.compiled = True
+    pack_convolutions(*autoencoders, *(() if compiled else (backbone.unet,)))
+    return backbone
+
+
+def _predict_once(backbone: Backbone) -> None:
+    """One prediction for three rows of the size that the model is made for, as an edit asks for it."""
+    side = backbone.image_size // backbone.downscale
+    x = torch.zeros(3, int(backbone.unet.config.in_channels), side, side, device=backbone.device)
+    with torch.inference_mode():
+        backbone.predict(x, torch.tensor(500, device=backbone.device), backbone.encode_text(["", "", ""]))
