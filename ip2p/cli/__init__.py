@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,  # rich takes longer to import than all of this
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(edit.app)

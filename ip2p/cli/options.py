@@ -25,31 +25,66 @@ PHOTO_EDITOR = "timbrooks/instruct-pix2pix"
 
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="PNG, JPEG or WebP; named by its seed if not given."),
+    typer.Option("--output", "-o", help="PNG, JPEG or WebP; named by its seed if not given.", rich_help_panel="Output"),
 ]
-Steps = Annotated[int | None, typer.Option(min=1, max=1000, help="Of the sampler; the model's own if not given.")]
-Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed draws the same picture.")]
-Samples = Annotated[int, typer.Option(min=1, max=64, help="Pictures to draw, each from a seed of its own.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=1000, help="Of the sampler; the model's own if not given.", rich_help_panel="Quality and speed"
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed draws the same picture.", rich_help_panel="Edit")
+]
+Samples = Annotated[
+    int, typer.Option(min=1, max=64, help="Pictures to draw, each from a seed of its own.", rich_help_panel="Edit")
+]
 Scheduler = Annotated[
-    str | None, typer.Option(help="Such as euler_a, dpm_karras or unipc; the model's own if not given.")
+    str | None,
+    typer.Option(
+        help="Such as euler_a, dpm_karras or unipc; the model's own if not given.", rich_help_panel="Quality and speed"
+    ),
 ]
 Precision = Annotated[
-    str | None, typer.Option(help="fp32, bf16, fp16, or auto, which measures; fp32 on a CPU if not given.")
+    str | None,
+    typer.Option(
+        help="fp32, bf16, fp16, or auto, which measures; fp32 on a CPU if not given.",
+        rich_help_panel="Quality and speed",
+    ),
 ]
 Preset = Annotated[
-    str | None, typer.Option(help="exact, balanced, fast or paper: settings that go together; see docs/editing.md.")
+    str | None,
+    typer.Option(
+        help="exact, balanced, fast or paper: settings that go together; see docs/editing.md.",
+        rich_help_panel="Quality and speed",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of sampling, such as tolerance=0.1."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any other setting of sampling, such as tolerance=0.1.",
+        rich_help_panel="Quality and speed",
+    ),
 ]
-Negative = Annotated[str | None, typer.Option("--negative-prompt", help="What the picture should not show.")]
-Resolution = Annotated[int | None, typer.Option(help="Pixels along the long side, for the model to work on.")]
+Negative = Annotated[
+    str | None, typer.Option("--negative-prompt", help="What the picture should not show.", rich_help_panel="Edit")
+]
+Resolution = Annotated[
+    int | None,
+    typer.Option(help="Pixels along the long side, for the model to work on.", rich_help_panel="Quality and speed"),
+]
 ConfigFile = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
 ModelConfig = Annotated[
-    str | None, typer.Option("--config", help="For a single file: folder or hub id with configs and tokenizer.")
+    str | None,
+    typer.Option(
+        "--config", help="For a single file: folder or hub id with configs and tokenizer.", rich_help_panel="Model"
+    ),
 ]
-AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Read .ckpt and other pickles, weights only.")]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read .ckpt and other pickles, weights only.", rich_help_panel="Model")
+]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace those of the config.")]
 
 
@@ -174,20 +209,38 @@ class EditorChoice(NamedTuple):
 
 def choose_editor(
     model: Annotated[
-        str, typer.Option(help="Bundled name, folder, .safetensors file or hub id of an editor.")
+        str,
+        typer.Option(help="Bundled name, folder, .safetensors file or hub id of an editor.", rich_help_panel="Model"),
     ] = BUNDLED_EDITOR,
     precision: Precision = None,
-    lora: Annotated[list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="LoRA weights to add.")] = None,
-    embedding: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A word by textual inversion.")] = None,
-    decoder: Annotated[
-        str | None, typer.Option(help="Small decoder for speed: folder or hub id, such as madebyollin/taesd.")
+    lora: Annotated[
+        list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="LoRA weights to add.", rich_help_panel="Model")
     ] = None,
-    compiled: Annotated[bool, typer.Option("--compile", help="Faster edits, after a minute or more.")] = False,
+    embedding: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A word by textual inversion.", rich_help_panel="Model")
+    ] = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Small decoder for speed: folder or hub id, such as madebyollin/taesd.",
+            rich_help_panel="Quality and speed",
+        ),
+    ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Faster edits, after a minute or more.", rich_help_panel="Quality and speed"),
+    ] = False,
     config: ModelConfig = None,
     allow_pickle: AllowPickle = False,
-    safety_checker: Annotated[bool, typer.Option(help="Use the one that the model brings, if it brings one.")] = True,
-    cpu_offload: Annotated[bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.")] = False,
-    vae_tiling: Annotated[bool, typer.Option("--vae-tiling", help="Less memory for large pictures.")] = False,
+    safety_checker: Annotated[
+        bool, typer.Option(help="Use the one that the model brings, if it brings one.", rich_help_panel="Model")
+    ] = True,
+    cpu_offload: Annotated[
+        bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.", rich_help_panel="Quality and speed")
+    ] = False,
+    vae_tiling: Annotated[
+        bool, typer.Option("--vae-tiling", help="Less memory for large pictures.", rich_help_panel="Quality and speed")
+    ] = False,
 ) -> EditorChoice:
     """An editor by the options of a command line."""
     options = {
@@ -216,10 +269,12 @@ def sampler_settings(
 @compose(settings=sampler_settings)
 def all_settings(
     text_scale: Annotated[
-        float | None, typer.Option("--text-scale", "--cfg-text", help="How strongly to edit; e.g. 7.5.")
+        float | None,
+        typer.Option("--text-scale", "--cfg-text", help="How strongly to edit; e.g. 7.5.", rich_help_panel="Edit"),
     ] = None,
     image_scale: Annotated[
-        float | None, typer.Option("--image-scale", "--cfg-image", help="How much to keep; e.g. 1.5.")
+        float | None,
+        typer.Option("--image-scale", "--cfg-image", help="How much to keep; e.g. 1.5.", rich_help_panel="Edit"),
     ] = None,
     *,
     settings: dict[str, Any],
