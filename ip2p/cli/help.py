@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from typer.core import TyperCommand
 
@@ -109,14 +109,15 @@ def key_groups(config: "type[BaseModel]", prefix: str = "") -> list[KeyGroup]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             parts += key_groups(kind, f"{prefix}{name}.")
             continue
-        own.append(Key(f"{prefix}{name}", _type_of(field), show_default(field.default), field.description or ""))
+        default = "required" if field.is_required() else _in_yaml(field.default)
+        own.append(Key(f"{prefix}{name}", _type_of(field), default, field.description or ""))
         if get_origin(kind) is dict:
             parts += key_groups(get_args(kind)[-1], f"{prefix}{name}.NAME.")
     about = (config.__doc__ or "").strip().partition("\n")[0]
     return [KeyGroup(prefix.rstrip("."), about, own), *parts]
 
 
-def show_default(value: Any) -> str:
+def _in_yaml(value: Any) -> str:
     """A value in YAML, as in a config file or after `key=`."""
     return value if isinstance(value, str) and value else json.dumps(value)
 
@@ -140,7 +141,9 @@ def _name_of(kind: Any) -> str:
         return " | ".join(map(str, inner))
     if origin in (Union, UnionType):
         return " | ".join(map(_name_of, inner))
-    if origin is tuple:
+    if origin is Annotated:
+        return _name_of(inner[0])
+    if origin in (list, tuple):
         return f"list of {_name_of(inner[0])}"
     if origin is dict:
         return "mapping"
