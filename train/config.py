@@ -1,4 +1,4 @@
-"""The config of a fine-tuning."""
+"""The config of a fine-tuning run."""
 
 from typing import Literal
 
@@ -10,46 +10,65 @@ from ip2p.config import Config
 class FinetuneConfig(Config):
     """Training an editor from a base model and packed pairs: `accelerate launch train/finetune.py`."""
 
-    seed: int = Field(default=0, description="of the run; noise, order, crops and dropping follow from it")
+    seed: int = Field(
+        default=0, description="seed of the run; noise, order, crops and dropped conditions follow from it"
+    )
     base: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
     dataset: str | tuple[str, ...] = Field(
-        default="data/storybook/packed", description="folder of a packed data set, or a hub data set; or several"
+        default="data/storybook/packed",
+        description="folder of a packed data set, or a hub data set; or a list of several",
     )
-    out: str = Field(default="runs/editor", description="folder of checkpoints, metrics, sheets and the editor")
+    out: str = Field(default="runs/editor", description="folder for checkpoints, metrics, sheets and the editor")
 
-    minutes: float | None = Field(default=None, gt=0, description="end by the clock too, counted over all sessions")
+    minutes: float | None = Field(
+        default=None, gt=0, description="time limit besides steps, summed over all sessions; null for none"
+    )
     steps: int = Field(default=1000, ge=1, description="optimizer steps")
     batch: int = Field(default=32, ge=1, description="pairs in a micro-batch of one process")
-    accumulation: int = Field(default=1, ge=1, description="micro-batches in a step")
-    cache_latents: bool = Field(default=False, description="encode every picture once and train from memory")
+    accumulation: int = Field(default=1, ge=1, description="micro-batches in an optimizer step")
+    cache_latents: bool = Field(default=False, description="encode every picture once and train on latents in memory")
     size: int = Field(default=0, ge=0, description="side of the training crop in pixels; 0 for the model's own")
-    flip: bool = Field(default=True, description="mirror half of the samples")
+    flip: bool = Field(default=True, description="mirror half of the samples left to right")
 
-    train_text_encoder: bool = Field(default=False, description="train the text encoder too, not the UNet alone")
-    optimizer: Literal["adamw", "muon"] = Field(default="adamw", description="muon: for matrices and kernels")
-    learning_rate: float = Field(default=1e-4, gt=0, description="at its peak")
+    train_text_encoder: bool = Field(default=False, description="train the text encoder as well as the UNet")
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw", description="AdamW; or Muon for matrices and kernels, with AdamW for the rest"
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="constant", description="of the learning rate after the warm-up"
+        default="constant", description="course of the learning rate after the warm-up"
     )
-    warmup: int = Field(default=0, ge=0, description="steps until the learning rate is at its peak")
-    weight_decay: float = Field(default=0.01, ge=0, description="decoupled from the gradient")
-    max_grad_norm: float = Field(default=1.0, ge=0, description="clip the gradient's norm to this; 0 for no clipping")
-    ema_decay: float = Field(default=0.9999, ge=0, lt=1, description="of the moving average of the weights")
+    warmup: int = Field(default=0, ge=0, description="optimizer steps until the learning rate is at its peak")
+    weight_decay: float = Field(default=0.01, ge=0, description="weight decay, decoupled from the gradient")
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, description="norm to which gradients are clipped; 0 for no clipping"
+    )
+    ema_decay: float = Field(
+        default=0.9999, ge=0, lt=1, description="decay of the exponential moving average of the weights"
+    )
     drop: float = Field(
-        default=0.05, ge=0, le=1 / 3, description="share of samples without text, without image, without both, each"
+        default=0.05,
+        ge=0,
+        le=1 / 3,
+        description="share of samples trained without text, and as many each without image and without both",
     )
-    threads: int = Field(default=0, ge=0, description="of a process on a CPU; 0 shares all cores among the ranks")
+    threads: int = Field(
+        default=0, ge=0, description="threads of each process on a CPU; 0 shares all cores among the processes"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="auto measures on a CPU and takes bf16 where a GPU has it"
+        default="auto",
+        description="precision; auto takes bf16 on a GPU that has it, and on a CPU whichever it measures to be faster",
     )
 
-    checkpoint_every: int = Field(default=500, ge=1, description="steps between checkpoints")
-    checkpoint_minutes: float = Field(default=10.0, gt=0, description="minutes after which one comes in any case")
-    keep_checkpoints: int = Field(default=2, ge=1, description="newest checkpoints that stay")
-    validate_every: int = Field(default=500, ge=1, description="steps between held-out losses and sheets of edits")
-    report_to: str = Field(default="none", description="tracker that accelerate knows, such as tensorboard; or none")
-    text_scale: float = Field(default=7.5, ge=0, description="default text guidance of the editor")
-    image_scale: float = Field(default=1.5, ge=0, description="default image guidance of the editor")
+    checkpoint_every: int = Field(default=500, ge=1, description="optimizer steps between checkpoints")
+    checkpoint_minutes: float = Field(default=10.0, gt=0, description="most minutes between checkpoints")
+    keep_checkpoints: int = Field(default=2, ge=1, description="number of newest checkpoints to keep")
+    validate_every: int = Field(
+        default=500, ge=1, description="optimizer steps from one validation (held-out loss, sheet of edits) to the next"
+    )
+    report_to: str = Field(default="none", description="tracker known to accelerate, such as tensorboard; or none")
+    text_scale: float = Field(default=7.5, ge=0, description="default text guidance scale of the editor")
+    image_scale: float = Field(default=1.5, ge=0, description="default image guidance scale of the editor")
 
     @property
     def datasets(self) -> tuple[str, ...]:

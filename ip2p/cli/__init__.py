@@ -14,23 +14,17 @@ from typing import Annotated, TextIO
 import typer
 
 import ip2p
-from ip2p.cli import batch, dataset, doctor, edit, models
-from ip2p.cli.options import say, with_flags
+from ip2p.cli.lazy import LazyCommands, make_app
 from ip2p.errors import Ip2pError, one_line
 
-app = typer.Typer(
-    help="Edit pictures by instruction, and make the models that do it.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = make_app(
+    cls=LazyCommands, help="Edit pictures by instruction, and make the models that do it.", no_args_is_help=True
 )
-app.add_typer(edit.app)
-app.add_typer(batch.app)
-app.add_typer(dataset.app, name="dataset")
-app.add_typer(models.app)
-app.add_typer(doctor.app)
+
+
+def say(message: str) -> None:
+    """Tell something on the way, apart from the results."""
+    print(f"ip2p: {message}", file=sys.stderr)
 
 
 def _version(wanted: bool) -> bool:
@@ -109,6 +103,8 @@ def _show_warning(
 def _explain(error: Exception) -> tuple[str, int]:
     """One line about a failure, and its exit code."""
     if isinstance(error, Ip2pError):
+        from ip2p.cli.options import with_flags
+
         return with_flags(error), 2
     if isinstance(error, typer.TyperException):
         return f"{error.format_message().rstrip('.')}. See `ip2p --help`", 2

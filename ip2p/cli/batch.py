@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ip2p.cli.help import GroupedCommand
+from ip2p.cli.lazy import make_app
 from ip2p.cli.options import (
     ModelChoice,
     Negative,
@@ -23,21 +25,27 @@ from ip2p.cli.options import (
 )
 from ip2p.errors import ConfigError, DataError
 
-app = typer.Typer()
+app = make_app()
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @compose(editor=choose_editor, settings=editing_options)
 def batch(
     edits: Annotated[Path, typer.Argument(help='JSON lines: {"image": "a.png", "instruction": "make it winter"}.')],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder; NAME-edited if not given.")] = None,
-    at_once: Annotated[int, typer.Option("--batch", min=1, max=256, help="Pictures at a time.")] = 8,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder; NAME-edited if not given.", rich_help_panel="Output"),
+    ] = None,
+    at_once: Annotated[
+        int,
+        typer.Option("--batch", min=1, max=256, help="Pictures in a batch.", rich_help_panel="Quality and speed"),
+    ] = 8,
     negative_prompt: Negative = None,
     *,
     editor: ModelChoice,
     settings: dict[str, Any],
 ) -> None:
-    """Make the edits of a file, or go on with them. Settings are for the rows that have none of their own."""
+    """Make the edits listed in a file, or resume. Options apply to rows that do not set their own."""
     if not edits.is_file():
         raise DataError(f"there is no file {edits}", "Give a file of JSON lines, one edit a line")
     from ip2p.editing.batch import RESULTS_FILE, BatchRun
@@ -59,21 +67,27 @@ def batch(
     raise typer.Exit(2 if failed else 0)
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @compose(editor=choose_editor, settings=options_but_scales)
 def grid(
     image: Annotated[Path, typer.Argument(help="Picture to edit.")],
     instruction: Annotated[str, typer.Argument(help='Such as "make it winter".')],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write.")] = None,
-    text_scales: Annotated[str, typer.Option(help="How strongly to edit, column by column.")] = "0.5,1,2,4,7.5",
-    image_scales: Annotated[str, typer.Option(help="How much to keep, row by row.")] = "0.5,1,1.5,2.5",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="PNG, JPEG or WebP to write.", rich_help_panel="Output")
+    ] = None,
+    text_scales: Annotated[
+        str, typer.Option(help="Text guidance scales: how strongly to edit, column by column.", rich_help_panel="Edit")
+    ] = "0.5,1,2,4,7.5",
+    image_scales: Annotated[
+        str, typer.Option(help="Image guidance scales: how much to keep, row by row.", rich_help_panel="Edit")
+    ] = "0.5,1,1.5,2.5",
     seed: Seed = None,
     negative_prompt: Negative = None,
     *,
     editor: ModelChoice,
     settings: dict[str, Any],
 ) -> None:
-    """Draw one edit at many pairs of scales, on one sheet."""
+    """Draw one edit at many pairs of guidance scales, on one sheet."""
     refuse_empty(instruction, "instruction", "make it winter")
     columns, rows = _numbers(text_scales, "--text-scales"), _numbers(image_scales, "--image-scales")
     from ip2p.pictures.read import open_image

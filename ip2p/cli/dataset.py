@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ip2p.cli.help import command_of
+from ip2p.cli.lazy import make_app
 from ip2p.cli.options import ConfigFile, Overrides
 from ip2p.errors import InstructionError
 
@@ -17,12 +19,24 @@ if TYPE_CHECKING:
 _KEY_VALUE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 _NO_LIMIT = 10**9
 
-app = typer.Typer(help="Build a data set of edits, filter it anew, or report on it.", no_args_is_help=True)
+app = make_app(help="Build a data set of edits, filter it again, or report on it.", no_args_is_help=True)
 
 
-@app.command()
+def _config_class() -> "type[DatasetConfig]":
+    from ip2p.data_gen.config import DatasetConfig
+
+    return DatasetConfig
+
+
+DatasetCommand = command_of(_config_class)
+
+
+@app.command(cls=DatasetCommand)
 def build(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
-    """Make or go on with a data set, all stages."""
+    """Build a data set, all stages, or resume.
+
+    KEY=VALUE replaces what the config file sets; the defaults below hold where neither sets a key.
+    """
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
 
@@ -32,17 +46,24 @@ def build(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = N
 @app.command()
 def triples(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[CAPTION | KEY=VALUE]...", help="For --preview; or settings.")
+        list[str] | None,
+        typer.Argument(metavar="[CAPTION | KEY=VALUE]...", help="Captions for --preview; or config keys."),
     ] = None,
-    writer: Annotated[str | None, typer.Option(help="rules, openai, openai-batch or local.")] = None,
-    model: Annotated[str | None, typer.Option(help="Language model: name at the server, or folder.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Of an OpenAI-compatible server.")] = None,
-    captions: Annotated[str | None, typer.Option(help="File, folder or hub data set; all of it.")] = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="Folder.")] = "data/triples",
-    max_usd: Annotated[float | None, typer.Option(help="Money that requests may cost at most.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens that requests may cost at most.")] = None,
-    preview: Annotated[int | None, typer.Option(min=1, help="Show so many edits of each caption; keep none.")] = None,
-    config: Annotated[str | None, typer.Option("--config", help="YAML file of a data set.")] = None,
+    writer: Annotated[str | None, typer.Option(help="Who writes: rules, openai, openai-batch or local.")] = None,
+    model: Annotated[str | None, typer.Option(help="Language model: its name on the server, or a folder.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
+    captions: Annotated[
+        str | None, typer.Option(help="File, folder or hub data set to read captions from, all of them.")
+    ] = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder to write to.")] = "data/triples",
+    max_usd: Annotated[float | None, typer.Option(help="Most that requests may cost, in USD.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Most tokens that requests may use.")] = None,
+    preview: Annotated[
+        int | None, typer.Option(min=1, help="Show this many edits of each caption and keep none.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")
+    ] = None,
 ) -> None:
     """Turn captions into triples: caption, instruction, edited caption."""
     from ip2p.config import load_config
@@ -70,10 +91,10 @@ def tune_writer(
     model: Annotated[str, typer.Argument(help="Causal language model: folder, hub id, or GGUF file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the adapter.")] = Path("runs/writer"),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the seed triples.")] = 3,
-    rank: Annotated[int, typer.Option(min=1, help="Of the adapter's matrices.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="At its peak.")] = 2e-4,
-    batch: Annotated[int, typer.Option(min=1, help="Seed triples in a step.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of order, split and new weights.")] = 0,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of the adapter's matrices.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-4,
+    batch: Annotated[int, typer.Option(min=1, help="Seed triples in a training step.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of order, split and new weights.")] = 0,
 ) -> None:
     """Fine-tune a language model on this machine to write triples, by LoRA on the seed triples."""
     from ip2p.data_gen.writers.local.tuning import Recipe, tune_writer
@@ -83,18 +104,21 @@ def tune_writer(
     print(f"{output}: use it by triples.writer=local triples.model={output}")
 
 
-@app.command("filter")
+@app.command("filter", cls=DatasetCommand)
 def refilter(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
-    """Filter and pack anew with other thresholds; nothing is drawn."""
+    """Filter and pack again with other thresholds; nothing is drawn.
+
+    KEY=VALUE replaces what the config file sets; the defaults below hold where neither sets a key.
+    """
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
 
     pipeline.refilter(checked)
 
 
-@app.command()
+@app.command(cls=DatasetCommand)
 def report(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
-    """Write report.html of a data set anew."""
+    """Write report.html of a data set again."""
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import typer
 
+from ip2p.cli.lazy import make_app
 from ip2p.cli.options import say
 from ip2p.errors import ModelError
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "pyarrow", "pillow", "pydantic", "typer")
 OPTIONAL = ("xformers", "gradio", "ray", "torchmetrics")
 
-app = typer.Typer()
+app = make_app()
 
 
 @app.command()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ip2p.cli.help import GroupedCommand
+from ip2p.cli.lazy import make_app
 from ip2p.cli.options import (
     BUNDLED_EDITOR,
     PHOTO_EDITOR,
@@ -37,43 +39,75 @@ if TYPE_CHECKING:
 
 BUNDLED_CLIP = "storybook-clip-a"
 
-app = typer.Typer()
+app = make_app()
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @compose(editor=choose_editor, settings=editing_options)
 def edit(
-    image: Annotated[Path, typer.Argument(help="PNG, JPEG, WEBP, BMP, GIF or TIFF file.")],
+    image: Annotated[Path, typer.Argument(help="PNG, JPEG, WebP, BMP, GIF or TIFF file.")],
     instructions: Annotated[
         list[str],
-        typer.Argument(
-            metavar="INSTRUCTION...", help='Such as "make it winter"; several are done one after the other.'
-        ),
+        typer.Argument(metavar="INSTRUCTION...", help='Such as "make it winter"; several are applied in sequence.'),
     ],
     output: Output = None,
     seed: Seed = None,
     samples: Samples = 1,
-    mask: Annotated[Path | None, typer.Option(help="Picture of the same size: white is edited, black stays.")] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Picture of the same size: white is edited, black stays.", rich_help_panel="Picture"),
+    ] = None,
     keep_unchanged: Annotated[
         bool | None,
-        typer.Option(help="Give back the pixels that an edit did not change; as a rule for several instructions."),
+        typer.Option(
+            help="Restore the pixels that an edit did not change; the default for several instructions.",
+            rich_help_panel="Edit",
+        ),
     ] = None,
-    keep_best: Annotated[bool, typer.Option("--keep-best", help="Of the samples, by CLIP's direction.")] = False,
-    clip: Annotated[str | None, typer.Option(help="CLIP for --keep-best: bundled name, folder or hub id.")] = None,
-    caption: Annotated[str | None, typer.Option(help="Of the picture, for --keep-best.")] = None,
-    edited_caption: Annotated[str | None, typer.Option(help="Of what is wanted, for --keep-best.")] = None,
-    frame: Annotated[int | None, typer.Option(help="Which one of an animation or of many pages, from 0.")] = None,
-    native: Annotated[
-        bool, typer.Option("--native", help="Leave the result in the size that the model works in.")
+    keep_best: Annotated[
+        bool,
+        typer.Option(
+            "--keep-best",
+            help="Write only the best of the samples, chosen by CLIP's directional similarity.",
+            rich_help_panel="Edit",
+        ),
     ] = False,
-    save_progress: Annotated[bool, typer.Option("--save-progress", help="Write pictures on the way, too.")] = False,
-    every: Annotated[int, typer.Option("--progress-every", min=1, help="Steps between these.")] = 5,
+    clip: Annotated[
+        str | None,
+        typer.Option(help="CLIP for --keep-best: bundled name, folder or hub id.", rich_help_panel="Edit"),
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option(help="What the picture shows, for --keep-best.", rich_help_panel="Edit")
+    ] = None,
+    edited_caption: Annotated[
+        str | None, typer.Option(help="What the result should show, for --keep-best.", rich_help_panel="Edit")
+    ] = None,
+    frame: Annotated[
+        int | None,
+        typer.Option(help="Frame of an animation, or page of a TIFF, from 0.", rich_help_panel="Picture"),
+    ] = None,
+    native: Annotated[
+        bool,
+        typer.Option(
+            "--native", help="Leave the result at the size that the model works at.", rich_help_panel="Output"
+        ),
+    ] = False,
+    save_progress: Annotated[
+        bool,
+        typer.Option("--save-progress", help="Write intermediate pictures, too.", rich_help_panel="Output"),
+    ] = False,
+    every: Annotated[
+        int,
+        typer.Option(
+            "--progress-every", min=1, help="Denoising steps between intermediate pictures.", rich_help_panel="Output"
+        ),
+    ] = 5,
     negative_prompt: Negative = None,
     *,
     editor: ModelChoice,
     settings: dict[str, Any],
 ) -> None:
-    """Edit a picture as instructions say, one after the other."""
+    """Edit a picture by one instruction, or by several in sequence."""
     for instruction in instructions:
         refuse_empty(instruction, "instruction", "make it winter")
     if native and (len(instructions) > 1 or keep_unchanged):
@@ -119,7 +153,7 @@ def edit(
             say(f"the model's safety checker blocked {path}, which is black; another seed or instruction may pass")
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @compose(model=choose_base, settings=generation_options)
 def generate(
     caption: Annotated[str, typer.Argument(help='Such as "a red barn by a lake in summer".')],

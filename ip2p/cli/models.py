@@ -1,29 +1,46 @@
 """Commands about models: train them, convert them, measure them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ip2p.cli.help import GroupedCommand, command_of
+from ip2p.cli.lazy import make_app
 from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, ConfigFile, ModelConfig, Overrides
 from ip2p.errors import ConfigError
 
-app = typer.Typer()
+if TYPE_CHECKING:
+    from ip2p.train.config import FinetuneConfig
+
+app = make_app()
 
 
-@app.command()
+def _config_class() -> "type[FinetuneConfig]":
+    from ip2p.train.config import FinetuneConfig
+
+    return FinetuneConfig
+
+
+@app.command(cls=command_of(_config_class))
 def finetune(config: ConfigFile = "storybook_finetune.yaml", settings: Overrides = None) -> None:
-    """Train an editor on a packed data set, or go on with it."""
+    """Train an editor on a packed data set, or resume.
+
+    KEY=VALUE replaces what the config file sets; the defaults below hold where neither sets a key.
+    """
     from ip2p.train.finetune import finetune as train
 
     raise typer.Exit(train(config, settings or ()))
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 def convert(
     source: Annotated[str, typer.Argument(help="Folder, single file, hub id or bundled name of a model.")],
     target: Annotated[Path, typer.Argument(help="A .safetensors file in the original layout, or else a folder.")],
-    dtype: Annotated[str | None, typer.Option(help="fp32, fp16 or bf16; as the source has it if not given.")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="fp32, fp16 or bf16; the source's own if not given.", rich_help_panel="Output"),
+    ] = None,
     config: ModelConfig = None,
     allow_pickle: AllowPickle = False,
 ) -> None:
@@ -45,12 +62,12 @@ def convert(
 def evaluate(
     scenes: Annotated[int, typer.Option(min=1, help="Held-out storybook scenes, each with one edit.")] = 200,
     model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
-    base: Annotated[str, typer.Option(help="Text-to-image model that the baselines draw with.")] = BUNDLED_BASE,
-    seed: Annotated[int, typer.Option(min=0, help="Of the scenes and of all noise.")] = 2024,
-    free: Annotated[bool, typer.Option("--free", help="Sixty instructions as people type them.")] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of table, figures and sheet.")] = Path(
-        "runs/evaluation"
-    ),
+    base: Annotated[str, typer.Option(help="Text-to-image model of the baselines.")] = BUNDLED_BASE,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes and of all noise.")] = 2024,
+    free: Annotated[bool, typer.Option("--free", help="Measure on sixty instructions as people type them.")] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the table, its figures and a sheet.")
+    ] = Path("runs/evaluation"),
 ) -> None:
     """Measure an editor on held-out scenes."""
     from ip2p.measuring.evaluation import evaluate as measure

@@ -5,13 +5,13 @@ import hashlib
 import inspect
 import random
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from ip2p.cli import say as say
 from ip2p.errors import ConfigError, InstructionError, Ip2pError
 from ip2p.settings import (
     ALL_SETTINGS,
@@ -37,12 +37,20 @@ PHOTO_EDITOR = "timbrooks/instruct-pix2pix"
 
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="PNG, JPEG or WebP; named by its seed if not given."),
+    typer.Option("--output", "-o", help="PNG, JPEG or WebP; named by its seed if not given.", rich_help_panel="Output"),
 ]
-Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed draws the same picture.")]
-Samples = Annotated[int, typer.Option(min=1, max=64, help="Pictures to draw, each from a seed of its own.")]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed draws the same picture.", rich_help_panel="Edit")
+]
+Samples = Annotated[
+    int, typer.Option(min=1, max=64, help="Pictures to draw, each from a seed of its own.", rich_help_panel="Edit")
+]
 Precision = Annotated[
-    str | None, typer.Option(help="fp32, bf16, fp16, or auto, which measures; fp32 on a CPU if not given.")
+    str | None,
+    typer.Option(
+        help="fp32, bf16, fp16, or auto, which measures; fp32 on a CPU if not given.",
+        rich_help_panel="Quality and speed",
+    ),
 ]
 Preset = Annotated[
     str | None,
@@ -57,17 +65,20 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Sampling setting by name, e.g. reuse=2.", hidden=True),
 ]
-Negative = Annotated[str | None, typer.Option("--negative-prompt", help="What the picture should not show.")]
+Negative = Annotated[
+    str | None, typer.Option("--negative-prompt", help="What the picture should not show.", rich_help_panel="Edit")
+]
 ConfigFile = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
 ModelConfig = Annotated[
-    str | None, typer.Option("--config", help="For a single file: folder or hub id with configs and tokenizer.")
+    str | None,
+    typer.Option(
+        "--config", help="For a single file: folder or hub id with configs and tokenizer.", rich_help_panel="Model"
+    ),
 ]
-AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Read .ckpt and other pickles, weights only.")]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read .ckpt and other pickles, weights only.", rich_help_panel="Model")
+]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace those of the config.")]
-
-
-def say(message: str) -> None:
-    print(f"ip2p: {message}", file=sys.stderr)
 
 
 _FLAGS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()} | {"compiled": "--compile"}
@@ -114,14 +125,12 @@ def sampling_options(kind: type[SamplingSettings], *, without: Sequence[str] = (
         return {name: getattr(checked, name) for name in options}
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [
+    parameters = [inspect.Parameter("preset", keyword, default=None, annotation=Preset)]
+    parameters += [
         inspect.Parameter(name, keyword, default=None, annotation=_option(kind, name, setting))
         for name, setting in shown.items()
     ]
-    parameters += [
-        inspect.Parameter("preset", keyword, default=None, annotation=Preset),
-        inspect.Parameter("more", keyword, default=None, annotation=Set),
-    ]
+    parameters.append(inspect.Parameter("more", keyword, default=None, annotation=Set))
     vars(collect)["__signature__"] = inspect.Signature(parameters)
     return collect
 
@@ -129,10 +138,12 @@ def sampling_options(kind: type[SamplingSettings], *, without: Sequence[str] = (
 def _option(kind: type[SamplingSettings], name: str, setting: Setting) -> Any:
     """The annotation by which typer makes the option of a setting; ranges are checked with the setting itself."""
     annotation = kind.model_fields[name].annotation
+    bounded = any(hasattr(each, side) for each in kind.model_fields[name].metadata for side in ("ge", "gt"))
+    help = f"{setting.help} [{setting.allowed}]" if bounded else setting.help
     basic = next((each for each in (int, float) if annotation in (each, each | None)), str)
     return Annotated[
         basic | None,
-        typer.Option(*setting.flags, help=setting.help, rich_help_panel=setting.group),
+        typer.Option(*setting.flags, help=help, rich_help_panel=setting.group),
     ]
 
 
@@ -249,20 +260,38 @@ class ModelChoice(NamedTuple):
 
 def choose_editor(
     model: Annotated[
-        str, typer.Option(help="Bundled name, folder, .safetensors file or hub id of an editor.")
+        str,
+        typer.Option(help="Bundled name, folder, .safetensors file or hub id of an editor.", rich_help_panel="Model"),
     ] = BUNDLED_EDITOR,
     precision: Precision = None,
-    lora: Annotated[list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="LoRA weights to add.")] = None,
-    embedding: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A word by textual inversion.")] = None,
-    decoder: Annotated[
-        str | None, typer.Option(help="Small decoder for speed: folder or hub id, such as madebyollin/taesd.")
+    lora: Annotated[
+        list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="LoRA weights to add.", rich_help_panel="Model")
     ] = None,
-    compiled: Annotated[bool, typer.Option("--compile", help="Faster edits, after a minute or more.")] = False,
+    embedding: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A word by textual inversion.", rich_help_panel="Model")
+    ] = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Small decoder for speed: folder or hub id, such as madebyollin/taesd.",
+            rich_help_panel="Quality and speed",
+        ),
+    ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Faster edits, after a minute or more.", rich_help_panel="Quality and speed"),
+    ] = False,
     config: ModelConfig = None,
     allow_pickle: AllowPickle = False,
-    safety_checker: Annotated[bool, typer.Option(help="Use the one that the model brings, if it brings one.")] = True,
-    cpu_offload: Annotated[bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.")] = False,
-    vae_tiling: Annotated[bool, typer.Option("--vae-tiling", help="Less memory for large pictures.")] = False,
+    safety_checker: Annotated[
+        bool, typer.Option(help="Use the one that the model brings, if it brings one.", rich_help_panel="Model")
+    ] = True,
+    cpu_offload: Annotated[
+        bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.", rich_help_panel="Quality and speed")
+    ] = False,
+    vae_tiling: Annotated[
+        bool, typer.Option("--vae-tiling", help="Less memory for large pictures.", rich_help_panel="Quality and speed")
+    ] = False,
 ) -> ModelChoice:
     """An editor by the options of a command line."""
     options = {
@@ -279,7 +308,10 @@ def choose_base(**given: Any) -> ModelChoice:
 
 
 _BASE_MODEL = Annotated[
-    str, typer.Option(help="Bundled name, folder, .safetensors file or hub id of a text-to-image model.")
+    str,
+    typer.Option(
+        help="Bundled name, folder, .safetensors file or hub id of a text-to-image model.", rich_help_panel="Model"
+    ),
 ]
 vars(choose_base)["__signature__"] = inspect.Signature(
     [

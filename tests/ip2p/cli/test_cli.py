@@ -55,7 +55,10 @@ BAD = {
     "an output that is the input": (["edit", "barn.png", "make it winter", "-o", "./barn.png"], "overwrite barn.png"),
     "an unknown command": (["paint"], "No such command 'paint'"),
     "an unknown option": (["edit", "barn.png", "make it winter", "--stepz", "3"], "--stepz"),
-    "no steps": (["edit", "barn.png", "make it winter", "--steps", "0"], "--steps 0 cannot be used. Give --steps as 1 to 1000"),
+    "no steps": (
+        ["edit", "barn.png", "make it winter", "--steps", "0"],
+        "--steps 0 cannot be used. Give --steps as 1 to 1000",
+    ),
     "a missing argument": (["edit"], "Missing argument"),
     "an unknown model": (["edit", "barn.png", "make it winter", "--model", "no/such"], "no/such"),
     "a model that is no model": (["edit", "barn.png", "make it winter", "--model", "text.png"], "not .safetensors"),
