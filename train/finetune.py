@@ -30,7 +30,7 @@ def finetune(config: str | None = None, overrides: Sequence[str] = ()) -> int:
         Ip2pError: bad config, data or model, or a loss that was not finite.
     """
     checked = load_config(FinetuneConfig, config or DEFAULT_CONFIG, overrides)
-    from ip2p.train.loop import fit  # torch and diffusers take seconds to import; a wrong key is told at once
+    from ip2p.train.fit import fit  # torch and diffusers take seconds to import; a wrong key is told at once
 
     return fit(checked, say=functools.partial(print, flush=True)).exit_code
 

@@ -48,11 +48,11 @@ class CachedDifference:
 
     Args:
         every: steps between computations, where the tolerance is 0.
-        weight: factor of this difference in the guided prediction; a number, or a tensor with one for each picture.
+        weight: factor of this difference in the guided prediction; one number, or one for each picture.
         schedule: tolerance, extrapolation and end of the caching.
     """
 
-    def __init__(self, every: int, weight: float | Tensor, schedule: CacheSchedule) -> None:
+    def __init__(self, every: int, weight: Tensor, schedule: CacheSchedule) -> None:
         self.every = every
         self.weight = weight
         self.schedule = schedule
@@ -125,11 +125,12 @@ class CachedGuidance(Guidance):
         super().__init__(*arguments, **others)
         self.step = 0
         self.texts: dict[tuple[tuple[int, ...], ...], Conditioning] = {}
-        weights: list[float | Tensor] = [branch.weight for branch in self.needed.values()]
-        zero: float | Tensor = 0.0
+        weights: list[Any] = [branch.weight for branch in self.needed.values()]
         every = {"null": schedule.text_every if self.full.condition is None else schedule.image_every}
         self.differences = [
-            CachedDifference(every.get(name, schedule.text_every), abs(sum(weights[place:], start=zero)), schedule)
+            CachedDifference(
+                every.get(name, schedule.text_every), torch.as_tensor(sum(weights[place:])).abs(), schedule
+            )
             for place, name in enumerate([*self.needed][1:], start=1)
         ]
 

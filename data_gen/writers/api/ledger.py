@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from ip2p.errors import DataError
+from ip2p.errors import BudgetError, DataError
 from ip2p.shards import lock
 
 LEDGER_FILE = "asked.jsonl"

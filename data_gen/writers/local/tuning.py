@@ -157,6 +157,7 @@ def mean_loss(language: LanguageModel, rows: Sequence[Example], batch: int) -> f
 
 def _train(language: LanguageModel, rows: Sequence[Example], recipe: Recipe, say: Callable[[str], None]) -> None:
     """AdamW over epochs, each in an order of its own."""
+    # Not the loop of ip2p.train: data_gen knows nothing of it, and a minute of tuning needs no checkpoints.
     weights = [weight for weight in language.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, recipe.learning_rate, weight_decay=0.0)
     steps = recipe.epochs * -(-len(rows) // recipe.batch)

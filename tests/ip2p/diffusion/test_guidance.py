@@ -170,7 +170,7 @@ def test_a_picture_keeps_its_own_schedule_in_any_batch() -> None:
 
 
 def test_a_trend_that_goes_on_is_foreseen() -> None:
-    held = CachedDifference(2, 1.0, CacheSchedule(text_every=2, extrapolate=1.0))
+    held = CachedDifference(2, torch.tensor(1.0), CacheSchedule(text_every=2, extrapolate=1.0))
     start, slope, every = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3), torch.tensor([True, True])
     for step in (0, 2):
         held.refresh(step, every, start + step * slope, torch.ones(2))

@@ -84,6 +84,6 @@ def test_another_recipe_is_told(tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_is_none_stops_the_session(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="not finite in 5 steps"):
+    with pytest.raises(TrainingError, match="no finite gradient in 5 steps"):
         run(Line(bad=True), tmp_path, 20)
     assert not (tmp_path / "line" / "checkpoints").exists()

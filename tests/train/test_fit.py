@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from safetensors.torch import load_file
 
-import ip2p.train.loop as loop
+import ip2p.train.fit as training
 from ip2p.config import load_config
 from ip2p.errors import ConfigError, Ip2pError, ModelError, TrainingError
 from ip2p.models.backbone import load_backbone
@@ -37,9 +37,9 @@ def settings(tiny_base: Path, pairs_folder: Path, tmp_path: Path) -> list[str]:
     return [f"{key}={value}" for key, value in chosen.items()]
 
 
-def fit(settings: list[str], *more: str) -> loop.RunResult:
+def fit(settings: list[str], *more: str) -> training.RunResult:
     AcceleratorState._reset_state(reset_partial_state=True)
-    return loop.fit(load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, *more]), say=lambda _: None)
+    return training.fit(load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, *more]), say=lambda _: None)
 
 
 def curve(run: Path) -> list[tuple[float, ...]]:
@@ -63,17 +63,17 @@ def test_killed_and_started_again_equals_never_stopped(
 ) -> None:
     fit(settings, f"optimizer={optimizer}")
     again = [f"out={tmp_path / 'again'}", f"optimizer={optimizer}"]
-    step = loop.Run.step
+    step = training.Run.step
 
-    def dies(self: loop.Run) -> loop.Step:
+    def dies(self: training.Run) -> training.Step:
         if self.state.step == 3:  # after the checkpoint of step 2; step 3 is done and lost
             raise Killed
         return step(self)
 
-    monkeypatch.setattr(loop.Run, "step", dies)
+    monkeypatch.setattr(training.Run, "step", dies)
     with pytest.raises(Killed):
         fit(settings, *again)
-    monkeypatch.setattr(loop.Run, "step", step)
+    monkeypatch.setattr(training.Run, "step", step)
     fit(settings, *again)
     assert curve(tmp_path / "run") == curve(tmp_path / "again") and len(curve(tmp_path / "run")) == 6
     one, two = weights(tmp_path / "run", 6), weights(tmp_path / "again", 6)
@@ -83,7 +83,7 @@ def test_killed_and_started_again_equals_never_stopped(
 
 def test_at_step_zero_the_editor_is_the_base_model(settings: list[str], tiny_base: Path, tmp_path: Path) -> None:
     config = load_config(FinetuneConfig, "storybook_finetune.yaml", settings)
-    backbone, model, _ = loop.prepare(config, torch.device("cpu"))
+    backbone, model, _ = training.prepare(config, torch.device("cpu"))
     x, t, text = torch.randn(2, 4, 8, 8), torch.tensor([5, 900]), torch.randn(2, 3, 16)
     unet = load_backbone(tiny_base).unet
     suit_attention(unet, torch.device("cpu"))  # to the last bit only by the same kernels
@@ -94,7 +94,7 @@ def test_at_step_zero_the_editor_is_the_base_model(settings: list[str], tiny_bas
 def test_a_base_of_sdxl_is_refused(settings: list[str], xl_base_folder: Path) -> None:
     config = load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, f"base={xl_base_folder}"])
     with pytest.raises(ModelError, match="SDXL's two text encoders, and training knows one"):
-        loop.prepare(config, torch.device("cpu"))
+        training.prepare(config, torch.device("cpu"))
 
 
 def test_it_learns_and_leaves_an_editor_with_its_card(settings: list[str], tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_it_learns_and_leaves_an_editor_with_its_card(settings: list[str], tmp_p
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
     assert sum("held_out_loss" in row for row in rows) == 1
     editor = tmp_path / "run" / "editor"
-    assert outcome == loop.RunResult(editor, 40, 0)
+    assert outcome == training.RunResult(editor, 40, 0)
     assert (tmp_path / "run" / "validation" / "step-00000040.png").is_file()
     assert "data:image/png" in (tmp_path / "run" / "report.html").read_text()
     assert json.loads((editor / "ip2p.json").read_text())["resolution"] == 32
@@ -150,13 +150,13 @@ def test_checkpoints_come_by_the_clock_too(settings: list[str], tmp_path: Path) 
 def test_a_lone_loss_that_is_not_finite_is_left_out_and_many_stop_the_run(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, bad = loop.editing_loss, {1}
+    real, bad = training.editing_loss, {1}
     calls = iter(range(10_000))
 
     def sometimes(*arguments: object) -> torch.Tensor:
         return real(*arguments) * (float("nan") if next(calls) // 2 in bad else 1.0)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "editing_loss", sometimes)
+    monkeypatch.setattr(training, "editing_loss", sometimes)
     fit(settings, "steps=3")
     assert all(value.isfinite().all() for value in weights(tmp_path / "run", 3).values())
     bad.update(range(10_000))

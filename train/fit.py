@@ -1,0 +1,245 @@
+"""Training an editor, top to bottom: base model in, editor folder out; killed and started again, it goes on exactly."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from torch import Tensor, nn
+
+from ip2p.device import choose_precision, precision_name
+from ip2p.diffusion.noise import ForwardProcess
+from ip2p.errors import ModelError
+from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.models.widen import suit_attention, widen_conv_in
+from ip2p.seeding import generator
+from ip2p.train.batches import Batches, open_pairs
+from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
+from ip2p.train.config import FinetuneConfig
+from ip2p.train.interrupt import Interrupts
+from ip2p.train.learner import Learner
+from ip2p.train.loop import Plan, Step, TrainingLoop
+from ip2p.train.metrics import Metrics
+from ip2p.train.objective import EditingModel, TrainingBatch, assemble, draw, editing_loss
+from ip2p.train.optimizer import build_optimizer
+from ip2p.train.result import save_editor, write_report
+from ip2p.train.schedule import learning_rate_factor, share_done
+from ip2p.train.validation import Validation
+
+
+class RunResult(NamedTuple):
+    """Where the editor is, or None if a signal stopped the run; exit_code is what the shell is told."""
+
+    editor: Path | None
+    step: int
+    exit_code: int
+
+
+def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunResult:
+    """Train an editor from a base model and a packed data set, or go on with the run that is in config.out.
+
+    Writes under config.out: checkpoints/, metrics.jsonl, validation/*.png, and at the end editor/ (a diffusers folder
+    of the averaged weights) and report.html.
+
+    Raises:
+        DataError, ModelError, ConfigError: as open_pairs, load_backbone and check_same_run say.
+        TrainingError: the loss was not finite for several steps in a row.
+    """
+    with Interrupts() as interrupts:
+        run = Run(config, say)
+        while run.done < 1 and not run.stopped:
+            taken = run.step()
+            run.advance(taken, interrupts.received)
+            ends = run.done >= 1 or run.stopped
+            if ends or run.due:
+                run.save()
+            if not run.stopped and (ends or run.state.step % config.validate_every == 0):
+                run.validate()
+        return run.finish(interrupts.exit_code)
+
+
+class Run(TrainingLoop):
+    """A run in progress: everything that fit() moves forward.
+
+    Attributes:
+        state: step, samples and seconds so far; what a checkpoint keeps.
+        done: part of the run that is done, 0 to 1.
+        stopped: whether a signal asked some rank to stop.
+    """
+
+    def __init__(self, config: FinetuneConfig, say: Callable[[str], None]) -> None:
+        self.config, out, place = config, Path(config.out), process_state(config.threads)
+        main = place.is_main_process
+        self.say = say if main else lambda _: None
+        self.pairs = open_pairs(*config.datasets)
+        resumed = self._resumable(out)
+        self.backbone, self.model, learner = prepare(config, place.device)
+        self.process = ForwardProcess(self.backbone.scheduler)
+        side = config.size or self.backbone.image_size
+        self.batches = Batches(self.pairs.train, self.backbone, size=side, seed=config.seed, flip=config.flip)
+        if config.cache_latents:
+            self.batches.cache(self.say)
+        state = State(data=self.pairs.fingerprint(), config=config.model_dump(mode="json"))
+        if resumed:
+            learner.restore(resumed)
+            state = resumed.state.model_copy(update={"config": state.config})
+            self.say(f"going on from step {state.step} in {out}")
+        state = state.model_copy(update={"precision": self._precision(state, place)})
+        accelerator = self._accelerator(state, place)
+        plan = Plan(
+            config.learning_rate, config.batch, config.accumulation, config.max_grad_norm, config.keep_checkpoints
+        )
+        metrics = Metrics(out / "metrics.jsonl", step=state.step, steps=config.steps, active=main)
+        self.wrapped = accelerator.prepare(self.model)
+        super().__init__(out, plan, learner, state, accelerator, metrics)
+        self.validation = Validation(
+            Batches(self.pairs.held_out, self.backbone, size=side, seed=config.seed, flip=False),
+            self.model, self.process, self.out / "validation",
+        )  # fmt: skip
+
+    @property
+    def done(self) -> float:
+        """Part of the run that is done, over all sessions, by what all ranks agreed on last."""
+        return share_done(self.state.step, self.config.steps, seconds=self.state.seconds, minutes=self.config.minutes)
+
+    @property
+    def learning_rate_factor(self) -> float:
+        """Warm-up, then the schedule of the config over the whole run."""
+        return learning_rate_factor(
+            self.config.schedule, step=self.state.step, warmup=self.config.warmup, done=self.done
+        )
+
+    @property
+    def synchronised(self) -> Sequence[nn.Module]:
+        """The editing model, as accelerate has wrapped it."""
+        return (self.wrapped,)
+
+    @property
+    def due(self) -> bool:
+        """Whether a checkpoint is, by steps or by the time that a kill would lose; the same on all ranks."""
+        late = self.state.seconds - self.saved >= 60 * self.config.checkpoint_minutes
+        return late or self.state.step % self.config.checkpoint_every == 0
+
+    def loss(self, taken: Sequence[int]) -> Tensor:
+        """Mean loss of the samples at these positions of the run, each with its own noise and dropped conditions."""
+        return editing_loss(self.wrapped, self.process, self.batch_at(taken)).mean()
+
+    def step(self) -> Step:
+        """One step of the optimizer, with dropout where the model has any."""
+        self.model.train()
+        return super().step()
+
+    def batch_at(self, taken: Sequence[int]) -> TrainingBatch:
+        """The samples at these positions of the run, with their own noise, timesteps and dropped conditions."""
+        instructions, latents = self.batches.at(taken)
+        generators = [generator(self.config.seed, "train", str(position)) for position in taken]
+        _, *shape = latents.mean.shape
+        draws = draw(generators, (shape[0], shape[1], shape[2]), self.process.timesteps)
+        return assemble(instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize)
+
+    def validate(self) -> None:
+        """Held-out loss and a sheet of edits with the averaged weights, on one rank; the others wait."""
+        if self.accelerator.is_main_process:
+            self.model.eval()
+            with self.learner.averaged():
+                loss = self.validation.loss(self.config.batch)
+                sheet = self.validation.sheet(
+                    self.state.step, text_scale=self.config.text_scale, image_scale=self.config.image_scale
+                )
+            self.metrics.write(step=self.state.step, held_out_loss=loss)
+            self.accelerator.log({"held_out_loss": loss}, step=self.state.step)
+            self.metrics.say(f"step {self.state.step}: held-out loss {loss:.4f}, edits in {sheet}")
+        self.accelerator.wait_for_everyone()
+
+    def finish(self, exit_code: int) -> RunResult:
+        """Write the editor and the report, or say how to go on."""
+        self.metrics.close()
+        if self.stopped:
+            self.accelerator.end_training()
+            self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
+            return RunResult(None, self.state.step, exit_code or 128 + signal.SIGTERM)
+        editor = self.out / "editor"
+        if self.accelerator.is_main_process:
+            self.model.eval()
+            with self.learner.averaged():
+                save_editor(self.backbone, editor, self.config, self.state, pairs=len(self.pairs.train))
+            report = write_report(self.out, self.state, pairs=len(self.pairs.train))
+            self.say(f"editor: {editor}\nreport: {report}")
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return RunResult(editor, self.state.step, 0)
+
+    def _resumable(self, out: Path) -> Checkpoint | None:
+        """The checkpoint to go on from, if it is of this very run."""
+        found = load_newest(out / "checkpoints", warn=self.say)
+        if found:
+            config, data = self.config.model_dump(mode="json"), self.pairs.fingerprint()
+            check_same_run(found.state, config=config, data=data, folder=out)
+        return found
+
+    def _precision(self, state: State, place: PartialState) -> str:
+        """Name of the dtype of this run: as it began, as asked, or as measured on the first rank."""
+        if state.step and self.config.precision == "auto":
+            return state.precision
+
+        def trial() -> None:
+            editing_loss(self.model, self.process, self.batch_at(range(self.config.batch))).mean().backward()
+            self.model.zero_grad(set_to_none=True)
+
+        names = [""]
+        if place.is_main_process:
+            dtype = choose_precision(trial, device=place.device, requested=self.config.precision, report=self.say)
+            names = [precision_name(dtype)]
+        return str(broadcast_object_list(names)[0])
+
+    def _accelerator(self, state: State, place: PartialState) -> Accelerator:
+        accelerator = Accelerator(
+            gradient_accumulation_steps=self.config.accumulation,
+            mixed_precision="no" if state.precision == "fp32" else state.precision,
+            log_with=None if self.config.report_to == "none" else self.config.report_to,
+            project_dir=self.config.out,
+            cpu=place.device.type == "cpu",
+        )
+        accelerator.init_trackers("ip2p-finetune", self.config.model_dump(mode="json"))
+        if accelerator.scaler is not None and state.loss_scale:
+            accelerator.scaler.load_state_dict({**accelerator.scaler.state_dict(), "scale": state.loss_scale})
+        return accelerator
+
+
+def process_state(threads: int = 0) -> PartialState:
+    """Rank and device, as `accelerate launch` or torchrun set them up; several ranks on CPUs too."""
+    asked = parse_flag_from_env("ACCELERATE_USE_CPU")
+    place = PartialState(cpu=asked or not torch.accelerator.is_available())
+    if place.device.type == "cpu":
+        # `accelerate launch` gives a process one thread, and would leave the other cores idle.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return place
+
+
+def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel, Learner]:
+    """Load the base model, widen its UNet unless it is an editor already, and gather what is to learn."""
+    backbone = load_backbone(config.base, device=device, dtype=torch.float32)
+    if backbone.is_xl:
+        raise ModelError(
+            f"{config.base} has SDXL's two text encoders, and training knows one",
+            "Give a base of Stable Diffusion 1 or 2",
+        )
+    if not backbone.is_editor:
+        widen_conv_in(backbone.unet)
+    backbone.vae.requires_grad_(False)
+    backbone.text_encoder.requires_grad_(config.train_text_encoder)
+    backbone.unet.requires_grad_(True)
+    suit_attention(backbone.unet, device)
+    modules: dict[str, nn.Module] = {"unet": backbone.unet}
+    if config.train_text_encoder:
+        modules["text_encoder"] = backbone.text_encoder
+    optimizer = build_optimizer(
+        modules, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+    )
+    learner = Learner.of(modules, optimizer, ema_decay=config.ema_decay)
+    return backbone, EditingModel(backbone.unet, backbone.text_encoder), learner
