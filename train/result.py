@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
 from ip2p.models.backbone import Backbone, save_backbone
 from ip2p.pictures.pages import Chart, Curve, data_uri, render_page
@@ -15,6 +16,7 @@ from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.metrics import read_metrics
 
+CARD = Path(__file__).with_name("card.md.jinja")
 REPORT = Path(__file__).with_name("report.html")
 WIDTH, HEIGHT = 720, 240
 
@@ -46,34 +48,13 @@ def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state:
 
 def model_card(config: FinetuneConfig, state: State, *, pairs: int) -> str:
     """The model card: what it is, what it was made from and how, and how to use it."""
-    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip()
-    return f"""---
-library_name: diffusers
-pipeline_tag: image-to-image
-tags: [instruct-pix2pix, ip2p]
----
-# Editor fine-tuned from {config.base}
-
-Edits a picture as an English instruction says (InstructPix2Pix, arXiv 2211.09800).
-
-| made from | |
-|---|---|
-| base model | {config.base} |
-| pairs | {pairs} of {" and ".join(config.datasets)} |
-| steps | {state.step} ({state.updates} of them moved the weights) |
-| samples seen | {state.samples} |
-| device | {device_name()}, {state.precision} |
-| hours | {state.seconds / 3600:.2f} |
-| weights | moving average, decay {config.ema_decay} |
-
-    ip2p edit picture.png "make it winter" --model {Path(config.out) / "editor"}
-
-It draws what its base model draws, and follows the kinds of instructions that its pairs contain. Settings of the run:
-
-```yaml
-{settings}
-```
-"""
+    header = ModelCardData(library_name="diffusers", pipeline_tag="image-to-image", tags=["instruct-pix2pix", "ip2p"])
+    card = ModelCard.from_template(
+        header, template_path=str(CARD), config=config, state=state, pairs=pairs, device=device_name(),
+        editor=Path(config.out) / "editor",
+        settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(),
+    )  # fmt: skip
+    return f"{card}\n"
 
 
 def write_report(out: Path, state: State, *, pairs: int) -> Path:
