@@ -21,11 +21,11 @@ from ip2p.data_gen.writers.local.writer import (
     LanguageModel,
     PromptFormat,
     load_language_model,
-    silence_transformers,
 )
 from ip2p.data_gen.writers.prompts import messages
 from ip2p.data_gen.writers.seeds import SeedTriple, load_seeds
 from ip2p.errors import ConfigError, DataError, ModelError, TrainingError
+from ip2p.models.loading import quiet
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir, fingerprint, sweep_temporaries
 
@@ -204,7 +204,7 @@ def _add_lora(model: PreTrainedModel, source: str, recipe: Recipe) -> Any:
     lora = LoraConfig(
         r=recipe.rank, lora_alpha=2 * recipe.rank, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    with silence_transformers():
+    with quiet():
         adapted = get_peft_model(model, lora)
     lora.base_model_name_or_path = source  # peft takes the folder of a GGUF file
     return adapted
