@@ -16,6 +16,7 @@ from ip2p.device import PRECISIONS, choose_precision, precision_name
 from ip2p.errors import ModelError, TrainingError
 from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.widen import suit_attention, widen_conv_in
+from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
 from ip2p.train.batches import Batches, open_pairs, positions
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
@@ -53,14 +54,15 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunRes
     """
     with Interrupts() as interrupts:
         run = Run(config, say)
-        while run.done < 1 and not run.stopped:
-            taken = run.step()
-            run.advance(taken, interrupts.received)
-            ends = run.done >= 1 or run.stopped
-            if ends or run.due:
-                run.save()
-            if not run.stopped and (ends or run.state.step % config.validate_every == 0):
-                run.validate()
+        with run.progress:
+            while run.done < 1 and not run.stopped:
+                taken = run.step()
+                run.advance(taken, interrupts.received)
+                ends = run.done >= 1 or run.stopped
+                if ends or run.due:
+                    run.save()
+                if not run.stopped and (ends or run.state.step % config.validate_every == 0):
+                    run.validate()
         return run.finish(interrupts.exit_code)
 
 
@@ -103,7 +105,8 @@ class Run:
         self.dtype = self._precision(place)
         self.accelerator = self._accelerator()
         self.wrapped, self.optimizer = self.accelerator.prepare(self.model, self.learner.optimizer)
-        self.metrics = Metrics(self.out / "metrics.jsonl", step=self.state.step, steps=config.steps, active=main)
+        self.metrics = Metrics(self.out / "metrics.jsonl", step=self.state.step, active=main)
+        self.progress = TrainingProgress(config.steps, "samples", active=main)
         self.validation = Validation(
             Batches(self.pairs.held_out, self.backbone, size=side, seed=config.seed, flip=False),
             self.model, self.process, self.out / "validation",
@@ -179,7 +182,7 @@ class Run:
         row = {"step": self.state.step, "samples": samples, "loss": loss, "gradient_norm": taken.norm}
         row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 2)}
         self.metrics.write(**row)
-        self.metrics.progress(step=self.state.step, samples=samples, loss=loss, done=self.done)
+        self.progress.show(step=self.state.step, samples=samples, loss=loss, done=self.done)
         self.accelerator.log(row, step=self.state.step)
         self._check_patience(taken)
 
@@ -204,12 +207,11 @@ class Run:
                 )
             self.metrics.write(step=self.state.step, held_out_loss=loss)
             self.accelerator.log({"held_out_loss": loss}, step=self.state.step)
-            self.metrics.say(f"step {self.state.step}: held-out loss {loss:.4f}, edits in {sheet}")
+            self.progress.say(f"step {self.state.step}: held-out loss {loss:.4f}, edits in {sheet}")
         self.accelerator.wait_for_everyone()
 
     def finish(self, exit_code: int) -> RunResult:
         """Write the editor and the report, or say how to go on."""
-        self.metrics.close()
         if self.stopped:
             self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
@@ -278,7 +280,7 @@ class Run:
             return
         patience = PATIENCE if self.accelerator.scaler is None else PATIENCE_SCALED
         step = self.state.step
-        self.metrics.say(
+        self.progress.say(
             f"step {step}: loss {taken.loss}, gradient {taken.norm}: not finite, left out ({self.bad_steps} in a row)"
         )
         if self.bad_steps >= patience:

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import sys
 from pathlib import Path
 
 import typer
@@ -20,9 +21,17 @@ app = typer.Typer()
 @app.command()
 def doctor() -> None:
     """Show what is installed, and what is wrong."""
+    from rich.console import Console
+    from rich.table import Table
+
     facts, troubles = examine()
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in facts:
-        print(f"{name:18}{value}")
+        table.add_row(name, value)
+    # Paths stay whole in files and pipes, which have no right edge.
+    Console(width=None if sys.stdout.isatty() else 1000, markup=False, emoji=False, highlight=False).print(table)
     for trouble in troubles:
         say(trouble)
     raise typer.Exit(1 if troubles else 0)

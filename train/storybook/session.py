@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ip2p.device import autocast, choose_precision, precision_name
 from ip2p.errors import TrainingError
 from ip2p.pictures.write import save_picture
+from ip2p.progress import TrainingProgress
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
@@ -93,10 +94,11 @@ def train_session(
     """
     with Interrupts(with_parent=False) as interrupts:
         session = _Session(task, folder / task.name, minutes, steps, device, precision, begin, say)
-        while session.done < 1 and not interrupts.received:
-            session.step()
-            if session.due:
-                session.save()
+        with session.progress:
+            while session.done < 1 and not interrupts.received:
+                session.step()
+                if session.due:
+                    session.save()
         session.save()
         return session.end()
 
@@ -124,8 +126,8 @@ class _Session:
         self.state = self.state.model_copy(update={"precision": precision_name(dtype)})
         self.first, self.earlier, self.bad = self.state.step, self.state.seconds, 0
         self.steps = steps
-        end = self.first + steps if steps else None
-        self.metrics = Metrics(out / "metrics.jsonl", step=self.state.step, steps=end, unit="images")
+        self.metrics = Metrics(out / "metrics.jsonl", step=self.state.step)
+        self.progress = TrainingProgress(self.first + steps if steps else None, "images")
         self.parameters = [each for module in task.modules.values() for each in trainable(module).values()]
         self.clock = Clock()
         self.saved = 0.0
@@ -176,7 +178,7 @@ class _Session:
         )
         row = {"step": self.state.step, "samples": self.state.samples, "loss": loss, "gradient_norm": norm}
         self.metrics.write(**row, seconds=round(self.state.seconds, 1))
-        self.metrics.progress(step=self.state.step, samples=self.state.samples, loss=loss, done=self.done)
+        self.progress.show(step=self.state.step, samples=self.state.samples, loss=loss, done=self.done)
 
     def save(self) -> None:
         """A checkpoint, and a sheet of what the averaged weights do."""
@@ -191,7 +193,6 @@ class _Session:
 
     def end(self) -> State:
         """The averaged weights become the modules' own."""
-        self.metrics.close()
         for name, module in self.task.modules.items():
             self.learner.averages[name].copy_to(trainable(module).values())
         _eval(self.task.modules)
