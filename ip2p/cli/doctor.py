@@ -13,7 +13,7 @@ from ip2p.cli.options import say
 from ip2p.errors import ModelError
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "pyarrow", "pillow", "pydantic", "typer")
-OPTIONAL = ("xformers", "gradio", "ray", "torchmetrics")
+OPTIONAL = ("gguf",)
 
 app = typer.Typer()
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -154,7 +154,7 @@ class ClipScorer:
 
 def _load_model(source: str | Path, device: str | torch.device) -> CLIPModel:
     """Both towers with all of their weights, in fp32."""
-    model: CLIPModel = load_whole(CLIPModel, source, dtype=torch.float32)
+    model: Any = load_whole(CLIPModel, source, dtype=torch.float32)
     return cast(CLIPModel, model.to(device))
 
 
