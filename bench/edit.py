@@ -20,7 +20,6 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +30,7 @@ from ip2p.errors import Ip2pError
 from ip2p.measuring.evaluation import BATCH_SIZE, Trial, held_out_trials, judge_pictures, psnr
 from ip2p.models.backbone import Backbone, save_backbone
 from ip2p.models.bundled import DEFAULT_EDITOR
+from ip2p.models.loading import quiet
 from ip2p.pictures.tensors import to_tensor
 from ip2p.shards import atomic_write
 from ip2p.storybook.judge import Judge
@@ -49,7 +49,7 @@ class Pair:
     def __init__(self, folder: Path | str) -> None:
         self.ours = Editor.from_pretrained(str(folder))
         path = self.ours.backbone.path
-        self.theirs = StableDiffusionInstructPix2PixPipeline.from_pretrained(path, safety_checker=None)
+        self.theirs = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(path, safety_checker=None)
         self.theirs.set_progress_bar_config(disable=True)
         self.theirs.unet.eval().requires_grad_(False)
 
@@ -119,15 +119,15 @@ def with_deepcache(pair: Pair, interval: int) -> Pair:
 def proportioned(folder: Path, storybook: Backbone) -> Path:
     """An editor of Stable Diffusion 1.5's proportions at a fifth of its width, with random weights."""
     torch.manual_seed(SEED)
-    unet = UNet2DConditionModel(
+    unet = diffusers.UNet2DConditionModel(
         sample_size=32, in_channels=8, out_channels=4, block_out_channels=(64, 128, 256, 256), layers_per_block=2,
         attention_head_dim=8, cross_attention_dim=storybook.text_encoder.config.hidden_size,
     )  # fmt: skip
-    vae = AutoencoderKL(
+    vae = diffusers.AutoencoderKL(
         block_out_channels=(32, 64, 128, 128), layers_per_block=2, latent_channels=4, sample_size=256,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
-    scheduler = PNDMScheduler(
+    scheduler = diffusers.PNDMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, skip_prk_steps=True
     )
     parts = {"unet": unet, "vae": vae, "scheduler": scheduler}
@@ -250,8 +250,6 @@ def quality(editor: Editor, trials: Sequence[Trial], console: Console) -> Figure
 
 def run(parsed: argparse.Namespace) -> None:
     """All parts that are asked for, one after the other."""
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
     console, figures = Console(width=120), {}
     trials = held_out_trials(max(parsed.scenes, 1), SEED, "bench")
     image, text = trials[0].source, trials[0].case.instruction
@@ -291,7 +289,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/bench/edit.json"), help="file of the figures")
     parsed = parser.parse_args()
     try:
-        run(parsed)
+        with quiet():
+            run(parsed)
     except Ip2pError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

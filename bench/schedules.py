@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
 from ip2p import Editor
 from ip2p.errors import Ip2pError
 from ip2p.measuring.evaluation import BATCH_SIZE, Trial, held_out_trials, judge_pictures, psnr
+from ip2p.measuring.tables import markdown_table
 from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.pictures.tensors import to_tensor
+from ip2p.progress import StageProgress
 from ip2p.shards import atomic_write
 from ip2p.storybook.judge import Judge
 
@@ -69,7 +69,7 @@ def named(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items()) or "exact"
 
 
-def measure(editor: Editor, judge: Judge, trials: list[Trial], progress: Progress) -> list[Measured]:
+def measure(editor: Editor, judge: Judge, trials: list[Trial]) -> list[Measured]:
     """All ways of all solvers."""
     plan = [
         (solver, way)
@@ -78,39 +78,47 @@ def measure(editor: Editor, judge: Judge, trials: list[Trial], progress: Progres
         if number == 0 or place in FEW
     ]
     results, exact = [], torch.empty(0)
-    for solver, way in progress.track(plan, description="ways"):
-        began = time.perf_counter()
-        made = editor.edit(
-            [trial.source for trial in trials], [trial.case.instruction for trial in trials],
-            seeds=[trial.seed for trial in trials], batch=BATCH_SIZE, **solver, **way,
-        )  # fmt: skip
-        taken = time.perf_counter() - began
-        x = to_tensor([each.image for each in made])
-        exact = exact if way else x
-        scores = judge_pictures("ip2p", trials, [each.image for each in made], judge.measure)
-        means = [
-            sum(float(getattr(row, name)) for row in scores) / len(scores)
-            for name in ("success", "preservation", "product")
-        ]
-        rows = sum(each.unet_rows for each in made) / len(made)
-        name = f"{solver['scheduler']} {solver['steps']}"
-        results.append(Measured(name, named(way), rows, float(psnr(x, exact).mean()), *means, taken / len(made)))
+    with StageProgress("measured", "ways", total=len(plan), done=0, say=print, transient=True) as progress:
+        for solver, way in plan:
+            began = time.perf_counter()
+            made = editor.edit(
+                [trial.source for trial in trials], [trial.case.instruction for trial in trials],
+                seeds=[trial.seed for trial in trials], batch=BATCH_SIZE, **solver, **way,
+            )  # fmt: skip
+            taken = time.perf_counter() - began
+            x = to_tensor([each.image for each in made])
+            exact = exact if way else x
+            scores = judge_pictures("ip2p", trials, [each.image for each in made], judge.measure)
+            means = [
+                sum(float(getattr(row, name)) for row in scores) / len(scores)
+                for name in ("success", "preservation", "product")
+            ]
+            rows = sum(each.unet_rows for each in made) / len(made)
+            name = f"{solver['scheduler']} {solver['steps']}"
+            results.append(Measured(name, named(way), rows, float(psnr(x, exact).mean()), *means, taken / len(made)))
+            progress.advance(1)
     return results
 
 
 def table(results: list[Measured]) -> str:
     """The figures as Markdown."""
-    lines = [
-        "| solver, steps | differences | rows | PSNR to exact | success | preservation | success x preservation |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for each in results:
-        near = "" if each.way == "exact" else f"{each.psnr:.1f} dB"
-        lines.append(
-            f"| {each.solver} | {each.way} | {each.rows:.1f} | {near} | {each.success:.1%} | {each.preservation:.1%} "
-            f"| {each.product:.1%} |"
+    header = (
+        "solver, steps",
+        "differences",
+        "rows",
+        "PSNR to exact",
+        "success",
+        "preservation",
+        "success x preservation",
+    )
+    rows = [
+        (
+            each.solver, each.way, f"{each.rows:.1f}", "" if each.way == "exact" else f"{each.psnr:.1f} dB",
+            f"{each.success:.1%}", f"{each.preservation:.1%}", f"{each.product:.1%}",
         )
-    return "\n".join(lines)
+        for each in results
+    ]  # fmt: skip
+    return markdown_table(header, rows, names=2)
 
 
 def main() -> int:
@@ -122,8 +130,7 @@ def main() -> int:
     parsed = parser.parse_args()
     try:
         editor, judge = Editor.from_pretrained(parsed.editor), Judge.from_pretrained("storybook-judge")
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            results = measure(editor, judge, held_out_trials(parsed.scenes, SEED, "schedules"), progress)
+        results = measure(editor, judge, held_out_trials(parsed.scenes, SEED, "schedules"))
         atomic_write(parsed.out, (table(results) + "\n").encode())
     except Ip2pError as error:
         print(f"error: {error}", file=sys.stderr)

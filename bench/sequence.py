@@ -15,6 +15,7 @@ from PIL import Image
 
 from ip2p import Editor
 from ip2p.editing.sequence import edit_in_sequence
+from ip2p.measuring.tables import markdown_table
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
@@ -85,10 +86,11 @@ def main() -> None:
                 figures.setdefault((keep, done), []).append((outside(made[done - 1], renders[: done + 1]), right))
             sheet.append([renders[0], *made])
         sheet.append(renders)
-    print("| edits | kept | dB where nothing was to change | attributes as asked |\n|---|---|---|---|")
-    for (keep, done), rows in sorted(figures.items(), key=lambda item: (item[0][1], item[0][0])):
-        decibels, right = np.mean(rows, axis=0)
-        print(f"| {done} | {'yes' if keep else 'no'} | {decibels:.1f} | {100 * right:.1f} % |")
+    rows = []
+    for (keep, done), measured in sorted(figures.items(), key=lambda item: (item[0][1], item[0][0])):
+        decibels, right = np.mean(measured, axis=0)
+        rows.append((f"{done}", "yes" if keep else "no", f"{decibels:.1f}", f"{100 * right:.1f} %"))
+    print(markdown_table(["edits", "kept", "dB where nothing was to change", "attributes as asked"], rows, names=2))
     labels = ["nothing kept", "kept", "exact targets"] * parsed.scenes
     save_picture(contact_sheet(sheet, labels), parsed.out / "sequence.png", {"seed": SEED})
 

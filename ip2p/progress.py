@@ -1,17 +1,73 @@
-"""Progress on a terminal as a bar, elsewhere as plain lines."""
+"""Progress: a bar where stderr is a terminal, elsewhere plain lines."""
 
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 LINE_INTERVAL = 10.0
 """Seconds between plain lines."""
+BAR_INTERVAL = 0.2
+"""Seconds between changes of a rate on a terminal, where nobody could read more."""
 
 
-class StageProgress:
+class _Display:
+    """A bar or lines; a context, for a bar hides the cursor until it ends.
+
+    Args:
+        columns: of the bar; the last one shows `note`.
+        say: prints a plain line.
+        transient: whether the bar vanishes at the end.
+        active: False shows nothing.
+    """
+
+    def __init__(
+        self, *columns: ProgressColumn, say: Callable[[str], None], transient: bool = False, active: bool = True
+    ) -> None:
+        console = Console(stderr=True)
+        self.say, self._active = say if active else lambda _: None, active
+        self._bar = Progress(*columns, console=console, transient=transient) if console.is_terminal and active else None
+        self._said = time.monotonic()
+
+    def _start(self) -> None:
+        if self._bar:
+            self._bar.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def _draw(self, **values: Any) -> None:
+        """Change what the bar shows; the first change begins it."""
+        if self._bar and self._bar.tasks:
+            self._bar.update(self._bar.tasks[0].id, **values)
+        elif self._bar:
+            self._bar.add_task(**{"description": "", "note": "", **values})
+
+    def _due(self, interval: float) -> bool:
+        """Whether so many seconds have passed since this was last so."""
+        now = time.monotonic()
+        if now - self._said < interval:
+            return False
+        self._said = now
+        return True
+
+
+class StageProgress(_Display):
     """How far one stage is; a context.
 
     Args:
@@ -20,40 +76,36 @@ class StageProgress:
         total: of them.
         done: that were there already.
         say: prints a plain line.
+        transient: whether nothing is left of the bar at the end.
     """
 
-    def __init__(self, name: str, unit: str, *, total: int, done: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, name: str, unit: str, *, total: int, done: int, say: Callable[[str], None], transient: bool = False
+    ) -> None:
+        super().__init__(
+            TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+            TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[note]}"),
+            say=say, transient=transient,
+        )  # fmt: skip
         self.name, self.unit, self.total, self.done = name, unit, total, done
-        self.say = say
-        self.started = self._said = time.monotonic()
+        self.started = self._said
         self.made = 0
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        console = Console()
-        if console.is_terminal:
-            columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
-            self._bar = Progress(
-                *columns, TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[note]}"),
-                console=console,
-            )  # fmt: skip
 
     def __enter__(self) -> "StageProgress":
-        if self._bar:
-            self._bar.start()
-            self._task = self._bar.add_task(self.name, total=self.total, completed=self.done, note="")
-        elif self.done < self.total:
+        self._draw(description=self.name, total=self.total, completed=self.done)
+        if not self._bar and self.done < self.total:
             already = f", {self.done} already there" if self.done else ""
             self.say(f"{self.name}: {self.total} {self.unit}{already}")
+        self._start()
         return self
 
     def advance(self, count: int, note: str = "") -> None:
         """So many more are made; `note` is shown beside them."""
         self.made += count
         self.done += count
-        if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=self.done, note=", ".join(filter(None, (self.rate, note))))
-        elif time.monotonic() - self._said >= LINE_INTERVAL:
-            self._said = time.monotonic()
+        if self._bar:
+            self._draw(completed=self.done, note=", ".join(filter(None, (self.rate, note))))
+        elif self._due(LINE_INTERVAL):
             left = (self.total - self.done) * self.seconds / max(self.made, 1)
             self.say(
                 f"{self.name}: {self.done} of {self.total} {self.unit}, {self.rate}"
@@ -70,8 +122,41 @@ class StageProgress:
         """Since the stage began, in this session."""
         return max(time.monotonic() - self.started, 1e-9)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+
+class TrainingProgress(_Display):
+    """How far a training is, how fast, and its loss; a context.
+
+    Args:
+        steps: where it ends; None where only the time ends it.
+        unit: what it learns from, such as "samples".
+        active: False on all ranks but one.
+    """
+
+    def __init__(self, steps: int | None, unit: str, *, active: bool = True) -> None:
+        super().__init__(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"), say=lambda line: print(line, file=sys.stderr, flush=True), active=active,
+        )  # fmt: skip
+        self.steps, self.unit = steps, unit
+        self._since: tuple[float, int] | None = None
+
+    def __enter__(self) -> "TrainingProgress":
+        self._start()
+        return self
+
+    def show(self, *, step: int, samples: int, loss: float, done: float) -> None:
+        """Show the step, the part done from 0 to 1, samples by the second since the last time, and the loss."""
+        first, last = self._since is None, done >= 1 or step == self.steps
+        if not (self._active and (self._due(BAR_INTERVAL if self._bar else LINE_INTERVAL) or first or last)):
+            return
+        name, note = f"step {step}{f'/{self.steps}' if self.steps else ''}", f"{self._rate(samples)}  loss {loss:.4f}"
         if self._bar:
-            self._bar.stop()
+            self._draw(description=name, total=1.0, completed=done, note=note)
+        else:
+            self.say(f"{name}  {done:4.0%}  {note}")
+
+    def _rate(self, samples: int) -> str:
+        now, before = time.monotonic(), self._since
+        self._since = (now, samples)
+        speed = f"{(samples - before[1]) / max(now - before[0], 1e-9):.1f}" if before else "-"
+        return f"{speed:>6} {self.unit}/s"

@@ -30,7 +30,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from ip2p.models.folder import quiet
+from ip2p.models.loading import quiet
 
 WORDS = 16  # longest text of the tiny models, in tokens
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}

@@ -16,6 +16,7 @@ from ip2p.diffusion.noise import ForwardProcess
 from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.widen import suit_attention, widen_conv_in
+from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
 from ip2p.train.batches import Batches, open_pairs
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
@@ -23,7 +24,6 @@ from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner
 from ip2p.train.loop import Plan, Step, TrainingLoop
-from ip2p.train.metrics import Metrics
 from ip2p.train.objective import EditingModel, TrainingBatch, assemble, draw, editing_loss
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.result import save_editor, write_report
@@ -51,14 +51,15 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunRes
     """
     with Interrupts() as interrupts:
         run = Run(config, say)
-        while run.done < 1 and not run.stopped:
-            taken = run.step()
-            run.advance(taken, interrupts.received)
-            ends = run.done >= 1 or run.stopped
-            if ends or run.due:
-                run.save()
-            if not run.stopped and (ends or run.state.step % config.validate_every == 0):
-                run.validate()
+        with run.progress:
+            while run.done < 1 and not run.stopped:
+                taken = run.step()
+                run.advance(taken, interrupts.received)
+                ends = run.done >= 1 or run.stopped
+                if ends or run.due:
+                    run.save()
+                if not run.stopped and (ends or run.state.step % config.validate_every == 0):
+                    run.validate()
         return run.finish(interrupts.exit_code)
 
 
@@ -93,9 +94,9 @@ class Run(TrainingLoop):
         plan = Plan(
             config.learning_rate, config.batch, config.accumulation, config.max_grad_norm, config.keep_checkpoints
         )
-        metrics = Metrics(out / "metrics.jsonl", step=state.step, steps=config.steps, active=main)
+        progress = TrainingProgress(config.steps, "samples", active=main)
         self.wrapped = accelerator.prepare(self.model)
-        super().__init__(out, plan, learner, state, accelerator, metrics)
+        super().__init__(out, plan, learner, state, accelerator, progress)
         self.validation = Validation(
             Batches(self.pairs.held_out, self.backbone, size=side, seed=config.seed, flip=False),
             self.model, self.process, self.out / "validation",
@@ -152,12 +153,11 @@ class Run(TrainingLoop):
                 )
             self.metrics.write(step=self.state.step, held_out_loss=loss)
             self.accelerator.log({"held_out_loss": loss}, step=self.state.step)
-            self.metrics.say(f"step {self.state.step}: held-out loss {loss:.4f}, edits in {sheet}")
+            self.progress.say(f"step {self.state.step}: held-out loss {loss:.4f}, edits in {sheet}")
         self.accelerator.wait_for_everyone()
 
     def finish(self, exit_code: int) -> RunResult:
         """Write the editor and the report, or say how to go on."""
-        self.metrics.close()
         if self.stopped:
             self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ip2p.errors import TrainingError
+from ip2p.progress import TrainingProgress
 from ip2p.train.batches import positions
 from ip2p.train.checkpoint import Checkpoint, State, save_checkpoint
 from ip2p.train.learner import Learner, trainable
@@ -61,17 +62,24 @@ class TrainingLoop(ABC):
         learner: what learns.
         state: step, samples and seconds so far, the dtype, and what a checkpoint keeps besides.
         accelerator: precision, gradient scaling and ranks.
-        metrics: record of the steps.
+        progress: shows how far it is.
 
     Attributes:
         stopped: whether a signal asked some rank to stop.
     """
 
     def __init__(
-        self, out: Path, plan: Plan, learner: Learner, state: State, accelerator: Accelerator, metrics: Metrics
+        self,
+        out: Path,
+        plan: Plan,
+        learner: Learner,
+        state: State,
+        accelerator: Accelerator,
+        progress: TrainingProgress,
     ) -> None:
         self.out, self.plan, self.learner, self.state = out, plan, learner, state
-        self.accelerator, self.metrics = accelerator, metrics
+        self.accelerator, self.progress = accelerator, progress
+        self.metrics = Metrics(out / "metrics.jsonl", step=state.step, active=accelerator.is_main_process)
         self.optimizer = accelerator.prepare(learner.optimizer)
         self.clock, self.stopped, self.bad_steps = Clock(), False, 0
         self.earlier = self.saved = state.seconds
@@ -139,7 +147,7 @@ class TrainingLoop(ABC):
         row = {"step": self.state.step, "samples": samples, "loss": loss, "gradient_norm": taken.norm}
         row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 2)}
         self.metrics.write(**row)
-        self.metrics.progress(step=self.state.step, samples=samples, loss=loss, done=self.done)
+        self.progress.show(step=self.state.step, samples=samples, loss=loss, done=self.done)
         self.accelerator.log(row, step=self.state.step)
         self._check_patience(taken)
 
@@ -168,7 +176,7 @@ class TrainingLoop(ABC):
             return
         patience = PATIENCE if self.accelerator.scaler is None else PATIENCE_SCALED
         step = self.state.step
-        self.metrics.say(
+        self.progress.say(
             f"step {step}: loss {taken.loss}, gradient {taken.norm}: not finite, left out ({self.bad_steps} in a row)"
         )
         if self.bad_steps >= patience:

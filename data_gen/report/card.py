@@ -1,12 +1,18 @@
 """The data-set card: what the pairs are, how they were made, and how many of each kind were kept."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import yaml
+from huggingface_hub import DatasetCard, DatasetCardData
 
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.report.counts import Counts, per_cent
 from ip2p.records import PACKED_COLUMNS, Reason
+
+TEMPLATE = Path(__file__).with_name("card.md.jinja")
+HEADER = ["task_categories", "tags", "size_categories", "configs"]
+"""Order of the keys in the header."""
 
 SHARED_WORDS = {"attention": "self-attention", "features": "self-attention and decoder features"}
 
@@ -15,64 +21,31 @@ def dataset_card(config: DatasetConfig, counts: Counts, splits: Sequence[str], d
     """The data-set card: what it is, how it was made, how many of each kind were kept, and how to load it.
 
     Args:
-        config: of the build.
-        counts: of all its shards.
-        splits: that have a pair.
+        config: what the build was asked for.
+        counts: what all its shards came to.
+        splits: names of those that have a pair.
         digest: names the contents. `datasets` keeps what it has read under a hash of this header: without the digest it
             would go on giving the pairs of a build that was filtered anew since.
     """
     settings = config.model_dump(mode="json", exclude={"out"})
-    kinds = "\n".join(
-        f"| {kind} | {drawn} | {counts.kept[kind]} | {per_cent(counts.kept[kind], drawn)} |"
-        for kind, drawn in sorted(counts.drawn.items())
-    )
-    header = {
-        "task_categories": ["image-to-image"],
-        "tags": ["instruct-pix2pix", "ip2p"],
-        "size_categories": [_size_category(counts.pairs)],
-        "configs": [
+    header = DatasetCardData(
+        task_categories=["image-to-image"], tags=["instruct-pix2pix", "ip2p"],
+        size_categories=[_size_category(counts.pairs)],
+        configs=[
             {
                 "config_name": "default",
                 "description": f"contents {digest}",
                 "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in splits],
             }
         ],
-    }
-    return f"""---
-{yaml.safe_dump(header, sort_keys=False).rstrip()}
----
-# {counts.pairs} edits: picture, instruction, edited picture
-
-Made by ip2p as InstructPix2Pix made its own (arXiv 2211.09800, section 3.1). Captions of {config.captions.source};
-instructions and edited captions by {_writer(config)}; both pictures of a pair drawn by {config.pairs.model} from the
-same noise with shared {SHARED_WORDS[config.pairs.share]}; filtered by the similarities of {config.scores.clip}.
-
-```python
-from datasets import load_dataset
-pairs = load_dataset("path/to/this/folder", split="train")
-```
-
-| | |
-|---|---|
-| captions | {len(counts.captions)} |
-| triples, of which drawn | {counts.triples.total()}, {counts.triples[Reason.OK]} |
-| candidates | {counts.total} |
-| pairs kept | {counts.pairs} ({per_cent(counts.pairs, counts.total)}) |
-| thresholds | {describe_thresholds(config)} |
-| seed | {config.seed} |
-
-| kind of edit | candidates | kept | yield |
-|---|---|---|---|
-{kinds}
-
-Columns: {", ".join(PACKED_COLUMNS)}. The first five are those of timbrooks/instructpix2pix-clip-filtered. p is the
-share of the steps with shared attention, cfg the guidance scale, sim_* the four CLIP scores. Both pictures of every
-pair are synthetic; what the base model has learned, prejudices included, is in them. Settings of the build:
-
-```yaml
-{yaml.safe_dump(settings, sort_keys=False).rstrip()}
-```
-"""
+    )  # fmt: skip
+    card = DatasetCard.from_template(
+        header, template_path=str(TEMPLATE), header=header.to_yaml(original_order=HEADER), config=config, counts=counts,
+        writer=_writer(config), shared=SHARED_WORDS[config.pairs.share], thresholds=describe_thresholds(config),
+        drawn=counts.triples[Reason.OK], kinds=sorted(counts.drawn.items()), columns=PACKED_COLUMNS, per_cent=per_cent,
+        settings=yaml.safe_dump(settings, sort_keys=False).rstrip(),
+    )  # fmt: skip
+    return f"{card}\n"
 
 
 def describe_thresholds(config: DatasetConfig) -> str:

@@ -1,24 +1,20 @@
-"""triples.html: what the text stage made, what it refused and why, and what it cost; one file, no scripts or links."""
+"""triples.html: what the text stage made, what it refused and why, and what it cost."""
 
-import html
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from pathlib import Path
 
 from ip2p.data_gen.report.counts import per_cent
 from ip2p.data_gen.triples.proposals import strip_invisible
 from ip2p.data_gen.writers.api.ledger import Spending
+from ip2p.pictures.pages import render_page
 from ip2p.records import Reason, Triple
 
 EXAMPLES_SHOWN = 20
 """Refused triples on the page for each reason, and kept ones for each kind."""
 MAX_CHARACTERS = 400
 """Signs of a text that the page shows."""
-
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse}th,td{text-align:left;vertical-align:top;padding:.2em 1.2em .2em 0}td.n{text-align:right}
-td{overflow-wrap:anywhere}summary{cursor:pointer;font-weight:600;margin:.4em 0}
-""".strip()
+TEMPLATE = Path(__file__).with_name("triples.html")
 
 
 class TripleCounts:
@@ -64,12 +60,12 @@ class TripleCounts:
 
 
 def render_triples(counts: TripleCounts, writer: str, spent: Spending | None) -> str:
-    """The page as HTML. Every text from outside is escaped.
+    """The page as HTML.
 
     Args:
-        counts: of all rows.
+        counts: what all rows came to.
         writer: name of who wrote them.
-        spent: on a language model; None for a writer that costs nothing.
+        spent: price of a language model; None for a writer that costs nothing.
     """
     facts = {
         "writer": writer,
@@ -84,33 +80,15 @@ def render_triples(counts: TripleCounts, writer: str, spent: Spending | None) ->
             "price": f"{spent.cost.usd:.4f} USD, {per_thousand:.4f} USD per thousand kept triples",
             "faults": ", ".join(f"{name} {count}" for name, count in spent.faults.most_common()) or "none",
         }
-    lines = "".join(f"<tr><th>{_escape(name)}</th><td>{_escape(value)}</td></tr>" for name, value in facts.items())
-    refused = [reason.value for reason in Reason if counts.reasons[reason]]
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Triples</title><style>{STYLE}</style></head><body>
-<h1>{counts.kept} of {counts.total} triples kept</h1>
-<table>{lines}</table>
-<h2>Refused, by reason</h2>
-<p>The first {EXAMPLES_SHOWN} of each.</p>
-{"".join(_examples(name, counts.reasons[Reason(name)], counts.examples[name]) for name in refused) or "<p>None.</p>"}
-<h2>Kept, by kind of edit</h2>
-<p>The first {EXAMPLES_SHOWN} of each.</p>
-{"".join(_examples(k, n, counts.examples[f"kind {k}"]) for k, n in counts.kinds.most_common()) or "<p>None.</p>"}
-</body></html>
-"""
+    refused = [reason for reason in Reason if counts.reasons[reason]]
+    return render_page(
+        TEMPLATE, title="Triples", facts={name: _shown(value) for name, value in facts.items()}, counts=counts,
+        refused=[(each.value, counts.reasons[each], counts.examples[each.value]) for each in refused],
+        kept=[(kind, count, counts.examples[f"kind {kind}"]) for kind, count in counts.kinds.most_common()],
+        limit=EXAMPLES_SHOWN, shown=_shown,
+    )  # fmt: skip
 
 
-def _examples(name: str, count: int, triples: Sequence[Triple]) -> str:
-    """A table that opens."""
-    rows = "".join(
-        f"<tr><td>{_escape(each.caption)}</td><td>{_escape(each.instruction)}</td><td>{_escape(each.edited_caption)}</td></tr>"
-        for each in triples
-    )
-    head = "<tr><th>caption</th><th>instruction</th><th>edited caption</th></tr>"
-    return f"<details open><summary>{_escape(name)}: {count}</summary><table>{head}{rows}</table></details>"
-
-
-def _escape(value: str) -> str:
-    """A text from outside: escaped, of bounded length, and without signs that turn the reading direction."""
-    shown = value if len(value) <= MAX_CHARACTERS else f"{value[:MAX_CHARACTERS]} ..."
-    return html.escape(strip_invisible(shown), quote=True)
+def _shown(value: str) -> str:
+    """A text from outside: of bounded length, and without signs that turn the reading direction."""
+    return strip_invisible(value if len(value) <= MAX_CHARACTERS else f"{value[:MAX_CHARACTERS]} ...")

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import sys
 from pathlib import Path
 
 import typer
@@ -13,7 +14,7 @@ from ip2p.cli.options import say
 from ip2p.errors import ModelError
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "pyarrow", "pillow", "pydantic", "typer")
-OPTIONAL = ("xformers", "gradio", "ray", "torchmetrics")
+OPTIONAL = ("gguf",)
 
 app = make_app()
 
@@ -21,9 +22,17 @@ app = make_app()
 @app.command()
 def doctor() -> None:
     """Show what is installed, and what is wrong."""
+    from rich.console import Console
+    from rich.table import Table
+
     facts, troubles = examine()
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in facts:
-        print(f"{name:18}{value}")
+        table.add_row(name, value)
+    # Paths stay whole in files and pipes, which have no right edge.
+    Console(width=None if sys.stdout.isatty() else 1000, markup=False, emoji=False, highlight=False).print(table)
     for trouble in troubles:
         say(trouble)
     raise typer.Exit(1 if troubles else 0)

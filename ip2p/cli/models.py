@@ -7,7 +7,7 @@ import typer
 
 from ip2p.cli.help import GroupedCommand, command_of
 from ip2p.cli.lazy import make_app
-from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, ConfigFile, ModelConfig, Overrides
+from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, ConfigFile, ModelConfig, Overrides, say
 from ip2p.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,5 +72,5 @@ def evaluate(
     """Measure an editor on held-out scenes."""
     from ip2p.measuring.evaluation import evaluate as measure
 
-    print(measure(model, base, scenes=scenes, seed=seed, out=output, free=free))
+    print(measure(model, base, scenes=scenes, seed=seed, out=output, free=free, say=say))
     print(f"\nWrote {output}/evaluation.md, evaluation.json and sheet.png")

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
-from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from ip2p.errors import ModelError, one_line
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
+from ip2p.models.loading import load_whole
 from ip2p.pictures.tensors import to_tensor
 
 MAX_CACHED_TEXTS = 4096
@@ -153,17 +153,7 @@ class ClipScorer:
 
 def _load_model(source: str | Path, device: str | torch.device) -> CLIPModel:
     """Both towers with all of their weights, in fp32."""
-    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        loaded: Any = CLIPModel.from_pretrained(source, **options)
-    finally:
-        if bars:
-            logging.enable_progress_bar()
-    model, info = loaded
-    if info["missing_keys"]:
-        raise ValueError(f"it lacks the weight {sorted(info['missing_keys'])[0]}")
+    model: Any = load_whole(CLIPModel, source, dtype=torch.float32)
     return cast(CLIPModel, model.to(device))
 
 

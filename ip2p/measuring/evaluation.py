@@ -15,8 +15,6 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from ip2p.device import best_device
@@ -29,6 +27,7 @@ from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
+from ip2p.progress import StageProgress
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_write
 from ip2p.storybook.edits import Case, evaluation_cases
@@ -91,6 +90,7 @@ def evaluate(
     out: Path = Path("runs/evaluation"),
     free: bool = False,
     measure: Measure | None = None,
+    say: Callable[[str], None] = print,
 ) -> Evaluation:
     """Measure an editor and its baselines, and write evaluation.json, evaluation.md and sheet.png.
 
@@ -102,6 +102,7 @@ def evaluate(
         out: folder to write to.
         free: take the sixty free instructions, which no template made, in place of `scenes` instructions.
         measure: what judges pictures; the bundled judge if None.
+        say: takes lines about the progress, where there is no terminal for a bar.
 
     Raises:
         ModelError: a model is missing or of another kind.
@@ -109,16 +110,15 @@ def evaluate(
     measure = measure or Judge.from_pretrained("storybook-judge").measure
     editor = Editor.from_pretrained(editor_name)
     base = load_backbone(base_name, device=best_device(), want="base")
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        trials = trials_of(free_cases(seed), seed, "free") if free else held_out_trials(scenes, seed, "evaluate")
-        strengths = _try_strengths(base, held_out_trials(TRIAL_SCENES, seed + 1, "strength"), measure, progress)
-        strength = max(strengths, key=lambda each: strengths[each])
-        pictures = {
-            EDITOR: _draw_batches(EDITOR, _edit_with(editor), trials, progress),
-            COPY: [trial.source for trial in trials],
-            TEXT_TO_IMAGE: _draw_batches(TEXT_TO_IMAGE, _generate_with(base), trials, progress),
-            SDEDIT: _draw_batches(SDEDIT, _sdedit_with(base, strength), trials, progress),
-        }
+    trials = trials_of(free_cases(seed), seed, "free") if free else held_out_trials(scenes, seed, "evaluate")
+    strengths = _try_strengths(base, held_out_trials(TRIAL_SCENES, seed + 1, "strength"), measure, say)
+    strength = max(strengths, key=lambda each: strengths[each])
+    pictures = {
+        EDITOR: _draw_batches(EDITOR, _edit_with(editor), trials, say),
+        COPY: [trial.source for trial in trials],
+        TEXT_TO_IMAGE: _draw_batches(TEXT_TO_IMAGE, _generate_with(base), trials, say),
+        SDEDIT: _draw_batches(SDEDIT, _sdedit_with(base, strength), trials, say),
+    }
     rows = [row for method, made in pictures.items() for row in judge_pictures(method, trials, made, measure)]
     evaluation = Evaluation(
         editor=editor_name, base=base_name, scenes=len(trials), seed=seed, device=base.device.type,
@@ -170,20 +170,27 @@ def trials_of(cases: Sequence[Case], seed: int, stage: str) -> list[Trial]:
     ]
 
 
-def _try_strengths(base: Backbone, trials: Sequence[Trial], measure: Measure, progress: Progress) -> dict[float, float]:
+def _try_strengths(
+    base: Backbone, trials: Sequence[Trial], measure: Measure, say: Callable[[str], None]
+) -> dict[float, float]:
     """Mean success x preservation of SDEdit by strength."""
     products = {}
     for strength in STRENGTHS:
-        pictures = _draw_batches(f"{SDEDIT} at {strength}", _sdedit_with(base, strength), trials, progress)
+        pictures = _draw_batches(f"{SDEDIT} at {strength}", _sdedit_with(base, strength), trials, say)
         rows = judge_pictures(SDEDIT, trials, pictures, measure)
         products[strength] = round(sum(row.product for row in rows) / len(rows), 4)
     return products
 
 
-def _draw_batches(name: str, draw: Draw, trials: Sequence[Trial], progress: Progress) -> list[Image.Image]:
+def _draw_batches(name: str, draw: Draw, trials: Sequence[Trial], say: Callable[[str], None]) -> list[Image.Image]:
     """A method's pictures, batch by batch under a bar that tells its name."""
-    batches = [trials[start : start + BATCH_SIZE] for start in range(0, len(trials), BATCH_SIZE)]
-    return [image for batch in progress.track(batches, description=name) for image in draw(batch)]
+    made: list[Image.Image] = []
+    with StageProgress(name, "pictures", total=len(trials), done=0, say=say, transient=True) as progress:
+        for start in range(0, len(trials), BATCH_SIZE):
+            batch = draw(trials[start : start + BATCH_SIZE])
+            made += batch
+            progress.advance(len(batch))
+    return made
 
 
 def _edit_with(editor: Editor) -> Draw:

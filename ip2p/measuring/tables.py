@@ -1,9 +1,13 @@
 """Measurements of several methods on the same scenes, made into scores with intervals and tables."""
 
+import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from rich.box import MARKDOWN
+from rich.console import Console
+from rich.table import Table
 
 OVERALL = "all"
 RESAMPLES = 2000
@@ -97,20 +101,29 @@ def full_table(scores: dict[str, dict[str, Score]]) -> str:
 
 
 def _table(left: list[str], lines: Sequence[tuple[list[str], Score, list[str]]], right: list[str]) -> str:
-    """Names, a score and more cells in each line, under their headers, in columns that also align as plain text."""
+    """Names, a score and more cells in each line, under their headers."""
     shares = ["success", "attributes kept", "layout kept", "preservation"]
     header = [*left, "scenes", *shares, "success x preservation", "PSNR to target", *right]
     rows = [[*names, str(value.scenes), *_cells(value), *more] for names, value, more in lines]
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    ruler = ["-" * width if column < len(left) else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
-    padded = [
-        [
-            cell.ljust(width) if column < len(left) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in (header, ruler, *rows)
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in padded)
+    return markdown_table(header, rows, names=len(left))
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, names: int = 1) -> str:
+    """A table in Markdown whose columns also align as plain text.
+
+    Args:
+        header: titles of the columns.
+        rows: cells, line by line.
+        names: number of columns on the left that hold words; figures are set to the right.
+    """
+    table = Table(box=MARKDOWN)
+    for column, title in enumerate(header):
+        table.add_column(title, justify="left" if column < names else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    stream = io.StringIO()
+    Console(file=stream, width=1000, color_system=None, markup=False, emoji=False, highlight=False).print(table)
+    return "\n".join(line for line in stream.getvalue().splitlines() if line.strip())
 
 
 def _cells(value: Score) -> list[str]:

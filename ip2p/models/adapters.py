@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ip2p.errors import ConfigError, ModelError, one_line
 from ip2p.models.backbone import Backbone
-from ip2p.models.folder import COMPONENTS, SAFETY_COMPONENTS, quiet
+from ip2p.models.folder import COMPONENTS, SAFETY_COMPONENTS
+from ip2p.models.loading import quiet
 from ip2p.models.single_file import PICKLE_SUFFIXES, read_weights
 
 CLIP_KEYS = ("clip_l", "clip_g")

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import AutoencoderTiny
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 
 from ip2p.errors import ModelError, one_line
 from ip2p.models.backbone import Backbone
 from ip2p.models.folder import DAMAGED_HINT, fetch
+from ip2p.models.loading import load_whole
 
 CONFIG_FILE = "config.json"
 DECODER_FILES = [CONFIG_FILE, "diffusion_pytorch_model.safetensors"]
@@ -39,10 +40,10 @@ def replace_decoder(backbone: Backbone, name: str) -> None:
         kind = json.loads((folder / CONFIG_FILE).read_text()).get("_class_name")
         if kind != "AutoencoderTiny":
             raise ModelError(f"the decoder {name} is of the class {kind}, not AutoencoderTiny", DECODER_HINT)
-        decoder: Any = AutoencoderTiny.from_pretrained(folder, use_safetensors=True, torch_dtype=backbone.dtype)
-    except (FileNotFoundError, NotADirectoryError, HfHubHTTPError, ValueError) as error:
+        decoder: Any = load_whole(AutoencoderTiny, folder, torch_dtype=backbone.dtype)
+    except (FileNotFoundError, NotADirectoryError, HfHubHTTPError, HFValidationError, json.JSONDecodeError) as error:
         raise ModelError(f"there is no decoder {name} ({one_line(error)})", DECODER_HINT) from error
-    except (OSError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"cannot load the decoder {name} ({one_line(error)})", DAMAGED_HINT) from error
     config = decoder.config
     got = config.latent_channels, 2 ** (len(config.decoder_block_out_channels) - 1)

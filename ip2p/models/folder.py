@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
 from ip2p.errors import ModelError, one_line
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
+from ip2p.models.loading import load_whole, quiet
 
 INDEX_FILE = "model_index.json"
 DAMAGED_HINT = "Download it again, or train it again"
@@ -139,13 +139,7 @@ def read_component(path: Path, component: str, name: str, dtype: torch.dtype) ->
         return getattr(diffusers, name).from_pretrained(folder)
     library = transformers if component in FROM_TRANSFORMERS else diffusers
     loader: Any = StableDiffusionSafetyChecker if component == "safety_checker" else getattr(library, name)
-    module, info = loader.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
-    )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ValueError(f"{component} lacks {len(missing)} weights, such as {missing[0]}")
-    return module
+    return load_whole(loader, folder, what=component, dtype=dtype, local_files_only=True)
 
 
 def write_folder(folder: Path, components: Mapping[str, Any], index: Mapping[str, Any], dtype: torch.dtype) -> None:
@@ -190,20 +184,3 @@ def _write_component(component: Any, folder: Path, dtype: torch.dtype) -> None:
         config.pop("_name_or_path", None)  # where the weights once lay is nobody's business
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         save_file(weights, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of a blink, and no warnings about settings that a class wrote itself."""
-    logs = (diffusers.utils.logging, transformers.utils.logging)
-    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
-    for log in logs:
-        log.set_verbosity(log.CRITICAL)
-        log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for log, verbosity, bars in before:
-            log.set_verbosity(verbosity)
-            if bars:
-                log.enable_progress_bar()

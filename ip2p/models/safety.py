@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ip2p.models.folder import quiet
+from ip2p.models.loading import quiet
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,11 @@ from ip2p.models.folder import (
     SAFETY_COMPONENTS,
     component_names,
     fetch,
-    quiet,
     read_component,
     read_index,
 )
 from ip2p.models.key_names import CONV_IN, to_original
+from ip2p.models.loading import quiet, refuse_missing
 from ip2p.settings import SETTINGS_FILE
 from ip2p.shards import TEMPORARY_PREFIX
 
@@ -201,9 +201,7 @@ def _read_network(
             config=str(configs),
             local_files_only=True,
         )
-    missing = sorted(key for key, value in module.state_dict().items() if value.is_meta)
-    if missing:
-        raise ValueError(f"{component} lacks {len(missing)} weights, such as {missing[0]}")
+    refuse_missing((key for key, value in module.state_dict().items() if value.is_meta), component)
     assert isinstance(module, nn.Module)
     return module.to(dtype)
 

@@ -19,6 +19,8 @@ def test_a_loss_that_is_not_a_number_is_not_drawn(tmp_path: Path) -> None:
 
 
 def test_curves_stay_inside_their_frame() -> None:
-    drawing = loss_chart([(float(step), 1 / step) for step in range(1, 500)], [(250.0, 0.3)])
+    chart = loss_chart([(float(step), 1 / step) for step in range(1, 500)], [(250.0, 0.3)])
+    assert chart is not None
+    drawing = chart.__html__()
     heights = [float(part.split('"')[0]) for part in drawing.split('cy="')[1:]]
     assert heights and all(0 <= height <= 240 for height in heights)

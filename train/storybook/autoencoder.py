@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from ip2p.models.folder import quiet
+from ip2p.models.loading import load_whole
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images
 from ip2p.seeding import generator
@@ -214,6 +214,5 @@ def load_autoencoder(folder: Path) -> Any:
     """The finished autoencoder, ready to compute; None if there is none yet."""
     if not (folder / "config.json").is_file():
         return None
-    with quiet():
-        vae: Any = AutoencoderTiny.from_pretrained(folder, use_safetensors=True)
+    vae: Any = load_whole(AutoencoderTiny, folder)
     return vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)

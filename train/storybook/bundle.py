@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from huggingface_hub import ModelCard, ModelCardData
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,27 +29,44 @@ from ip2p.train.storybook.judge import JudgeTask
 
 
 class About(NamedTuple):
-    """Name and purpose of a model, for its card."""
+    """Name and purpose of a model, for its card; the library that loads it, and its task as the hub calls it."""
 
     title: str
     text: str
+    library: str
+    task: str
 
 
 BASE = About(
     "storybook-base: captions to pictures",
     "A StableDiffusionPipeline of small, standard parts: AutoencoderTiny, CLIPTextModel, UNet2DConditionModel.",
+    "diffusers",
+    "text-to-image",
 )
 JUDGE = About(
     "storybook-judge: what a picture shows",
     "Reads twelve attributes and the layout, or that a picture shows none of their values clearly. It measures, and\n"
     "nothing else: no filter and no training asks it.",
+    "ip2p",
+    "image-classification",
 )
 CLIPS = {
-    "clip-a": About("storybook-clip-a: the CLIP that filters", "A CLIPModel of pictures and captions."),
-    "clip-b": About("storybook-clip-b: the CLIP that only measures", "As clip-a, smaller, from other random numbers."),
+    "clip-a": About(
+        "storybook-clip-a: the CLIP that filters",
+        "A CLIPModel of pictures and captions.",
+        "transformers",
+        "zero-shot-image-classification",
+    ),
+    "clip-b": About(
+        "storybook-clip-b: the CLIP that only measures",
+        "As clip-a, smaller, from other random numbers.",
+        "transformers",
+        "zero-shot-image-classification",
+    ),
 }
 RECONSTRUCTIONS = "The autoencoder's reconstructions"
-LIMITS = "It knows storybook scenes of 256 px and nothing else; for photographs use a real model.\n"
+LIMITS = "It knows storybook scenes of 256 px and nothing else; for photographs use a real model."
+CARD = Path(__file__).with_name("card.md.jinja")
 
 RECORD = "training.json"
 """File beside the weights of a bundled model that says how far its training has come."""
@@ -138,7 +156,7 @@ def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state:
     if heading:
         end = "    python train/storybook/base.py export\n"
         _, gap, rest = after.partition("\n\n")
-        body = before.replace(end, told + end) + heading + "\n".join(_table(figures)) + gap + rest
+        body = before.replace(end, told + end) + heading + _table(figures) + gap + rest
     extra = {"README.md": body, FILE: settings}
     if (folder / RECORD).is_file():
         come = json.loads((folder / RECORD).read_text())
@@ -165,22 +183,15 @@ def read_record(bundled: Path, model: str) -> State:
 
 def card(about: About, sessions: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
     """The card of a bundled model in Markdown: what it is, how it was made, what was measured, what it cannot do."""
-    commands = [f"    python train/storybook/base.py {each}" for each in (*sessions, "export")]
-    lines = [f"# {about.title}", "", about.text, "", "## Made by", "", *commands, ""]
-    lines += [
-        f"{state.samples:,} samples in {state.step:,} steps and {state.seconds / 60:.0f} minutes in all, on "
-        f"{'a GPU' if torch.cuda.is_available() else f'a CPU ({platform.machine()})'}, {state.precision}; "
-        "trained on pictures of the storybook world alone.",
-        "",
-        "## Measured",
-        "",
-    ]
-    for what, values in figures.items():
-        lines += [f"{what}:", "", *_table(values), ""]
-    return "\n".join([*lines, "## Limits", "", LIMITS])
+    header = ModelCardData(library_name=about.library, pipeline_tag=about.task, tags=["ip2p", "storybook"])
+    text = ModelCard.from_template(
+        header, template_path=str(CARD), about=about, sessions=[*sessions, "export"], state=state, figures=figures,
+        device="a GPU" if torch.cuda.is_available() else f"a CPU ({platform.machine()})", table=_table, limits=LIMITS,
+    )  # fmt: skip
+    return f"{text}\n"
 
 
-def _table(figures: Mapping[str, float]) -> list[str]:
-    """Lines of a table with one row."""
+def _table(figures: Mapping[str, float]) -> str:
+    """A table with one row."""
     numbers = " | ".join(f"{value:.1f}" for value in figures.values())
-    return ["| " + " | ".join(figures) + " |", "|" + " --- |" * len(figures), f"| {numbers} |"]
+    return "\n".join(["| " + " | ".join(figures) + " |", "|" + " --- |" * len(figures), f"| {numbers} |"])

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from ip2p.measuring.clip import ClipScorer, Preprocessing
+from ip2p.models.loading import load_whole
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir
@@ -112,7 +113,7 @@ class ClipTask:
 
     def load(self, bundled: Path) -> None:
         """See Task; the layer that reads attributes is not among the bundled weights and begins anew."""
-        self.model.load_state_dict(CLIPModel.from_pretrained(bundled / self.name).state_dict())
+        self.model.load_state_dict(load_whole(CLIPModel, bundled / self.name).state_dict())
 
     def loss(self, positions: Sequence[int]) -> Tensor:
         """See Task."""

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ip2p.device import choose_precision, precision_name
 from ip2p.pictures.write import save_picture
+from ip2p.progress import TrainingProgress
 from ip2p.train.checkpoint import State, check_same_run, load_newest
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
 from ip2p.train.loop import Plan, TrainingLoop
-from ip2p.train.metrics import Metrics
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.schedule import learning_rate_factor, share_done
 
@@ -92,10 +92,11 @@ def train_session(
     """
     with Interrupts(with_parent=False) as interrupts:
         session = Session(task, folder / task.name, minutes, steps, device, precision, begin, say)
-        while session.done < 1 and not session.stopped:
-            session.advance(session.step(), interrupts.received)
-            if session.due:
-                session.save()
+        with session.progress:
+            while session.done < 1 and not session.stopped:
+                session.advance(session.step(), interrupts.received)
+                if session.due:
+                    session.save()
         session.save()
         return session.end()
 
@@ -125,9 +126,8 @@ class Session(TrainingLoop):
             mixed_precision="no" if state.precision == "fp32" else state.precision, cpu=device.type == "cpu"
         )
         self.first = state.step
-        end = self.first + steps if steps else None
-        metrics = Metrics(out / "metrics.jsonl", step=state.step, steps=end, unit="images")
-        super().__init__(out, Plan(task.learning_rate, task.batch), learner, state, accelerator, metrics)
+        progress = TrainingProgress(self.first + steps if steps else None, "images")
+        super().__init__(out, Plan(task.learning_rate, task.batch), learner, state, accelerator, progress)
 
     @property
     def done(self) -> float:
@@ -161,7 +161,6 @@ class Session(TrainingLoop):
 
     def end(self) -> State:
         """The averaged weights become the modules' own."""
-        self.metrics.close()
         for name, module in self.task.modules.items():
             self.learner.averages[name].copy_to(trainable(module).values())
         _eval(self.task.modules)

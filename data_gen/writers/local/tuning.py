@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from huggingface_hub import ModelCard, ModelCardData
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
@@ -20,16 +21,17 @@ from ip2p.data_gen.writers.local.writer import (
     LanguageModel,
     PromptFormat,
     load_language_model,
-    silence_transformers,
 )
 from ip2p.data_gen.writers.prompts import messages
 from ip2p.data_gen.writers.seeds import SeedTriple, load_seeds
 from ip2p.errors import ConfigError, DataError, ModelError, TrainingError
+from ip2p.models.loading import quiet
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir, fingerprint, sweep_temporaries
 
 MIN_CAPTIONS = 10
 """Captions from which a tenth can be held out."""
+CARD = Path(__file__).with_name("card.md.jinja")
 IGNORED = -100
 WARMUP = 0.1
 
@@ -203,7 +205,7 @@ def _add_lora(model: PreTrainedModel, source: str, recipe: Recipe) -> Any:
     lora = LoraConfig(
         r=recipe.rank, lora_alpha=2 * recipe.rank, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    with silence_transformers():
+    with quiet():
         adapted = get_peft_model(model, lora)
     lora.base_model_name_or_path = source  # peft takes the folder of a GGUF file
     return adapted
@@ -228,22 +230,5 @@ def _card(
         "base model": source, "seeds to learn from": len(kept), "seeds held out": len(held_out), "seeds' hash": seeds,
         **recipe._asdict(), "held-out loss before": f"{before:.4f}", "held-out loss after": f"{after:.4f}",
     }  # fmt: skip
-    file, table = PROMPT_FILE, "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in rows.items())
-    return f"""---
-library_name: peft
-pipeline_tag: text-generation
-tags: [lora, instruct-pix2pix]
----
-
-# A writer of picture edits
-
-A LoRA adapter that makes a language model write instructions and edited captions for captions of pictures, after
-InstructPix2Pix (arXiv 2211.09800, section 3.1). Use it with `triples.writer=local triples.model=<this folder>`.
-`{file}` says how it is asked. The base model and its licence are somebody else's; it must stay where the table says.
-
-| | |
-|---|---|
-{table}
-
-Losses are cross-entropies of the answers in nats per token, on seeds whose captions were not learned from.
-"""
+    header = ModelCardData(library_name="peft", pipeline_tag="text-generation", tags=["lora", "instruct-pix2pix"])
+    return f"{ModelCard.from_template(header, template_path=str(CARD), file=PROMPT_FILE, rows=rows)}\n"

@@ -2,9 +2,7 @@
 
 import json
 import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,13 +22,13 @@ from transformers import (
     PreTrainedTokenizerBase,
     StoppingCriteria,
 )
-from transformers.utils import logging
 from transformers.utils.import_utils import is_gguf_available
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.proposals import Message, Proposal
 from ip2p.data_gen.writers.prompts import messages, read_reply, shots_for
 from ip2p.errors import ConfigError, ModelError, WriterError, one_line
+from ip2p.models.loading import load_whole, quiet
 from ip2p.records import Caption, Reason
 from ip2p.seeding import generator
 
@@ -305,7 +303,7 @@ def load_language_model(source: str, device: str | torch.device | None = None) -
     """
     path, device = Path(source), device or _best_device()
     try:
-        with silence_transformers():
+        with quiet():
             adapted = (path / ADAPTER_FILE).is_file()
             model, tokenizer = _load_adapted(path, device) if adapted else _load_plain(source, device)
             ends = _end_tokens(model, tokenizer)
@@ -341,11 +339,7 @@ def _load_plain(source: str, device: str | torch.device) -> tuple[PreTrainedMode
         source = str(Path(source).parent)
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
-    options |= {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    loaded: Any = AutoModelForCausalLM.from_pretrained(source, **options)
-    model, info = loaded
-    if info["missing_keys"]:
-        raise ValueError(f"it lacks the weight {sorted(info['missing_keys'])[0]}")
+    model = load_whole(AutoModelForCausalLM, source, dtype=dtype, **options)
     return model.to(device), tokenizer
 
 
@@ -382,17 +376,3 @@ def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> str
         system, first, *rest = turns
         question = first | {"content": f"{system['content']}\n\n{first['content']}"}
         return str(tokenizer.apply_chat_template([question, *rest], **options))
-
-
-@contextmanager
-def silence_transformers() -> Iterator[None]:
-    """Keep away transformers' progress bars, and what it warns peft of, which is not for our users."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -17,7 +17,7 @@ from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import ConfigError, ModelError
 from ip2p.models.adapters import Lora, add_embeddings, merge_loras
 from ip2p.models.backbone import load_backbone
-from ip2p.models.folder import quiet
+from ip2p.models.loading import quiet
 
 PIPELINES: dict[str, Any] = {
     "sd_editor_folder": StableDiffusionInstructPix2PixPipeline,

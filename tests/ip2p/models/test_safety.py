@@ -13,7 +13,7 @@ from ip2p import Editor
 from ip2p.editing.generation import generate
 from ip2p.errors import ModelError
 from ip2p.models.backbone import load_backbone, save_backbone
-from ip2p.models.folder import quiet
+from ip2p.models.loading import quiet
 
 BARN = Image.new("RGB", (40, 28), "firebrick")
 

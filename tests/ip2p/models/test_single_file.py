@@ -18,8 +18,9 @@ from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import ConfigError, ModelError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.convert import convert
-from ip2p.models.folder import NETWORKS, quiet
+from ip2p.models.folder import NETWORKS
 from ip2p.models.key_names import CONV_IN
+from ip2p.models.loading import quiet
 
 EDITORS = ("sd_editor_folder", "sd2_editor_folder", "xl_editor_folder")
 NOISE = Image.effect_noise((32, 32), 100).convert("RGB")

@@ -18,9 +18,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.local import tuning
 from ip2p.data_gen.writers.local.tuning import IGNORED, Recipe, examples, mean_loss, split, tune_writer
-from ip2p.data_gen.writers.local.writer import LocalWriter, PromptFormat, load_language_model, silence_transformers
+from ip2p.data_gen.writers.local.writer import LocalWriter, PromptFormat, load_language_model
 from ip2p.data_gen.writers.seeds import SeedTriple, load_seeds
 from ip2p.errors import ConfigError, DataError, Ip2pError, ModelError, TrainingError
+from ip2p.models.loading import quiet
 from ip2p.records import Caption, Reason, content_id
 
 SEEDS = load_seeds()[:40]
@@ -102,7 +103,7 @@ def test_what_was_written_is_what_was_measured(base: Path, tuned: Path, said: li
     merged = load_language_model(str(tuned), "cpu")
     rows = examples(split(SEEDS, LEARNED.seed)[1], merged)
     assert mean_loss(merged, rows, 8) == pytest.approx(after, abs=1e-3)
-    with silence_transformers():
+    with quiet():
         peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(tuned))
     assert mean_loss(merged._replace(model=peft), rows, 8) == pytest.approx(after, abs=1e-3)
 
