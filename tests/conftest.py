@@ -2,8 +2,9 @@
 
 import json
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,12 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
     PNDMScheduler,
     SchedulerMixin,
     StableDiffusionInstructPix2PixPipeline,
@@ -19,6 +25,7 @@ from diffusers import (
     StableDiffusionXLInstructPix2PixPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    UniPCMultistepScheduler,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import (
@@ -216,3 +223,26 @@ def xl_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def xl_editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An editor of 32 px of SDXL's classes."""
     return write_xl(tmp_path_factory.mktemp("xl-editor"), editor=True)
+
+
+@pytest.fixture(scope="session")
+def peer_scheduler() -> Callable[[Any, str], Any]:
+    """The scheduler that a name means, made of a model's own by the class of diffusers itself and not by our table."""
+    classes: dict[str, tuple[Any, dict[str, Any]]] = {
+        "euler_a": (EulerAncestralDiscreteScheduler, {}),
+        "euler": (EulerDiscreteScheduler, {}),
+        "heun": (HeunDiscreteScheduler, {}),
+        "ddim": (DDIMScheduler, {"clip_sample": False}),
+        "ddpm": (DDPMScheduler, {"clip_sample": False}),
+        "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
+        "dpm": (DPMSolverMultistepScheduler, {}),
+        "dpm_karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
+        "unipc": (UniPCMultistepScheduler, {}),
+        "lcm": (LCMScheduler, {"clip_sample": False}),
+    }
+
+    def make(own: Any, name: str) -> Any:
+        kind, others = classes[name]
+        return kind.from_config(own.config, **others)
+
+    return make

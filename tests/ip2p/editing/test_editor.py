@@ -1,6 +1,7 @@
 """The editor is diffusers' pipeline where that one is right, and keeps order, seeds and sizes where it does not."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from ip2p import Edited, Editor
-from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import ConfigError, ImageError, InstructionError, ModelError
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.pictures.tensors import to_tensor
 from ip2p.settings import PRESETS, SCHEDULERS, EditSettings
+
+PeerScheduler = Callable[[Any, str], Any]
 
 
 def picture(seed: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
@@ -56,11 +58,13 @@ def latents_of(editor: Editor, images: list[Image.Image], texts: list[str], **se
 
 @pytest.mark.parametrize("scales", [(7.5, 1.5), (3.0, 1.0), (2.0, 2.0)])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_latents_are_those_of_diffusers(folder: Path, scheduler: str, scales: tuple[float, float]) -> None:
+def test_latents_are_those_of_diffusers(
+    folder: Path, scheduler: str, scales: tuple[float, float], peer_scheduler: PeerScheduler
+) -> None:
     editor = Editor.from_pretrained(str(folder), device="cpu")
     pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_scheduler(pipeline.scheduler, scheduler)
+    pipeline.scheduler = peer_scheduler(pipeline.scheduler, scheduler)
     images, texts = [picture(1), picture(2), picture(3)], ["make it winter", "make it night", "add a barn"]
     theirs = pipeline(
         texts, [image.copy() for image in images], num_inference_steps=6, guidance_scale=scales[0],
@@ -75,11 +79,13 @@ def test_latents_are_those_of_diffusers(folder: Path, scheduler: str, scales: tu
 
 
 @pytest.mark.parametrize("scheduler", ["euler_a", "dpm"])
-def test_latents_of_sdxl_are_those_of_diffusers(xl_editor_folder: Path, scheduler: str) -> None:
+def test_latents_of_sdxl_are_those_of_diffusers(
+    xl_editor_folder: Path, scheduler: str, peer_scheduler: PeerScheduler
+) -> None:
     editor = Editor.from_pretrained(str(xl_editor_folder), device="cpu")
     pipeline = StableDiffusionXLInstructPix2PixPipeline.from_pretrained(xl_editor_folder)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_scheduler(pipeline.scheduler, scheduler)
+    pipeline.scheduler = peer_scheduler(pipeline.scheduler, scheduler)
     images, texts = [picture(1, (32, 24)), picture(2, (32, 24))], ["make it winter", "make it night"]
     theirs = pipeline(
         texts, image=images, num_inference_steps=4, guidance_scale=3.0, image_guidance_scale=1.5, width=32, height=24,
@@ -91,12 +97,14 @@ def test_latents_of_sdxl_are_those_of_diffusers(xl_editor_folder: Path, schedule
     assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
-def test_a_saved_editor_draws_the_same_picture_in_diffusers(folder: Path, tmp_path: Path) -> None:
+def test_a_saved_editor_draws_the_same_picture_in_diffusers(
+    folder: Path, tmp_path: Path, peer_scheduler: PeerScheduler
+) -> None:
     kind = "StableDiffusionInstructPix2PixPipeline"
     save_backbone(load_backbone(folder), tmp_path / "saved", pipeline_class=kind, dtype=torch.float16)
     pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "saved")
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_scheduler(pipeline.scheduler, "euler_a")
+    pipeline.scheduler = peer_scheduler(pipeline.scheduler, "euler_a")
     image = picture(1)
     theirs = pipeline("make it winter", image, num_inference_steps=8, generator=generators(3)).images
     editor = Editor.from_pretrained(str(tmp_path / "saved"), device="cpu")

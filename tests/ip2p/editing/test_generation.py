@@ -1,6 +1,8 @@
 """Drawing from captions, and SDEdit, as diffusers' pipelines do it."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,12 +10,12 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 
-from ip2p.diffusion.sampling import make_scheduler
 from ip2p.editing.generation import generate, img2img
 from ip2p.errors import ConfigError, InstructionError, ModelError
 from ip2p.models.backbone import load_backbone
 from ip2p.settings import SCHEDULERS
 
+PeerScheduler = Callable[[Any, str], Any]
 TEXTS = ["a barn", "make it night"]
 
 
@@ -42,21 +44,21 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_captions_become_the_pictures_of_diffusers(folder: Path, scheduler: str) -> None:
+def test_captions_become_the_pictures_of_diffusers(folder: Path, scheduler: str, peer_scheduler: PeerScheduler) -> None:
     backbone = load_backbone(folder)
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_scheduler(pipeline.scheduler, scheduler)
+    pipeline.scheduler = peer_scheduler(pipeline.scheduler, scheduler)
     theirs = pipeline(TEXTS, num_inference_steps=5, guidance_scale=4.0, generator=generators(1, 2)).images
     assert_alike(generate(backbone, TEXTS, scale=4.0, steps=5, seeds=[1, 2], scheduler=scheduler), theirs)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_sdedit_is_the_image_to_image_of_diffusers(folder: Path, scheduler: str) -> None:
+def test_sdedit_is_the_image_to_image_of_diffusers(folder: Path, scheduler: str, peer_scheduler: PeerScheduler) -> None:
     backbone = load_backbone(folder)
     pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_scheduler(pipeline.scheduler, scheduler)
+    pipeline.scheduler = peer_scheduler(pipeline.scheduler, scheduler)
     images = [picture(1), picture(2)]
     for strength in (0.5, 1.0):
         theirs = pipeline(

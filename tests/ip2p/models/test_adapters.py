@@ -6,14 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionXLInstructPix2PixPipeline
+from diffusers import (
+    EulerAncestralDiscreteScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
+)
 from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ip2p import Editor
-from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import ConfigError, ModelError
 from ip2p.models.adapters import Lora, add_embeddings, merge_loras
 from ip2p.models.backbone import load_backbone
@@ -39,7 +42,7 @@ def pipeline_of(folder: Path) -> Any:
     with quiet():
         pipeline = PIPELINES[name].from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_scheduler(pipeline.scheduler, "euler_a")
+    pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
     return pipeline
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ip2p import Editor
-from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import ConfigError, ModelError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.convert import convert
@@ -22,6 +22,7 @@ from ip2p.models.folder import NETWORKS
 from ip2p.models.key_names import CONV_IN
 from ip2p.models.loading import quiet
 
+PeerScheduler = Callable[[Any, str], Any]
 EDITORS = ("sd_editor_folder", "sd2_editor_folder", "xl_editor_folder")
 NOISE = Image.effect_noise((32, 32), 100).convert("RGB")
 
@@ -63,7 +64,9 @@ def test_there_and_back_nothing_changes(folder: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_converted_file_draws_the_same_picture_in_diffusers(folder: Path, tmp_path: Path) -> None:
+def test_a_converted_file_draws_the_same_picture_in_diffusers(
+    folder: Path, tmp_path: Path, peer_scheduler: PeerScheduler
+) -> None:
     xl = (folder / "text_encoder_2").is_dir()
     family = StableDiffusionXLInstructPix2PixPipeline if xl else StableDiffusionInstructPix2PixPipeline
     convert(folder, tmp_path / "editor.safetensors")
@@ -72,7 +75,7 @@ def test_a_converted_file_draws_the_same_picture_in_diffusers(folder: Path, tmp_
             str(tmp_path / "editor.safetensors"), config=str(folder), local_files_only=True
         )
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_scheduler(pipeline.scheduler, "euler_a")
+    pipeline.scheduler = peer_scheduler(pipeline.scheduler, "euler_a")
     theirs = pipeline(
         "make it winter", image=NOISE, num_inference_steps=3, guidance_scale=2.0, output_type="latent",
         generator=torch.Generator().manual_seed(5), **({"height": 32, "width": 32} if xl else {}),
@@ -101,7 +104,7 @@ def test_a_file_without_texts_takes_those_of_a_folder(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     bare = tmp_path / "bare.safetensors"
     save_file(load_file(file), bare)
-    with pytest.raises(ModelError, match="weights only.*timbrooks/instruct-pix2pix.*--config FOLDER"):
+    with pytest.raises(ModelError, match="weights only.*timbrooks/instruct-pix2pix.*config=FOLDER"):
         load_backbone(bare)
     for config in (sd_editor_folder, sd_base_folder):  # a text-to-image model's configs serve an editor
         assert_same_weights(load_backbone(sd_editor_folder), load_backbone(bare, want="editor", config=config))
