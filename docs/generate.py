@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def configuration_page() -> str:
     """Every key of every config, class by class."""
     lines = [NOTE, "", "# Configuration", "", INTRODUCTION]
     for title, (config, about, last) in CONFIGS.items():
-        lines += [f"## {title}", "", about, ""]
+        lines += [f"## {title}", "", textwrap.fill(about, 120, break_on_hyphens=False), ""]
         for group in key_groups(config):
             if group.prefix:
                 lines += [f"### `{group.prefix}`", "", group.about, ""]
