@@ -33,7 +33,7 @@ class SharedRows:
 
     Args:
         fractions: p of each pair, 0 to 1: shared while step < p * steps.
-        steps: of the sampler.
+        steps: number of denoising steps.
     """
 
     def __init__(self, fractions: Sequence[float], steps: int) -> None:
@@ -88,9 +88,9 @@ def share_with_source(
     ends; the processors that the UNet has stay in place.
 
     Args:
-        unet: of Stable Diffusion's kind.
+        unet: a UNet of Stable Diffusion's kind.
         fractions: p of each pair, 0 to 1.
-        steps: of the sampler.
+        steps: number of denoising steps.
         features: share the outputs of the decoder's residual blocks as well, of all but the last one.
 
     Yields:
