@@ -83,7 +83,10 @@ def configuration_page() -> str:
 
 def command_page() -> str:
     """Every command with its arguments and options."""
-    intro = "The same text as `ip2p --help` and `ip2p COMMAND --help`. Every command also takes `--help`."
+    intro = (
+        "The same text as that of `ip2p COMMAND --help`. "
+        "What KEY=VALUE may set is in [configuration.md](configuration.md)."
+    )
     lines = [NOTE, "", "# Command line", "", intro, "", *describe("ip2p", get_command(app))]
     for name, command in commands(get_command(app), "ip2p"):
         lines += [f"## `{name}`", "", *describe(name, command)]
