@@ -35,7 +35,7 @@ class BuildFolder:
     """The folder of a build.
 
     Args:
-        config: of the build.
+        config: config of the build.
         origins: what settings only name: hashes of weights and of the file of captions (see `hash_origins`).
     """
 
@@ -45,7 +45,7 @@ class BuildFolder:
         self.origins = dict(origins)
 
     def stage_folder(self, stage: Stage) -> Path:
-        """Where a stage writes."""
+        """The folder that a stage writes to."""
         return self.out / stage
 
     def fingerprint(self, stage: Stage) -> str:
@@ -112,7 +112,7 @@ def hash_origins(config: DatasetConfig) -> dict[str, str]:
 
 
 def read_build_file(out: Path) -> dict[str, Any]:
-    """What the build in a folder was begun with.
+    """The settings that the build in a folder was begun with.
 
     Raises:
         DataError: there is none.

@@ -32,12 +32,12 @@ say_at_once: Say = functools.partial(print, flush=True)
 
 
 class BuildSummary(NamedTuple):
-    """What a build came to: its folder, its counts over all sessions, and what this session took.
+    """The outcome of a build: its folder, its counts over all sessions, and the time of this session.
 
     Attributes:
         out: folder of the build.
         counts: counts over all sessions.
-        seconds: of this session.
+        seconds: duration of this session.
         drawn, unet_rows, drawing: candidates drawn in this session, the UNet rows of these, and seconds that took.
     """
 
@@ -133,7 +133,7 @@ def show_triples(config: DatasetConfig, texts: Sequence[str], *, say: Say = say_
     """Take captions through the stages of text, and tell all about it; nothing is written.
 
     Args:
-        config: of the writer and the checks; its captions are not read.
+        config: config of the writer and the checks; its captions are not read.
         texts: captions.
         say: prints a line.
 

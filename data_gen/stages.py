@@ -46,7 +46,7 @@ class Stages:
     """All stages, from captions to decided candidates.
 
     Args:
-        build_folder: of the build, claimed.
+        build_folder: folder of the build, claimed.
         say: prints a line.
 
     Attributes:
@@ -180,7 +180,7 @@ class Stages:
         self._run("filtered", "candidates", self._candidates(), make, rows.CANDIDATE_SCHEMA)
 
     def results(self) -> Results:
-        """What comes after the last stage."""
+        """Everything after the last stage."""
         return Results(self.build_folder, self.shards, self.say)
 
     @cached_property
@@ -195,7 +195,7 @@ class Stages:
 
     @cached_property
     def writer(self) -> Writer:
-        """Who writes triples."""
+        """The writer of triples."""
         return open_writer(self.config.triples, self.build_folder.out, seed=self.config.seed, say=self.say)
 
     @cached_property

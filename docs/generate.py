@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def configuration_page() -> str:
     """Every key of every config, class by class."""
     lines = [NOTE, "", "# Configuration", "", INTRODUCTION]
     for title, (config, about, last) in CONFIGS.items():
-        lines += [f"## {title}", "", about, ""]
+        lines += [f"## {title}", "", textwrap.fill(about, 120, break_on_hyphens=False), ""]
         for group in key_groups(config):
             if group.prefix:
                 lines += [f"### `{group.prefix}`", "", group.about, ""]
@@ -100,7 +101,10 @@ def configuration_page() -> str:
 
 def command_page() -> str:
     """Every command with its arguments and options."""
-    intro = "The same text as `ip2p --help` and `ip2p COMMAND --help`. Every command also takes `--help`."
+    intro = (
+        "The same text as that of `ip2p COMMAND --help`. "
+        "What KEY=VALUE may set is in [configuration.md](configuration.md)."
+    )
     lines = [NOTE, "", "# Command line", "", intro, "", *describe("ip2p", get_command(app))]
     for name, command in commands(load_commands(), "ip2p"):
         lines += [f"## `{name}`", "", *describe(name, command)]

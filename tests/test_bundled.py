@@ -48,17 +48,20 @@ def test_training_can_go_on_from_what_is_bundled(name: str) -> None:
     assert come.step > 0 and come.samples > come.step and come.seconds > 60
 
 
+@pytest.mark.slow
 def test_the_models_speak_the_language_of_the_world(tmp_path: Path) -> None:
     words = make_tokenizer(tmp_path).get_vocab()
     assert load_backbone("storybook-base").tokenizer.get_vocab() == words
     assert ClipScorer.from_pretrained("storybook-clip-a").tokenizer.get_vocab() == words
 
 
+@pytest.mark.slow
 def test_reconstructions_show_what_was_drawn(judge: Judge) -> None:
     figures = measure_autoencoder(load_backbone("storybook-base").vae, judge, evaluation_cases(60))
     assert figures["all"] >= 90 and figures["PSNR (dB)"] >= 26
 
 
+@pytest.mark.slow
 def test_clip_finds_captions() -> None:
     figures = measure(ClipScorer.from_pretrained("storybook-clip-a"), 100)
     assert figures["retrieval"] >= 90 and figures["neighbours"] >= 50 and figures["direction"] >= 85
@@ -69,6 +72,7 @@ def test_the_base_model_draws_pictures_of_the_world() -> None:
     assert picture.size == (SIDE, SIDE)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_editor_edits() -> None:
     """The editor of 128 px makes a summer scene lighter and whiter for "make it winter", and darker for night."""

@@ -148,7 +148,7 @@ def clean(text: str, max_words: int = 40) -> str:
     """A caption without what is not about the picture; "" if nothing is left. `clean(clean(x)) == clean(x)`.
 
     Args:
-        text: of any length and content; only its first RAW characters are looked at.
+        text: a text of any length and content; only its first RAW characters are looked at.
         max_words: that may be left, at least 1.
     """
     for _ in range(PASSES):

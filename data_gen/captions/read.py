@@ -23,8 +23,8 @@ def read_captions(settings: CaptionsConfig, seed: int) -> list[Caption]:
     Args:
         settings: "storybook" draws `count` captions, as they are to be. A file or data set gives its first `count`, or
             with `sample` as many at random; either way in the order in which they stand there, and cleaned if `clean`.
-        seed: of the run; caption k of the storybook world follows from it and k alone, a sample from it, `count` and
-            the number of rows.
+        seed: seed of the run; caption k of the storybook world follows from it and k alone, a sample from it, `count`
+            and the number of rows.
 
     Raises:
         DataError: the source is missing, unreadable, of another kind, or has no captions.

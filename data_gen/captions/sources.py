@@ -25,7 +25,7 @@ ENCODING_HINT = "Save it as UTF-8; `iconv -f WINDOWS-1252 -t UTF-8 old > new` do
 SUFFIXES = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".json", ".gz")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 ROWS_AT_ONCE = 1024
-"""Of a parquet file that are held at a time."""
+"""Rows of a parquet file that are held at a time."""
 MAX_CELL = 2**24
 """Characters of a cell of CSV. The limit of Python's own reader is for short texts; none at all would take the rest of
 a file for one cell where a quotation mark is not closed."""

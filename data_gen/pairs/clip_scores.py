@@ -17,7 +17,7 @@ def score_candidates(
     """Candidates with their scores: similarities of captions and pictures, of the pictures, and of the two changes.
 
     Args:
-        candidates: to be scored.
+        candidates: candidates to score.
         images: source and edited picture of each.
         triples: the triple of each.
         scorer: the CLIP that filters.

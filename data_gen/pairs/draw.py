@@ -45,7 +45,7 @@ class PairMaker:
 
     Args:
         backbone: a text-to-image model.
-        settings: of the stage.
+        settings: settings of the stage.
 
     Raises:
         ConfigError: the model cannot draw pictures of that size.
@@ -98,9 +98,9 @@ def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int)
     """The candidates of triples that were not refused, in order: noise, p ~ U(p_min, p_max), cfg ~ U(cfg_min, cfg_max).
 
     Args:
-        triples: of one shard.
-        settings: of the stage.
-        seed: of the run.
+        triples: triples of one shard.
+        settings: settings of the stage.
+        seed: seed of the run.
     """
     planned = []
     for triple in triples:

@@ -28,7 +28,7 @@ REMOVALS = tuple(
         rf"\bmake +(.+?) +(?:disappear|vanish|go away)\b *{_END}",
     )
 )
-"""What is to go."""
+"""Phrasings that name what is to be removed."""
 REPLACEMENTS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -38,7 +38,7 @@ REPLACEMENTS = tuple(
         r"(?P<new>.+?) +(?:instead|in place) of +(?P<old>.+)",
     )
 )
-"""What is to go, and what is to come instead."""
+"""Phrasings that name what is to be replaced, and by what."""
 QUESTION = re.compile(r"(?:what|who|whose|where|when|why|how|which|is|are|was|were|does|do|did)\b(?!n't| not)")
 WISH = re.compile(r"what if|(?:what|how) (?:would|could|might|about)")
 ORDER = re.compile(
@@ -48,7 +48,7 @@ SPEECH = re.compile(
     r"\b(?:i|you|your|yours|my|we|our"
     r"|(?:turned|changed|transformed|converted|replaced|moved|added|removed|brought) (?:to|into|with|by|from))\b"
 )
-"""What belongs into an instruction and not into a caption."""
+"""Words that belong in an instruction and not in a caption."""
 
 
 class Change(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a triple has to hold to, whoever wrote it: checks of one triple by itself, and against all that were kept."""
+"""What every triple has to satisfy, whoever wrote it: checks of one triple alone, and against all that were kept."""
 
 import re
 from collections import Counter
@@ -60,7 +60,7 @@ def find_fault(
         caption: before the edit.
         proposal: instruction and edited caption.
         checks: limits.
-        count_tokens: of the text encoder, with its start and end.
+        count_tokens: counts tokens of the text encoder, with start and end.
     """
     instruction, edited = proposal.instruction, proposal.edited_caption
     texts = (caption, instruction, edited)

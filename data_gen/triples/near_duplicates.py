@@ -39,8 +39,8 @@ def signature(numbers: frozenset[int], length: int = BANDS * MOST_ROWS) -> npt.N
     """The least of the numbers under each of `length` random orders, at most BANDS * MOST_ROWS.
 
     Args:
-        numbers: of a set's members, as `hash64` gives them; an empty set has the signature of {0}.
-        length: of the signature, 64 at most.
+        numbers: numbers of a set's members, from `hash64`; an empty set has the signature of {0}.
+        length: length of the signature, at most 64.
     """
     seen = np.fromiter(numbers or (0,), np.uint64)
     mixed = (seen ^ _NOISE[:length, None]) * _ODD[:length, None]
@@ -49,7 +49,7 @@ def signature(numbers: frozenset[int], length: int = BANDS * MOST_ROWS) -> npt.N
 
 
 def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
-    """What two sets share of all that they have, 0 to 1; two empty sets are equal."""
+    """Jaccard similarity of two sets, 0 to 1; two empty sets are equal."""
     return len(a & b) / len(a | b) if a or b else 1.0
 
 

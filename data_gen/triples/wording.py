@@ -152,7 +152,7 @@ def family(key: str) -> str:
     """One key for "snow" and "snowy", "wood" and "wooden", "cheer" and "cheerful".
 
     Args:
-        key: as `inflected` gives it.
+        key: key that `inflected` returns.
     """
     stem = re.sub(r"(?<=...)(?:fully|ful|ily|ly|ish|y|en)$", "", key)
     return _undoubled(stem) if stem != key else key

@@ -39,8 +39,8 @@ def write_triples(
     """Triples of captions, in order; each caption leaves at least one row, refused or not.
 
     Args:
-        captions: of one shard.
-        writer: of instructions and edited captions.
+        captions: captions of one shard.
+        writer: writes instructions and edited captions.
         settings: how many for each caption, and the checks that they have to pass.
         seen: what earlier shards had. Grows by what this one has.
     """
@@ -74,10 +74,10 @@ def _check(
 
     Args:
         text: the caption.
-        proposal: of an edit.
+        proposal: a proposed edit.
         origin: that all of this was written for.
-        writer: by name.
-        checks: to hold to.
+        writer: name of the writer.
+        checks: checks to satisfy.
         seen: what came before; the triple is added if it is kept.
     """
     proposal = proposal._replace(instruction=_tidy(proposal.instruction), edited_caption=_tidy(proposal.edited_caption))

@@ -1,4 +1,4 @@
-"""Who writes triples: one of these, by its name in the settings."""
+"""Writers of triples, by their names in the settings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +11,9 @@ def open_writer(settings: TriplesConfig, folder: Path, *, seed: int, say: Callab
     """The writer that the settings name.
 
     Args:
-        settings: of the triples.
-        folder: of the build, where a writer may keep what it was told.
-        seed: of the run.
+        settings: settings of the triples.
+        folder: folder of the build, where a writer may keep the answers it got.
+        seed: seed of the run.
         say: prints a line.
 
     Raises:

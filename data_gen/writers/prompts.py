@@ -1,4 +1,4 @@
-"""What a language model is asked for, and how its answer is read: the same for an API, a batch, and a local model."""
+"""The prompt of a language model, and how its reply is read: the same for an API, a batch, and a local model."""
 
 import json
 import random
@@ -67,7 +67,7 @@ def messages(caption: str, count: int, shots: Sequence[SeedTriple], *, inverse: 
     stands in.
 
     Args:
-        caption: as it is; of any content.
+        caption: the caption as it is, whatever it says.
         count: edits wanted, at least 1.
         shots: examples, each as a turn of its own.
         inverse: whether the way back is wanted, too.

@@ -22,7 +22,7 @@ class SeedTriple(NamedTuple):
 
     Args:
         caption: before the edit.
-        instruction: in a few words.
+        instruction: what to change, in a few words.
         edited_caption: after the edit, in the caption's own words wherever nothing changes.
         kind: one of KINDS.
         inverse: the instruction that leads back, or "" where none is natural.

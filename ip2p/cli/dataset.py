@@ -35,7 +35,7 @@ DatasetCommand = command_of(_config_class)
 def build(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
     """Build a data set, all stages, or resume.
 
-    KEY=VALUE replaces what the config file sets; the defaults below hold where neither sets a key.
+    KEY=VALUE replaces what the config file sets; a key that neither sets has its default.
     """
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
@@ -43,7 +43,7 @@ def build(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = N
     pipeline.build(checked)
 
 
-@app.command()
+@app.command(cls=DatasetCommand)
 def triples(
     words: Annotated[
         list[str] | None,
@@ -108,7 +108,7 @@ def tune_writer(
 def refilter(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
     """Filter and pack again with other thresholds; nothing is drawn.
 
-    KEY=VALUE replaces what the config file sets; the defaults below hold where neither sets a key.
+    KEY=VALUE replaces what the config file sets; a key that neither sets has its default.
     """
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline

@@ -26,7 +26,7 @@ def _config_class() -> "type[FinetuneConfig]":
 def finetune(config: ConfigFile = "storybook_finetune.yaml", settings: Overrides = None) -> None:
     """Train an editor on a packed data set, or resume.
 
-    KEY=VALUE replaces what the config file sets; the defaults below hold where neither sets a key.
+    KEY=VALUE replaces what the config file sets; a key that neither sets has its default.
     """
     from ip2p.train.finetune import finetune as train
 

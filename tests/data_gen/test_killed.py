@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from llm_server import Server, asked, by_rules
 
 from ip2p.data_gen.config import TriplesConfig
@@ -61,6 +62,7 @@ def bill(request: dict[str, Any]) -> float:
     return (10 * usage["prompt_tokens"] + 40 * usage["completion_tokens"]) / 1e6
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_nothing_is_lost_doubled_or_overspent(server: Server, tmp_path: Path) -> None:
     count, rng = 400, random.Random(3)
     server.script = lambda request: by_rules(request)._replace(delay=0.02)

@@ -165,6 +165,7 @@ def test_a_lone_loss_that_is_not_finite_is_left_out_and_many_stop_the_run(
     assert all(value.isfinite().all() for value in weights(tmp_path / "run", 6).values())
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_143(settings: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ip2p.train.finetune", *settings, "steps=100000", "checkpoint_every=1000000"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

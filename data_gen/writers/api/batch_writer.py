@@ -36,7 +36,7 @@ MAX_WAIT = 26 * 3600.0
 MAX_BATCHES = 5
 """Batches for one set of questions, each with what the one before left."""
 LISTED_BATCHES = 100
-"""Of the account's batches, the last ones, among which one of a killed run is looked for."""
+"""Number of the account's latest batches among which one of a killed run is looked for."""
 END_STATES = ("completed", "failed", "expired", "cancelled")
 NOTE = "batch"
 METADATA_KEY = "ip2p"

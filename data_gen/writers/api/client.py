@@ -40,7 +40,7 @@ from ip2p.seeding import derive_seed
 TIMEOUT = 60.0
 """Seconds for one request; the SDK's own ten minutes would hold a place in the queue for half an hour."""
 RETRIES = 2
-"""Of the SDK, before a question goes back to the queue."""
+"""Retries of the SDK before a question goes back to the queue."""
 ROUNDS = 4
 """Through the queue, each with what the one before left."""
 ROUND_PAUSE = 2.0
@@ -73,22 +73,22 @@ class _Call:
 
 
 _CALL: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("call", default=None)
-"""Of the question that this task asks; the hooks of the HTTP client run in the same task."""
+"""The call of the question that this task asks; the hooks of the HTTP client run in the same task."""
 
 
 class Client:
     """Asks a server.
 
     Args:
-        ledger: of answers and money.
+        ledger: ledger of answers and money.
         model: name that the server knows.
         key: secret; never shown, never written.
-        base_url: of the server; "" for OpenAI's own.
-        price: of the model.
+        base_url: address of the server; "" for OpenAI's own.
+        price: price of the model.
         reply: form of an answer.
-        temperature: of the sampling.
+        temperature: sampling temperature.
         parallel: requests in flight at most.
-        seed: of the run.
+        seed: seed of the run.
         advance: called for every question that is answered or refused for good.
     """
 
@@ -219,11 +219,11 @@ class Client:
         """Ask once, and write down what came of it.
 
         Args:
-            question: to ask.
-            request_format: of the server.
-            number: of the try; another draws another answer.
+            question: the question to ask.
+            request_format: what the server accepts.
+            number: number of the attempt; another draws another answer.
             last: whether an answer that cannot be read refuses the question.
-            retries: of the SDK.
+            retries: retries of the SDK.
 
         Returns:
             What was wrong, and what the server said about it.
@@ -274,7 +274,7 @@ class Client:
         return await send(model=self.model, messages=question.messages, **arguments)
 
     def _cost(self, body: str, question: Question) -> Cost:
-        """What an answer says it cost; all that was reserved if it says nothing."""
+        """The cost that an answer reports; all that was reserved if it reports none."""
         try:
             usage = json.loads(body)["usage"]
             return self.price.of(int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
@@ -324,9 +324,9 @@ def give_up(ledger: Ledger, asked: Sequence[Question], server: str, advance: Cal
     """Refuse the few questions that no round brought an answer for.
 
     Args:
-        ledger: of the answers.
+        ledger: ledger of the answers.
         asked: all questions of this run.
-        server: as an error names it.
+        server: name of the server in errors.
         advance: called for each that is refused.
 
     Raises:

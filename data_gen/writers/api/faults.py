@@ -57,7 +57,7 @@ def classify_error(error: Exception, key: str) -> Fault:
     """Sort what the SDK raised.
 
     Args:
-        error: of a request, or of reading its answer.
+        error: error of a request, or of reading its answer.
         key: secret that some servers repeat in what they say; it is never shown.
     """
     if isinstance(budget := error.__cause__ or error, BudgetError):  # the SDK takes it for a lost connection

@@ -50,7 +50,7 @@ class Spending(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came of a question, for good: a text, or the reason (of `Reason`) why there is none."""
+    """The final result of a question: a text, or the reason (of `Reason`) why there is none."""
 
     text: str = ""
     reason: str = ""
@@ -65,18 +65,18 @@ class Ledger:
     """The file of all requests of a build; a context, which locks it against other runs.
 
     Args:
-        path: of the file; made if missing.
-        max_usd, max_tokens: that all requests together may cost; 0 for no limit.
+        path: path of the file; made if missing.
+        max_usd, max_tokens: most that all requests together may cost; 0 for no limit.
 
     Attributes:
-        answers: by key of the question.
-        spent: of all runs so far. What was reserved and never settled is in it.
-        faults: how often each went wrong, by name.
-        requests: sent.
-        notes: what else was remembered, by name.
+        answers: answers by key of the question.
+        spent: cost of all runs so far, including what was reserved and never settled.
+        faults: number of faults by name.
+        requests: number of requests sent.
+        notes: everything else that was recorded, by name.
 
     Raises:
-        DataError: another run has it, or it is damaged.
+        DataError: another run has locked it, or it is damaged.
     """
 
     def __init__(self, path: Path, *, max_usd: float = 0.0, max_tokens: int = 0) -> None:
@@ -141,7 +141,7 @@ class Ledger:
         """Replace a reservation by what the request did cost, with what came of it in the same line.
 
         Args:
-            number: as `reserve` gave it.
+            number: number that `reserve` returned.
             cost: that is billed; nothing for a request that the server turned down.
             fault: what went wrong, by name.
             answer: `key` of the question, `text` and `reason`, where this ends it.

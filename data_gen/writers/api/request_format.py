@@ -22,13 +22,13 @@ class ReplyFormat(StrEnum):
 LENGTH_ARGUMENTS = ("max_tokens", "max_completion_tokens")
 """Names of the bound of an answer: older and newer models of OpenAI's each refuse the other."""
 OPTIONAL_ARGUMENTS = ("temperature", "seed")
-"""What some models refuse to be told."""
+"""Arguments that some models refuse."""
 
 
 class RequestFormat(NamedTuple):
-    """What a server takes.
+    """What a server accepts.
 
-    form: of the answer. cap: name of the bound of its length. without: optional arguments that it refuses.
+    form: form of the answer. cap: name of the limit of its length. without: optional arguments that it refuses.
     """
 
     form: ReplyFormat = ReplyFormat.PARSE
@@ -41,8 +41,8 @@ class RequestFormat(NamedTuple):
         Args:
             reply: form of the answer.
             most: tokens of the answer.
-            temperature: of the sampling.
-            seed: of the sampling.
+            temperature: sampling temperature.
+            seed: sampling seed.
         """
         free = {"temperature": temperature, "seed": seed}
         given = {name: value for name, value in free.items() if name not in self.without}

@@ -31,15 +31,15 @@ MODERATION_BATCH = 32
 
 
 class Bill(NamedTuple):
-    """What asking came to in one session.
+    """The outcome of asking in one session.
 
     Attributes:
-        model: that was asked.
-        answered, refused: captions that got edits, and that got none for good.
-        requests: on the wire.
-        cost: of them.
-        seconds: that it took.
-        faults: by name.
+        model: the model that was asked.
+        answered, refused: numbers of captions that got edits, and that will get none.
+        requests: number of requests sent.
+        cost: cost of these requests.
+        seconds: duration.
+        faults: number of faults by name.
     """
 
     model: str
@@ -69,8 +69,8 @@ class ApiWriter:
 
     Args:
         settings: model, base_url, parallel requests, budget.
-        folder: of the build.
-        seed: of the run: examples and draws follow from it.
+        folder: folder of the build.
+        seed: seed of the run; examples and draws follow from it.
         say: prints a line.
         api_key: None takes it from the environment variable OPENAI_API_KEY; it is never shown.
 
@@ -103,7 +103,7 @@ class ApiWriter:
         self.ledger = Ledger(folder / LEDGER_FILE, max_usd=settings.max_usd, max_tokens=settings.max_tokens)
 
     def question(self, caption: Caption, count: int) -> Question:
-        """What is asked for a caption; its examples are drawn for it alone."""
+        """The question for a caption; its examples are drawn for it alone."""
         shots = shots_for(caption.id, self.settings.shots, self.seed, inverse=self.settings.inverse)
         turns = messages(caption.text, count, shots, inverse=self.settings.inverse)
         read = sum(tokens_at_most(turn["content"]) for turn in turns)
@@ -148,7 +148,7 @@ class ApiWriter:
         return question.messages, answer.text if answer else ""
 
     def estimate(self, questions: Sequence[Question]) -> str:
-        """What asking will cost, in one line, before anything is asked."""
+        """One line with the estimated cost, before anything is asked."""
         read = sum(tokens_about(turn["content"]) for question in questions for turn in question.messages)
         likely = self.price.of(read, sum(TOKENS_PER_EDIT * question.edits for question in questions))
         most = sum(question.most.usd for question in questions)
@@ -211,7 +211,7 @@ class ApiWriter:
         return f"{self.ledger.spent.usd:.4f} USD, {self.ledger.requests} requests"
 
     def _bill(self, asked: Sequence[Question], before: Spending, seconds: float) -> Bill:
-        """What changed since."""
+        """The bill of this session: what has changed since `before`."""
         answers = [self.ledger.answers[each.key] for each in asked if each.key in self.ledger.answers]
         refused = sum(bool(answer.reason) for answer in answers)
         now = self.ledger.spending

@@ -40,11 +40,11 @@ class Recipe(NamedTuple):
     """How a writer is tuned.
 
     Args:
-        epochs: times that each seed is seen, at least 1.
-        rank: of the LoRA matrices, at least 1.
-        learning_rate: the highest; it rises over the first tenth of the steps and falls as a cosine.
-        batch: answers in a step, at least 1.
-        seed: of the split, the order, and the first matrices.
+        epochs: number of times that each seed triple is seen, at least 1.
+        rank: rank of the LoRA matrices, at least 1.
+        learning_rate: peak learning rate, reached after the first tenth of the steps; it then falls as a cosine.
+        batch: answers in a training step, at least 1.
+        seed: seed of the split, the order, and the initial matrices.
     """
 
     epochs: int = 3
@@ -82,7 +82,7 @@ def tune_writer(
         out: folder of the adapter; one that is there already is replaced.
         seeds: None takes the project's own.
         recipe: None takes the defaults.
-        device: to compute on; the best there is if None.
+        device: device to compute on; the best available if None.
         say: takes each line about the progress.
 
     Returns:
@@ -131,7 +131,7 @@ def split(seeds: Sequence[SeedTriple], seed: int) -> tuple[list[SeedTriple], lis
 
 
 def examples(seeds: Sequence[SeedTriple], language: LanguageModel) -> list[Example]:
-    """What a writer learns from seeds: an answer to each, and one with the way back where there is one."""
+    """What a writer learns from seeds: an answer to each, and one with the inverse where there is one."""
     wanted = [(seed, inverse) for seed in seeds for inverse in ((False, True) if seed.inverse else (False,))]
     return [_example(seed, language, inverse) for seed, inverse in wanted]
 

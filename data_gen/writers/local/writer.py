@@ -99,8 +99,8 @@ class LocalWriter:
     Args:
         settings: model (a folder, a hub id, a folder that `tune_writer` wrote, or a GGUF file), shots, temperature,
             parallel, inverse.
-        seed: of the run.
-        device: to compute on, in bf16 on cuda and else in fp32; the best there is if None.
+        seed: seed of the run.
+        device: device to compute on, in bf16 on CUDA and otherwise in fp32; the best available if None.
 
     Raises:
         ConfigError: no model is named.
@@ -238,7 +238,7 @@ class StopAtReplyEnd(StoppingCriteria):
     """Ends a row once its answer is whole: small models go on talking, and those without a chat form never end.
 
     Args:
-        tokenizer: of the model.
+        tokenizer: tokenizer of the model.
         width: length of the prompts, in tokens.
         opening: what of the answer stands in the prompt.
     """
@@ -296,7 +296,7 @@ def load_language_model(source: str, device: str | torch.device | None = None) -
     Args:
         source: folder or hub id of a model in safetensors, a GGUF file, or a folder with a LoRA adapter, which is
             merged into its base model.
-        device: to compute on; the best there is if None.
+        device: device to compute on; the best available if None.
 
     Raises:
         ModelError: there is no such model, it is of another kind, or a package that it needs is not installed.

@@ -92,8 +92,8 @@ class Phrase(NamedTuple):
 
     Args:
         determiner: "a", "two", "the" ... in lower case, or "".
-        adjectives: in lower case, in order.
-        noun: in lower case, as the caption has it.
+        adjectives: adjectives in lower case, in order.
+        noun: the caption's noun, in lower case.
         single: its singular.
         start: where the phrase begins, in characters.
         inner: where it begins but for the determiner.

@@ -10,7 +10,7 @@ class Value(NamedTuple):
     """A value of an aspect.
 
     Args:
-        name: as an instruction says it.
+        name: name of the value in instructions.
         forms: of one meaning, from adverbial to adjective; the same place in another value's forms has the same
             grammar, and "" is a form that the value has not. Of several words for one form, separated by "|", the
             first is written. The first form is what a caption gets that says nothing.
@@ -24,11 +24,11 @@ class Aspect(NamedTuple):
     """Something that holds for a whole picture, and how to ask for another value of it.
 
     Args:
-        kind: of edit.
+        kind: kind of edit.
         values: that it may have.
         context: for each form, pattern of what has to follow it; "" for anything.
         hints: pattern of words that tell of the aspect or depend on it; with them, it had better stay.
-        instructions: with a place for the value's name.
+        instructions: phrasings with a placeholder for the value's name.
     """
 
     kind: str

@@ -10,7 +10,7 @@ class Addition(NamedTuple):
     Args:
         where: pattern of what has to be there; its last match stands for "{}" in `place`.
         place: where the things go.
-        things: with articles.
+        things: things with their articles.
         unless: pattern of words that speak against it.
         outside: whether the picture has to be one of the open air.
     """

@@ -23,7 +23,8 @@ class RuleWriter:
     Kinds of edit come evenly: of those that a caption allows, it gets the one that its shard has seen least.
 
     Args:
-        seed: of the run; the draws for a caption follow from it, the caption, and the captions before it in its shard.
+        seed: seed of the run; the draws for a caption follow from it, the caption, and the captions before it in its
+            shard.
     """
 
     name = "rules"

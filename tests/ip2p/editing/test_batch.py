@@ -253,6 +253,7 @@ for line in sys.stdin:  # each line is a run of its own, in a process of its own
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on(pictures: Path, editor_folder: Path) -> None:
     rows = [
         {"image": f"{number % 4}.png", "instruction": f"make it {number}", "output": f"{number}.png"}

@@ -4,6 +4,8 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from ip2p.storybook.edits import Case, apply, edit_to, evaluation_cases, possible_edits
 from ip2p.storybook.language import instruction, parse
 from ip2p.storybook.phrases import UNSAID
@@ -74,6 +76,7 @@ def test_case_k_follows_from_the_seed_and_k_alone() -> None:
     assert all(edit_to(case.scene, case.edit.attribute, case.edit.value) == case.edit for case in evaluation_cases(30))
 
 
+@pytest.mark.slow
 def test_kinds_and_phrasings_are_even() -> None:
     cases = evaluation_cases(150)
     usual = {kind for kind in EDIT_KINDS if kind != RESERVED.no_triple}

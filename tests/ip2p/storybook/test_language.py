@@ -215,6 +215,7 @@ def test_an_instruction_says_what_is_asked() -> None:
             assert all(words & set(tokens(text)) for text in phrasings(edit, scene, held_out))
 
 
+@pytest.mark.slow
 def test_held_out_sentences_have_no_words_of_their_own() -> None:
     usual = {word for _, text in captions(1000, 7, held_out=False) for word in tokens(text)}
     for _, text in captions(300, 8, held_out=True):
@@ -292,6 +293,7 @@ def test_unknown_words_are_known_to_be_unknown() -> None:
     assert unknown_words("add a hippopotamus and 3 fish") == ["hippopotamus", "fish"]
 
 
+@pytest.mark.slow
 def test_free_instructions_are_in_no_template() -> None:
     assert len({wish.text for wish in FREE}) == len(FREE) == 60
     cases = free_cases()

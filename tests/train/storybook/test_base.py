@@ -17,6 +17,7 @@ from ip2p.storybook.scene import RESERVED
 from ip2p.train.storybook.autoencoder import make_autoencoder, normalise
 from ip2p.train.storybook.world import SCENES, World
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 
 
@@ -56,7 +57,6 @@ def reproduce(state: Path, out: Path, *more: str) -> str:
     return ran.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)  # sixteen processes, each of which imports what models need
 def test_the_models_are_made_in_order_and_exported(tmp_path: Path) -> None:
     state, out = tmp_path / "state", tmp_path / "bundled"

@@ -19,6 +19,7 @@ from ip2p.train.storybook.clip import SIDE, ClipTask, contrastive_loss, measure,
 from ip2p.train.storybook.tokens import make_tokenizer
 from ip2p.train.storybook.world import World, edited_scene, natural_scene
 
+pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 SCENES = 16
 

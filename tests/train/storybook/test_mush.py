@@ -75,6 +75,7 @@ def test_a_region_holds_its_thing() -> None:
             assert (differs & inside).sum() > 0.97 * differs.sum(), name
 
 
+@pytest.mark.slow
 def test_a_spoiled_thing_differs_there_alone_and_is_not_whole() -> None:
     picture, seen = drawn(SCENE), set()
     edited = edited_scene(SCENE, edit_to(SCENE, "season", "summer"))

@@ -248,6 +248,7 @@ def test_rate_limits_in_headers_are_kept(server: Server, tmp_path: Path) -> None
     assert gaps[2] >= 0.29 and max(gaps[:2] + gaps[3:]) < 0.25
 
 
+@pytest.mark.slow
 def test_a_tenth_of_all_answers_may_go_wrong(server: Server, tmp_path: Path) -> None:
     server.script = with_faults(0.1, 7)
     rows = barns(1000)
@@ -310,6 +311,7 @@ def test_arguments_that_a_model_refuses_are_left_out(server: Server, tmp_path: P
     assert len(server.requests) == 5 + 3 and "max_completion_tokens" in server.requests[-1]
 
 
+@pytest.mark.slow
 def test_money_is_counted_and_never_more_than_allowed(server: Server, tmp_path: Path) -> None:
     price: dict[str, Any] = {"price_in": 10.0, "price_out": 40.0}
     asks = writer(server, tmp_path, **price)
