@@ -5,6 +5,7 @@ on one without, where it is emulated; no name of a processor tells it as reliabl
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ import torch
 from torch._dynamo.exc import TorchDynamoException
 
 from ip2p.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # A first bf16 step this much slower than fp32 decides by itself: where bf16 is emulated a second one costs a minute.
@@ -43,7 +46,7 @@ def choose_precision(
     *,
     device: torch.device,
     requested: str = "auto",
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = logger.info,
 ) -> torch.dtype:
     """Choose the format to train or to edit in.
 

@@ -5,6 +5,7 @@ the strength that did best on other scenes.
 """
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from itertools import islice
@@ -36,6 +37,8 @@ from ip2p.storybook.judge import Judge, Outcome
 from ip2p.storybook.render import render
 
 EDITOR, COPY, TEXT_TO_IMAGE, SDEDIT = "editor", "copy of the input", "text-to-image", "SDEdit"
+logger = logging.getLogger(__name__)
+
 STRENGTHS = (0.3, 0.5, 0.7, 0.85)
 TRIAL_SCENES = 24  # for the strength of SDEdit; a few points of accuracy there are worth no minute here
 BATCH_SIZE = 16
@@ -90,7 +93,7 @@ def evaluate(
     out: Path = Path("runs/evaluation"),
     free: bool = False,
     measure: Measure | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = logger.info,
 ) -> Evaluation:
     """Measure an editor and its baselines, and write evaluation.json, evaluation.md and sheet.png.
 

@@ -1,6 +1,5 @@
 """A model loaded to draw with: number format, added weights, memory and speed, whatever kind of model it is."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Unpack
@@ -13,8 +12,6 @@ from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
 from ip2p.models.decoder import replace_decoder
 from ip2p.models.offload import offload, require_gpu, tile
 from ip2p.models.packed_conv import pack_convolutions
-
-logger = logging.getLogger(__name__)
 
 
 class InferenceOptions(LoadingOptions, total=False):
@@ -81,7 +78,7 @@ def load_for_inference(
     if decoder:
         replace_decoder(backbone, decoder)
     if precision == "auto":
-        dtype = choose_precision(lambda: _predict_once(backbone), device=device, report=logger.info)
+        dtype = choose_precision(lambda: _predict_once(backbone), device=device)
         for module in backbone.modules:
             module.to(dtype)
     if cpu_offload:
