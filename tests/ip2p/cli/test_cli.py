@@ -246,6 +246,16 @@ def test_a_picture_is_drawn_from_a_caption(base_folder: Path) -> None:
     assert (parameters["caption"], parameters["seed"], parameters["scale"]) == ("A red barn!", 1, 2)
 
 
+def test_the_command_that_is_shown_draws_a_caption_again(base_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["generate", "a barn", "--model", str(base_folder), "--seed", "1", "--steps", "4", "-o", "first.png"]
+    assert cli.run([*words, "--preset", "balanced", "--negative-prompt", "winter", "--rescale", "0.5"]) == 0
+    capsys.readouterr()
+    assert cli.run(["inspect", "first.png"]) == 0
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert cli.run(command[1:]) == 0
+    assert open_image(command[-1]).tobytes() == open_image("first.png").tobytes()
+
+
 def test_models_of_the_wrong_kind_are_refused(
     base_folder: Path, editor_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

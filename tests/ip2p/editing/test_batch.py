@@ -19,6 +19,7 @@ from ip2p.editing.batch import BatchRun, BatchSummary
 from ip2p.editing.batch_rows import read_batch_file
 from ip2p.errors import DataError
 from ip2p.pictures.write import read_parameters
+from ip2p.settings import EditSettings
 from ip2p.shards import sole_writer
 
 
@@ -93,6 +94,25 @@ def test_every_row_has_its_picture_and_those_of_one_size_go_together(
     assert np.array_equal(masked[:, 24:], np.asarray(noise(1, (48, 24)))[:, 24:])
     with Image.open(file.with_suffix("") / "results.png") as sheet:
         assert sheet.height > 8 * 32
+
+
+def test_a_row_takes_every_setting_a_preset_and_a_negative_prompt(pictures: Path, editor: Editor) -> None:
+    values: dict[str, Any] = {
+        "text_scale": 3.0, "image_scale": 1.2, "steps": 3, "scheduler": "ddim", "resolution": 24, "text_every": 2,
+        "image_every": 2, "extrapolate": 0.5, "hold_after": 0.9, "guidance_start": 0.1, "guidance_stop": 0.9,
+        "rescale": 0.5, "reuse": 2, "tolerance": 0.0,
+    }  # fmt: skip
+    assert values.keys() == EditSettings.model_fields.keys()
+    row = {"image": "0.png", "instruction": "make it winter", "seed": 5}
+    rows = [row | values, row | {"preset": "fast", "steps": 2}, row | {"negative_prompt": "fog"}, row]
+    file = write_rows(pictures / "edits.jsonl", rows)
+    assert run(file, editor, text_every=3) == BatchSummary(done=4, failed=0, before=0)
+    made = [read_parameters(file.with_suffix("") / each["output"]) for each in results(file.with_suffix(""))]
+    recorded = {name: value for name, value in values.items() if name != "tolerance"}
+    assert recorded.items() <= made[0].items()
+    assert (made[1]["scheduler"], made[1]["steps"], made[1]["text_every"]) == ("dpm", 2, 2)
+    assert made[2]["negative_prompt"] == "fog" and "negative_prompt" not in made[3]
+    assert made[3]["text_every"] == 3 and len({each["edit"] for each in made}) == 4
 
 
 HOSTILE: dict[str, tuple[Any, str]] = {

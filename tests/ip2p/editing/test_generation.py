@@ -13,6 +13,7 @@ from PIL import Image
 from ip2p.editing.generation import generate, img2img
 from ip2p.errors import ConfigError, InstructionError, ModelError
 from ip2p.models.backbone import load_backbone
+from ip2p.models.inference import load_for_inference
 from ip2p.settings import SCHEDULERS
 
 PeerScheduler = Callable[[Any, str], Any]
@@ -68,6 +69,30 @@ def test_sdedit_is_the_image_to_image_of_diffusers(folder: Path, scheduler: str,
             backbone, images, TEXTS, strength=strength, scale=4.0, steps=6, seeds=[1, 2], scheduler=scheduler
         )
         assert_alike(ours, theirs)
+
+
+def test_a_negative_prompt_is_that_of_diffusers(folder: Path, peer_scheduler: PeerScheduler) -> None:
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = peer_scheduler(pipeline.scheduler, "ddim")
+    theirs = pipeline(
+        TEXTS, negative_prompt=["winter"] * 2, num_inference_steps=5, guidance_scale=4.0, generator=generators(1, 2)
+    ).images
+    options: dict[str, Any] = {"scale": 4.0, "steps": 5, "seeds": [1, 2], "scheduler": "ddim"}
+    backbone = load_backbone(folder)
+    ours = generate(backbone, TEXTS, negative_prompt="winter", **options)
+    assert_alike(ours, theirs)
+    assert ours != generate(backbone, TEXTS, **options)
+
+
+def test_presets_save_rows_of_a_caption_too(base_folder: Path) -> None:
+    backbone = load_for_inference(base_folder, want="base", device="cpu")
+    rows: list[int] = []
+    plain = backbone.unet.forward
+    backbone.unet.forward = lambda x, *others, **named: (rows.append(len(x)), plain(x, *others, **named))[1]
+    exact, balanced = (generate(backbone, "a barn", seeds=1, preset=name)[0] for name in ("exact", "balanced"))
+    assert sum(rows[:20]) == 40 and sum(rows[20:]) == 20 + 7
+    assert exact != balanced
 
 
 def test_sdedit_keeps_more_at_less_strength_and_any_size(base_folder: Path) -> None:
