@@ -100,6 +100,7 @@ def test_other_thresholds_draw_nothing(make_config: MakeConfig, monkeypatch: pyt
     pipeline.report(make_config(), say=quiet)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["seed=5", "pairs.steps=4", "captions.count=3", "shard_size=3", "pairs.p_max=0.5"])
 def test_other_settings_are_refused_on_an_old_folder(make_config: MakeConfig, change: str) -> None:
     pipeline.build(make_config(), say=quiet)

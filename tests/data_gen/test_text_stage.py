@@ -59,6 +59,7 @@ def hostile() -> list[str]:
     return [*numbered[: 200 - len(long)], *long]
 
 
+@pytest.mark.slow
 def test_hostile_captions_stay_data(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def echo(request: dict[str, object]) -> object:
         caption = asked(request)["caption"]

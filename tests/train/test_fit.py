@@ -57,6 +57,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_killed_and_started_again_equals_never_stopped(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str

@@ -209,6 +209,7 @@ def test_bad_folders_are_told(tmp_path: Path, name: str | None, content: str, me
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_data_set_that_the_hub_cannot_give_is_told_in_one_line(tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -159,6 +159,7 @@ def test_tokens_are_estimated_closely(text: str, tokens: int) -> None:
     assert tokens - 1 <= clip_tokens(text) <= tokens + 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "texts", "lost"),
     [

@@ -56,6 +56,7 @@ def latents_of(editor: Editor, images: list[Image.Image], texts: list[str], **se
     return seen[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scales", [(7.5, 1.5), (3.0, 1.0), (2.0, 2.0)])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_latents_are_those_of_diffusers(

@@ -44,6 +44,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_captions_become_the_pictures_of_diffusers(folder: Path, scheduler: str, peer_scheduler: PeerScheduler) -> None:
     backbone = load_backbone(folder)
@@ -54,6 +55,7 @@ def test_captions_become_the_pictures_of_diffusers(folder: Path, scheduler: str,
     assert_alike(generate(backbone, TEXTS, scale=4.0, steps=5, seeds=[1, 2], scheduler=scheduler), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_sdedit_is_the_image_to_image_of_diffusers(folder: Path, scheduler: str, peer_scheduler: PeerScheduler) -> None:
     backbone = load_backbone(folder)

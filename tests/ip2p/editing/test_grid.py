@@ -43,6 +43,7 @@ def test_every_cell_is_the_edit_at_its_scales(editor_folder: Path) -> None:
             assert np.array_equal(np.asarray(found), np.asarray(alone.image))
 
 
+@pytest.mark.slow
 def test_scales_of_the_bundled_editor_do_what_they_are_called() -> None:
     """More text scale makes it winter, more image scale keeps the picture."""
     image = open_image(COTTAGE)

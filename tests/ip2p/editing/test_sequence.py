@@ -93,6 +93,7 @@ def test_an_empty_turn_is_told_before_the_first_begins(editor: Editor) -> None:
     assert not steps
 
 
+@pytest.mark.slow
 def test_the_bundled_editor_keeps_what_no_turn_changed() -> None:
     image = open_image(COTTAGE)
     made, plain = (

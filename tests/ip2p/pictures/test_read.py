@@ -143,6 +143,7 @@ def test_opening_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["", "2>&-"])
 def test_libtiff_does_not_write_to_the_screen_and_the_screen_comes_back(tmp_path: Path, closed: str) -> None:
     whole = encoded(PICTURE, "TIFF", compression="tiff_deflate")

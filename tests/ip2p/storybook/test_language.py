@@ -177,6 +177,7 @@ def phrasings(edit: Edit, scene: Scene, held_out: bool) -> set[str]:
     return {instruction(edit, scene, rng, held_out, plain=True) for _ in range(300)}
 
 
+@pytest.mark.slow
 def test_every_kind_has_many_phrasings_and_some_are_held_out() -> None:
     seen: dict[str, set[str]] = {}
     common: set[str] = set()

@@ -43,6 +43,7 @@ def test_every_value_shows(name: str, value: str) -> None:
             assert (difference(scene(**{name: value}), scene(**{name: other})) > 12).sum() >= 240, other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", values("base")["style"])
 @pytest.mark.parametrize("time", ATTRIBUTES["time"])
 @pytest.mark.parametrize("name", ["color", "roof", "door", "clouds", "animal", "building"])
