@@ -7,14 +7,18 @@ skipped when a stage runs again; everything else is made anew, byte for byte the
 
 import fcntl
 import hashlib
+import hmac
 import io
 import json
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,8 +30,8 @@ from ip2p.records import SCHEMA_VERSION
 if TYPE_CHECKING:
     from datasets import Features
 
-TEMPORARY_PREFIX = ".tmp-"
-BACKUP_PREFIX = ".old-"
+TEMPORARY = re.compile(r"\.ip2p-(?P<kind>tmp|old)-(?P<pid>\d+)-(?P<mark>[0-9a-f]{16})-(?P<name>.+)", re.DOTALL)
+"""Names of unfinished files and folders, and of folders that are being replaced."""
 ROW_GROUP_SIZE = 128
 REDO_HINT = "delete it and run the same command again: it makes what is missing"
 
@@ -91,13 +95,11 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     """A temporary folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
 
     A folder that is there already is moved aside, replaced, and deleted last; if that is cut short, the next call or
-    `sweep_temporaries` brings it back.
+    `sweep_temporaries` brings it back. Callers make sure that it is theirs to replace.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    backup = path.with_name(BACKUP_PREFIX + path.name)
-    _recover(backup)
-    temporary = _temporary(path)
-    shutil.rmtree(temporary, ignore_errors=True)
+    sweep_temporaries(path.parent, path.name)
+    temporary, backup = _temporary(path), _temporary(path, "old")
     temporary.mkdir()
     try:
         yield temporary
@@ -112,22 +114,30 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync(path.parent)
-    _recover(backup)
+    _recover(backup, path)
 
 
-def sweep_temporaries(folder: Path) -> None:
+def sweep_temporaries(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes left in a folder, and put back a folder whose replacement was cut short.
 
-    Temporary names carry the process id; those of processes that still run are left alone.
+    Only what carries a mark of ours is touched: temporary names have the process id, which must not be alive any more,
+    and a code that nobody else can make. Links are left alone.
+
+    Args:
+        folder: folder that ip2p writes to.
+        name: file or folder whose leftovers are meant; all of them if None.
     """
-    if not folder.is_dir():
-        return
-    for entry in folder.iterdir():
-        if entry.name.startswith(BACKUP_PREFIX):
-            _recover(entry)
-        elif entry.name.startswith(TEMPORARY_PREFIX) and not _is_alive(
-            entry.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
-        ):
+    for entry in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
+        found = TEMPORARY.fullmatch(entry.name)
+        if not found or entry.is_symlink() or _is_alive(found["pid"]):
+            continue
+        if name is not None and found["name"] not in (name, _shorten(name)):
+            continue
+        if found["mark"] != _mark(found["kind"], found["pid"], found["name"]):
+            continue
+        if found["kind"] == "old":
+            _recover(entry, entry.with_name(found["name"]))
+        else:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
@@ -271,13 +281,45 @@ def _check(path: Path, manifest: Manifest) -> None:
         raise DataError(f"{path} has {rows} rows, not {manifest.rows}", REDO_HINT)
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+def _temporary(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:
+    """A name beside a path that this process alone uses, and later ones know as one of ours."""
+    pid, name = str(os.getpid()), _shorten(path.name) if kind == "tmp" else path.name
+    return path.with_name(f".ip2p-{kind}-{pid}-{_mark(kind, pid, name)}-{name}")
 
 
-def _recover(backup: Path) -> None:
+def _shorten(name: str) -> str:
+    """A name with room for ours before it, in the 255 bytes that file systems allow."""
+    data = os.fsencode(name)
+    return name if len(data) <= 200 else hashlib.sha256(data).hexdigest()
+
+
+def _mark(*words: str) -> str:
+    """A code of words that only processes of this user can make."""
+    return hmac.new(_secret(), "/".join(words).encode("utf-8", "surrogateescape"), "sha256").hexdigest()[:16]
+
+
+@cache
+def _secret() -> bytes:
+    """Random bytes of this user, kept from run to run; of this process alone where they cannot be kept."""
+    file = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "ip2p" / "mark"
+    fresh = secrets.token_bytes(32)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            draft = file.with_name(f"mark-{os.getpid()}-{secrets.token_hex(8)}")
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                stream.write(fresh)
+            try:
+                os.link(draft, file)  # another process may have been first
+            finally:
+                draft.unlink()
+        return file.read_bytes()
+    except (OSError, RuntimeError):
+        return fresh
+
+
+def _recover(backup: Path, target: Path) -> None:
     """Delete a folder that was moved aside if its successor is in place, else move it back."""
-    target = backup.with_name(backup.name.removeprefix(BACKUP_PREFIX))
     if not backup.exists():
         return
     if target.exists():

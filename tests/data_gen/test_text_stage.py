@@ -167,4 +167,4 @@ def test_bad_input_is_one_line(
     assert run(["dataset", "triples", *words]) == 2
     error = capsys.readouterr().err
     assert output in error and error.count("\n") == 1
-    assert not list(tmp_path.rglob("triples.html")) and not list(tmp_path.rglob(".tmp-*"))
+    assert not list(tmp_path.rglob("triples.html")) and not list(tmp_path.rglob(".ip2p-*"))

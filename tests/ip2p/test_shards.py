@@ -1,5 +1,6 @@
 """Files are whole or absent, even when the process is killed while it writes them."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -40,11 +41,10 @@ with shards.atomic_dir(folder / "model") as work:
 
 def visible(folder: Path) -> dict[str, bytes]:
     """Files by relative name, those under temporary names left out."""
-    hidden = (shards.TEMPORARY_PREFIX, shards.BACKUP_PREFIX)
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and not any(part.startswith(hidden) for part in file.relative_to(folder).parts)
+        if file.is_file() and not any(part.startswith(".ip2p-") for part in file.relative_to(folder).parts)
     }
 
 
@@ -78,11 +78,55 @@ def test_a_failed_block_leaves_no_folder_and_keeps_the_old_one(tmp_path: Path) -
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_replacement_that_was_cut_short_is_undone(tmp_path: Path) -> None:
-    (tmp_path / ".old-model").mkdir()
-    (tmp_path / ".old-model" / "weights").write_text("old")
-    shards.sweep_temporaries(tmp_path)
-    assert (tmp_path / "model" / "weights").read_text() == "old"
+REPLACED = """
+import os, pathlib, signal, sys
+from ip2p import shards
+target = pathlib.Path(sys.argv[1]) / "model"
+with shards.atomic_dir(target) as work:
+    (work / "weights").write_text("old")
+rename = pathlib.Path.rename
+def dies(self, other):
+    if pathlib.Path(other) == target:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, other)
+pathlib.Path.rename = dies
+with shards.atomic_dir(target) as work:
+    (work / "weights").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("again", ["swept", "written again"])
+def test_a_replacement_that_was_cut_short_is_undone(tmp_path: Path, again: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", REPLACED, str(tmp_path)], check=False)
+    assert ran.returncode == -signal.SIGKILL and not (tmp_path / "model").exists()
+    if again == "swept":
+        shards.sweep_temporaries(tmp_path)
+        assert (tmp_path / "model" / "weights").read_text() == "old"
+    else:
+        with shards.atomic_dir(tmp_path / "model") as work:
+            assert (tmp_path / "model" / "weights").read_text() == "old"
+            (work / "weights").write_text("newest")
+        assert (tmp_path / "model" / "weights").read_text() == "newest"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_sweeping_leaves_alone_what_is_not_ours(tmp_path: Path) -> None:
+    """Names like ours, also with a made-up mark, links, and folders of other names."""
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    ours = shards._temporary(folder / "a").name.replace(str(os.getpid()), "999999999")
+    for name in (".tmp-1-a", ".old-a", ".tmp-", ours, f".ip2p-old-1-{'0' * 16}-a", ".ip2p-tmp-1--a"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "letter.txt").write_text("dear")
+    elsewhere.mkdir()
+    (elsewhere / "letter.txt").write_text("dear")
+    mark = shards._mark("tmp", "999999999", "b")
+    (folder / f".ip2p-tmp-999999999-{mark}-b").symlink_to(elsewhere)
+    before = sorted(str(each) for each in tmp_path.rglob("*"))
+    shards.sweep_temporaries(folder)
+    (tmp_path / "link").symlink_to(folder)
+    shards.sweep_temporaries(tmp_path / "link")
+    (tmp_path / "link").unlink()
+    assert sorted(str(each) for each in tmp_path.rglob("*")) == before
 
 
 def test_sweeping_spares_what_a_living_process_writes(tmp_path: Path) -> None:
@@ -90,6 +134,11 @@ def test_sweeping_spares_what_a_living_process_writes(tmp_path: Path) -> None:
         shards.sweep_temporaries(tmp_path)
         (work / "weights").touch()
     assert (tmp_path / "model" / "weights").exists()
+
+
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    shards.atomic_write(tmp_path / ("x" * 251 + ".png"), b"data")
+    assert [len(entry.name) for entry in tmp_path.iterdir()] == [255]
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))

@@ -115,7 +115,7 @@ def drawing_code() -> str:
 def _draw_all(path: Path, count: int, kind: str) -> None:
     """Draw into a file under another name, which gets its own when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".ip2p-tmp-{os.getpid()}-{path.name}")
     pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, SIDE, SIDE, 3))
     jobs = [(start, min(start + CHUNK, count), kind) for start in range(0, count, CHUNK)]
     if len(jobs) == 1:  # done before other processes have started

@@ -27,7 +27,7 @@ from ip2p.data_gen.writers.seeds import SeedTriple, load_seeds
 from ip2p.errors import ConfigError, DataError, ModelError, TrainingError
 from ip2p.models.loading import quiet
 from ip2p.seeding import derive_seed
-from ip2p.shards import atomic_dir, fingerprint, sweep_temporaries
+from ip2p.shards import atomic_dir, fingerprint
 
 MIN_CAPTIONS = 10
 """Captions from which a tenth can be held out."""
@@ -106,7 +106,6 @@ def tune_writer(
     _train(language, training, recipe, say)
     after = mean_loss(language, test, recipe.batch)
     say(f"held-out loss after: {after:.4f}")
-    sweep_temporaries(out.parent)
     with atomic_dir(out) as folder:
         language.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
         (folder / PROMPT_FILE).write_text(PromptFormat().model_dump_json(indent=1) + "\n")

@@ -303,7 +303,7 @@ def test_killed_at_any_moment_it_goes_on(pictures: Path, editor_folder: Path) ->
             assert all(read_parameters(out / name)["edit"] for name in now)
             kept = now
         driver.stdin.close()
-    assert len(kept) == 40 and not list(out.glob(".tmp-*"))
+    assert len(kept) == 40 and not list(out.glob(".ip2p-*"))
     message = results(out)
     assert Counter(each["output"] for each in message) == Counter(f"{number}.png" for number in range(40))
     assert {each["status"] for each in message} == {"done"}

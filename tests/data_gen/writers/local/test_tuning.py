@@ -205,8 +205,9 @@ def test_a_killed_run_leaves_nothing_half(
             work = functools.partial(tune_writer, str(base), out, seeds=SEEDS[:12], recipe=QUICK, device="cpu", say=say)
             assert killed(work) == -signal.SIGKILL
     assert not fresh.exists() and weights(older).keys() == weights(tuned).keys()
-    assert any(tmp_path.glob(".tmp-*")) == (moment == "saving")
-    tune_writer(str(base), fresh, seeds=SEEDS[:12], recipe=QUICK, device="cpu", say=str)
+    assert any(tmp_path.glob(".ip2p-tmp-*")) == (moment == "saving")
+    for out in (fresh, older):
+        tune_writer(str(base), out, seeds=SEEDS[:12], recipe=QUICK, device="cpu", say=str)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "older"]
 
 
