@@ -50,13 +50,21 @@ class Manifest(BaseModel):
 
 def atomic_write(path: Path, data: bytes) -> None:
     """Write a file so that `path` holds either all of data or what it held before, whatever happens on the way."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary name to write a file under, which becomes `path` when the block ends well and vanishes if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        temporary.touch()
+        permissions = temporary.stat().st_mode  # as the umask says; safetensors makes files for their owner alone
+        yield temporary
+        temporary.chmod(permissions)
+        _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

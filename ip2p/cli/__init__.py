@@ -3,6 +3,7 @@
 Every expected failure is one line on stderr and exit code 2: `ip2p: what was wrong. What to do`.
 """
 
+import errno
 import logging
 import sys
 import warnings
@@ -16,6 +17,9 @@ import typer
 import ip2p
 from ip2p.cli.lazy import LazyCommands, make_app
 from ip2p.errors import Ip2pError, one_line
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+"""What a disk or a folder may answer to a write."""
 
 app = make_app(
     cls=LazyCommands, help="Edit pictures by instruction, and make the models that do it.", no_args_is_help=True
@@ -106,6 +110,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         from ip2p.cli.options import with_flags
 
         return with_flags(error), 2
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return f"cannot write {error.filename or 'a file'} ({error.strerror}). Make room, or give another place", 2
     if isinstance(error, typer.TyperException):
         return f"{error.format_message().rstrip('.')}. See `ip2p --help`", 2
     said = one_line(error, 300)

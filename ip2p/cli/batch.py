@@ -18,9 +18,9 @@ from ip2p.cli.options import (
     options_but_scales,
     output_paths,
     refuse_empty,
+    require_free,
     sample_seeds,
     say,
-    slug,
     write,
 )
 from ip2p.errors import ConfigError, DataError
@@ -90,13 +90,13 @@ def grid(
     """Draw one edit at many pairs of guidance scales, on one sheet."""
     refuse_empty(instruction, "instruction", "make it winter")
     columns, rows = _numbers(text_scales, "--text-scales"), _numbers(image_scales, "--image-scales")
+    from ip2p.pictures.parameters import slug
     from ip2p.pictures.read import open_image
     from ip2p.pictures.write import EDITED
 
     source, (chosen,) = open_image(image), sample_seeds(seed, 1)
     (path,) = output_paths(output, f"{image.stem}-{slug(instruction)}-grid", [chosen])
-    if path.resolve() == image.resolve():
-        raise ConfigError(f"the sheet would overwrite {image}", "Give another name with -o")
+    require_free(path, {"instruction": instruction, "seed": chosen, "text_scales": columns}, reads=[image])
     from ip2p.editing.grid import scale_grid
 
     sheet = scale_grid(

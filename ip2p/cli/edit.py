@@ -1,6 +1,7 @@
 """Commands that make pictures."""
 
 from collections.abc import Callable, Sequence
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,12 +25,12 @@ from ip2p.cli.options import (
     generation_options,
     output_paths,
     refuse_empty,
+    require_free,
     sample_seeds,
     say,
-    slug,
     write,
 )
-from ip2p.errors import ConfigError, ImageError, InstructionError
+from ip2p.errors import ConfigError, InstructionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -117,6 +118,7 @@ def edit(
     judge = choose_clip(editor.model, clip, samples) if keep_best else None
     captions = pair_captions(caption, edited_caption)
     from ip2p.editing.masks import open_mask
+    from ip2p.pictures.parameters import slug
     from ip2p.pictures.read import open_image
     from ip2p.pictures.write import EDITED
 
@@ -125,13 +127,18 @@ def edit(
     seeds = sample_seeds(seed, samples)
     name = f"{image.stem}-{slug(' '.join(instructions))}"
     paths = output_paths(output, name, seeds)
-    if image.resolve() in [path.resolve() for path in (*paths, *filter(None, [output]))]:
-        raise ImageError(f"the edit would overwrite {image}", "Give another name with -o")
+    about = describe_source(image, frame, native) | ({"mask": mask.name} if mask else {})
+    asked = {"turns": instructions, "input_sha256": about["input_sha256"]}
+    reads = [image, *filter(None, [mask])]
+    for path, each in zip(paths, seeds, strict=True):
+        require_free(path, asked | {"seed": each}, reads)
+    if judge:
+        require_free(*output_paths(output, name, seeds[:1]), asked, reads)
+    previews, on_edit = progress_writer(paths, seeds, instructions, every, reads) if save_progress else (None, None)
     if editor.model == BUNDLED_EDITOR:
         say(f"the bundled editor draws storybook scenes; for photos use --model {PHOTO_EDITOR}")
     loaded = editor.load_editor()
     settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt}
-    previews, on_edit = progress_writer(paths, seeds, instructions, every) if save_progress else (None, None)
     if len(instructions) > 1 or keep_unchanged:
         from ip2p.editing.sequence import edit_in_sequence
 
@@ -146,7 +153,6 @@ def edit(
     if judge:
         edits = [choose_best(edits, source, ", ".join(instructions), captions, judge)]
         paths = output_paths(output, name, [edits[0].seed])
-    about = describe_source(image, frame, native) | ({"mask": mask.name} if mask else {})
     for each, path in zip(edits, paths, strict=True):
         write(each.image, path, {**each.parameters, **about}, EDITED)
         if "blocked" in each.parameters:
@@ -168,7 +174,11 @@ def generate(
     """Draw a picture from a caption."""
     refuse_empty(caption, "caption", "a red barn by a lake in summer")
     seeds = sample_seeds(seed, samples)
+    from ip2p.pictures.parameters import slug
+
     paths = output_paths(output, slug(caption), seeds)
+    for path, each in zip(paths, seeds, strict=True):
+        require_free(path, {"caption": caption, "seed": each})
     from ip2p.editing.generation import generate as draw
     from ip2p.pictures.write import GENERATED
 
@@ -248,7 +258,7 @@ def choose_best(
 
 
 def progress_writer(
-    paths: Sequence[Path], seeds: Sequence[int], texts: Sequence[str], every: int
+    paths: Sequence[Path], seeds: Sequence[int], texts: Sequence[str], every: int, reads: Sequence[Path]
 ) -> "tuple[Callable[[int], Previews], Callable[[int, list[Image]], None]]":
     """What writes the predicted picture of every n-th step of an edit, and the picture after each edit but the last."""
     from ip2p.diffusion.previews import Previews
@@ -256,6 +266,13 @@ def progress_writer(
 
     def name(path: Path, number: int) -> str:
         return path.stem if len(texts) == 1 else f"{path.stem}-turn{number}"
+
+    for path, seed in zip(paths, seeds, strict=True):  # what is in the way is told before anything is drawn
+        for number, text in enumerate(texts, 1):
+            after = [path.with_stem(name(path, number))] if number < len(texts) else []
+            on_the_way = path.parent.glob(f"{escape(name(path, number))}-step*{escape(path.suffix)}")
+            for target in (*after, *on_the_way):
+                require_free(target, {"instruction": text, "seed": seed}, reads)
 
     def previews(number: int) -> Previews:
         def show(place: int, step: int, picture: "Image") -> None:

@@ -43,6 +43,10 @@ def convert(
     ] = None,
     config: ModelConfig = None,
     allow_pickle: AllowPickle = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a model that another program wrote.", rich_help_panel="Output"),
+    ] = False,
 ) -> None:
     """Turn a model folder into one file of the original layout (ComfyUI, from_single_file), or back."""
     names = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -53,8 +57,9 @@ def convert(
     from ip2p.models.convert import convert as write
 
     write(
-        source, target, dtype=getattr(torch, names[dtype]) if dtype else None, config=config, allow_pickle=allow_pickle
-    )
+        source, target, dtype=getattr(torch, names[dtype]) if dtype else None, config=config,
+        allow_pickle=allow_pickle, overwrite=overwrite,
+    )  # fmt: skip
     print(target)
 
 

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import inspect
+import os
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from ip2p.cli import say as say
-from ip2p.errors import ConfigError, InstructionError, Ip2pError
+from ip2p.errors import ConfigError, ImageError, InstructionError, Ip2pError
 from ip2p.settings import (
     ALL_SETTINGS,
     PRESETS,
@@ -163,9 +164,33 @@ def output_paths(output: Path | None, name: str, seeds: Sequence[int]) -> list[P
     return [output] if len(seeds) == 1 else [output.with_stem(f"{output.stem}-{seed}") for seed in seeds]
 
 
-def slug(text: str) -> str:
-    """Text as a part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-") or "picture"
+def require_free(path: Path, result: Mapping[str, Any], reads: Sequence[Path] = ()) -> None:
+    """Check, before anything is drawn, that a picture can be written to a path and replaces nothing but itself.
+
+    Args:
+        path: picture to write.
+        result: parameters by which an earlier picture there is known as the same result.
+        reads: files that the command reads.
+
+    Raises:
+        ImageError: another file is there, or nothing can be written there.
+    """
+    from ip2p.pictures.write import read_parameters
+
+    if path.resolve() in [each.resolve() for each in reads]:
+        raise ImageError(f"the result would overwrite {path}", "Give another name with -o")
+    parent = next(each for each in path.absolute().parents if each.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ImageError(f"nothing can be written to {parent}", "Give another name with -o")
+    if not path.exists() and not path.is_symlink():
+        return
+    try:
+        found = {} if path.is_symlink() or path.is_dir() else read_parameters(path)
+    except ImageError:
+        found = {}
+    found = {"turns": [found.get("instruction")]} | found
+    if any(found.get(name) != value for name, value in result.items()):
+        raise ImageError(f"{path} is there and is another picture", "Give another name with -o, or move it away")
 
 
 def describe_source(image: Path, frame: int | None = None, native: bool = False) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class BatchRun:
         self.edits = list(read_batch_file(file, self.defaults | {"model": model}))
         if not self.edits:
             raise DataError(f"{file} has no rows", 'Write one a line: {"image": ..., "instruction": ...}')
+        self._require_own_summary()
         self.results = _read_results(out / RESULTS_FILE)
         self.waiting: dict[Any, list[WaitingEdit]] = {}
 
@@ -109,8 +110,9 @@ class BatchRun:
         made = [edit for edit in self.edits if self._is_made(edit)]
         known = {edit.id for edit in made}
         todo = [edit for edit in self.edits if edit.id not in known]
-        for folder in {self.out, *((self.out / edit.output).parent for edit in self.edits)}:
-            sweep_temporaries(folder)
+        for folder in {self.out, *((self.out / edit.output).parent for edit in self.edits if edit.output)}:
+            if folder.resolve().is_relative_to(self.out.resolve()):
+                sweep_temporaries(folder)
         self._write()
         with StageProgress("edit", "pictures", total=len(self.edits), done=len(made), say=self.say) as progress:
             failed = 0
@@ -163,8 +165,28 @@ class BatchRun:
         mask = open_mask(self.file.parent / edit.row.mask, image.size) if edit.row.mask else None
         return WaitingEdit(edit, image, mask)
 
+    @cached_property
+    def _read_files(self) -> set[Path]:
+        """The file of rows, and all pictures and masks that it names."""
+        rows = [edit.row for edit in self.edits if edit.row]
+        names = {name for row in rows for name in (row.image, row.mask) if name}
+        return {self.file.resolve(), *((self.file.parent / name).resolve() for name in names)}
+
+    def _require_own_summary(self) -> None:
+        """Check that the files that tell of the whole batch are there to be written.
+
+        Raises:
+            DataError: one of them is a file of somebody else's.
+        """
+        for name, is_own in ((RESULTS_FILE, _is_results), (SHEET_FILE, _is_sheet)):
+            path = self.out / name
+            if path.is_symlink() or path.is_dir() or (path.exists() and not is_own(path)):
+                raise DataError(
+                    f"{path} is there and was not written by `ip2p batch`", "Give another folder, or move it away"
+                )
+
     def _refuse_foreign(self, edit: PlannedEdit) -> None:
-        """No file is replaced that this command did not write, and none outside of the folder is written.
+        """No file is replaced but the result of this very edit, and none outside of the folder is written.
 
         Raises:
             ImageError: either of the two.
@@ -172,8 +194,18 @@ class BatchRun:
         path = self.out / edit.output
         if not path.resolve().is_relative_to(self.out.resolve()):
             raise ImageError(f"the output {edit.output} leads out of {self.out} by a link", "Give another name")
-        if path.exists() and _read_id(path) is None:
-            raise ImageError(f"{path} is there and was not made by `ip2p batch`", "Give another name, or move it away")
+        if path.resolve() in self._read_files:
+            raise ImageError(f"the output {edit.output} is a file that the edits read", "Give another name")
+        if path.exists():
+            owner = _read_id(path)
+            if owner is None:
+                raise ImageError(
+                    f"{path} is there and was not made by `ip2p batch`", "Give another name, or move it away"
+                )
+            if owner != edit.id:
+                raise ImageError(
+                    f"{path} is there and is the result of another edit", "Give another name, or delete it"
+                )
 
     def _group_key(self, waiting: WaitingEdit) -> Any:
         """What pictures have to agree in to be edited together."""
@@ -275,6 +307,24 @@ def _read_results(path: Path) -> dict[str, dict[str, Any]]:
         except (ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def _is_results(path: Path) -> bool:
+    """Whether every line of a file but a torn last one is a result of an edit."""
+    lines = path.read_bytes().split(b"\n")
+    try:
+        whole = all({"id", "line", "status"} <= json.loads(line).keys() for line in lines[:-1])
+        return whole and b'{"line": '.startswith(lines[-1][:9])
+    except (ValueError, AttributeError):
+        return False
+
+
+def _is_sheet(path: Path) -> bool:
+    """Whether a picture is the sheet of a batch."""
+    try:
+        return "edits" in read_parameters(path)
+    except ImageError:
+        return False
 
 
 def _read_id(path: Path) -> str | None:

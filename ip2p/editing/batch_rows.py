@@ -1,7 +1,6 @@
 """The rows of a batch: `edits.jsonl` line by line, each checked by itself, so that a bad one stops no other."""
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
@@ -9,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from ip2p.errors import ConfigError, DataError, Ip2pError, one_line
+from ip2p.pictures.parameters import slug
 from ip2p.seeding import derive_seed
 from ip2p.settings import PRESETS, EditSettings, with_preset
 from ip2p.shards import fingerprint
@@ -191,6 +191,8 @@ def _refuse_outside(output: str) -> None:
         ConfigError: the name leads out of it, is one of our own, or not of a PNG.
     """
     path = PurePosixPath(output.replace("\\", "/"))
+    if not path.name:
+        raise ConfigError(f"the output {output!r} is no name of a file", "Give a name that ends in .png")
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in output:
         raise ConfigError(f"the output {output!r} lies outside of the folder of results", "Give a name within it")
     if path.suffix.lower() != ".png":
@@ -206,9 +208,4 @@ def _output_name(row: BatchRow, seed: int, name: str) -> str:
         return str(path if row.samples == 1 else path.with_stem(f"{path.stem}-{seed}"))
     key, again, sample = name.split("-")
     apart = "" if (again, sample) == ("1", "0") else f"-{again}-{sample}"
-    return f"{_slug(Path(row.image).stem)}-{_slug(' '.join(row.sequence))}-{key[:8]}{apart}.png"
-
-
-def _slug(text: str) -> str:
-    """Text as a part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-") or "picture"
+    return f"{slug(Path(row.image).stem)}-{slug(' '.join(row.sequence))}-{key[:8]}{apart}.png"

@@ -33,7 +33,7 @@ from ip2p.models.folder import (
 from ip2p.models.safety import SafetyChecker
 from ip2p.models.single_file import open_configs, read_checkpoint, read_single_file
 from ip2p.seeding import randn
-from ip2p.settings import EditSettings, GenerationSettings, read_settings, select
+from ip2p.settings import SETTINGS_FILE, EditSettings, GenerationSettings, read_settings, select
 from ip2p.shards import atomic_dir
 
 Kind = Literal["base", "editor", "any"]
@@ -353,7 +353,7 @@ def save_backbone(
         index["requires_safety_checker"] = backbone.safety is not None
     with atomic_dir(folder) as temporary:
         write_folder(temporary, components, index, dtype)
-        for file, text in (extra or {}).items():
+        for file, text in ({SETTINGS_FILE: "{}\n"} | dict(extra or {})).items():  # that file says whose the folder is
             (temporary / file).write_text(text)
 
 

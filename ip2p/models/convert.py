@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import load_backbone, save_backbone
-from ip2p.models.folder import COMPONENTS, locate
+from ip2p.models.folder import COMPONENTS, locate, require_replaceable
 from ip2p.models.key_names import CONV_IN
 from ip2p.models.single_file import PICKLE_SUFFIXES, open_configs, read_checkpoint, write_single_file
 
@@ -21,6 +21,7 @@ def convert(
     dtype: torch.dtype | None = None,
     config: str | Path | None = None,
     allow_pickle: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Write a model in the other shape, or in the same one with other numbers.
 
@@ -29,18 +30,18 @@ def convert(
 
     Args:
         source: bundled name, folder, single file or hub id.
-        target: a .safetensors file, or a folder; replaced if there.
+        target: a .safetensors file, or a folder; a model that ip2p wrote there is replaced.
         dtype: of the weights written; as the source's UNet has them if None.
         config: for a single file, a folder or hub id with the configs and tokenizer of its family.
         allow_pickle: read a pickled source, weights only.
+        overwrite: replace a model that another program wrote, too.
 
     Raises:
         ModelError: the source is not there, damaged, or has a component that the original layout has no place for.
-        ConfigError: source and target are the same.
+        ConfigError: the target overlaps the source, or is something else than a model that may be replaced.
     """
     path = locate(source)
-    if path.resolve() == target.resolve():
-        raise ConfigError(f"the model would be written over its source {target}", "Give another target")
+    require_replaceable(target, path, overwrite=overwrite)
     if target.suffix != ".safetensors" and (target.suffix in PICKLE_SUFFIXES or target.is_file()):
         raise ConfigError(f"cannot write {target}: single files are written as .safetensors", "Give such a name")
     backbone = load_backbone(source, config=config, allow_pickle=allow_pickle)

@@ -14,12 +14,14 @@ from diffusers import SchedulerMixin
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
-from ip2p.errors import ModelError, one_line
+from ip2p.errors import ConfigError, ModelError, one_line
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.models.loading import load_whole, quiet
+from ip2p.settings import SETTINGS_FILE
 
 INDEX_FILE = "model_index.json"
 DAMAGED_HINT = "Download it again, or train it again"
@@ -42,6 +44,9 @@ SAFETY_COMPONENTS: dict[str, tuple[str, ...]] = {
     "feature_extractor": ("CLIPImageProcessor", "CLIPFeatureExtractor", "CLIPImageProcessorPil"),
 }
 COMPONENTS = (*REQUIRED_COMPONENTS, *SDXL_COMPONENTS, *SAFETY_COMPONENTS, "scheduler")
+MODEL_FILES = (INDEX_FILE, SETTINGS_FILE, "README.md", "training.json")
+HEADER_KEY = "ip2p"
+"""Key of the configs and tokenizers in the header of a single file."""
 NETWORKS = ("vae", "text_encoder", "text_encoder_2", "unet", "safety_checker")
 FROM_TRANSFORMERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "feature_extractor")
 
@@ -184,3 +189,66 @@ def _write_component(component: Any, folder: Path, dtype: torch.dtype) -> None:
         config.pop("_name_or_path", None)  # where the weights once lay is nobody's business
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         save_file(weights, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+
+
+def require_replaceable(target: Path, source: Path | None = None, *, overwrite: bool = False) -> None:
+    """Check that a model may be written to a path: nothing is there, or a model of ip2p's and nothing else.
+
+    Args:
+        target: model folder or single file to write.
+        source: model that is read for it, of which nothing may be replaced.
+        overwrite: whether a model that another program wrote may be replaced, too.
+
+    Raises:
+        ConfigError: the target is, holds or lies in the source; or it is not a model, or has a user's files in it.
+    """
+    where = target.resolve()
+    if source is not None and source.exists():
+        own = source.resolve()
+        if where == own or where in own.parents or own in where.parents:
+            raise ConfigError(f"{target} would replace {source}, or a part of it", "Give another target")
+    if target.is_symlink():
+        raise ConfigError(f"{target} is a link", "Give the name of a file or folder")
+    if not target.exists():
+        return
+    hint = "Give another target, or move it away"
+    if target.is_file():
+        if not overwrite and not _is_own_file(target):
+            raise ConfigError(
+                f"{target} is there and was not written by ip2p",
+                "Give another target, or give overwrite=True",
+                arguments=["overwrite"],
+            )
+        return
+    if not target.is_dir():
+        raise ConfigError(f"{target} is a device", "Give the name of a file or folder")
+    foreign = next((each for each in sorted(target.rglob("*")) if not _is_part(each, target)), None)
+    if foreign is not None:
+        what = f"{target} has other files than a model's, such as {foreign.relative_to(target)}"
+        raise ConfigError(what, hint)
+    own_model = (target / SETTINGS_FILE).is_file() or not any(target.iterdir())
+    if not own_model and not overwrite:
+        raise ConfigError(
+            f"{target} is a model that ip2p did not write",
+            "Give another target, or give overwrite=True",
+            arguments=["overwrite"],
+        )
+
+
+def _is_own_file(path: Path) -> bool:
+    """Whether a single file has the header that ip2p writes."""
+    try:
+        with safe_open(path, framework="pt") as weights:
+            return HEADER_KEY in (weights.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
+def _is_part(path: Path, folder: Path) -> bool:
+    """Whether a file or folder belongs to a model folder in diffusers' layout."""
+    if path.is_symlink():
+        return False
+    part, *inside = path.relative_to(folder).parts
+    if not inside:
+        return part in MODEL_FILES if path.is_file() else part in COMPONENTS
+    return path.is_file() and len(inside) == 1 and path.suffix in (".json", ".txt", ".safetensors")

@@ -6,7 +6,6 @@ the same shape that diffusers names.
 """
 
 import json
-import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +32,7 @@ from ip2p.errors import ModelError, one_line
 from ip2p.models.folder import (
     COMPONENTS,
     DAMAGED_HINT,
+    HEADER_KEY,
     INDEX_FILE,
     NETWORKS,
     SAFETY_COMPONENTS,
@@ -44,15 +44,13 @@ from ip2p.models.folder import (
 from ip2p.models.key_names import CONV_IN, to_original
 from ip2p.models.loading import quiet, refuse_missing
 from ip2p.settings import SETTINGS_FILE
-from ip2p.shards import TEMPORARY_PREFIX
+from ip2p.shards import atomic_file
 
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "unet": convert_ldm_unet_checkpoint,
     "vae": convert_ldm_vae_checkpoint,
 }
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
-HEADER_KEY = "ip2p"
-"""Key of the header under which the configs and tokenizers stand, as JSON from their file names to their contents."""
 CONFIG_HINT = "a model folder of the same family, whose configs and tokenizer are read and whose weights are not"
 
 
@@ -170,13 +168,8 @@ def write_single_file(components: Mapping[str, Any], configs: Path, target: Path
     files = sorted(file for kind in ("json", "txt") for file in configs.rglob(f"*.{kind}"))
     names = {file.relative_to(configs).as_posix(): file for file in files}
     kept = {name: file.read_text() for name, file in names.items() if _is_config_file(name)}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
-    try:
+    with atomic_file(target) as temporary:
         save_file(weights, temporary, metadata={"format": "pt", HEADER_KEY: json.dumps(kept)})
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_network(

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,6 +92,12 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
     else:
         words += [*named, *options]
     return " ".join(map(_quote_for_shell, words))
+
+
+def slug(text: str) -> str:
+    """Text as a part of a file name, in any script."""
+    words = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", text).lower()).strip("-")[:60]
+    return words.encode()[:120].decode(errors="ignore").rstrip("-") or "picture"
 
 
 def printable(value: object) -> str:

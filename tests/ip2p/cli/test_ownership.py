@@ -1,0 +1,173 @@
+"""Commands write what is theirs and leave every other file as it is, whatever it is called."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ip2p import cli
+from ip2p.models.backbone import load_backbone, save_backbone
+
+Listing = dict[str, tuple[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder full of a user's files, with names that ip2p uses too."""
+    folder = tmp_path / "home"
+    (folder / "photos").mkdir(parents=True)
+    picture = Image.linear_gradient("L").convert("RGB").resize((32, 32))
+    for name in ("barn.png", "mask.png", "out.png", "photos/a.png", "barn-make-it-winter-7.png", "a-barn-1.png"):
+        picture.save(folder / name)
+    picture.save(folder / "step-step002.png")
+    row = {"image": "barn.png", "instruction": "make it winter", "seed": 7}
+    (folder / "edits.jsonl").write_text(json.dumps(row) + "\n")
+    for name in ("results.jsonl", "results.png", ".tmp-1-a", ".old-a", "notes.txt", "photos/results.jsonl"):
+        (folder / name).write_text("dear diary")
+    (folder / ".old-photos").mkdir()
+    (folder / ".old-photos" / "b.txt").write_text("dear diary")
+    (folder / "link.png").symlink_to("barn.png")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def listing(folder: Path) -> Listing:
+    """Every file, its contents, and what it is."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        kind = f"link to {os.readlink(path)}" if path.is_symlink() else "folder" if path.is_dir() else "file"
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if kind == "file" else ""
+        found[str(path.relative_to(folder))] = kind, digest
+    return found
+
+
+EDIT = ["edit", "barn.png", "make it winter", "--seed", "7", "--steps", "2"]
+REFUSED: dict[str, list[str]] = {
+    "an edit over its input": [*EDIT, "-o", "barn.png"],
+    "an edit over its mask": [*EDIT, "--mask", "mask.png", "-o", "mask.png"],
+    "an edit over a picture": [*EDIT, "-o", "out.png"],
+    "an edit over a link": [*EDIT, "-o", "link.png"],
+    "an edit over a picture of its own name": EDIT,
+    "an edit over a folder": [*EDIT, "-o", "photos.png/../photos"],
+    "samples over a picture": [*EDIT, "--samples", "2"],
+    "previews over a picture": [*EDIT, "--seed", "8", "-o", "step.png", "--save-progress"],
+    "a caption over a picture": ["generate", "a barn", "--seed", "1", "--steps", "1"],
+    "a grid over its input": ["grid", "barn.png", "make it winter", "-o", "barn.png"],
+    "a grid over a picture": ["grid", "barn.png", "make it winter", "-o", "out.png"],
+    "a batch beside a user's results": ["batch", "edits.jsonl", "-o", "."],
+    "a batch among photos": ["batch", "edits.jsonl", "-o", "photos"],
+    "a model over photos": ["convert", "MODEL", "photos"],
+    "a model over the folder that it is in": ["convert", "MODEL", "."],
+    "a model over a text": ["convert", "MODEL", "notes.txt"],
+    "a model over its own part": ["convert", "MODEL", "MODEL/unet/x.safetensors"],
+    "a model over itself": ["convert", "MODEL", "MODEL"],
+    "a model over a device": ["convert", "MODEL", "/dev/null"],
+    "a model over a link": ["convert", "MODEL", "link.png"],
+}
+
+
+@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED.keys())
+def test_nothing_of_a_users_is_replaced(
+    words: list[str], home: Path, editor_folder: Path, base_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = base_folder if words[0] == "generate" else editor_folder
+    if words[0] == "convert":
+        shutil.copytree(model, home / "MODEL")
+    else:
+        words = [*words, "--model", str(model)]
+    before = listing(home)
+    assert cli.run(words) == 2
+    assert listing(home) == before
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ip2p: ")]
+    assert len(said) >= 1 and "should not happen" not in said[-1]
+
+
+ROWS: dict[str, dict[str, object]] = {
+    "over its input": {"output": "barn.png"},
+    "over a picture": {"output": "out.png"},
+    "no name": {"output": "."},
+    "a hidden name": {"output": ".old-x"},
+    "outside": {"output": "../barn.png"},
+}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+def test_a_bad_row_stops_no_other_and_sweeps_nothing(row: dict[str, object], home: Path, editor_folder: Path) -> None:
+    """The folder above the results has files that look like leftovers."""
+    for name in ("results.jsonl", "results.png"):
+        (home / name).unlink()
+    rows = [{"image": "barn.png", "instruction": "make it winter"} | extra for extra in (row, {"output": "good.png"})]
+    (home / "edits.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    before = listing(home)
+    out = ["-o", "."] if row["output"] in ("barn.png", "out.png") else ["-o", "results"]
+    assert cli.run(["batch", "edits.jsonl", *out, "--steps", "1", "--model", str(editor_folder)]) == 2
+    assert listing(home).items() >= before.items()
+    assert (home / out[1] / "good.png").is_file()
+
+
+def test_a_batch_replaces_no_result_of_another_file(home: Path, editor_folder: Path) -> None:
+    batch = ["--steps", "1", "--model", str(editor_folder), "-o", "made"]
+    row = {"image": "barn.png", "instruction": "make it winter", "output": "same.png", "seed": 1}
+    (home / "one.jsonl").write_text(json.dumps(row))
+    (home / "two.jsonl").write_text(json.dumps(row | {"instruction": "make it night"}))
+    assert cli.run(["batch", "one.jsonl", *batch]) == 0
+    first = (home / "made" / "same.png").read_bytes()
+    assert cli.run(["batch", "two.jsonl", *batch]) == 2
+    assert (home / "made" / "same.png").read_bytes() == first
+
+
+def test_the_very_result_may_be_made_again(home: Path, editor_folder: Path) -> None:
+    words = [*EDIT, "-o", "new.png", "--model", str(editor_folder)]
+    assert cli.run(words) == 0
+    assert cli.run([*words, "--text-scale", "3"]) == 0
+    assert cli.run([*words[:2], "make it night", *words[3:]]) == 2
+
+
+def test_a_model_of_ip2ps_is_replaced_and_another_with_a_word(
+    home: Path, editor_folder: Path, base_folder: Path
+) -> None:
+    assert cli.run(["convert", str(editor_folder), "mine"]) == 0
+    assert cli.run(["convert", str(base_folder), "mine"]) == 0
+    assert not load_backbone("mine").is_editor
+    (home / "mine" / "diary.txt").write_text("dear")
+    assert cli.run(["convert", str(editor_folder), "mine"]) == 2
+    (home / "mine" / "diary.txt").unlink()
+    shutil.copytree(base_folder, "theirs")
+    assert cli.run(["convert", str(editor_folder), "theirs"]) == 2
+    assert cli.run(["convert", str(editor_folder), "theirs", "--overwrite"]) == 0
+    assert load_backbone("theirs").is_editor
+
+
+def test_files_have_the_permissions_that_the_umask_says(home: Path, sd_base_folder: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        assert cli.run(["convert", str(sd_base_folder), "model.safetensors"]) == 0
+    finally:
+        os.umask(before)
+    assert (home / "model.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_edit(home: Path, editor_folder: Path) -> None:
+    (home / "photos").chmod(0o500)
+    assert cli.run([*EDIT, "-o", "photos/new.png", "--model", str(editor_folder)]) == 2
+
+
+def test_a_full_disk_is_one_line(
+    home: Path, editor_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "model/unet")
+
+    backbone = load_backbone(editor_folder)
+    monkeypatch.setattr("ip2p.models.folder.save_file", full)
+    before = listing(home)
+    with pytest.raises(OSError, match="No space left"):
+        save_backbone(backbone, home / "model", pipeline_class=backbone.pipeline_class)
+    assert cli.run(["convert", str(editor_folder), "model"]) == 2
+    assert "cannot write model/unet (No space left on device). Make room" in capsys.readouterr().err
+    assert listing(home) == before
