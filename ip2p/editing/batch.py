@@ -169,7 +169,7 @@ class BatchRun:
     def _read_files(self) -> set[Path]:
         """The file of rows, and all pictures and masks that it names."""
         rows = [edit.row for edit in self.edits if edit.row]
-        names = {name for row in rows for name in (row.image, row.mask) if name}
+        names = {name for row in rows for name in (row.image, row.mask) if name and "\0" not in name}
         return {self.file.resolve(), *((self.file.parent / name).resolve() for name in names)}
 
     def _require_own_summary(self) -> None:
