@@ -1,4 +1,4 @@
-"""The storybook base model: a text encoder and a UNet that learn together to turn captions into latents."""
+"""The storybook base model: a text encoder and a UNet, trained together to turn captions into latents."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from ip2p.train.storybook.tokens import POSITIONS
 from ip2p.train.storybook.world import World
 
 NO_CAPTION = 0.1
-ENCODED = 32  # pictures at a time
+ENCODED = 32  # pictures encoded at a time
 TEXT_WIDTH = 160
 SETTINGS = {"scale": 3.0}
 SHEET = (4, 8)
@@ -40,7 +40,7 @@ UNETS: dict[str, dict[str, Any]] = {
         "block_out_channels": (48, 96, 160, 160), "transformer_layers_per_block": (1, 1, 2, 1),
         "down_block_types": (_PLAIN, _CROSS, _CROSS, _CROSS),
     },
-    # Three transformer layers at 16 x 16 and none at 4 x 4: sharing attention should hold more there. 12.4 M weights.
+    # Three transformer layers at 16 x 16 and none at 4 x 4, so that shared attention keeps more layout. 12.4 M weights.
     "attention": {
         "block_out_channels": (48, 96, 160, 160), "transformer_layers_per_block": (1, 3, 2, 1),
         "down_block_types": (_PLAIN, _CROSS, _CROSS, _PLAIN),
@@ -51,16 +51,16 @@ GROUPS = 16
 
 
 class DiffusionTask:
-    """Text encoder and UNet on latents of the world: v-prediction, a tenth of the captions dropped.
+    """Trains text encoder and UNet on latents by v-prediction, with a tenth of the captions dropped.
 
     Args:
-        world: scenes to learn from.
-        vae: the finished autoencoder; frozen.
-        tokenizer: of captions.
-        unet: name in UNETS.
-        latents: (n, c, h, w) of the world's pictures, in fp16.
-        device: to train on.
-        seed: of order, captions, noise and first weights.
+        world: training scenes.
+        vae: finished autoencoder.
+        tokenizer: tokenizer of the captions.
+        unet: name of the UNet, a key of UNETS.
+        latents: latents of the world's pictures in fp16, shape (n, c, h, w).
+        device: device to train on.
+        seed: seed of order, captions, noise and initial weights.
     """
 
     batch = 32
@@ -109,7 +109,7 @@ class DiffusionTask:
         return (prediction.float() - self.process.target(target, noise, timesteps)).square().mean()
 
     def sheet(self) -> Image.Image:
-        """Pictures of captions that training never saw."""
+        """Return a sheet of pictures drawn from held-out captions."""
         rows, columns = SHEET
         captions = [case.caption for case in evaluation_cases(rows * columns, seed=1)]
         pictures = generate(self.backbone, captions, seeds=list(range(len(captions))), batch=rows * columns)
@@ -123,7 +123,7 @@ class DiffusionTask:
 
 
 def make_text_encoder(tokenizer: CLIPTokenizer) -> Any:
-    """Three layers, 160 wide."""
+    """Make a text encoder of three layers, 160 wide, with random weights."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH, num_hidden_layers=3,
@@ -135,7 +135,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> Any:
 
 
 def make_unet(name: str) -> Any:
-    """A UNet of UNETS whose residual branches all begin as nothing, so that it begins as a shallow network."""
+    """Make a UNet of UNETS whose residual branches start at zero, so that training starts with a shallow network."""
     up_blocks = {_PLAIN: "UpBlock2D", _CROSS: "CrossAttnUpBlock2D"}
     unet: Any = UNet2DConditionModel(
         sample_size=32, norm_num_groups=GROUPS, in_channels=4, out_channels=4, layers_per_block=1,
@@ -152,7 +152,7 @@ def make_unet(name: str) -> Any:
 
 
 def make_schedule() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule; the UNet predicts the velocity."""
+    """Make a scheduler with Stable Diffusion's noise schedule and v-prediction."""
     return DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
         clip_sample=False, set_alpha_to_one=False, steps_offset=1,
@@ -161,7 +161,14 @@ def make_schedule() -> DDIMScheduler:
 
 @torch.inference_mode()
 def encode_world(world: World, vae: Any, path: Path, device: torch.device) -> Float[Tensor, "n c h w"]:
-    """Latents of all pictures in fp16, from the file if it is there; computed in bf16 where the processor does that."""
+    """Encode all pictures of a world as latents in fp16, or load them from an earlier run.
+
+    Args:
+        world: scenes with their pictures.
+        vae: finished autoencoder, which computes in bf16 if the device does so natively.
+        path: path of the file of latents.
+        device: device that encodes.
+    """
     if not path.is_file():
         vae.to(device)
         starts = range(0, len(world), ENCODED)

@@ -1,7 +1,6 @@
-"""Pictures that show nothing clearly, for the judge to know them: melted, smeared, vague, half changed, blended.
+"""Spoiled training pictures for the judge: melted, smeared, blurred, half changed, or blended.
 
-Models that have not learned enough draw such pictures, and a judge that has only seen finished ones takes them for the
-nearest finished one.
+Undertrained models draw such pictures, and a judge trained on clean ones alone would read a clear value from them.
 """
 
 import math
@@ -23,24 +22,24 @@ Box = tuple[float, float, float, float]
 
 NAMES = tuple(ATTRIBUTES)
 PARTS = {"building": ("color", "roof", "door")}
-"""Attributes of a thing that nobody can tell once the thing has lost its shape."""
+"""Attributes that cannot be read once an object has lost its shape."""
 
 SHARES = {"between": 0.15, "half": 0.12, "melted": 0.1, "smeared": 0.08, "vague": 0.05}
-"""How often a picture is spoiled in each way; the others stay as they are."""
+"""Share of the pictures spoiled in each way; the others stay clean."""
 
-SOFT_EDGE = 0.05  # of the side, over which a spoiled region passes into the rest
-ENLARGED = 0.15  # share of its own size by which the region of a thing is larger than the thing
-FINE_ENOUGH = 0.12  # of another picture blended in, and the first one is still what is shown
+SOFT_EDGE = 0.05  # width of the soft edge of a spoiled region, as a share of the picture's side
+ENLARGED = 0.15  # margin around an object's region, as a share of the object's size
+FINE_ENOUGH = 0.12  # share of another picture up to which a blend still shows the first one
 
 
 class Example(NamedTuple):
-    """A picture with what the judge should read from it.
+    """A picture with the targets of the judge.
 
     Attributes:
-        picture: (3, h, w) in [-1, 1].
-        attributes: index of each attribute's value, the number of values where it is unclear, `IGNORED` where nobody
-            can tell; in the order of `ATTRIBUTES`.
-        whole: for each of `OBJECTS` 1, 0 or `IGNORED`.
+        picture: picture in [-1, 1], shape (3, h, w).
+        attributes: index of each attribute's value, in the order of `ATTRIBUTES`; the number of values where it is
+            unclear, and `IGNORED` where it is unknown.
+        whole: 1 for each of `OBJECTS` that is whole, 0 if it is not, and `IGNORED` where it is unknown.
     """
 
     picture: Float[Tensor, "3 h w"]
@@ -48,7 +47,7 @@ class Example(NamedTuple):
     whole: list[int]
 
     def unclear(self, *names: str) -> "Example":
-        """The same with these attributes unclear; a thing among them is not whole."""
+        """Return the example with these attributes unclear, and objects among them not whole."""
         attributes = [
             len(ATTRIBUTES[name]) if name in names else target
             for name, target in zip(NAMES, self.attributes, strict=True)
@@ -57,7 +56,7 @@ class Example(NamedTuple):
         return self._replace(attributes=attributes, whole=whole)
 
     def ignoring(self, *names: str) -> "Example":
-        """The same with these attributes left out of the loss."""
+        """Return the example with these attributes left out of the loss."""
         return self._replace(
             attributes=[
                 IGNORED if name in names else target for name, target in zip(NAMES, self.attributes, strict=True)
@@ -66,21 +65,21 @@ class Example(NamedTuple):
 
 
 def clean(picture: Float[Tensor, "3 h w"], scene: Scene) -> Example:
-    """A picture as it was drawn."""
+    """Make an example of a clean picture."""
     return Example(picture, attribute_target(scene), whole_target(scene))
 
 
 def spoiled(
     example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random
 ) -> Example:
-    """A picture that is spoiled in one of the ways of `SHARES`, or, for the rest of the time, as it is.
+    """Spoil a picture in one of the ways of `SHARES`, or leave it clean.
 
     Args:
-        example: a clean picture.
-        scene: what it shows.
-        other: the picture of `edited`.
+        example: clean example.
+        scene: scene of its picture.
+        other: picture of `edited`, in [-1, 1], shape (3, h, w).
         edited: the scene after an edit of one attribute.
-        rng: source of all randomness.
+        rng: random generator.
     """
     drawn = rng.random()
     for way, share in SHARES.items():
@@ -95,7 +94,7 @@ def spoiled(
 def between(
     example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random
 ) -> Example:
-    """Both pictures at once: what differs is unclear, unless one of them is hardly there."""
+    """Blend both pictures; the edited attribute is unclear, unless one of them is hardly visible."""
     strong = rng.random() < 0.75
     share = rng.uniform(0.35, 0.65) if strong else rng.uniform(0, FINE_ENOUGH)
     blended = example._replace(picture=torch.lerp(example.picture, other, share))
@@ -103,7 +102,7 @@ def between(
 
 
 def half(example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random) -> Example:
-    """One picture on one side of a line and the other on the other; the line runs through what differs."""
+    """Join the two pictures along a line through the edited object; the edited attribute is unclear."""
     name = edit_between(scene, edited).attribute
     thing = "building" if name in PARTS["building"] else name
     if thing in OBJECTS:
@@ -117,19 +116,19 @@ def half(example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: 
     distance = (grid[None, :] - x) * math.cos(angle) + (grid[:, None] - y) * math.sin(angle)
     beyond = (distance / 0.02).sigmoid()
     mixed = example._replace(picture=torch.lerp(example.picture, other, beyond))
-    # Clouds lie anywhere, so the line may leave them all on one side.
+    # Clouds may be anywhere, so all of them may be on one side of the line.
     return mixed.ignoring(name) if name == "clouds" else mixed.unclear(name)
 
 
 def vague(example: Example, scene: Scene, rng: random.Random) -> Example:
-    """The whole picture blurred until no thing has a shape; season, hour and the like may still be told."""
+    """Blur the whole picture until no object has a shape; season, time and the like may stay readable."""
     blurred = example._replace(picture=_blurred(example.picture, rng.choice((16, 24, 32))))
     things = [name for name in OBJECTS if scene.attributes[name] != "none"]
     return blurred.unclear(*things, "door").ignoring(*(name for name in NAMES if name not in (*things, "door")))
 
 
 def melted(picture: Float[Tensor, "3 h w"], mask: Float[Tensor, "h w"], rng: random.Random) -> Float[Tensor, "3 h w"]:
-    """The region pushed about by a smooth random field, so that outlines run like wax."""
+    """Warp the masked region by a smooth random displacement field."""
     side = picture.shape[-1]
     cells = rng.choice((8, 10, 12))
     noise = torch.randn(1, 2, cells, cells, generator=torch.Generator().manual_seed(rng.randrange(1 << 31)))
@@ -140,12 +139,12 @@ def melted(picture: Float[Tensor, "3 h w"], mask: Float[Tensor, "h w"], rng: ran
 
 
 def smeared(picture: Float[Tensor, "3 h w"], mask: Float[Tensor, "h w"], rng: random.Random) -> Float[Tensor, "3 h w"]:
-    """The region blurred into a blot."""
+    """Blur the masked region."""
     return torch.lerp(picture, _blurred(picture, rng.choice((16, 24, 32))), mask)
 
 
 def region(scene: Scene, name: str) -> Box:
-    """Left, top, right and bottom of a thing in the finished picture, in fractions of its side, a little enlarged."""
+    """Return left, top, right and bottom of an object with a margin, as shares of the picture's side."""
     layout = scene.layout
     if name == "building":
         foot, size = layout.horizon + 0.16, layout.building_size
@@ -171,7 +170,7 @@ def region(scene: Scene, name: str) -> Box:
 def _on_a_thing(
     change: Callable[[Tensor, Tensor, random.Random], Tensor],
 ) -> Callable[[Example, Scene, random.Random], Example]:
-    """Spoil the region of one thing that the scene has; its parts can be told no more."""
+    """Make a function that spoils the region of one object in the scene and leaves its parts out of the loss."""
 
     def spoil(example: Example, scene: Scene, rng: random.Random) -> Example:
         name = rng.choice([name for name in OBJECTS if scene.attributes[name] != "none"])
@@ -186,7 +185,7 @@ _SPOILED_THINGS = {"melted": _on_a_thing(melted), "smeared": _on_a_thing(smeared
 
 
 def _mask(box: Box, side: int) -> Float[Tensor, "h w"]:
-    """1 inside the box and 0 outside, with a soft edge."""
+    """Return a mask of 1 inside the box and 0 outside, with a soft edge, shape (side, side)."""
     grid = (torch.arange(side) + 0.5) / side
     left, top, right, bottom = box
     across = torch.minimum(grid - left, right - grid)
@@ -195,13 +194,13 @@ def _mask(box: Box, side: int) -> Float[Tensor, "h w"]:
 
 
 def _blurred(picture: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 h w"]:
-    """Means of squares of `size` pixels, joined smoothly."""
+    """Average a picture over squares of `size` pixels, and interpolate."""
     small = F.avg_pool2d(picture[None], size)
     return F.interpolate(small, picture.shape[-2:], mode="bicubic", align_corners=False)[0].clamp(-1, 1)
 
 
 def stacked(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures (b, 3, h, w), targets of attributes (b, n) and of whole things (b, 3)."""
+    """Stack examples: pictures (b, 3, h, w), attribute targets (b, n), and targets of whole objects (b, 3)."""
     return (
         torch.stack([example.picture for example in examples]),
         torch.tensor([example.attributes for example in examples]),
