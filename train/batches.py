@@ -56,7 +56,7 @@ class Augmentation(NamedTuple):
     y: float
 
 
-CENTRE = Augmentation(False, 0.5, 0.5)
+CENTER_CROP = Augmentation(False, 0.5, 0.5)
 
 
 def open_pairs(*sources: str | Path) -> PairDataset:
@@ -102,7 +102,7 @@ def _open(source: str | Path) -> tuple[Dataset, Dataset]:
     return train, held_out
 
 
-class Order:
+class ShuffledOrder:
     """The endless shuffled order of a data set, which maps a position of the run to a row.
 
     Args:
@@ -143,7 +143,7 @@ class Batches:
         self.size = size
         self.seed = seed
         self.flip = flip
-        self.order = Order(len(pairs), seed)
+        self.order = ShuffledOrder(len(pairs), seed)
         self.instructions: list[str] = list(pairs["edit_prompt"])
         self._cache: dict[bool, Latents] = {}
 
@@ -166,7 +166,7 @@ class Batches:
             mean, std = self.backbone.target_posterior(edited)
             return Latents(self.backbone.encode_condition(originals), mean, std)
 
-    def pictures(self, row: int, augmentation: Augmentation = CENTRE) -> tuple[Image.Image, Image.Image]:
+    def pictures(self, row: int, augmentation: Augmentation = CENTER_CROP) -> tuple[Image.Image, Image.Image]:
         """Return the original and the edited picture of a row, size x size, with the same crop and flip."""
         try:
             pair = self.pairs[row]

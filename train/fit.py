@@ -23,8 +23,8 @@ from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner
-from ip2p.train.loop import Plan, Step, TrainingLoop
-from ip2p.train.objective import EditingModel, TrainingBatch, assemble, draw, editing_loss
+from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
+from ip2p.train.objective import EditingModel, TrainingBatch, draw_randomness, editing_loss, make_training_batch
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
@@ -102,12 +102,12 @@ class Run(TrainingLoop):
             self.say(f"going on from step {state.step} in {out}")
         state = state.model_copy(update={"precision": self._precision(state, place)})
         accelerator = self._accelerator(state, place)
-        plan = Plan(
+        hyperparameters = Hyperparameters(
             config.learning_rate, config.batch, config.accumulation, config.max_grad_norm, config.keep_checkpoints
         )
         progress = TrainingProgress(config.steps, "samples", active=main)
         self.wrapped = accelerator.prepare(self.model)
-        super().__init__(out, plan, learner, state, accelerator, progress)
+        super().__init__(out, hyperparameters, learner, state, accelerator, progress)
         self.validation = Validation(
             Batches(self.pairs.held_out, self.backbone, size=side, seed=config.seed, flip=False),
             self.model, self.process, self.out / "validation",
@@ -126,7 +126,7 @@ class Run(TrainingLoop):
         )
 
     @property
-    def synchronised(self) -> Sequence[nn.Module]:
+    def synchronized_modules(self) -> Sequence[nn.Module]:
         """The editing model as wrapped by accelerate."""
         return (self.wrapped,)
 
@@ -140,7 +140,7 @@ class Run(TrainingLoop):
         """Return the mean loss of the samples at these positions, each with its own noise and dropped conditions."""
         return editing_loss(self.wrapped, self.process, self.batch_at(taken)).mean()
 
-    def step(self) -> Step:
+    def step(self) -> StepResult:
         """Take one optimizer step in training mode."""
         self.model.train()
         return super().step()
@@ -150,14 +150,14 @@ class Run(TrainingLoop):
         instructions, latents = self.batches.at(taken)
         generators = [generator(self.config.seed, "train", str(position)) for position in taken]
         _, *shape = latents.mean.shape
-        draws = draw(generators, (shape[0], shape[1], shape[2]), self.process.timesteps)
-        return assemble(instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize)
+        draws = draw_randomness(generators, (shape[0], shape[1], shape[2]), self.process.timesteps)
+        return make_training_batch(instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize)
 
     def validate(self) -> None:
         """Compute the held-out loss and a sheet of edits with the averaged weights, on one rank; the others wait."""
         if self.accelerator.is_main_process:
             self.model.eval()
-            with self.learner.averaged():
+            with self.learner.averaged_weights():
                 loss = self.validation.loss(self.config.batch)
                 sheet = self.validation.sheet(
                     self.state.step, text_scale=self.config.text_scale, image_scale=self.config.image_scale
@@ -176,7 +176,7 @@ class Run(TrainingLoop):
         editor = self.out / "editor"
         if self.accelerator.is_main_process:
             self.model.eval()
-            with self.learner.averaged():
+            with self.learner.averaged_weights():
                 save_editor(self.backbone, editor, self.config, self.state, pairs=len(self.pairs.train))
             report = write_report(self.out, self.state, pairs=len(self.pairs.train))
             self.say(f"editor: {editor}\nreport: {report}")
@@ -264,5 +264,5 @@ def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, Edi
     optimizer = build_optimizer(
         modules, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
-    learner = Learner.of(modules, optimizer, ema_decay=config.ema_decay)
+    learner = Learner.create(modules, optimizer, ema_decay=config.ema_decay)
     return backbone, EditingModel(backbone.unet, backbone.text_encoder), learner

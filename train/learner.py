@@ -26,7 +26,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
 
     @classmethod
-    def of(cls, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, *, ema_decay: float) -> "Learner":
+    def create(cls, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, *, ema_decay: float) -> "Learner":
         """Make a learner whose averages start as the weights.
 
         Args:
@@ -60,13 +60,13 @@ class Learner:
         for average in self.averages.values():
             average.optimization_step = checkpoint.state.updates
 
-    def follow(self) -> None:
+    def update_averages(self) -> None:
         """Update the moving averages after an optimizer step."""
         for name, module in self.modules.items():
             self.averages[name].step(trainable(module).values())
 
     @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged_weights(self) -> Iterator[None]:
         """Swap the averaged weights into the modules inside this context."""
         for name, module in self.modules.items():
             self.averages[name].store(trainable(module).values())

@@ -27,7 +27,7 @@ PATIENCE = 5  # steps in a row without a finite gradient before the run stops
 PATIENCE_SCALED = 25  # the same in fp16, whose first steps only search for the scale of the loss
 
 
-class Step(NamedTuple):
+class StepResult(NamedTuple):
     """The outcome of an optimizer step.
 
     Attributes:
@@ -41,7 +41,7 @@ class Step(NamedTuple):
     moved: bool
 
 
-class Plan(NamedTuple):
+class Hyperparameters(NamedTuple):
     """Hyperparameters of a training loop.
 
     Attributes:
@@ -64,7 +64,7 @@ class TrainingLoop(ABC):
 
     Args:
         out: folder of checkpoints and metrics.
-        plan: hyperparameters of the loop.
+        hyperparameters: hyperparameters of the loop.
         learner: modules, moving averages and optimizer.
         state: progress of the run.
         accelerator: accelerator, which handles precision, gradient scaling and ranks.
@@ -77,13 +77,13 @@ class TrainingLoop(ABC):
     def __init__(
         self,
         out: Path,
-        plan: Plan,
+        hyperparameters: Hyperparameters,
         learner: Learner,
         state: State,
         accelerator: Accelerator,
         progress: TrainingProgress,
     ) -> None:
-        self.out, self.plan, self.learner, self.state = out, plan, learner, state
+        self.out, self.hyperparameters, self.learner, self.state = out, hyperparameters, learner, state
         self.accelerator, self.progress = accelerator, progress
         self.metrics = Metrics(out / "metrics.jsonl", step=state.step, active=accelerator.is_main_process)
         self.optimizer = accelerator.prepare(learner.optimizer)
@@ -106,37 +106,37 @@ class TrainingLoop(ABC):
     def loss(self, taken: Sequence[int]) -> Tensor:
         """Return the mean loss of the samples at these positions of the run, a scalar."""
 
-    def step(self) -> Step:
+    def step(self) -> StepResult:
         """Take one optimizer step over all micro-batches of this rank."""
-        plan, accelerator = self.plan, self.accelerator
+        hyperparameters, accelerator = self.hyperparameters, self.accelerator
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.learning_rate * self.learning_rate_factor
+            group["lr"] = hyperparameters.learning_rate * self.learning_rate_factor
         losses = []
         for taken in positions(
-            self.state.samples, batch=plan.batch, accumulation=plan.accumulation,
+            self.state.samples, batch=hyperparameters.batch, accumulation=hyperparameters.accumulation,
             rank=accelerator.process_index, ranks=accelerator.num_processes,
         ):  # fmt: skip
-            with accelerator.accumulate(*self.synchronised):
+            with accelerator.accumulate(*self.synchronized_modules):
                 with accelerator.autocast():
                     loss = self.loss(taken)
                 accelerator.backward(loss)
             losses.append(loss.detach())
-        norm = accelerator.clip_grad_norm_(self.parameters, plan.max_grad_norm or math.inf).item()
+        norm = accelerator.clip_grad_norm_(self.parameters, hyperparameters.max_grad_norm or math.inf).item()
         moved = math.isfinite(norm)
         if moved or accelerator.scaler is not None:
             # A gradient scaler skips a step that is not finite itself, and must see it to adapt its scale.
             self.optimizer.step()
         if moved:
-            self.learner.follow()
+            self.learner.update_averages()
         self.optimizer.zero_grad()
-        return Step(torch.stack(losses).mean().item(), norm, moved)
+        return StepResult(torch.stack(losses).mean().item(), norm, moved)
 
     @property
-    def synchronised(self) -> Sequence[nn.Module]:
+    def synchronized_modules(self) -> Sequence[nn.Module]:
         """Modules whose gradients are averaged over the ranks, as wrapped by accelerate."""
         return ()
 
-    def advance(self, taken: Step, signal_number: int) -> None:
+    def advance(self, taken: StepResult, signal_number: int) -> None:
         """Count a step, the same on all ranks, and write its metrics.
 
         Args:
@@ -146,10 +146,10 @@ class TrainingLoop(ABC):
         Raises:
             TrainingError: the gradient was not finite for several steps in a row.
         """
-        state, plan = self.state, self.plan
+        state, hyperparameters = self.state, self.hyperparameters
         loss, seconds, stop = self._over_ranks(taken.loss, self.earlier + self.clock.seconds, float(signal_number))
         self.stopped = stop > 0
-        samples = state.samples + plan.batch * plan.accumulation * self.accelerator.num_processes
+        samples = state.samples + hyperparameters.batch * hyperparameters.accumulation * self.accelerator.num_processes
         counted = {
             "step": state.step + 1, "updates": state.updates + taken.moved, "samples": samples, "seconds": seconds
         }  # fmt: skip
@@ -167,7 +167,7 @@ class TrainingLoop(ABC):
             scaler = self.accelerator.scaler
             state = self.state.model_copy(update={"loss_scale": scaler.get_scale() if scaler is not None else None})
             checkpoint = Checkpoint(state, self.learner.weights(), self.learner.optimizer.state_dict())
-            save_checkpoint(self.out / "checkpoints", checkpoint, keep=self.plan.keep_checkpoints)
+            save_checkpoint(self.out / "checkpoints", checkpoint, keep=self.hyperparameters.keep_checkpoints)
         self.saved = self.state.seconds
         self.accelerator.wait_for_everyone()
 
@@ -179,7 +179,7 @@ class TrainingLoop(ABC):
         table = self.accelerator.gather(own)
         return table[:, 0].mean().item(), table[:, 1].amax().item(), table[:, 2].amax().item()
 
-    def _check_patience(self, taken: Step) -> None:
+    def _check_patience(self, taken: StepResult) -> None:
         """Count steps in a row whose gradient was not finite, and stop the run after too many."""
         self.bad_steps = 0 if taken.moved else self.bad_steps + 1
         if not self.bad_steps:

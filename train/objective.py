@@ -102,7 +102,7 @@ class EditingModel(nn.Module):
         return prediction
 
 
-def draw(generators: Sequence[torch.Generator], shape: tuple[int, int, int], timesteps: int) -> Draws:
+def draw_randomness(generators: Sequence[torch.Generator], shape: tuple[int, int, int], timesteps: int) -> Draws:
     """Draw all random numbers of a batch, on the CPU.
 
     Args:
@@ -128,7 +128,7 @@ def drop_conditions(uniform: Float[Tensor, " b"], drop: float) -> Dropped:
     return Dropped(text=uniform < 2 * drop, image=(uniform >= drop) & (uniform < 3 * drop))
 
 
-def assemble(
+def make_training_batch(
     instructions: Sequence[str],
     latents: Latents,
     draws: Draws,

@@ -103,7 +103,7 @@ class Muon(torch.optim.Optimizer):
             update = gradient.lerp(state["momentum"], group["momentum"])
             alike[tuple(parameter.flatten(1).shape)].append((parameter, update.flatten(1)))
         for (rows, columns), members in alike.items():
-            updates = orthogonalise(torch.stack([update for _, update in members]), group["steps"])
+            updates = orthogonalize(torch.stack([update for _, update in members]), group["steps"])
             scale = 0.2 * max(rows, columns) ** 0.5 * group["lr"]
             for (parameter, _), update in zip(members, updates, strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
@@ -132,7 +132,7 @@ class Muon(torch.optim.Optimizer):
         )
 
 
-def orthogonalise(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> Float[Tensor, "n rows columns"]:
+def orthogonalize(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> Float[Tensor, "n rows columns"]:
     """Approximate U V^T of each matrix U S V^T: singular values move to between 0.7 and 1.2.
 
     Newton-Schulz iterations X <- a X + (b X X^T + c (X X^T)^2) X, in bf16 where the device multiplies it natively and

@@ -16,9 +16,9 @@ from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.metrics import read_metrics
 
-CARD = Path(__file__).with_name("card.md.jinja")
-REPORT = Path(__file__).with_name("report.html")
-WIDTH, HEIGHT = 720, 240
+CARD_TEMPLATE = Path(__file__).with_name("card.md.jinja")
+REPORT_TEMPLATE = Path(__file__).with_name("report.html")
+CHART_WIDTH, CHART_HEIGHT = 720, 240
 
 
 def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state: State, *, pairs: int) -> None:
@@ -51,7 +51,7 @@ def model_card(config: FinetuneConfig, state: State, *, pairs: int) -> str:
     """Return the text of the model card: what the editor is, how it was trained, and how to use it."""
     header = ModelCardData(library_name="diffusers", pipeline_tag="image-to-image", tags=["instruct-pix2pix", "ip2p"])
     card = ModelCard.from_template(
-        header, template_path=str(CARD), config=config, state=state, pairs=pairs, device=device_name(),
+        header, template_path=str(CARD_TEMPLATE), config=config, state=state, pairs=pairs, device=device_name(),
         editor=Path(config.out) / "editor",
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(),
     )  # fmt: skip
@@ -73,7 +73,7 @@ def write_report(out: Path, state: State, *, pairs: int) -> Path:
     }
     sheets = sorted((out / "validation").glob("step-*.png"))
     page = render_page(
-        REPORT, title="Fine-tuning report", facts=facts, chart=loss_chart(losses, held_out),
+        REPORT_TEMPLATE, title="Fine-tuning report", facts=facts, chart=loss_chart(losses, held_out),
         sheet=data_uri(sheets[-1].read_bytes(), "png") if sheets else None,
     )  # fmt: skip
     atomic_write(out / "report.html", page.encode())
@@ -99,7 +99,14 @@ def loss_chart(losses: list[tuple[float, float]], held_out: list[tuple[float, fl
     last, top = max(step for step, _ in points), max(loss for _, loss in points) * 1.05 or 1.0
     curves = [Curve(smooth, "gray", 1), Curve(held_out, "royalblue", 4)]
     return Chart(
-        WIDTH, HEIGHT, x=(0, last), y=(0, top), curves=curves, top=f"{top:.3f}", left="0", right=f"step {last:g}"
+        CHART_WIDTH,
+        CHART_HEIGHT,
+        x=(0, last),
+        y=(0, top),
+        curves=curves,
+        top=f"{top:.3f}",
+        left="0",
+        right=f"step {last:g}",
     )
 
 

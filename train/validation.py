@@ -9,8 +9,8 @@ from ip2p.editing.editor import Editor
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed, generator
-from ip2p.train.batches import CENTRE, Batches
-from ip2p.train.objective import EditingModel, assemble, draw, editing_loss
+from ip2p.train.batches import CENTER_CROP, Batches
+from ip2p.train.objective import EditingModel, draw_randomness, editing_loss, make_training_batch
 
 SHEET_EDITS = 6  # edits on a sheet, one in each row
 SHEET_STEPS = 20
@@ -44,13 +44,13 @@ class Validation:
         losses = []
         for start in range(0, count, batch):
             rows = range(start, min(start + batch, count))
-            latents = self.batches.encode(rows, [CENTRE] * len(rows))
+            latents = self.batches.encode(rows, [CENTER_CROP] * len(rows))
             _, *shape = latents.mean.shape
             generators = [generator(self.batches.seed, "validate", str(row)) for row in rows]
-            draws = draw(generators, (shape[0], shape[1], shape[2]), span)
+            draws = draw_randomness(generators, (shape[0], shape[1], shape[2]), span)
             draws = draws._replace(timesteps=timesteps[rows.start : rows.stop])
             texts = [self.batches.instructions[row] for row in rows]
-            assembled = assemble(texts, latents, draws, drop=0.0, tokenize=self.batches.backbone.tokenize)
+            assembled = make_training_batch(texts, latents, draws, drop=0.0, tokenize=self.batches.backbone.tokenize)
             losses.append(editing_loss(self.model, self.process, assembled))
         return torch.cat(losses).mean().item()
 

@@ -17,16 +17,16 @@ from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images
 from ip2p.seeding import generator
 from ip2p.shards import atomic_dir
-from ip2p.train.batches import Order
+from ip2p.train.batches import ShuffledOrder
 from ip2p.train.storybook.world import World
 
-CROP = 128
-GRID = 8
-NOISE = 0.03
+CROP_SIDE = 128
+LATENT_PIXEL = 8
+LATENT_NOISE = 0.03
 SHEET_ROWS = 6
-SHARPNESS = 1.0  # weight of the edge strength in the loss
-SQUARED = 6.0  # weight of the squared error when only the decoder is trained
-NORM = 400  # pictures from which mean and standard deviation of the latents are computed
+EDGE_WEIGHT = 1.0  # weight of the edge strength in the loss
+MSE_WEIGHT = 6.0  # weight of the squared error when only the decoder is trained
+NORMALIZATION_PICTURES = 400  # pictures from which mean and standard deviation of the latents are computed
 
 
 class AutoencoderTask:
@@ -58,7 +58,7 @@ class AutoencoderTask:
             "width": self.vae.config.block_out_channels[0],
         }
         self.world, self.device, self.seed = world, device, seed
-        self.order = Order(len(world), seed)
+        self.order = ShuffledOrder(len(world), seed)
 
     def load(self, bundled: Path) -> None:
         """See Task."""
@@ -70,7 +70,7 @@ class AutoencoderTask:
         crops = random_crops(self.world.pictures([self.order.row(each) for each in positions]), rng).to(self.device)
         latents = self.vae.encode(crops).latents.float()
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
-        decoded = self.vae.decode(latents + NOISE * noise).sample.float()
+        decoded = self.vae.decode(latents + LATENT_NOISE * noise).sample.float()
         return reconstruction_loss(decoded, crops) + 0.01 * spread_loss(latents)
 
     def sheet(self) -> Image.Image:
@@ -101,7 +101,7 @@ class DecoderTask:
         self.modules: dict[str, nn.Module] = {"decoder": vae.decoder.requires_grad_(True)}
         self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
         self.world, self.device, self.seed = world, device, seed
-        self.order = Order(len(world), seed)
+        self.order = ShuffledOrder(len(world), seed)
 
     def load(self, bundled: Path) -> None:
         """See Task."""
@@ -114,7 +114,7 @@ class DecoderTask:
         with torch.no_grad():
             latents = self.vae.encode(crops).latents
         decoded = self.vae.decode(latents).sample.float()
-        return SQUARED * F.mse_loss(decoded, crops) + reconstruction_loss(decoded, crops)
+        return MSE_WEIGHT * F.mse_loss(decoded, crops) + reconstruction_loss(decoded, crops)
 
     def sheet(self) -> Image.Image:
         """Return a sheet of pictures and their reconstructions."""
@@ -122,9 +122,15 @@ class DecoderTask:
 
 
 def random_crops(pictures: Float[Tensor, "b 3 h w"], rng: torch.Generator) -> Float[Tensor, "b 3 i j"]:
-    """Crop a random square of CROP pixels from each picture, aligned with the latent pixels."""
-    places = torch.randint((pictures.shape[-1] - CROP) // GRID + 1, (len(pictures), 2), generator=rng) * GRID
-    crops = [picture[:, y : y + CROP, x : x + CROP] for picture, (y, x) in zip(pictures, places.tolist(), strict=True)]
+    """Crop a random square of CROP_SIDE pixels from each picture, aligned with the latent pixels."""
+    places = (
+        torch.randint((pictures.shape[-1] - CROP_SIDE) // LATENT_PIXEL + 1, (len(pictures), 2), generator=rng)
+        * LATENT_PIXEL
+    )
+    crops = [
+        picture[:, y : y + CROP_SIDE, x : x + CROP_SIDE]
+        for picture, (y, x) in zip(pictures, places.tolist(), strict=True)
+    ]
     return torch.stack(crops).contiguous(memory_format=torch.channels_last)
 
 
@@ -157,16 +163,16 @@ def reconstruction_loss(x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 
         target: pictures in [-1, 1], shape (b, 3, h, w).
     """
     error = (x - target).abs()
-    patches = F.avg_pool2d(error.mean(1, keepdim=True), GRID).flatten()
+    patches = F.avg_pool2d(error.mean(1, keepdim=True), LATENT_PIXEL).flatten()
     worst = patches.topk(max(1, len(patches) // 10)).values.mean()
     slopes = sum((x.diff(dim=axis) - target.diff(dim=axis)).abs().mean() for axis in (2, 3))
     strength = (edge_strength(x) - edge_strength(target)).abs().mean()
-    return error.mean() + 0.5 * slopes + 0.3 * worst + SHARPNESS * strength
+    return error.mean() + 0.5 * slopes + 0.3 * worst + EDGE_WEIGHT * strength
 
 
 def edge_strength(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 i j"]:
     """Return the mean absolute Laplacian over squares of 8 px that overlap by half."""
-    return F.avg_pool2d(laplacian(x).abs(), GRID, GRID // 2)
+    return F.avg_pool2d(laplacian(x).abs(), LATENT_PIXEL, LATENT_PIXEL // 2)
 
 
 def laplacian(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 i j"]:
@@ -182,7 +188,7 @@ def spread_loss(latents: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
 
 
 @torch.no_grad()
-def normalise(vae: Any, latents: Float[Tensor, "n c h w"]) -> None:
+def normalize_latents(vae: Any, latents: Float[Tensor, "n c h w"]) -> None:
     """Fold mean and standard deviation of latents into the encoder's last and the decoder's first convolution.
 
     Afterwards latents have mean 0 and standard deviation 1, so the saved model needs no scaling factor. The decoder
@@ -204,10 +210,10 @@ def normalise(vae: Any, latents: Float[Tensor, "n c h w"]) -> None:
 def finish_autoencoder(task: AutoencoderTask, folder: Path) -> None:
     """Write the finished autoencoder with normalized latents, in fp32, for the training of the other models."""
     vae = copy.deepcopy(task.vae).eval()
-    pictures = task.world.pictures(range(min(NORM, len(task.world)))).split(50)
+    pictures = task.world.pictures(range(min(NORMALIZATION_PICTURES, len(task.world)))).split(50)
     with torch.inference_mode():
         chunks = [vae.encode(rows.to(task.device)).latents for rows in pictures]
-    normalise(vae, torch.cat(chunks))
+    normalize_latents(vae, torch.cat(chunks))
     save_autoencoder(vae, folder)
 
 

@@ -42,7 +42,7 @@ from ip2p.train.storybook.world import World, drawing_code
 
 MODELS = ("autoencoder", "judge", "clip-a", "clip-b", "diffusion", "decoder")
 EXPORTED = ("judge", "clip-a", "clip-b", "diffusion", "decoder")
-SCENES = 20_000
+SCENE_COUNT = 20_000
 SEED = 0
 
 
@@ -133,7 +133,7 @@ def main() -> int:
     parser.add_argument("model", choices=(*MODELS, "export"))
     parser.add_argument("--minutes", type=float, default=20, help="time limit of this session (default: 20)")
     parser.add_argument("--steps", type=int, help="limit of optimizer steps in this session")
-    parser.add_argument("--scenes", type=int, default=SCENES, help=f"training scenes (default: {SCENES})")
+    parser.add_argument("--scenes", type=int, default=SCENE_COUNT, help=f"training scenes (default: {SCENE_COUNT})")
     parser.add_argument(
         "--unet", default="thin", choices=tuple(UNETS), help="UNet of the diffusion model (default: thin)"
     )

@@ -28,7 +28,7 @@ from ip2p.train.storybook.diffusion import DiffusionTask
 from ip2p.train.storybook.judge import JudgeTask
 
 
-class About(NamedTuple):
+class ModelDescription(NamedTuple):
     """What the card of a model says about it.
 
     Attributes:
@@ -44,13 +44,13 @@ class About(NamedTuple):
     task: str
 
 
-BASE = About(
+BASE = ModelDescription(
     "storybook-base: captions to pictures",
     "A StableDiffusionPipeline of small, standard parts: AutoencoderTiny, CLIPTextModel, UNet2DConditionModel.",
     "diffusers",
     "text-to-image",
 )
-JUDGE = About(
+JUDGE = ModelDescription(
     "storybook-judge: what a picture shows",
     "Reads twelve attributes and the layout, or that a picture shows none of their values clearly. It measures, and\n"
     "nothing else: no filter and no training asks it.",
@@ -58,13 +58,13 @@ JUDGE = About(
     "image-classification",
 )
 CLIPS = {
-    "clip-a": About(
+    "clip-a": ModelDescription(
         "storybook-clip-a: the CLIP that filters",
         "A CLIPModel of pictures and captions.",
         "transformers",
         "zero-shot-image-classification",
     ),
-    "clip-b": About(
+    "clip-b": ModelDescription(
         "storybook-clip-b: the CLIP that only measures",
         "As clip-a, smaller, from other random numbers.",
         "transformers",
@@ -73,9 +73,9 @@ CLIPS = {
 }
 RECONSTRUCTIONS = "The autoencoder's reconstructions"
 LIMITS = "It knows storybook scenes of 256 px and nothing else; for photographs use a real model."
-CARD = Path(__file__).with_name("card.md.jinja")
+CARD_TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
-RECORD = "training.json"
+RECORD_FILE = "training.json"
 """File beside the weights of a bundled model, with the progress of its training and its figures."""
 
 FOLDERS = {"diffusion": "base"}
@@ -133,7 +133,7 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
     if isinstance(task, JudgeTask):
         judge = Judge(task.net)
         figures = {"Attributes read from pictures as drawn (%)": measure_judge(judge, cases)}
-        extra = {"README.md": card(JUDGE, ["judge"], state, figures), RECORD: record(state, figures)}
+        extra = {"README.md": card(JUDGE, ["judge"], state, figures), RECORD_FILE: record(state, figures)}
         judge.save_pretrained(out / "judge", extra=extra)
     elif isinstance(task, DiffusionTask):
         judge, backbone = Judge.from_pretrained(out / "judge"), task.backbone
@@ -144,7 +144,7 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
         body = card(BASE, ["autoencoder", "judge", f"diffusion --unet {task.unet}"], state, figures)
         own = backbone.settings.model_dump()
         settings = json.dumps({name: own[name] for name in ("scale", "steps", "scheduler")}, indent=1) + "\n"
-        extra = {"README.md": body, SETTINGS_FILE: settings, RECORD: record(state, figures)}
+        extra = {"README.md": body, SETTINGS_FILE: settings, RECORD_FILE: record(state, figures)}
         save_backbone(backbone, out / "base", pipeline_class="StableDiffusionPipeline", extra=extra)
     elif isinstance(task, DecoderTask):
         measured = measure_autoencoder(task.vae, Judge.from_pretrained(out / "judge"), cases)
@@ -154,7 +154,7 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
     elif isinstance(task, ClipTask):
         figures = {"Own caption found, and own direction (%)": measure_clip(task.scorer(), scenes)}
         body = card(CLIPS[task.name], [task.name], state, figures)
-        save_clip(task, out / task.name, {"README.md": body, RECORD: record(state, figures)})
+        save_clip(task, out / task.name, {"README.md": body, RECORD_FILE: record(state, figures)})
 
 
 def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state: State) -> None:
@@ -178,10 +178,10 @@ def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state:
         _, gap, rest = after.partition("\n\n")
         body = before.replace(end, line + end) + heading + _table(figures) + gap + rest
     extra = {"README.md": body, SETTINGS_FILE: settings}
-    if (folder / RECORD).is_file():
-        content = json.loads((folder / RECORD).read_text())
+    if (folder / RECORD_FILE).is_file():
+        content = json.loads((folder / RECORD_FILE).read_text())
         content["figures"][RECONSTRUCTIONS] = {name: round(value, 2) for name, value in figures.items()}
-        extra[RECORD] = json.dumps(content, indent=1) + "\n"
+        extra[RECORD_FILE] = json.dumps(content, indent=1) + "\n"
     save_backbone(backbone, folder, pipeline_class=backbone.pipeline_class, extra=extra)
 
 
@@ -194,14 +194,16 @@ def record(state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
 
 def read_record(bundled: Path, model: str) -> State:
     """Read the progress of the training of a bundled model; no progress if the folder has no record."""
-    path = bundled / FOLDERS.get(model, model) / RECORD
+    path = bundled / FOLDERS.get(model, model) / RECORD_FILE
     if not path.is_file():
         return State()
     content = json.loads(path.read_text())
     return State(**{name: content[name] for name in ("step", "updates", "samples", "seconds", "precision")})
 
 
-def card(about: About, sessions: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
+def card(
+    about: ModelDescription, sessions: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]
+) -> str:
     """Return the card of a bundled model in Markdown: what it is, how it was made, its figures, and its limits.
 
     Args:
@@ -212,8 +214,9 @@ def card(about: About, sessions: Sequence[str], state: State, figures: Mapping[s
     """
     header = ModelCardData(library_name=about.library, pipeline_tag=about.task, tags=["ip2p", "storybook"])
     text = ModelCard.from_template(
-        header, template_path=str(CARD), about=about, sessions=[*sessions, "export"], state=state, figures=figures,
-        device="a GPU" if torch.cuda.is_available() else f"a CPU ({platform.machine()})", table=_table, limits=LIMITS,
+        header, template_path=str(CARD_TEMPLATE), about=about, sessions=[*sessions, "export"], state=state,
+        figures=figures, device="a GPU" if torch.cuda.is_available() else f"a CPU ({platform.machine()})", table=_table,
+        limits=LIMITS,
     )  # fmt: skip
     return f"{text}\n"
 

@@ -32,7 +32,7 @@ from ip2p.storybook.judge import attribute_target
 from ip2p.storybook.language import caption, edited_caption
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES
-from ip2p.train.batches import Order
+from ip2p.train.batches import ShuffledOrder
 from ip2p.train.storybook.tokens import POSITIONS, make_tokenizer
 from ip2p.train.storybook.world import World
 
@@ -49,17 +49,17 @@ class Towers(NamedTuple):
 SEEDS = {"clip-a": 1, "clip-b": 2}
 TOWERS = {"clip-a": Towers(192, 6, 160, 3), "clip-b": Towers(160, 4, 128, 3)}
 """4 million and 2 million weights; with 4 million more, all bundled models together would exceed 64 MB."""
-SIDE = 128
+IMAGE_SIDE = 128
 """Side of the pictures in pixels for the vision tower: a quarter of the patches that 256 px would have."""
 
-PREPROCESSING = Preprocessing(SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-HOTTEST = math.log(100)
-DIMENSIONS = 128
+PREPROCESSING = Preprocessing(IMAGE_SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+MAX_LOGIT_SCALE = math.log(100)
+EMBEDDING_WIDTH = 128
 
-GROUP = 100
-NEIGHBOURS = 8
+RETRIEVAL_GROUP = 100
+HARD_NEGATIVES = 8
 BLOCK, PAIRED = 8, 6  # of every eight positions, six are single-edit pairs
-READING = 0.5  # weight of the attribute loss
+ATTRIBUTE_WEIGHT = 0.5  # weight of the attribute loss
 SHEET_ROWS = 8
 
 
@@ -100,7 +100,7 @@ class ClipTask:
         if device.type == "cpu":  # on a CPU these short sequences train 1.5 times as fast without fused attention
             self.model.set_attn_implementation("eager")
         nn.Module.to(self.model, device)
-        self.reader = nn.Linear(DIMENSIONS, sum(map(len, ATTRIBUTES.values()))).to(device)
+        self.reader = nn.Linear(EMBEDDING_WIDTH, sum(map(len, ATTRIBUTES.values()))).to(device)
         self.modules: dict[str, nn.Module] = {"clip": self.model, "reader": self.reader}
         scenes = [*world.scenes, *edited.scenes]
         self.attributes = torch.tensor([attribute_target(scene) for scene in scenes], device=device)
@@ -108,8 +108,8 @@ class ClipTask:
         self.settings: Mapping[str, Any] = {
             "task": name, "seed": self.seed, "scenes": len(world), "words": hashlib.sha256(words).hexdigest()[:16],
         }  # fmt: skip
-        self.pairs = Order(len(world), derive_seed(self.seed, "clip", "pairs"))
-        self.others = Order(2 * len(world), derive_seed(self.seed, "clip", "others"))
+        self.pairs = ShuffledOrder(len(world), derive_seed(self.seed, "clip", "pairs"))
+        self.others = ShuffledOrder(2 * len(world), derive_seed(self.seed, "clip", "others"))
 
     def load(self, bundled: Path) -> None:
         """See Task; the layer that predicts attributes is not bundled and starts from random weights."""
@@ -119,15 +119,15 @@ class ClipTask:
         """See Task."""
         pictures, captions, attributes = self.samples(positions)
         with torch.no_grad():
-            self.model.logit_scale.clamp_(max=HOTTEST)
+            self.model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
         tokens = self.tokenizer(
             captions, padding="longest", truncation=True, max_length=POSITIONS, return_tensors="pt"
         ).to(self.device)
         seen = self.model.vision_model(pictures.to(self.device)).pooler_output
         read = self.model.text_model(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
         images, texts = self.model.visual_projection(seen), self.model.text_projection(read)
-        reading = (self._reading_loss(images, attributes) + self._reading_loss(texts, attributes)) / 2
-        return contrastive_loss(images.float(), texts.float(), self.model.logit_scale) + READING * reading
+        reading = (self._attribute_loss(images, attributes) + self._attribute_loss(texts, attributes)) / 2
+        return contrastive_loss(images.float(), texts.float(), self.model.logit_scale) + ATTRIBUTE_WEIGHT * reading
 
     def samples(self, positions: Sequence[int]) -> tuple[Float[Tensor, "b 3 h w"], list[str], Int[Tensor, "b n"]]:
         """Return pictures in [-1, 1], captions, and attribute indices of shape (b, n) at these positions."""
@@ -135,15 +135,15 @@ class ClipTask:
         pictures = torch.cat([self._picture(each) for each in drawn])
         return pictures, [each.caption for each in drawn], self.attributes[[each.row for each in drawn]]
 
-    def _reading_loss(self, embeddings: Float[Tensor, "b d"], attributes: Int[Tensor, "b n"]) -> Float[Tensor, ""]:
-        """Return the mean cross-entropy of attributes predicted from embeddings scaled to norm sqrt(DIMENSIONS)."""
-        logits = self.reader(DIMENSIONS**0.5 * F.normalize(embeddings.float(), dim=-1))
+    def _attribute_loss(self, embeddings: Float[Tensor, "b d"], attributes: Int[Tensor, "b n"]) -> Float[Tensor, ""]:
+        """Return the mean cross-entropy of attributes predicted from embeddings of norm sqrt(EMBEDDING_WIDTH)."""
+        logits = self.reader(EMBEDDING_WIDTH**0.5 * F.normalize(embeddings.float(), dim=-1))
         heads = logits.float().split([len(values) for values in ATTRIBUTES.values()], dim=1)
         return torch.stack([F.cross_entropy(head, attributes[:, k]) for k, head in enumerate(heads)]).mean()
 
     def sheet(self) -> Image.Image:
         """Return a sheet of held-out pictures, each with the nearest of 100 captions and the scene of that caption."""
-        cases = evaluation_cases(GROUP, seed=1)
+        cases = evaluation_cases(RETRIEVAL_GROUP, seed=1)
         pictures = [render(case.scene) for case in cases[:SHEET_ROWS]]
         scorer = self.scorer()
         cosines = scorer.embed_images(pictures) @ scorer.embed_texts([case.caption for case in cases]).T
@@ -153,7 +153,7 @@ class ClipTask:
 
     def scorer(self) -> ClipScorer:
         """Return a scorer with the current weights; puts the model into evaluation mode."""
-        return ClipScorer(self.model, self.tokenizer, PREPROCESSING, batch=GROUP)
+        return ClipScorer(self.model, self.tokenizer, PREPROCESSING, batch=RETRIEVAL_GROUP)
 
     def _sample(self, position: int) -> _Sample:
         block, place = divmod(position, BLOCK)
@@ -176,18 +176,18 @@ class ClipTask:
     def _picture(self, sample: _Sample) -> Float[Tensor, "1 3 h w"]:
         edited, row = divmod(sample.row, len(self.world))
         picture = (self.edited if edited else self.world).pictures([row])
-        picture = F.interpolate(picture, (SIDE, SIDE), mode="bicubic", antialias=True)
+        picture = F.interpolate(picture, (IMAGE_SIDE, IMAGE_SIDE), mode="bicubic", antialias=True)
         return picture.flip(-1) if sample.mirrored else picture
 
 
 def make_clip(tokenizer: CLIPTokenizer, towers: Towers) -> CLIPModel:
     """Make a CLIP with random weights and patches of 16 px."""
     # gelu is one kernel; OpenAI's quick_gelu takes three passes over memory.
-    common = {"projection_dim": DIMENSIONS, "hidden_act": "gelu"}
+    common = {"projection_dim": EMBEDDING_WIDTH, "hidden_act": "gelu"}
     vision = {
         "hidden_size": towers.vision_width, "intermediate_size": 4 * towers.vision_width,
         "num_hidden_layers": towers.vision_layers, "num_attention_heads": towers.vision_width // 64,
-        "image_size": SIDE, "patch_size": 16,
+        "image_size": IMAGE_SIDE, "patch_size": 16,
     }  # fmt: skip
     text = {
         "hidden_size": towers.text_width, "intermediate_size": 4 * towers.text_width,
@@ -196,7 +196,7 @@ def make_clip(tokenizer: CLIPTokenizer, towers: Towers) -> CLIPModel:
         "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
     return CLIPModel(
-        CLIPConfig(text_config={**text, **common}, vision_config={**vision, **common}, projection_dim=DIMENSIONS)
+        CLIPConfig(text_config={**text, **common}, vision_config={**vision, **common}, projection_dim=EMBEDDING_WIDTH)
     )
 
 
@@ -232,7 +232,7 @@ def measure(scorer: ClipScorer, count: int = 500) -> dict[str, float]:
     cases = evaluation_cases(count)
     images = scorer.embed_images([render(case.scene) for case in cases])
     texts = scorer.embed_texts([case.caption for case in cases])
-    groups = zip(images.split(GROUP), texts.split(GROUP), strict=True)
+    groups = zip(images.split(RETRIEVAL_GROUP), texts.split(RETRIEVAL_GROUP), strict=True)
     found = sum(((i @ t.T).argmax(1) == torch.arange(len(i))).sum().item() for i, t in groups)
     targets = scorer.embed_images([render(case.target) for case in cases])
     nearest, right = 0, 0
@@ -249,7 +249,7 @@ def measure(scorer: ClipScorer, count: int = 500) -> dict[str, float]:
 def other_captions(case: Case, number: int) -> list[str]:
     """Return the caption of a case after eight edits other than its own, drawn at random from all possible ones."""
     edits = [edit for edit in possible_edits(case.scene.attributes, "clip", reserved=True) if edit != case.edit]
-    drawn = random.Random(derive_seed(0, "clip-neighbours", str(number))).sample(edits, NEIGHBOURS)
+    drawn = random.Random(derive_seed(0, "clip-neighbours", str(number))).sample(edits, HARD_NEGATIVES)
     return [edited_caption(case.caption, case.scene, edit) for edit in drawn]
 
 
@@ -263,10 +263,11 @@ def save_clip(task: ClipTask, folder: Path, extra: Mapping[str, str]) -> None:
     """
     model = copy.deepcopy(task.model).eval()
     with torch.no_grad():
-        model.logit_scale.clamp_(max=HOTTEST)
+        model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
     preprocessing = {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"height": SIDE, "width": SIDE},
-        "resample": 3, "do_center_crop": False, "do_rescale": True, "do_normalize": True,
+        "image_processor_type": "CLIPImageProcessor", "do_resize": True,
+        "size": {"height": IMAGE_SIDE, "width": IMAGE_SIDE}, "resample": 3, "do_center_crop": False, "do_rescale": True,
+        "do_normalize": True,
         "image_mean": PREPROCESSING.mean, "image_std": PREPROCESSING.std,
     }  # fmt: skip
     with atomic_dir(folder) as temporary:

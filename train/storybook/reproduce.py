@@ -22,16 +22,16 @@ from rich.table import Table
 from ip2p.models.bundled import WORLD_256
 from ip2p.shards import atomic_write
 from ip2p.train.checkpoint import load_newest
-from ip2p.train.storybook.base import SCENES, checkpoints
-from ip2p.train.storybook.bundle import RECORD
+from ip2p.train.storybook.base import SCENE_COUNT, checkpoints
+from ip2p.train.storybook.bundle import RECORD_FILE
 from ip2p.train.storybook.diffusion import UNETS
 
 ROOT = Path(__file__).parents[2]
-SPARE = 0.2  # remaining minutes below which a stage counts as finished
-FIGURES = "figures.json"
+MIN_MINUTES = 0.2  # remaining minutes below which a stage counts as finished
+FIGURES_FILE = "figures.json"
 
 
-class Stage(NamedTuple):
+class TrainingStage(NamedTuple):
     """A stage of the reproduction.
 
     Attributes:
@@ -45,28 +45,28 @@ class Stage(NamedTuple):
     gpu: float
 
 
-STAGES = (
-    Stage("autoencoder", 60, 4),
-    Stage("judge", 40, 4),
-    Stage("clip-a", 45, 5),
-    Stage("clip-b", 20, 3),
-    Stage("diffusion", 480, 20),
-    Stage("decoder", 60, 5),
+MODEL_STAGES = (
+    TrainingStage("autoencoder", 60, 4),
+    TrainingStage("judge", 40, 4),
+    TrainingStage("clip-a", 45, 5),
+    TrainingStage("clip-b", 20, 3),
+    TrainingStage("diffusion", 480, 20),
+    TrainingStage("decoder", 60, 5),
 )
-PIPELINE = Stage("data set", 400, 15), Stage("editor", 600, 25)
+PIPELINE_STAGES = TrainingStage("data set", 400, 15), TrainingStage("editor", 600, 25)
 """Stages with configs of their own; the minutes are those that the bundled configs take."""
 
 
-def plan(parsed: argparse.Namespace) -> list[tuple[Stage, float]]:
+def plan(parsed: argparse.Namespace) -> list[tuple[TrainingStage, float]]:
     """Return each stage with its remaining minutes on this device."""
     rows = []
-    for stage in STAGES:
+    for stage in MODEL_STAGES:
         minutes = parsed.minutes_scale * (stage.gpu if parsed.device == "cuda" else stage.cpu)
         rows.append((stage, max(0.0, minutes - _minutes_so_far(parsed, stage.model))))
     return rows
 
 
-def show(rows: list[tuple[Stage, float]], scale: float) -> None:
+def show(rows: list[tuple[TrainingStage, float]], scale: float) -> None:
     """Print the plan as a table.
 
     Args:
@@ -75,24 +75,26 @@ def show(rows: list[tuple[Stage, float]], scale: float) -> None:
     """
     table = Table("stage", "minutes on 2 CPU cores", "on one H100", "left here")
     for stage, left in rows:
-        state = f"{left:.0f}" if left > SPARE else "done"
+        state = f"{left:.0f}" if left > MIN_MINUTES else "done"
         table.add_row(stage.model, f"{scale * stage.cpu:.0f}", f"{scale * stage.gpu:.0f}", state)
-    for stage in PIPELINE:
+    for stage in PIPELINE_STAGES:
         table.add_row(stage.model, f"about {stage.cpu:.0f}", f"about {stage.gpu:.0f}", "resumes by itself")
-    total = [sum(scale * getattr(stage, device) for stage in STAGES) / 60 for device in ("cpu", "gpu")]
+    total = [sum(scale * getattr(stage, device) for stage in MODEL_STAGES) / 60 for device in ("cpu", "gpu")]
     console = Console()
     console.print(table)
     console.print(f"Without data set and editor {total[0]:.1f} hours on this CPU, {total[1]:.1f} on one H100.")
     console.print("Weights are not reproduced bit for bit: they depend on processor, threads and speed.")
 
 
-def commands(parsed: argparse.Namespace, rows: list[tuple[Stage, float]]) -> list[list[str]]:
+def commands(parsed: argparse.Namespace, rows: list[tuple[TrainingStage, float]]) -> list[list[str]]:
     """Return the command lines that are left to run, in order."""
     base = [sys.executable, "train/storybook/base.py"]
     common = ["--state", str(parsed.state), "--scenes", str(parsed.scenes), "--unet", parsed.unet]
     common += ["--device", parsed.device] if parsed.device else []
     steps = ["--steps", str(parsed.steps)] if parsed.steps else []
-    todo = [[*base, stage.model, "--minutes", f"{left:.2f}", *steps, *common] for stage, left in rows if left > SPARE]
+    todo = [
+        [*base, stage.model, "--minutes", f"{left:.2f}", *steps, *common] for stage, left in rows if left > MIN_MINUTES
+    ]
     todo.append([*base, "export", "--out", str(parsed.out), "--measure", str(parsed.measure), *common])
     if not parsed.models_only:
         data, run = parsed.state / "data", parsed.state / "editor"
@@ -124,9 +126,10 @@ def reproduce(parsed: argparse.Namespace, run: Callable[[list[str]], int]) -> in
         if status:
             return status
     figures = {
-        path.parent.name: json.loads(path.read_text())["figures"] for path in sorted(parsed.out.glob(f"*/{RECORD}"))
+        path.parent.name: json.loads(path.read_text())["figures"]
+        for path in sorted(parsed.out.glob(f"*/{RECORD_FILE}"))
     }
-    atomic_write(parsed.state / FIGURES, (json.dumps(figures, indent=1) + "\n").encode())
+    atomic_write(parsed.state / FIGURES_FILE, (json.dumps(figures, indent=1) + "\n").encode())
     for model, measured in figures.items():
         for what, values in measured.items():
             print(f"{model}: {what}: " + ", ".join(f"{name} {value:g}" for name, value in values.items()))
@@ -146,7 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
     parser.add_argument("--out", type=Path, default=WORLD_256, help="folder of the models (default: ip2p/bundled/256)")
-    parser.add_argument("--scenes", type=int, default=SCENES, help=f"training scenes (default: {SCENES})")
+    parser.add_argument("--scenes", type=int, default=SCENE_COUNT, help=f"training scenes (default: {SCENE_COUNT})")
     parser.add_argument("--minutes-scale", type=float, default=1.0, help="factor of all minutes (default: 1)")
     parser.add_argument("--steps", type=int, help="limit of optimizer steps for each model, for a trial")
     parser.add_argument("--measure", type=int, default=500, help="held-out scenes to measure on (default: 500)")

@@ -19,12 +19,12 @@ from ip2p.progress import TrainingProgress
 from ip2p.train.checkpoint import State, check_same_run, load_newest
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
-from ip2p.train.loop import Plan, TrainingLoop
+from ip2p.train.loop import Hyperparameters, TrainingLoop
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.schedule import learning_rate_factor, share_done
 
-WARMUP = 50
-DECAY = 0.4  # final share of a session over which the learning rate falls
+WARMUP_STEPS = 50
+DECAY_SHARE = 0.4  # final share of a session over which the learning rate falls
 SAVE_MINUTES = 5.0
 
 
@@ -117,7 +117,7 @@ class Session(TrainingLoop):
         optimizer = build_optimizer(
             task.modules, name="muon", learning_rate=task.learning_rate, weight_decay=task.weight_decay
         )
-        learner = Learner.of(task.modules, optimizer, ema_decay=task.ema_decay)
+        learner = Learner.create(task.modules, optimizer, ema_decay=task.ema_decay)
         if resumed:
             check_same_run(resumed.state, config=config, data="", folder=out)
             learner.restore(resumed)
@@ -129,7 +129,7 @@ class Session(TrainingLoop):
         )
         self.first = state.step
         progress = TrainingProgress(self.first + steps if steps else None, "images")
-        super().__init__(out, Plan(task.learning_rate, task.batch), learner, state, accelerator, progress)
+        super().__init__(out, Hyperparameters(task.learning_rate, task.batch), learner, state, accelerator, progress)
 
     @property
     def done(self) -> float:
@@ -139,9 +139,9 @@ class Session(TrainingLoop):
 
     @property
     def learning_rate_factor(self) -> float:
-        """Learning rate as a share of its peak: warm-up, the peak, and a linear fall in the last part of the session."""
-        falling = max(0.0, (self.done - 1 + DECAY) / DECAY)
-        return learning_rate_factor("linear", step=self.state.step - self.first, warmup=WARMUP, done=falling)
+        """Learning rate as a share of its peak: warm-up, the peak, and a linear fall at the end of the session."""
+        falling = max(0.0, (self.done - 1 + DECAY_SHARE) / DECAY_SHARE)
+        return learning_rate_factor("linear", step=self.state.step - self.first, warmup=WARMUP_STEPS, done=falling)
 
     @property
     def due(self) -> bool:
@@ -156,7 +156,7 @@ class Session(TrainingLoop):
         """Write a checkpoint, and a contact sheet made with the averaged weights."""
         super().save()
         _eval(self.task.modules)
-        with self.learner.averaged(), torch.inference_mode():
+        with self.learner.averaged_weights(), torch.inference_mode():
             save_picture(self.task.sheet(), self.out / f"sheet-{self.state.step:08d}.png", {"step": self.state.step})
         for module in self.task.modules.values():
             module.train()

@@ -66,7 +66,7 @@ def judged_scene_edited(number: int) -> Scene:
     return dataclasses.replace(before, **change)
 
 
-SCENES: dict[str, Callable[[int], Scene]] = {
+SCENE_MAKERS: dict[str, Callable[[int], Scene]] = {
     "base": functools.partial(natural_scene, vocabulary="base"),
     "clip": functools.partial(natural_scene, vocabulary="clip"),
     "clip-edited": edited_scene,
@@ -81,13 +81,13 @@ class World:
 
     Args:
         count: number of scenes; 24,000 take 4.7 GB of disk.
-        kind: kind of world, a key of SCENES.
+        kind: kind of world, a key of SCENE_MAKERS.
         folder: folder of the pictures, with one file for each kind, count and version of the drawing code.
         say: function that prints a line before pictures are drawn.
     """
 
     def __init__(self, count: int, kind: str, folder: Path, say: Callable[[str], None]) -> None:
-        self.scenes = [SCENES[kind](number) for number in range(count)]
+        self.scenes = [SCENE_MAKERS[kind](number) for number in range(count)]
         path = folder / f"{kind}-{count}-{drawing_code()}.npy"
         if not path.is_file():
             say(f"drawing {count} scenes into {path}")
@@ -130,4 +130,4 @@ def _draw_all(path: Path, count: int, kind: str) -> None:
 
 def _draw(job: tuple[int, int, str]) -> np.ndarray:
     start, end, kind = job
-    return np.stack([np.asarray(render.render(SCENES[kind](number))) for number in range(start, end)])
+    return np.stack([np.asarray(render.render(SCENE_MAKERS[kind](number))) for number in range(start, end)])

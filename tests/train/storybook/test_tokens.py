@@ -10,7 +10,7 @@ from ip2p.errors import DataError
 from ip2p.storybook.language import caption, vocabulary
 from ip2p.storybook.scene import sample_scene
 from ip2p.storybook.words import COMMON
-from ip2p.train import tokens
+from ip2p.train.storybook import tokens
 from ip2p.train.storybook.tokens import learn_merges, make_tokenizer
 
 

@@ -20,19 +20,19 @@ from ip2p.storybook.scene import ATTRIBUTES, Scene
 
 Box = tuple[float, float, float, float]
 
-NAMES = tuple(ATTRIBUTES)
-PARTS = {"building": ("color", "roof", "door")}
+ATTRIBUTE_NAMES = tuple(ATTRIBUTES)
+DEPENDENT_ATTRIBUTES = {"building": ("color", "roof", "door")}
 """Attributes that cannot be read once an object has lost its shape."""
 
-SHARES = {"between": 0.15, "half": 0.12, "melted": 0.1, "smeared": 0.08, "vague": 0.05}
+SPOILED_SHARES = {"between": 0.15, "half": 0.12, "melted": 0.1, "smeared": 0.08, "vague": 0.05}
 """Share of the pictures spoiled in each way; the others stay clean."""
 
-SOFT_EDGE = 0.05  # width of the soft edge of a spoiled region, as a share of the picture's side
-ENLARGED = 0.15  # margin around an object's region, as a share of the object's size
-FINE_ENOUGH = 0.12  # share of another picture up to which a blend still shows the first one
+SOFT_EDGE_WIDTH = 0.05  # width of the soft edge of a spoiled region, as a share of the picture's side
+REGION_MARGIN = 0.15  # margin around an object's region, as a share of the object's size
+MAX_CLEAN_BLEND = 0.12  # share of another picture up to which a blend still shows the first one
 
 
-class Example(NamedTuple):
+class JudgeExample(NamedTuple):
     """A picture with the targets of the judge.
 
     Attributes:
@@ -46,33 +46,34 @@ class Example(NamedTuple):
     attributes: list[int]
     whole: list[int]
 
-    def unclear(self, *names: str) -> "Example":
+    def unclear(self, *names: str) -> "JudgeExample":
         """Return the example with these attributes unclear, and objects among them not whole."""
         attributes = [
             len(ATTRIBUTES[name]) if name in names else target
-            for name, target in zip(NAMES, self.attributes, strict=True)
+            for name, target in zip(ATTRIBUTE_NAMES, self.attributes, strict=True)
         ]
         whole = [0 if name in names else target for name, target in zip(OBJECTS, self.whole, strict=True)]
         return self._replace(attributes=attributes, whole=whole)
 
-    def ignoring(self, *names: str) -> "Example":
+    def ignoring(self, *names: str) -> "JudgeExample":
         """Return the example with these attributes left out of the loss."""
         return self._replace(
             attributes=[
-                IGNORED if name in names else target for name, target in zip(NAMES, self.attributes, strict=True)
+                IGNORED if name in names else target
+                for name, target in zip(ATTRIBUTE_NAMES, self.attributes, strict=True)
             ]
         )
 
 
-def clean(picture: Float[Tensor, "3 h w"], scene: Scene) -> Example:
+def clean_example(picture: Float[Tensor, "3 h w"], scene: Scene) -> JudgeExample:
     """Make an example of a clean picture."""
-    return Example(picture, attribute_target(scene), whole_target(scene))
+    return JudgeExample(picture, attribute_target(scene), whole_target(scene))
 
 
-def spoiled(
-    example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random
-) -> Example:
-    """Spoil a picture in one of the ways of `SHARES`, or leave it clean.
+def spoil_picture(
+    example: JudgeExample, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random
+) -> JudgeExample:
+    """Spoil a picture in one of the ways of `SPOILED_SHARES`, or leave it clean.
 
     Args:
         example: clean example.
@@ -82,29 +83,31 @@ def spoiled(
         rng: random generator.
     """
     drawn = rng.random()
-    for way, share in SHARES.items():
+    for way, share in SPOILED_SHARES.items():
         drawn -= share
         if drawn < 0:
             if way in ("between", "half"):
-                return (between if way == "between" else half)(example, scene, other, edited, rng)
-            return (vague if way == "vague" else _SPOILED_THINGS[way])(example, scene, rng)
+                return (blend_pictures if way == "between" else join_pictures)(example, scene, other, edited, rng)
+            return (blur_picture if way == "vague" else _OBJECT_SPOILERS[way])(example, scene, rng)
     return example
 
 
-def between(
-    example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random
-) -> Example:
+def blend_pictures(
+    example: JudgeExample, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random
+) -> JudgeExample:
     """Blend both pictures; the edited attribute is unclear, unless one of them is hardly visible."""
     strong = rng.random() < 0.75
-    share = rng.uniform(0.35, 0.65) if strong else rng.uniform(0, FINE_ENOUGH)
+    share = rng.uniform(0.35, 0.65) if strong else rng.uniform(0, MAX_CLEAN_BLEND)
     blended = example._replace(picture=torch.lerp(example.picture, other, share))
     return blended.unclear(edit_between(scene, edited).attribute) if strong else blended
 
 
-def half(example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random) -> Example:
+def join_pictures(
+    example: JudgeExample, scene: Scene, other: Float[Tensor, "3 h w"], edited: Scene, rng: random.Random
+) -> JudgeExample:
     """Join the two pictures along a line through the edited object; the edited attribute is unclear."""
     name = edit_between(scene, edited).attribute
-    thing = "building" if name in PARTS["building"] else name
+    thing = "building" if name in DEPENDENT_ATTRIBUTES["building"] else name
     if thing in OBJECTS:
         shown = scene if scene.attributes[thing] != "none" else edited
         left, top, right, bottom = region(shown, thing)
@@ -120,14 +123,18 @@ def half(example: Example, scene: Scene, other: Float[Tensor, "3 h w"], edited: 
     return mixed.ignoring(name) if name == "clouds" else mixed.unclear(name)
 
 
-def vague(example: Example, scene: Scene, rng: random.Random) -> Example:
+def blur_picture(example: JudgeExample, scene: Scene, rng: random.Random) -> JudgeExample:
     """Blur the whole picture until no object has a shape; season, time and the like may stay readable."""
     blurred = example._replace(picture=_blurred(example.picture, rng.choice((16, 24, 32))))
     things = [name for name in OBJECTS if scene.attributes[name] != "none"]
-    return blurred.unclear(*things, "door").ignoring(*(name for name in NAMES if name not in (*things, "door")))
+    return blurred.unclear(*things, "door").ignoring(
+        *(name for name in ATTRIBUTE_NAMES if name not in (*things, "door"))
+    )
 
 
-def melted(picture: Float[Tensor, "3 h w"], mask: Float[Tensor, "h w"], rng: random.Random) -> Float[Tensor, "3 h w"]:
+def melt_region(
+    picture: Float[Tensor, "3 h w"], mask: Float[Tensor, "h w"], rng: random.Random
+) -> Float[Tensor, "3 h w"]:
     """Warp the masked region by a smooth random displacement field."""
     side = picture.shape[-1]
     cells = rng.choice((8, 10, 12))
@@ -138,7 +145,9 @@ def melted(picture: Float[Tensor, "3 h w"], mask: Float[Tensor, "h w"], rng: ran
     return F.grid_sample(picture[None], moved, padding_mode="border", align_corners=False)[0]
 
 
-def smeared(picture: Float[Tensor, "3 h w"], mask: Float[Tensor, "h w"], rng: random.Random) -> Float[Tensor, "3 h w"]:
+def smear_region(
+    picture: Float[Tensor, "3 h w"], mask: Float[Tensor, "h w"], rng: random.Random
+) -> Float[Tensor, "3 h w"]:
     """Blur the masked region."""
     return torch.lerp(picture, _blurred(picture, rng.choice((16, 24, 32))), mask)
 
@@ -162,26 +171,26 @@ def region(scene: Scene, name: str) -> Box:
         size = FLYER_HEIGHT[scene.sky]
         box = layout.sky_x - 0.6 * size, layout.sky_y - size / 2, layout.sky_x + 0.6 * size, layout.sky_y + size / 2
     left, top, right, bottom = box
-    dx, dy = ENLARGED * (right - left), ENLARGED * (bottom - top)
+    dx, dy = REGION_MARGIN * (right - left), REGION_MARGIN * (bottom - top)
     left, right = (1 - right, 1 - left) if layout.mirrored else (left, right)
     return left - dx, top - dy, right + dx, bottom + dy
 
 
-def _on_a_thing(
+def _make_object_spoiler(
     change: Callable[[Tensor, Tensor, random.Random], Tensor],
-) -> Callable[[Example, Scene, random.Random], Example]:
+) -> Callable[[JudgeExample, Scene, random.Random], JudgeExample]:
     """Make a function that spoils the region of one object in the scene and leaves its parts out of the loss."""
 
-    def spoil(example: Example, scene: Scene, rng: random.Random) -> Example:
+    def spoil(example: JudgeExample, scene: Scene, rng: random.Random) -> JudgeExample:
         name = rng.choice([name for name in OBJECTS if scene.attributes[name] != "none"])
         mask = _mask(region(scene, name), example.picture.shape[-1])
         changed = example._replace(picture=change(example.picture, mask, rng))
-        return changed.unclear(name).ignoring(*PARTS.get(name, ()))
+        return changed.unclear(name).ignoring(*DEPENDENT_ATTRIBUTES.get(name, ()))
 
     return spoil
 
 
-_SPOILED_THINGS = {"melted": _on_a_thing(melted), "smeared": _on_a_thing(smeared)}
+_OBJECT_SPOILERS = {"melted": _make_object_spoiler(melt_region), "smeared": _make_object_spoiler(smear_region)}
 
 
 def _mask(box: Box, side: int) -> Float[Tensor, "h w"]:
@@ -190,7 +199,7 @@ def _mask(box: Box, side: int) -> Float[Tensor, "h w"]:
     left, top, right, bottom = box
     across = torch.minimum(grid - left, right - grid)
     down = torch.minimum(grid - top, bottom - grid)
-    return (torch.minimum(across[None, :], down[:, None]) / SOFT_EDGE + 1).clamp(0, 1)
+    return (torch.minimum(across[None, :], down[:, None]) / SOFT_EDGE_WIDTH + 1).clamp(0, 1)
 
 
 def _blurred(picture: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 h w"]:
@@ -199,7 +208,7 @@ def _blurred(picture: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 h w
     return F.interpolate(small, picture.shape[-2:], mode="bicubic", align_corners=False)[0].clamp(-1, 1)
 
 
-def stacked(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
+def stack_examples(examples: Sequence[JudgeExample]) -> tuple[Tensor, Tensor, Tensor]:
     """Stack examples: pictures (b, 3, h, w), attribute targets (b, n), and targets of whole objects (b, 3)."""
     return (
         torch.stack([example.picture for example in examples]),
