@@ -1,8 +1,8 @@
-"""Editing beside the pipeline of diffusers, on the same weights: `python bench/edit.py [--repeats 7] [--parts ...]`.
+"""Compare editing with diffusers on the same weights: `python bench/edit.py [--repeats 7] [--parts ...]`.
 
-exactness: largest difference of the latents, over schedulers and scales. rows: UNet rows that the same edit takes.
-seconds: one picture edited from PIL to PIL, interleaved, medians, on the storybook editor and on a UNet of Stable
-Diffusion 1.5's proportions with random weights. quality: `fast` beside `paper` on held-out scenes, read by the judge.
+exactness: largest difference of the latents, for each scheduler and guidance scales. rows: UNet rows of one edit.
+seconds: median time of one edit from PIL to PIL, interleaved, on the storybook editor and on a UNet with Stable
+Diffusion 1.5's proportions and random weights. quality: presets on held-out scenes, measured by the judge.
 """
 
 import argparse
@@ -43,8 +43,12 @@ SEED = 7
 Figures = dict[str, Any]
 
 
-class Pair:
-    """An editor of ours and the pipeline of diffusers, on the same folder."""
+class EditorPair:
+    """An editor of ip2p and the pipeline of diffusers with the same weights.
+
+    Args:
+        folder: folder or bundled name of the editor.
+    """
 
     def __init__(self, folder: Path | str) -> None:
         self.ours = Editor.from_pretrained(str(folder))
@@ -53,8 +57,10 @@ class Pair:
         self.theirs.set_progress_bar_config(disable=True)
         self.theirs.unet.eval().requires_grad_(False)
 
-    def reference(self, image: Image.Image, text: str, scheduler: str, scales: tuple[float, float], **more: Any) -> Any:
-        """What the pipeline makes of a picture; PIL or latents as `output_type` says."""
+    def edit_by_diffusers(
+        self, image: Image.Image, text: str, scheduler: str, scales: tuple[float, float], **more: Any
+    ) -> Any:
+        """Edit a picture by the pipeline of diffusers; returns PIL pictures or latents, see its `output_type`."""
         self.theirs.scheduler = make_scheduler(self.ours.backbone.scheduler, scheduler)
         chosen = {"num_inference_steps": STEPS} | more
         return self.theirs(
@@ -62,8 +68,10 @@ class Pair:
             generator=torch.Generator().manual_seed(SEED), **chosen,
         ).images  # fmt: skip
 
-    def edited(self, image: Image.Image, text: str, scheduler: str, scales: tuple[float, float], **more: Any) -> Any:
-        """The same by our editor."""
+    def edit_by_ip2p(
+        self, image: Image.Image, text: str, scheduler: str, scales: tuple[float, float], **more: Any
+    ) -> Any:
+        """Edit a picture by ip2p's editor, with the same seed."""
         chosen: Any = {"steps": STEPS} | more
         return self.ours.edit(
             image, text, seeds=SEED, scheduler=scheduler, text_scale=scales[0], image_scale=scales[1],
@@ -71,8 +79,8 @@ class Pair:
         )[0]  # fmt: skip
 
 
-def rows_of(unet: Any, make: Callable[[], Any]) -> int:
-    """UNet rows that making something takes."""
+def count_rows(unet: Any, make: Callable[[], Any]) -> int:
+    """Count the UNet rows that a call of `make` computes."""
     found = []
     hook = unet.conv_in.register_forward_pre_hook(lambda _, inputs: found.append(len(inputs[0])))
     try:
@@ -82,10 +90,16 @@ def rows_of(unet: Any, make: Callable[[], Any]) -> int:
     return sum(found)
 
 
-def interleaved(
+def time_interleaved(
     peers: dict[str, Callable[[], Any]], repeats: int, seldom: Sequence[str] = ()
 ) -> dict[str, tuple[float, float]]:
-    """Median seconds and half the range between the quartiles, all peers in turn; those that take long less often."""
+    """Time functions by turns; returns the median and half the interquartile range in seconds, by name.
+
+    Args:
+        peers: functions to time, by name.
+        repeats: timed calls of each, after one for warm-up.
+        seldom: names of slow functions, which are called a third as often.
+    """
     times: dict[str, list[float]] = {name: [] for name in peers}
     for turn in range(repeats + 1):
         for name, make in peers.items():
@@ -94,7 +108,7 @@ def interleaved(
             began = time.perf_counter()
             make()
             times[name].append(time.perf_counter() - began)
-    kept = {name: each[1:] for name, each in times.items()}  # the first of each warms up
+    kept = {name: each[1:] for name, each in times.items()}  # the first call of each warms up
     return {
         name: (statistics.median(each), (max(each) - min(each)) / 2 if len(each) < 4 else _quartiles(each))
         for name, each in kept.items()
@@ -106,8 +120,13 @@ def _quartiles(values: Sequence[float]) -> float:
     return (high - low) / 2
 
 
-def with_deepcache(pair: Pair, interval: int) -> Pair:
-    """The pipeline with DeepCache's helper on."""
+def enable_deepcache(pair: EditorPair, interval: int) -> EditorPair:
+    """Enable DeepCache on the pipeline of diffusers.
+
+    Args:
+        pair: pair whose pipeline is changed.
+        interval: denoising steps between full evaluations of the UNet.
+    """
     from DeepCache import DeepCacheSDHelper
 
     helper = DeepCacheSDHelper(pipe=pair.theirs)
@@ -116,8 +135,8 @@ def with_deepcache(pair: Pair, interval: int) -> Pair:
     return pair
 
 
-def proportioned(folder: Path, storybook: Backbone) -> Path:
-    """An editor of Stable Diffusion 1.5's proportions at a fifth of its width, with random weights."""
+def write_proportioned_editor(folder: Path, storybook: Backbone) -> Path:
+    """Write an editor with Stable Diffusion 1.5's proportions, a fifth of its width, and random weights."""
     torch.manual_seed(SEED)
     unet = diffusers.UNet2DConditionModel(
         sample_size=32, in_channels=8, out_channels=4, block_out_channels=(64, 128, 256, 256), layers_per_block=2,
@@ -138,23 +157,23 @@ def proportioned(folder: Path, storybook: Backbone) -> Path:
     return folder
 
 
-def exactness(pair: Pair, image: Image.Image, text: str, console: Console) -> Figures:
-    """Largest difference of the last latents, for each scheduler and scales.
+def measure_exactness(pair: EditorPair, image: Image.Image, text: str, console: Console) -> Figures:
+    """Compute the largest difference of the final latents, for each scheduler and guidance scales.
 
-    Beside it the pipeline's from itself in another memory layout: what rounding alone comes to.
+    For comparison, it also computes that of the pipeline from itself in another memory layout: the effect of rounding.
     """
     cases = [(scheduler, scales) for scheduler in SCHEDULERS for scales in SCALES]
 
     def theirs(form: torch.memory_format) -> list[torch.Tensor]:
         for network in (pair.theirs.unet, pair.theirs.vae):
             network.to(memory_format=form)
-        return [pair.reference(image, text, *case, output_type="latent") for case in cases]
+        return [pair.edit_by_diffusers(image, text, *case, output_type="latent") for case in cases]
 
     other, plain = theirs(torch.channels_last), theirs(torch.contiguous_format)
     ours, itself = {}, {}
     for case, latents, rounded in zip(cases, plain, other, strict=True):
         seen: list[torch.Tensor] = []
-        pair.edited(image, text, *case, on_step=lambda _, x, seen=seen: seen.append(x))
+        pair.edit_by_ip2p(image, text, *case, on_step=lambda _, x, seen=seen: seen.append(x))
         ours[case] = float((seen[-1] - latents).abs().max())
         itself[case] = float((rounded - latents).abs().max())
     table = Table("scheduler", *(f"s_T {text_scale:g}, s_I {image_scale:g}" for text_scale, image_scale in SCALES))
@@ -169,8 +188,8 @@ def exactness(pair: Pair, image: Image.Image, text: str, console: Console) -> Fi
     return figures
 
 
-def rows(pair: Pair, image: Image.Image, text: str, console: Console) -> Figures:
-    """UNet rows of one edit, counted at the first convolution."""
+def count_edit_rows(pair: EditorPair, image: Image.Image, text: str, console: Console) -> Figures:
+    """Count the UNet rows of one edit, at the first convolution."""
     table, figures = Table("scales and preset", "diffusers", "ip2p", "of three rows a step"), {}
     settings: list[tuple[tuple[float, float], dict[str, Any]]] = [
         ((7.5, 1.5), {}), ((7.5, 1.0), {}), ((1.5, 1.5), {}), ((1.0, 1.0), {}), ((7.5, 1.5), {"preset": "balanced"}),
@@ -178,11 +197,15 @@ def rows(pair: Pair, image: Image.Image, text: str, console: Console) -> Figures
     ]  # fmt: skip
     for scales, more in settings:
         name = f"s_T {scales[0]:g}, s_I {scales[1]:g} {more.get('preset', '')}".strip()
-        theirs = rows_of(pair.theirs.unet, lambda scales=scales: pair.reference(image, text, "euler_a", scales))
+        theirs = count_rows(
+            pair.theirs.unet, lambda scales=scales: pair.edit_by_diffusers(image, text, "euler_a", scales)
+        )
         scheduler = None if "steps" in more else "euler_a"
-        ours = rows_of(
+        ours = count_rows(
             pair.ours.backbone.unet,
-            lambda scales=scales, more=more, scheduler=scheduler: pair.edited(image, text, scheduler, scales, **more),
+            lambda scales=scales, more=more, scheduler=scheduler: pair.edit_by_ip2p(
+                image, text, scheduler, scales, **more
+            ),
         )
         figures[name] = {"diffusers": theirs, "ip2p": ours}
         table.add_row(name, str(theirs), str(ours), f"{ours / (3 * STEPS):.3f}")
@@ -190,27 +213,27 @@ def rows(pair: Pair, image: Image.Image, text: str, console: Console) -> Figures
     return figures
 
 
-def seconds(pair: Pair, image: Image.Image, text: str, repeats: int, console: Console) -> Figures:
-    """Medians of whole edits, and their ratio to the tuned pipeline."""
-    tuned = Pair(pair.ours.backbone.path)
+def measure_seconds(pair: EditorPair, image: Image.Image, text: str, repeats: int, console: Console) -> Figures:
+    """Time whole edits: medians, and their ratio to the tuned pipeline."""
+    tuned = EditorPair(pair.ours.backbone.path)
     tuned.theirs.unet.to(memory_format=torch.channels_last)
     tuned.theirs.vae.to(memory_format=torch.channels_last)
     general, no_image = (7.5, 1.5), (7.5, 1.0)
     peers: dict[str, Callable[[], Any]] = {
-        "diffusers": lambda: pair.reference(image, text, "euler_a", general),
-        "diffusers, tuned": lambda: tuned.reference(image, text, "euler_a", general),
-        "diffusers, tuned, s_I 1": lambda: tuned.reference(image, text, "euler_a", no_image),
-        "ip2p exact": lambda: pair.edited(image, text, "euler_a", general),
-        "ip2p exact, s_I 1": lambda: pair.edited(image, text, "euler_a", no_image),
-        "ip2p balanced": lambda: pair.edited(image, text, "euler_a", general, preset="balanced"),
-        "ip2p fast": lambda: pair.edited(image, text, None, general, preset="fast", steps=None),
-        "ip2p paper": lambda: pair.edited(image, text, None, general, preset="paper", steps=None),
-        "ip2p exact, reuse 3": lambda: pair.edited(image, text, "euler_a", general, reuse=3),
+        "diffusers": lambda: pair.edit_by_diffusers(image, text, "euler_a", general),
+        "diffusers, tuned": lambda: tuned.edit_by_diffusers(image, text, "euler_a", general),
+        "diffusers, tuned, s_I 1": lambda: tuned.edit_by_diffusers(image, text, "euler_a", no_image),
+        "ip2p exact": lambda: pair.edit_by_ip2p(image, text, "euler_a", general),
+        "ip2p exact, s_I 1": lambda: pair.edit_by_ip2p(image, text, "euler_a", no_image),
+        "ip2p balanced": lambda: pair.edit_by_ip2p(image, text, "euler_a", general, preset="balanced"),
+        "ip2p fast": lambda: pair.edit_by_ip2p(image, text, None, general, preset="fast", steps=None),
+        "ip2p paper": lambda: pair.edit_by_ip2p(image, text, None, general, preset="paper", steps=None),
+        "ip2p exact, reuse 3": lambda: pair.edit_by_ip2p(image, text, "euler_a", general, reuse=3),
     }  # fmt: skip
     if importlib.util.find_spec("DeepCache"):
-        cached = with_deepcache(Pair(pair.ours.backbone.path), interval=3)
-        peers["DeepCache 3"] = lambda: cached.reference(image, text, "euler_a", general)
-    medians = interleaved(peers, repeats, seldom=("ip2p paper",))
+        cached = enable_deepcache(EditorPair(pair.ours.backbone.path), interval=3)
+        peers["DeepCache 3"] = lambda: cached.edit_by_diffusers(image, text, "euler_a", general)
+    medians = time_interleaved(peers, repeats, seldom=("ip2p paper",))
     table = Table("edit", "seconds", "against", "times as fast")
     against = {"ip2p exact, s_I 1": "diffusers, tuned, s_I 1", "ip2p fast": "ip2p paper", "ip2p balanced": "ip2p exact"}
     for name, (median, spread) in medians.items():
@@ -221,8 +244,8 @@ def seconds(pair: Pair, image: Image.Image, text: str, repeats: int, console: Co
     return {name: {"median": median, "spread": spread} for name, (median, spread) in medians.items()}
 
 
-def quality(editor: Editor, trials: Sequence[Trial], console: Console) -> Figures:
-    """Presets on held-out scenes: by the judge, and how near they are to what `exact` draws."""
+def measure_quality(editor: Editor, trials: Sequence[Trial], console: Console) -> Figures:
+    """Measure presets on held-out scenes: the judge's scores, and the PSNR to the pictures of `exact`."""
     measure = Judge.from_pretrained("storybook-judge").measure
     table = Table("preset", "rows", "success", "preservation", "success x preservation", "PSNR to exact")
     figures: Figures = {}
@@ -249,25 +272,27 @@ def quality(editor: Editor, trials: Sequence[Trial], console: Console) -> Figure
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """All parts that are asked for, one after the other."""
+    """Run the selected benchmarks, and write their figures."""
     console, figures = Console(width=120), {}
     trials = held_out_trials(max(parsed.scenes, 1), SEED, "bench")
     image, text = trials[0].source, trials[0].case.instruction
-    storybook = Pair(parsed.editor)
+    storybook = EditorPair(parsed.editor)
     if "exactness" in parsed.parts:
-        figures["exactness"] = exactness(storybook, image, text, console)
+        figures["exactness"] = measure_exactness(storybook, image, text, console)
     if "rows" in parsed.parts:
-        figures["rows"] = rows(storybook, image, text, console)
+        figures["rows"] = count_edit_rows(storybook, image, text, console)
     if "seconds" in parsed.parts:
         console.print("the storybook editor, 128 x 128")
-        figures["seconds"] = seconds(storybook, image, text, parsed.repeats, console)
+        figures["seconds"] = measure_seconds(storybook, image, text, parsed.repeats, console)
         with tempfile.TemporaryDirectory() as folder:
-            large = Pair(proportioned(Path(folder) / "model", storybook.ours.backbone))
+            large = EditorPair(write_proportioned_editor(Path(folder) / "model", storybook.ours.backbone))
             console.print("Stable Diffusion 1.5 at a fifth of its width, random weights, 256 x 256")
             picture = image.resize((256, 256))
-            figures["seconds, proportioned"] = seconds(large, picture, text, max(1, parsed.repeats // 2), console)
+            figures["seconds, proportioned"] = measure_seconds(
+                large, picture, text, max(1, parsed.repeats // 2), console
+            )
     if "quality" in parsed.parts:
-        figures["quality"] = quality(storybook.ours, trials, console)
+        figures["quality"] = measure_quality(storybook.ours, trials, console)
     about = {
         "command": "python " + " ".join(sys.argv), "editor": str(parsed.editor), "scenes": parsed.scenes,
         "device": f"{storybook.ours.backbone.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
@@ -278,12 +303,15 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--editor", default=DEFAULT_EDITOR, help="editor: bundled name or folder")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     parser.add_argument(
-        "--repeats", type=int, default=7, help="of each timed edit, half of it for the large model (default: 7)"
+        "--repeats",
+        type=int,
+        default=7,
+        help="repeats of each timed edit, half as many for the large model (default: 7)",
     )
     parser.add_argument("--scenes", type=int, default=48, help="held-out scenes for quality (default: 48)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/edit.json"), help="file of the figures")

@@ -1,8 +1,8 @@
-"""How often the judge agrees with the eye: `python bench/judge.py [--sheet FILE]`.
+"""Measure how often the judge agrees with a person: `python bench/judge.py [--sheet FILE]`.
 
-The editor of 128 px edits 64 scenes of the world of 256 px, which it was not made for; much of what it draws is mush.
-Somebody looked at every edit and wrote down whether what was asked for is there, drawn whole and clear
-(`judge_labels.json`). The judge is asked the same.
+The editor for 128 px edits 64 scenes of 256 px, for which it was not trained, so many of its pictures are unclear. A
+person labeled each edit: whether the requested change is visible, whole and clear (`judge_labels.json`). The judge
+decides the same.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from ip2p.storybook.language import caption, edited_caption, instruction
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import sample_scene
 
-LABELS = Path(__file__).with_name("judge_labels.json")
-COUNT = 64
-KNOWN = {
+LABELS_FILE = Path(__file__).with_name("judge_labels.json")
+SCENE_COUNT = 64
+KNOWN_VALUES = {
     "season": ("spring", "summer", "autumn", "winter"), "time": ("day", "sunset", "night"),
     "weather": ("clear", "rain", "fog"), "style": ("watercolor", "sketch", "poster"),
     "place": ("meadow", "lake", "mountains", "beach"),
@@ -34,48 +34,48 @@ KNOWN = {
     "color": ("red", "blue", "yellow", "white", "green"), "animal": ("none", "sheep", "cow", "fox", "rabbit"),
     "sky": ("none", "balloon", "rainbow", "bird"),
 }  # fmt: skip
-"""What the editor of 128 px has learned to draw."""
+"""Values that the editor for 128 px was trained on."""
 
 
-def cases() -> list[Case]:
-    """An edit for each of 64 scenes; attributes take turns."""
+def make_cases() -> list[Case]:
+    """Make one edit for each of 64 scenes, with attributes in rotation."""
     found = []
-    for number in range(COUNT):
+    for number in range(SCENE_COUNT):
         rng = random.Random(derive_seed(0, "judge-bench", str(number)))
-        attribute = tuple(KNOWN)[number % len(KNOWN)]
+        attribute = tuple(KNOWN_VALUES)[number % len(KNOWN_VALUES)]
         scene = sample_scene(rng, held_out=True)
-        value = rng.choice([each for each in KNOWN[attribute] if each != scene.attributes[attribute]])
+        value = rng.choice([each for each in KNOWN_VALUES[attribute] if each != scene.attributes[attribute]])
         edit, text = edit_to(scene, attribute, value), caption(scene, rng)
         asked = instruction(edit, scene, rng, plain=True)
         found.append(Case(scene, edit, text, asked, edited_caption(text, scene, edit)))
     return found
 
 
-def draw(chosen: list[Case], editor: str) -> list[Image.Image]:
-    """The edits, by seeds of their numbers."""
+def draw_edits(chosen: list[Case], editor: str) -> list[Image.Image]:
+    """Draw the edits, with their numbers as seeds."""
     edits = Editor.from_pretrained(editor).edit(
         [render(case.scene) for case in chosen],
         [case.instruction for case in chosen],
-        seeds=list(range(COUNT)),
+        seeds=list(range(SCENE_COUNT)),
         batch=8,
     )
     return [edit.image for edit in edits]
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--editor", default=DEFAULT_EDITOR, help="editor: bundled name or folder")
     parser.add_argument("--judge", default="storybook-judge", help="judge: bundled name or folder")
-    parser.add_argument("--sheet", type=Path, help="write the edits with what the judge says of them")
+    parser.add_argument("--sheet", type=Path, help="write a sheet of the edits with the judge's decisions")
     parsed = parser.parse_args()
-    chosen = cases()
-    pictures = draw(chosen, parsed.editor)
+    chosen = make_cases()
+    pictures = draw_edits(chosen, parsed.editor)
     said = [outcome.success for outcome in Judge.from_pretrained(parsed.judge).measure(to_tensor(pictures), chosen)]
-    labels = json.loads(LABELS.read_text())
+    labels = json.loads(LABELS_FILE.read_text())
     agreed = [label == each for label, each in zip(labels, said, strict=True)]
-    share = 100 * sum(agreed) / COUNT
-    print(f"agreement {share:.0f} % of {COUNT} edits; the eye accepts {sum(labels)}, the judge {sum(said)}")
+    share = 100 * sum(agreed) / SCENE_COUNT
+    print(f"agreement {share:.0f} % of {SCENE_COUNT} edits; the eye accepts {sum(labels)}, the judge {sum(said)}")
     if parsed.sheet:
         texts = [
             f"{number}: {case.instruction} ({case.edit.attribute}: {case.edit.value}); eye {label:d}, judge {each:d}"

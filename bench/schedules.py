@@ -1,8 +1,8 @@
-"""What each way of saving UNet rows keeps: `python bench/schedules.py [--scenes 48] [--editor FOLDER]`.
+"""Measure the quality of each way to save UNet rows: `python bench/schedules.py [--scenes 48] [--editor FOLDER]`.
 
-Held-out scenes are edited from the same seeds by the exact sampler and by schedules of the two differences of guidance,
-a tolerance, an end of refreshing, intervals of guidance, and reused features. The judge reads every picture, and PSNR
-tells how near it is to what the exact sampler of the same solver and steps draws.
+Held-out scenes are edited with the same seeds by the exact sampler, and with cached guidance differences, a tolerance,
+guidance intervals, and cached features. The judge measures every picture, and PSNR compares it with that of the exact
+sampler with the same scheduler and steps.
 """
 
 import argparse
@@ -47,12 +47,12 @@ WAYS: tuple[dict[str, Any], ...] = (
     {"reuse": 2},
     {"text_every": 3, "image_every": 6, "reuse": 2},
 )
-FEW = (0, 1, 2, 12)
-"""Ways that are tried with the solvers after the first."""
+WAYS_OF_ALL_SOLVERS = (0, 1, 2, 12)
+"""Indices of the ways that are measured with all solvers; the others with the first one only."""
 
 
-class Measured(NamedTuple):
-    """One way: means over the scenes."""
+class ScheduleFigures(NamedTuple):
+    """Figures of one solver and way, as means over the scenes."""
 
     solver: str
     way: str
@@ -64,18 +64,18 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def named(settings: dict[str, Any]) -> str:
-    """Settings in words."""
+def describe_settings(settings: dict[str, Any]) -> str:
+    """Return a description of settings."""
     return ", ".join(f"{name} {value}" for name, value in settings.items()) or "exact"
 
 
-def measure(editor: Editor, judge: Judge, trials: list[Trial]) -> list[Measured]:
-    """All ways of all solvers."""
+def measure(editor: Editor, judge: Judge, trials: list[Trial]) -> list[ScheduleFigures]:
+    """Measure all ways with the first solver, and some with the others."""
     plan = [
         (solver, way)
         for number, solver in enumerate(SOLVERS)
         for place, way in enumerate(WAYS)
-        if number == 0 or place in FEW
+        if number == 0 or place in WAYS_OF_ALL_SOLVERS
     ]
     results, exact = [], torch.empty(0)
     with StageProgress("measured", "ways", total=len(plan), done=0, say=print, transient=True) as progress:
@@ -95,13 +95,17 @@ def measure(editor: Editor, judge: Judge, trials: list[Trial]) -> list[Measured]
             ]
             rows = sum(each.unet_rows for each in made) / len(made)
             name = f"{solver['scheduler']} {solver['steps']}"
-            results.append(Measured(name, named(way), rows, float(psnr(x, exact).mean()), *means, taken / len(made)))
+            results.append(
+                ScheduleFigures(
+                    name, describe_settings(way), rows, float(psnr(x, exact).mean()), *means, taken / len(made)
+                )
+            )
             progress.advance(1)
     return results
 
 
-def table(results: list[Measured]) -> str:
-    """The figures as Markdown."""
+def make_table(results: list[ScheduleFigures]) -> str:
+    """Return the figures as a Markdown table."""
     header = (
         "solver, steps",
         "differences",
@@ -122,7 +126,7 @@ def table(results: list[Measured]) -> str:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--editor", default=DEFAULT_EDITOR, help="editor: bundled name or folder")
     parser.add_argument("--scenes", type=int, default=48, help="held-out scenes (default: 48)")
@@ -131,11 +135,11 @@ def main() -> int:
     try:
         editor, judge = Editor.from_pretrained(parsed.editor), Judge.from_pretrained("storybook-judge")
         results = measure(editor, judge, held_out_trials(parsed.scenes, SEED, "schedules"))
-        atomic_write(parsed.out, (table(results) + "\n").encode())
+        atomic_write(parsed.out, (make_table(results) + "\n").encode())
     except Ip2pError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(table(results))
+    print(make_table(results))
     return 0
 
 

@@ -1,7 +1,7 @@
-"""What keeping unchanged pixels does over edits in sequence: `python bench/sequence.py [--scenes 16] [--edits 5]`.
+"""Measure edits in sequence with and without kept pixels: `python bench/sequence.py [--scenes 16] [--edits 5]`.
 
-Held-out scenes are edited several times, each time in another attribute, so that every edit has its exact target. PSNR
-is taken where no edit so far was to change anything; the judge reads all attributes.
+Scenes are edited several times, each time in another attribute, and every edit has an exact target. PSNR is measured
+where no edit so far should change anything, and the judge reads all attributes.
 """
 
 import argparse
@@ -26,23 +26,28 @@ from ip2p.storybook.language import instruction
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import Edit, Scene, sample_scene
 
-LOCAL = ("building", "color", "animal", "sky")
-"""Attributes whose edits leave most of a picture alone."""
+LOCAL_ATTRIBUTES = ("building", "color", "animal", "sky")
+"""Attributes whose edits leave most of a picture unchanged."""
 SEED = 2025
 
 
 class Story(NamedTuple):
-    """Instructions in sequence, and the exact scenes, the first one before any edit."""
+    """Instructions in sequence, and the scenes before the first edit and after each one."""
 
     instructions: list[str]
     scenes: list[Scene]
 
 
 def make_story(number: int, count: int) -> Story:
-    """Edits of local attributes in turn, the same attribute again only after all others."""
+    """Make a sequence of edits that rotates through the local attributes.
+
+    Args:
+        number: number of the story, from which its random draws follow.
+        count: number of edits.
+    """
     rng = random.Random(derive_seed(SEED, "turns", str(number)))
     scenes, instructions = [sample_scene(rng)], []
-    order = rng.sample(LOCAL, len(LOCAL))
+    order = rng.sample(LOCAL_ATTRIBUTES, len(LOCAL_ATTRIBUTES))
     for place in range(count):
         edits: Sequence[Edit] = possible_edits(scenes[-1].attributes)
         edit = rng.choice([edit for edit in edits if edit.attribute == order[place % len(order)]])
@@ -51,8 +56,13 @@ def make_story(number: int, count: int) -> Story:
     return Story(instructions, scenes)
 
 
-def outside(picture: Image.Image, renders: Sequence[Image.Image]) -> float:
-    """PSNR in dB, at most 60, of the pixels that are equal in all renders."""
+def unchanged_psnr(picture: Image.Image, renders: Sequence[Image.Image]) -> float:
+    """Return the PSNR in dB, at most 60, over the pixels that are equal in all renders.
+
+    Args:
+        picture: picture to measure.
+        renders: exact pictures before and after each edit.
+    """
     stack = np.stack([np.asarray(each, dtype=float) for each in renders])
     same = (np.ptp(stack, axis=0) <= 2).all(-1)
     mse = float(((np.asarray(picture, dtype=float) - stack[0])[same] ** 2).mean())
@@ -60,7 +70,7 @@ def outside(picture: Image.Image, renders: Sequence[Image.Image]) -> float:
 
 
 def main() -> None:
-    """Print a table and write a sheet."""
+    """Run the command line: print a table and write a contact sheet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenes", type=int, default=16)
     parser.add_argument("--edits", type=int, default=5)
@@ -83,7 +93,9 @@ def main() -> None:
             for done, scene in enumerate(story.scenes[1:], 1):
                 wanted = zip(read.values(), attribute_target(scene), strict=True)
                 right = float(np.mean([int(values[done - 1]) == value for values, value in wanted]))
-                figures.setdefault((keep, done), []).append((outside(made[done - 1], renders[: done + 1]), right))
+                figures.setdefault((keep, done), []).append(
+                    (unchanged_psnr(made[done - 1], renders[: done + 1]), right)
+                )
             sheet.append([renders[0], *made])
         sheet.append(renders)
     rows = []

@@ -1,9 +1,9 @@
-"""What sharing does to pairs, by the judge: `python bench/sharing.py [--edits 100] [--base FOLDER]`.
+"""Measure what shared attention and features do to pairs: `python bench/sharing.py [--edits 100] [--base FOLDER]`.
 
-The base model draws held-out edits, source and edited caption from the same noise. For a share p of the steps the
-edited picture takes the source's self-attention, or its decoder features besides. The judge, which nothing was trained
-on, reads both pictures: whether the edited attribute is as asked, how many of the others are as in the source picture,
-and how far the layout has moved between the two.
+The base model draws held-out edits, source and edited caption from the same noise. For a share p of the denoising steps
+the edited picture uses the source's self-attention, or its decoder features as well. The judge, which is for evaluation
+only, reads both pictures: whether the edited attribute is as requested, how many of the others are as in the source
+picture, and how far the layout has moved between the two.
 """
 
 import argparse
@@ -39,16 +39,17 @@ SHARES: tuple[tuple[ShareMode, float], ...] = (
 SEED = 2024
 
 
-class Measured(NamedTuple):
-    """Means over all edits.
+class SharingFigures(NamedTuple):
+    """Figures of one setting, as means over all edits.
 
     Attributes:
-        share: what the edited picture takes from the source.
-        p: share of the steps in which it does.
-        changed: the judge reads the asked value in the edited picture.
-        kept: share of the other attributes that it reads alike in both pictures.
+        share: what the pictures share, attention or features.
+        p: share of the denoising steps that share.
+        changed: share of the edits whose requested value the judge reads in the edited picture.
+        kept: share of the other attributes that the judge reads the same in both pictures.
         moved: mean absolute difference of the layouts that it reads in both pictures, in fractions of the side.
-        unet_rows, seconds: that drawing took.
+        unet_rows: UNet rows of all edits.
+        seconds: duration of drawing them.
     """
 
     share: str
@@ -60,8 +61,15 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def plan(cases: Sequence[Case], p: float, *, cfg: float, steps: int) -> list[PlannedCandidate]:
-    """One candidate for each case; the noise is the same for every p."""
+def plan_candidates(cases: Sequence[Case], p: float, *, cfg: float, steps: int) -> list[PlannedCandidate]:
+    """Plan one candidate for each case, with the same noise for every p.
+
+    Args:
+        cases: edits to draw.
+        p: share of the denoising steps that share, 0 to 1.
+        cfg: guidance scale.
+        steps: denoising steps.
+    """
     return [
         PlannedCandidate(
             Candidate(
@@ -76,7 +84,7 @@ def plan(cases: Sequence[Case], p: float, *, cfg: float, steps: int) -> list[Pla
 
 
 def compare(cases: Sequence[Case], source: Reading, edited: Reading) -> tuple[float, float, float]:
-    """Changed as asked, others kept, layout moved (see Measured); means over the cases."""
+    """Compare what the judge reads in both pictures; returns `changed`, `kept` and `moved` of SharingFigures."""
     changed, kept = [], []
     for row, case in enumerate(cases):
         asked = ATTRIBUTES[case.edit.attribute].index(case.edit.value)
@@ -88,20 +96,20 @@ def compare(cases: Sequence[Case], source: Reading, edited: Reading) -> tuple[fl
     return sum(changed) / len(cases), sum(kept) / len(cases), moved
 
 
-def measure(maker: PairMaker, judge: Judge, cases: Sequence[Case], p: float, cfg: float) -> Measured:
-    """Draw all cases at one p, and let the judge read both pictures of each."""
+def measure(maker: PairMaker, judge: Judge, cases: Sequence[Case], p: float, cfg: float) -> SharingFigures:
+    """Draw all cases with one p, and read both pictures of each with the judge."""
     began = time.monotonic()
-    pairs: list[Pair] = list(maker.draw(plan(cases, p, cfg=cfg, steps=maker.settings.steps)))
+    pairs: list[Pair] = list(maker.draw(plan_candidates(cases, p, cfg=cfg, steps=maker.settings.steps)))
     seconds = time.monotonic() - began
     source, edited = (
         judge.read(to_tensor(images)) for images in ([pair.source for pair in pairs], [pair.edited for pair in pairs])
     )
     rows = sum(pair.unet_rows for pair in pairs)
-    return Measured(maker.settings.share, p, *compare(cases, source, edited), rows, seconds)
+    return SharingFigures(maker.settings.share, p, *compare(cases, source, edited), rows, seconds)
 
 
-def show(results: Sequence[Measured], console: Console) -> None:
-    """The table: movement also in per cent of that without sharing."""
+def print_table(results: Sequence[SharingFigures], console: Console) -> None:
+    """Print the table, with the movement also in percent of that without sharing."""
     table = Table(
         "shared", "p", "changed as asked", "others kept", "layout moved", "against p = 0", "UNet rows", "seconds"
     )
@@ -116,7 +124,7 @@ def show(results: Sequence[Measured], console: Console) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Measure all shares, print the table and write the file."""
+    """Measure all shares, print the table, and write the figures."""
     backbone = load_backbone(parsed.base, device=best_device(), want="base")
     settings = PairsConfig(model=str(parsed.base), steps=parsed.steps, batch=parsed.batch, scheduler=parsed.scheduler)
     judge = Judge.from_pretrained(parsed.judge)
@@ -127,7 +135,7 @@ def run(parsed: argparse.Namespace) -> None:
         maker = PairMaker(backbone, settings.model_copy(update={"share": share}))
         results.append(measure(maker, judge, cases, p, parsed.cfg))
         console.print(f"{share}, p = {p:g}: {results[-1].seconds:.0f} s", highlight=False)
-    show(results, console)
+    print_table(results, console)
     report = {
         "command": "python " + " ".join(sys.argv),
         "base": str(parsed.base),
@@ -144,12 +152,12 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--edits", type=int, default=100, help="held-out edits (default: 100)")
     parser.add_argument("--base", default="storybook-base", help="text-to-image model: bundled name or folder")
     parser.add_argument("--judge", default="storybook-judge", help="judge: bundled name or folder")
-    parser.add_argument("--steps", type=int, default=20, help="of the sampler (default: 20)")
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps (default: 20)")
     parser.add_argument("--cfg", type=float, default=4.0, help="guidance scale (default: 4)")
     parser.add_argument("--scheduler", default="euler_a", help="euler_a, euler, ddim or dpm (default: euler_a)")
     parser.add_argument("--batch", type=int, default=10, help="pairs drawn at a time (default: 10)")

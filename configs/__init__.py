@@ -1,1 +1,1 @@
-"""Run configurations, one YAML file per run; `load_config` finds them by name."""
+"""Run configurations, one YAML file for each; `load_config` finds them by name."""

@@ -1,4 +1,4 @@
-"""The folder of a build: where each stage writes, what it was begun with, and whether that still holds."""
+"""The folder of a build: the folders of its stages, and a check that its settings have not changed."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ CONFIG_SECTIONS: dict[Stage, str] = {
     "captions": "captions", "triples": "triples", "candidates": "pairs", "scores": "scores", "filtered": "filter",
     "packed": "pack",
 }  # fmt: skip
-"""The part of the config that each stage reads; it depends on those of the stages before it, too."""
+"""Section of the config that each stage reads; a stage also depends on the sections of all stages before it."""
 
 IRRELEVANT = {"parallel", "max_usd", "max_tokens", "price_in", "price_out"}
-"""Settings of the triples that change none of them."""
+"""Settings of the triples that do not change any triple."""
 MAY_CHANGE = ("out", *(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
-"""Settings that draw nothing: a build goes on, or filters and packs anew, with others."""
+"""Settings that may differ when a build resumes, because no drawn pair depends on them."""
 
 BUILD_FILE = "build.json"
 WEIGHT_FILES = ("*.safetensors", "*.json", "*.txt")
@@ -36,7 +36,7 @@ class BuildFolder:
 
     Args:
         config: config of the build.
-        origins: what settings only name: hashes of weights and of the file of captions (see `hash_origins`).
+        origins: hashes of the weights and captions that the settings name, see `hash_origins`.
     """
 
     def __init__(self, config: DatasetConfig, origins: Mapping[str, str]) -> None:
@@ -45,11 +45,11 @@ class BuildFolder:
         self.origins = dict(origins)
 
     def stage_folder(self, stage: Stage) -> Path:
-        """The folder that a stage writes to."""
+        """Return the folder that a stage writes to."""
         return self.out / stage
 
     def fingerprint(self, stage: Stage) -> str:
-        """Names everything that the rows of a stage depend on."""
+        """Hash everything that the rows of a stage depend on."""
         read = [CONFIG_SECTIONS[each] for each in STAGES[: STAGES.index(stage) + 1]]
         settings = self.config.model_dump(mode="json", include={"seed", "shard_size", *read})
         settings["triples"] = {
@@ -59,13 +59,13 @@ class BuildFolder:
         return fingerprint(settings | {"origins": origins})
 
     def claim(self) -> None:
-        """Note what the build is made with, check that it goes on with the same, and clean up after killed runs.
+        """Write down the settings of the build, check that they have not changed, and clean up after killed runs.
 
-        A setting is bound from the moment that the stage which reads it has finished a shard.
+        A setting may not change once the stage that reads it has finished a shard.
 
         Raises:
             ConfigError: the folder belongs to a build with other settings or other weights.
-            DataError: its note is unreadable.
+            DataError: its build.json is unreadable.
         """
         now = self._bound_settings()
         earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
@@ -94,7 +94,7 @@ class BuildFolder:
 
 
 def hash_origins(config: DatasetConfig) -> dict[str, str]:
-    """Hashes of what the settings name: weights of the base model and of CLIP, and the file of captions.
+    """Hash what the settings name: weights of the base model and of CLIP, and the file of captions.
 
     Raises:
         ModelError: a bundled model has no weights.
@@ -112,10 +112,10 @@ def hash_origins(config: DatasetConfig) -> dict[str, str]:
 
 
 def read_build_file(out: Path) -> dict[str, Any]:
-    """The settings that the build in a folder was begun with.
+    """Read the settings that a build was started with.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no build in the folder.
     """
     try:
         settings = json.loads((out / BUILD_FILE).read_text())
@@ -125,12 +125,12 @@ def read_build_file(out: Path) -> dict[str, Any]:
 
 
 def read_origins(out: Path) -> dict[str, str]:
-    """The origins of the build in a folder, so that it can be filtered anew without its models."""
+    """Read the origins of a build, so that it can be filtered again without its models."""
     return {key: value for key, value in read_build_file(out).items() if key.endswith(")")}
 
 
 def hash_model(name: str) -> str:
-    """16 digits of the SHA-256 of a local model's files; a hub id, whose files may not be here yet, stands for itself.
+    """Hash the files of a local model: 16 digits of SHA-256. A hub id is returned as it is, without a download.
 
     Raises:
         ModelError: a bundled model has no weights.
@@ -142,7 +142,7 @@ def hash_model(name: str) -> str:
 
 
 def _hash_folder(folder: Path, patterns: Sequence[str]) -> str:
-    """16 digits of the SHA-256 of those files of a folder that match."""
+    """Hash the files of a folder that match any of the patterns: 16 digits of SHA-256."""
     files = sorted({path for pattern in patterns for path in folder.rglob(pattern)})
     digest = hashlib.sha256()
     for file in files:
@@ -156,7 +156,7 @@ def _hash_file(path: Path) -> str:
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
+    """Flatten nested settings into a dictionary with dotted names."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

@@ -1,4 +1,4 @@
-"""The config of a data set build: one part for each stage."""
+"""The config of a data set build: one section for each stage."""
 
 from typing import Literal
 
@@ -61,7 +61,7 @@ WriterName = Literal["rules", "openai", "openai-batch", "local"]
 
 
 class TriplesConfig(Config):
-    """Who turns captions into instructions and edited captions, at what price, and what is asked of them."""
+    """Which writer turns captions into instructions and edited captions, and how much it may cost."""
 
     writer: WriterName = Field(
         default="rules", description="rules, a server, its Batch API at half the price, or a model on this machine"
@@ -168,7 +168,7 @@ class FilterConfig(Thresholds):
     )
 
     def thresholds(self, kind: str) -> Thresholds:
-        """Those that hold for a kind of edit."""
+        """Return the thresholds of a kind of edit."""
         general = self.model_dump(include=set(Thresholds.model_fields))
         other = self.per_kind.get(kind, KindThresholds()).model_dump(exclude_none=True)
         return Thresholds.model_validate(general | other)

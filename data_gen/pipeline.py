@@ -2,8 +2,8 @@
 
     captions -> triples -> candidates -> scores -> filtered -> packed data set, and report.html
 
-The default is configs/storybook_dataset.yaml. The same command again goes on where it was stopped, and ends with the
-same bytes; other thresholds filter and pack anew without drawing.
+The default is configs/storybook_dataset.yaml. The same command resumes a build that was stopped, and the result has the
+same bytes. With other thresholds, pairs are filtered and packed again without drawing.
 """
 
 import argparse
@@ -38,7 +38,9 @@ class BuildSummary(NamedTuple):
         out: folder of the build.
         counts: counts over all sessions.
         seconds: duration of this session.
-        drawn, unet_rows, drawing: candidates drawn in this session, the UNet rows of these, and seconds that took.
+        drawn: candidates drawn in this session.
+        unet_rows: UNet rows of these candidates.
+        drawing: seconds of drawing them.
     """
 
     out: Path
@@ -66,22 +68,22 @@ class BuildSummary(NamedTuple):
 
 
 def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
-    """Run all stages, or those shards of them that are not done, and pack what is kept.
+    """Run the unfinished shards of all stages, and pack the kept pairs.
 
     Raises:
         ConfigError: the folder belongs to a build with other settings.
-        DataError: captions cannot be read, or no pair is kept (the report is written all the same).
+        DataError: captions cannot be read, or no pair is kept (the report is written anyway).
         ModelError: a model is missing or of another kind.
         WriterError: the language model cannot be reached.
     """
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
     from ip2p.data_gen.captions.read import read_captions
-    from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds; a wrong key is told before
+    from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds to import; report a wrong key first
 
     build_folder = BuildFolder(config, hash_origins(config))
     captions = read_captions(config.captions, config.seed)
-    build_folder.claim()  # nothing is written before all that is asked for is there
+    build_folder.claim()  # write nothing before all inputs are found
     stages = Stages(build_folder, say)
     stages.write_captions(captions)
     stages.write_triples()
@@ -97,16 +99,16 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
 
 
 def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
-    """Run the stages of text alone, captions to triples, and write triples.html; `build` goes on from there.
+    """Run the text stages, from captions to triples, and write triples.html; `build` resumes from there.
 
     Returns:
-        The page.
+        The path of triples.html.
 
     Raises:
         ConfigError: the folder belongs to a build with other settings.
         DataError: captions cannot be read.
-        WriterError: the language model cannot be reached or refuses, or the budget is spent. The page is written all
-            the same, about what there is.
+        WriterError: the language model cannot be reached or refuses, or the budget is spent. The page is written
+            anyway, with the triples so far.
     """
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
@@ -130,12 +132,12 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
 
 
 def show_triples(config: DatasetConfig, texts: Sequence[str], *, say: Say = say_at_once) -> None:
-    """Take captions through the stages of text, and tell all about it; nothing is written.
+    """Run the text stages on some captions, and print each step; nothing is written.
 
     Args:
         config: config of the writer and the checks; its captions are not read.
         texts: captions.
-        say: prints a line.
+        say: function that prints a line.
 
     Raises:
         WriterError: the language model cannot be reached, or refuses.
@@ -155,7 +157,7 @@ def show_triples(config: DatasetConfig, texts: Sequence[str], *, say: Say = say_
 
 
 def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
-    """Filter, report and pack anew, with the scores that are there; needs neither models nor a GPU.
+    """Filter, report and pack again with the existing scores; needs neither models nor a GPU.
 
     Raises:
         ConfigError: more than the filter and the packing has changed.
@@ -176,7 +178,7 @@ def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
 
 
 def report(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
-    """Write report.html anew.
+    """Write report.html again.
 
     Raises:
         ConfigError: more than the filter and the packing has changed.
@@ -195,17 +197,20 @@ def report(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
 
 
 def _finish(results: "Results") -> "Results":
-    """The report comes first: where nothing is kept, it tells why."""
+    """Write the report, and pack the data set; the report comes first, since it explains why no pair was kept."""
     results.write_report()
     results.pack()
     return results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: one line and exit code 2 for every expected failure, the whole traceback with --debug."""
+    """Run the command line; an expected failure prints one line and exits with 2, or a traceback with --debug."""
     parser = argparse.ArgumentParser(prog="python data_gen/pipeline.py", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--config", metavar="FILE", default=DEFAULT_CONFIG, help=f"YAML file, or a name ({DEFAULT_CONFIG})"
+        "--config",
+        metavar="FILE",
+        default=DEFAULT_CONFIG,
+        help=f"YAML file or name of a bundled one (default: {DEFAULT_CONFIG})",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")

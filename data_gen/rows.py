@@ -1,4 +1,4 @@
-"""Rows of the stages on disk: their columns, and records made of them again."""
+"""Rows of the stages on disk: their columns, and conversion to and from records."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ _COLUMNS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa
 
 
 def schema_of(record: type[Record], **more: pa.DataType) -> pa.Schema:
-    """Columns of a record's fields, and more; what is neither text nor number is text, as in JSON."""
+    """Return the columns of a record's fields and further ones; fields that are not numbers become text, as in JSON."""
     fields = {name: _COLUMNS.get(field.annotation, pa.string()) for name, field in record.model_fields.items()}
     return pa.schema(fields | more)
 
@@ -27,16 +27,22 @@ def schema_of(record: type[Record], **more: pa.DataType) -> pa.Schema:
 CAPTION_SCHEMA = schema_of(Caption)
 TRIPLE_SCHEMA = schema_of(Triple)
 CANDIDATE_SCHEMA = schema_of(Candidate, unet_rows=pa.int64())
-"""Candidates, and the UNet rows that drawing each took."""
+"""Columns of candidates, with the UNet rows of each."""
 CANDIDATE_FEATURES = Features(
     Features.from_arrow_schema(CANDIDATE_SCHEMA) | {"original_image": Picture(), "edited_image": Picture()}
 )
-"""The same, with both pictures."""
+"""Columns of candidates with both pictures."""
 
 
 @dataclass(frozen=True)
 class FilteredShard:
-    """A shard when it is filtered: its triples, all of their candidates, and the UNet rows that these took."""
+    """A filtered shard.
+
+    Attributes:
+        triples: all triples, refused ones too.
+        candidates: all candidates, refused ones too.
+        unet_rows: UNet rows of all candidates.
+    """
 
     triples: list[Triple]
     candidates: list[Candidate]
@@ -49,55 +55,55 @@ class FilteredShard:
 
     @cached_property
     def kept(self) -> dict[str, Candidate]:
-        """Candidates that are kept, by id."""
+        """Kept candidates by id."""
         return {each.id: each for each in self.candidates if each.status == "ok"}
 
     def kind(self, candidate: Candidate) -> str:
-        """Kind of edit of a candidate."""
+        """Return the kind of edit of a candidate."""
         return self.by_id[candidate.triple_id].kind
 
 
 def triples_by_id(triples: Sequence[Triple]) -> dict[str, Triple]:
-    """Triples by id; of a triple and its refused repetitions, which have the same id, the triple."""
+    """Return triples by id; a triple wins over its refused repetitions, which have the same id."""
     return {triple.id: triple for triple in reversed(triples)}
 
 
 def to_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Records as rows."""
+    """Convert records to rows."""
     return [record.model_dump(mode="json") for record in records]
 
 
 def to_candidate(row: Mapping[str, Any]) -> Candidate:
-    """The candidate in a row that may have more columns."""
+    """Convert a row to a candidate, ignoring further columns."""
     return Candidate.model_validate({name: row[name] for name in Candidate.model_fields})
 
 
 def read_triples(build_folder: BuildFolder, index: int) -> list[Triple]:
-    """All triples of a shard, refused ones too."""
+    """Read all triples of a shard, refused ones too."""
     return [Triple.model_validate(row) for row in read_shard(build_folder.stage_folder("triples"), index)]
 
 
 def read_filtered(build_folder: BuildFolder, index: int) -> FilteredShard:
-    """A shard as the filter left it."""
+    """Read a filtered shard."""
     found = list(read_shard(build_folder.stage_folder("filtered"), index))
     unet_rows = sum(row["unet_rows"] for row in found)
     return FilteredShard(read_triples(build_folder, index), [to_candidate(row) for row in found], unet_rows)
 
 
 def read_pictures(build_folder: BuildFolder, index: int, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Rows with pictures of those candidates of a shard whose ids are wanted."""
+    """Yield the rows with pictures of the candidates of a shard whose ids are in `wanted`."""
     if wanted:
         yield from (row for row in read_shard(build_folder.stage_folder("candidates"), index) if row["id"] in wanted)
 
 
 def to_png(image: Image.Image) -> dict[str, Any]:
-    """A picture as it is stored; equal pictures give equal bytes."""
+    """Encode a picture as PNG for storage; equal pictures give equal bytes."""
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return {"bytes": stream.getvalue(), "path": None}
 
 
 def from_png(stored: Mapping[str, Any]) -> Image.Image:
-    """A stored picture."""
+    """Decode a stored picture."""
     with Image.open(io.BytesIO(stored["bytes"]), formats=["PNG"]) as image:
         return image.convert("RGB")

@@ -1,7 +1,7 @@
 """The stages of a build, shard by shard: each reads finished shards and writes finished shards.
 
-Whatever a killed run had not finished is made again, with the same bytes. Models are imported and loaded by the stages
-that need them, so that those of text alone begin at once.
+Shards that a killed run has not finished are made again, with the same bytes. Models are imported and loaded by the
+stages that need them, so that text stages start at once.
 """
 
 import math
@@ -39,18 +39,20 @@ SCORING_BATCH = 64
 
 Row = dict[str, Any]
 Make = Callable[[int, StageProgress], list[Row]]
-"""Makes the rows of a shard, and tells how far it is."""
+"""Function that makes the rows of a shard, from its index, and reports progress."""
 
 
 class Stages:
-    """All stages, from captions to decided candidates.
+    """All stages, from captions to filtered candidates.
 
     Args:
         build_folder: folder of the build, claimed.
-        say: prints a line.
+        say: function that prints a line.
 
     Attributes:
-        drawn, unet_rows, seconds: candidates drawn in this session, the UNet rows of these, and how long that took.
+        drawn: candidates drawn in this session.
+        unet_rows: UNet rows of these candidates.
+        seconds: duration of drawing them.
     """
 
     def __init__(self, build_folder: BuildFolder, say: Callable[[str], None]) -> None:
@@ -59,7 +61,7 @@ class Stages:
         self.seconds = 0.0
 
     def write_captions(self, captions: Sequence[Caption]) -> None:
-        """Write all captions, as `read_captions` gives them."""
+        """Write all captions, in the order of `read_captions`."""
         chunks = self._chunks(captions)
 
         def make(index: int, progress: StageProgress) -> list[Row]:
@@ -69,10 +71,10 @@ class Stages:
         self._run("captions", "captions", [len(chunk) for chunk in chunks], make, rows.CAPTION_SCHEMA)
 
     def write_triples(self) -> None:
-        """Let the writer make triples of the captions, and check them.
+        """Write the triples of all captions, and check them.
 
         Raises:
-            WriterError: the writer cannot go on. Shards that it has all answers for are written before.
+            WriterError: the writer cannot continue. Shards with all answers are written first.
         """
         chunks, settings = self._chunks(self.captions), self.config.triples
         seen, caught_up = EarlierShards(settings.checks), 0
@@ -103,7 +105,7 @@ class Stages:
                 self.writer.close()
 
     def report_triples(self) -> tuple[TripleCounts, Path]:
-        """Count the triples that are there, and write triples.html about them if there are any."""
+        """Count the finished triples, and write triples.html if there are any; returns counts and path."""
         left = set(self._unfinished("triples", self.shards))
         there = (index for index in range(self.shards) if index not in left)
         counts = TripleCounts(row for index in there for row in rows.read_triples(self.build_folder, index))
@@ -115,24 +117,28 @@ class Stages:
         return counts, page
 
     def require(self, stage: Stage, fix: str) -> None:
-        """Check that all shards of a stage are done with these settings.
+        """Check that all shards of a stage are finished with these settings.
+
+        Args:
+            stage: stage to check.
+            fix: remedy for the error message.
 
         Raises:
-            DataError: one is not.
+            DataError: a shard is missing, or was made with other settings.
         """
         if left := self._unfinished(stage, self.shards):
             folder = self.build_folder.stage_folder(stage)
             raise DataError(f"shard {left[0]} of {folder} is not there, or was made with other settings", fix)
 
     def draw_pairs(self) -> None:
-        """Draw all candidates of all triples that were not refused."""
+        """Draw the candidates of all triples that were not refused."""
         from ip2p.data_gen.pairs.draw import plan_candidates
 
         settings, seed = self.config.pairs, self.config.seed
 
         def make(index: int, progress: StageProgress) -> list[Row]:
             planned = plan_candidates(rows.read_triples(self.build_folder, index), settings, seed)
-            maker = self.maker if planned else None  # loading is not drawing
+            maker = self.maker if planned else None  # load the model before the clock starts
             before, started, made = self.seconds, time.monotonic(), []
             for pair in maker.draw(planned) if maker else ():
                 pictures = {"original_image": rows.to_png(pair.source), "edited_image": rows.to_png(pair.edited)}
@@ -166,7 +172,7 @@ class Stages:
         self._run("scores", "candidates", self._candidates(), make, rows.CANDIDATE_SCHEMA)
 
     def filter_pairs(self) -> None:
-        """Decide by the scores alone which candidates are kept."""
+        """Decide from the scores which candidates are kept."""
 
         def make(index: int, progress: StageProgress) -> list[Row]:
             scored = list(read_shard(self.build_folder.stage_folder("scores"), index))
@@ -180,17 +186,17 @@ class Stages:
         self._run("filtered", "candidates", self._candidates(), make, rows.CANDIDATE_SCHEMA)
 
     def results(self) -> Results:
-        """Everything after the last stage."""
+        """Return the results of the finished stages: counts, report and packed data set."""
         return Results(self.build_folder, self.shards, self.say)
 
     @cached_property
     def captions(self) -> list[Caption]:
-        """All captions, once they are written."""
+        """All captions, read from the finished stage."""
         return [Caption.model_validate(row) for row in read_shards(self.build_folder.stage_folder("captions"))]
 
     @property
     def shards(self) -> int:
-        """Shards of each stage."""
+        """Number of shards of each stage."""
         return math.ceil(len(self.captions) / self.config.shard_size)
 
     @cached_property
@@ -200,7 +206,7 @@ class Stages:
 
     @cached_property
     def maker(self) -> "PairMaker":
-        """The base model, loaded when the first shard wants it."""
+        """The pair maker, whose base model is loaded for the first shard that needs it."""
         from ip2p.data_gen.pairs.draw import PairMaker
         from ip2p.models.inference import load_for_inference
 
@@ -218,7 +224,7 @@ class Stages:
 
     @cached_property
     def scorer(self) -> "ClipScorer":
-        """The CLIP that filters, loaded when the first shard wants it."""
+        """The CLIP that scores pairs, loaded for the first shard that needs it."""
         from ip2p.measuring.clip import ClipScorer
 
         return ClipScorer.from_pretrained(self.config.scores.clip, device=best_device())
@@ -228,12 +234,20 @@ class Stages:
         return [captions[start : start + size] for start in range(0, len(captions), size)]
 
     def _unfinished(self, stage: Stage, shards: int) -> list[int]:
-        """Shards of a stage that are not done with these settings."""
+        """Return the indices of the shards of a stage that are not finished with these settings."""
         folder, fingerprint = self.build_folder.stage_folder(stage), self.build_folder.fingerprint(stage)
         return [index for index in range(shards) if not is_shard_done(folder, index, fingerprint)]
 
     def _run(self, stage: Stage, unit: str, sizes: Sequence[int], make: Make, schema: pa.Schema | Features) -> None:
-        """Make those shards of a stage that are not done; sizes are those of all shards, in units."""
+        """Make the unfinished shards of a stage.
+
+        Args:
+            stage: stage to run.
+            unit: what progress counts, such as captions.
+            sizes: size of each shard, in units.
+            make: function that makes the rows of a shard.
+            schema: columns of the rows.
+        """
         folder, fingerprint = self.build_folder.stage_folder(stage), self.build_folder.fingerprint(stage)
         left = self._unfinished(stage, len(sizes))
         done = sum(sizes) - sum(sizes[index] for index in left)
@@ -242,11 +256,11 @@ class Stages:
                 write_shard(folder, index, make(index, progress), schema=schema, config=fingerprint)
 
     def _candidates(self) -> list[int]:
-        """Candidates of each shard."""
+        """Return the number of candidates in each shard."""
         triples = (rows.read_triples(self.build_folder, index) for index in range(self.shards))
         return [self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for shard in triples]
 
 
 def _copy_unet_rows(values: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
-    """Rows of candidates with the UNet rows that the stage before knew."""
+    """Copy the UNet rows from the rows of an earlier stage."""
     return [value | {"unet_rows": row["unet_rows"]} for value, row in zip(values, earlier, strict=True)]

@@ -23,7 +23,7 @@ INSTRUCTIONS = ["make it winter", "make it night", "turn the barn into a castle"
 def main() -> None:
     """Write before.png, one picture for each instruction, and winter.png with all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=5, help="of the noise")
+    parser.add_argument("--seed", type=int, default=5, help="seed of the noise")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder to write to")
     parsed = parser.parse_args()
 

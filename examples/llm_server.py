@@ -1,11 +1,11 @@
-"""A server on this machine that speaks OpenAI's API and answers by rules: the text stage without a key or a model.
+"""A local server with OpenAI's API that answers by rules, to try the text stage without a key or a model.
 
     python examples/llm_server.py --port 8123 --faults 0.1
     python examples/llm_server.py --model HuggingFaceTB/SmolLM2-135M-Instruct
     ip2p dataset triples --writer openai --base-url http://127.0.0.1:8123/v1 --captions examples/captions.txt
 
-It knows chat completions, moderations, files and batches, and goes wrong now and then in all the ways that real
-servers do, if it is told to.
+It supports chat completions, moderations, files and batches. With --faults it fails at random, in the ways that real
+servers do.
 """
 
 import argparse
@@ -24,8 +24,16 @@ MODEL = "rules-by-wire"
 Request = dict[str, Any]
 
 
-class Reply(NamedTuple):
-    """What the server sends: status, body and headers; after a delay in seconds, or not at all."""
+class ServerReply(NamedTuple):
+    """A response of the server.
+
+    Attributes:
+        status: HTTP status.
+        body: text of the body.
+        headers: further headers.
+        delay: seconds before the response.
+        drop: whether to close the connection without a response.
+    """
 
     status: int = 200
     body: str = ""
@@ -34,34 +42,52 @@ class Reply(NamedTuple):
     drop: bool = False
 
 
-Script = Callable[[Request], Reply]
+Script = Callable[[Request], ServerReply]
 
 
-def completion(content: str | None, *, finish: str = "stop", refusal: str | None = None, read: int = 300) -> Reply:
-    """An answer of the usual shape; `read` are the tokens of the question."""
+def completion(
+    content: str | None, *, finish: str = "stop", refusal: str | None = None, read: int = 300
+) -> ServerReply:
+    """Make a chat completion.
+
+    Args:
+        content: text of the answer; None for none.
+        finish: finish reason.
+        refusal: text of a refusal; None for none.
+        read: tokens of the question.
+    """
     message = {"role": "assistant", "content": content, "refusal": refusal}
     written = len(content or "") // 4
     usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
     choice = {"index": 0, "finish_reason": finish, "message": message}
     body = {"id": "1", "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice], "usage": usage}
-    return Reply(body=json.dumps(body))
+    return ServerReply(body=json.dumps(body))
 
 
-def failure(status: int, message: str, code: str = "", **headers: str) -> Reply:
-    """An error of the usual shape; underscores in the names of headers become hyphens."""
+def failure(status: int, message: str, code: str = "", **headers: str) -> ServerReply:
+    """Make an error response.
+
+    Args:
+        status: HTTP status.
+        message: message of the error.
+        code: code of the error.
+        headers: headers, whose names get hyphens for underscores.
+    """
     error = {"message": message, "type": "error", "param": None, "code": code or None}
-    return Reply(status, json.dumps({"error": error}), {name.replace("_", "-"): text for name, text in headers.items()})
+    return ServerReply(
+        status, json.dumps({"error": error}), {name.replace("_", "-"): text for name, text in headers.items()}
+    )
 
 
-def asked(request: Request) -> dict[str, Any]:
-    """The last question in a request: a caption and a count."""
+def read_question(request: Request) -> dict[str, Any]:
+    """Return the last question in a request: a caption and a count."""
     question: dict[str, Any] = json.loads(request["messages"][-1]["content"])
     return question
 
 
-def by_rules(request: Request) -> Reply:
-    """Edits that rules know for the caption; another seed asks for another one."""
-    question = asked(request)
+def answer_by_rules(request: Request) -> ServerReply:
+    """Answer a request by rules; another seed gives another edit."""
+    question = read_question(request)
     rng = random.Random(f"{question['caption']} {request.get('seed')}")
     drafts = english_edits(question["caption"], rng) or english_edits(f"a picture of {question['caption']}", rng)
     chosen = rng.sample(drafts, min(question["count"], len(drafts)))
@@ -71,11 +97,11 @@ def by_rules(request: Request) -> Reply:
     return completion(json.dumps({"edits": edits}, ensure_ascii=False), read=len(json.dumps(request)) // 4)
 
 
-def by_model(source: str) -> Script:
-    """What a language model on this machine answers, one question at a time; it knows no form of answer but text.
+def make_model_script(source: str) -> Script:
+    """Make a script that answers by a local language model, one request at a time and in plain text only.
 
     Args:
-        source: folder, hub id, or GGUF file.
+        source: folder or hub id of the model, or a GGUF file.
     """
     import torch
 
@@ -83,7 +109,7 @@ def by_model(source: str) -> Script:
 
     language, lock = load_language(source, "cpu"), threading.Lock()
 
-    def answer(request: Request) -> Reply:
+    def answer(request: Request) -> ServerReply:
         tokens = torch.tensor([language.encode(request["messages"])])
         most = int(request.get("max_tokens", 200))
         with lock, torch.inference_mode():
@@ -101,31 +127,37 @@ def by_model(source: str) -> Script:
     return answer
 
 
-FAULTS: tuple[Reply, ...] = (
+FAULTS: tuple[ServerReply, ...] = (
     failure(429, "slow down", "rate_limit_exceeded", retry_after_ms="20"),
     failure(500, "oops"),
-    Reply(503, "<html><body>Service Unavailable</body></html>"),
+    ServerReply(503, "<html><body>Service Unavailable</body></html>"),
     failure(408, "too slow"),
     failure(409, "locked"),
-    Reply(drop=True),
-    Reply(body="<html>"),
-    Reply(body=""),
-    Reply(body='{"id": "1", "object": "chat.completion"}'),
-    Reply(body='{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": []}'),
+    ServerReply(drop=True),
+    ServerReply(body="<html>"),
+    ServerReply(body=""),
+    ServerReply(body='{"id": "1", "object": "chat.completion"}'),
+    ServerReply(body='{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": []}'),
     completion('{"edits": [{"instruction": "make'),
     completion("Sure! I would make it winter."),
     completion('{"edits": [{"instruction": "make it winter"}]}'),
     completion('{"edits": [{"instruction": "make it wi', finish="length"),
     completion(None),
 )
-"""Of a kind that passes: the same question asked again gets an answer."""
+"""Transient faults: the same question gets an answer when it is asked again."""
 
 
-def with_faults(share: float, seed: int, script: Script = by_rules) -> Script:
-    """A script that answers with one of the faults instead, at random."""
+def make_faulty_script(share: float, seed: int, script: Script = answer_by_rules) -> Script:
+    """Make a script that fails at random.
+
+    Args:
+        share: share of the requests that fail, 0 to 1.
+        seed: seed of the faults.
+        script: script that answers the other requests.
+    """
     rng, lock = random.Random(seed), threading.Lock()
 
-    def answer(request: Request) -> Reply:
+    def answer(request: Request) -> ServerReply:
         with lock:
             fault = rng.choice(FAULTS) if rng.random() < share else None
         return fault or script(request)
@@ -134,23 +166,24 @@ def with_faults(share: float, seed: int, script: Script = by_rules) -> Script:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers chat completions as its script says, and remembers what it was asked.
+    """Answers chat completions by a script, and records the requests.
 
     Args:
-        port: to listen on; 0 for a free one.
-        script: from request to reply.
+        port: port to listen on; 0 for a free one.
+        script: function that turns a request into a response.
 
     Attributes:
         requests: all chat requests, with the "authorization" header.
-        in_flight, most_in_flight: chat requests at a time.
-        batch_share: share of a batch's questions that come back; the others are missing.
-        batch_polls: looks at a batch before it has ended.
+        in_flight: number of chat requests in progress.
+        most_in_flight: largest number of chat requests in progress so far.
+        batch_share: share of a batch's questions that get an answer; the others are missing.
+        batch_polls: number of polls before a batch has ended.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int = 0, script: Script = by_rules) -> None:
+    def __init__(self, port: int = 0, script: Script = answer_by_rules) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.script = script
         self.requests: list[Request] = []
@@ -163,43 +196,43 @@ class Server(ThreadingHTTPServer):
         self.flagged: Callable[[str], bool] = lambda text: "forbidden" in text
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of those who hang up."""
+        """Ignore clients that close the connection."""
         if not isinstance(sys.exc_info()[1], ConnectionError | ValueError):
             super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
-        """For base_url."""
+        """Address of the server, for base_url."""
         return f"http://127.0.0.1:{self.server_port}/v1"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Handles one request."""
 
     server: Server
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Models, a batch, all batches, or the content of a file."""
+        """Send models, a batch, all batches, or the content of a file."""
         parts = self.path.partition("?")[0].removeprefix("/v1/").split("/")
         match parts:
             case ["models"]:
                 data = [{"id": name, "object": "model", "created": 1, "owned_by": "me"} for name in self.server.models]
-                self._send(Reply(body=json.dumps({"object": "list", "data": data})))
+                self._send(ServerReply(body=json.dumps({"object": "list", "data": data})))
             case ["models", name] if name in self.server.models:
                 about = {"id": name, "object": "model", "created": 1, "owned_by": "me"}
-                self._send(Reply(body=json.dumps(about | {"shutdown_date": self.server.shutdown_date})))
+                self._send(ServerReply(body=json.dumps(about | {"shutdown_date": self.server.shutdown_date})))
             case ["batches"]:
-                self._send(Reply(body=json.dumps({"object": "list", "data": list(self.server.batches.values())})))
+                self._send(ServerReply(body=json.dumps({"object": "list", "data": list(self.server.batches.values())})))
             case ["batches", name] if name in self.server.batches:
-                self._send(Reply(body=json.dumps(self._look(self.server.batches[name]))))
+                self._send(ServerReply(body=json.dumps(self._poll_batch(self.server.batches[name]))))
             case ["files", name, "content"] if name in self.server.files:
-                self._send(Reply(body=self.server.files[name]))
+                self._send(ServerReply(body=self.server.files[name]))
             case _:
                 self._send(failure(404, f"no {self.path}"))
 
     def do_POST(self) -> None:
-        """A chat completion, a moderation, a file, or a batch."""
+        """Handle a chat completion, a moderation, an upload, or a new batch."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         match self.path.removeprefix("/v1/"):
             case "chat/completions":
@@ -207,14 +240,14 @@ class Handler(BaseHTTPRequestHandler):
             case "moderations":
                 texts = json.loads(body)["input"]
                 results = [{"flagged": self.server.flagged(text), "categories": {}} for text in texts]
-                self._send(Reply(body=json.dumps({"id": "1", "model": "m", "results": results})))
+                self._send(ServerReply(body=json.dumps({"id": "1", "model": "m", "results": results})))
             case "files":
                 start, name = body.index(b'{"custom_id"'), f"file-{len(self.server.files) + 1}"
                 self.server.files[name] = body[start : body.index(b"\n--", start)].decode()
                 about = {"id": name, "object": "file", "bytes": 1, "created_at": 1, "filename": "questions.jsonl"}
-                self._send(Reply(body=json.dumps(about | {"purpose": "batch", "status": "processed"})))
+                self._send(ServerReply(body=json.dumps(about | {"purpose": "batch", "status": "processed"})))
             case "batches":
-                self._send(Reply(body=json.dumps(self._begin(json.loads(body)))))
+                self._send(ServerReply(body=json.dumps(self._start_batch(json.loads(body)))))
             case _:
                 self._send(failure(404, f"no {self.path}"))
 
@@ -232,8 +265,8 @@ class Handler(BaseHTTPRequestHandler):
             with server.lock:
                 server.in_flight -= 1
 
-    def _begin(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """A batch that will have ended after some looks at it."""
+    def _start_batch(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Start a batch, which ends after some polls."""
         name = f"batch-{len(self.server.batches) + 1}"
         begun = {
             "id": name, "object": "batch", "endpoint": wanted["endpoint"], "completion_window": "24h", "created_at": 1,
@@ -243,8 +276,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.batches[name] = begun
         return begun
 
-    def _look(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The batch one look later."""
+    def _poll_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Poll a batch."""
         batch["looks"] += 1
         batch["status"] = "in_progress"
         if batch["looks"] > self.server.batch_polls:
@@ -252,18 +285,18 @@ class Handler(BaseHTTPRequestHandler):
             lines = [json.loads(line) for line in batch["questions"].strip().split("\n")]
             kept = lines[: round(len(lines) * self.server.batch_share)][::-1]
             output = f"{batch['id']}-output"
-            self.server.files[output] = "\n".join(json.dumps(self._answered(line)) for line in kept)
+            self.server.files[output] = "\n".join(json.dumps(self._answer_line(line)) for line in kept)
             batch["output_file_id"] = output if kept else None
         return batch
 
-    def _answered(self, line: dict[str, Any]) -> dict[str, Any]:
+    def _answer_line(self, line: dict[str, Any]) -> dict[str, Any]:
         reply = self.server.script(line["body"])
         with self.server.lock:
             self.server.requests.append(line["body"])
         response = {"status_code": reply.status, "body": json.loads(reply.body)}
         return {"custom_id": line["custom_id"], "response": response}
 
-    def _send(self, reply: Reply) -> None:
+    def _send(self, reply: ServerReply) -> None:
         if reply.drop:
             self.close_connection = True
             self.connection.close()
@@ -277,18 +310,18 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--port", type=int, default=8123, help="default: 8123")
-    parser.add_argument("--faults", type=float, default=0.0, help="share of answers that go wrong (default: 0)")
+    parser.add_argument("--port", type=int, default=8123, help="port to listen on (default: 8123)")
+    parser.add_argument("--faults", type=float, default=0.0, help="share of requests that fail (default: 0)")
     parser.add_argument("--model", help="language model that answers instead of rules: folder, hub id or GGUF file")
     parser.add_argument("--delay", type=float, default=0.1, help="seconds before each answer (default: 0.1)")
     parsed = parser.parse_args()
-    script = with_faults(parsed.faults, 0, by_model(parsed.model) if parsed.model else by_rules)
+    script = make_faulty_script(parsed.faults, 0, make_model_script(parsed.model) if parsed.model else answer_by_rules)
     with Server(parsed.port, lambda request: script(request)._replace(delay=parsed.delay)) as server:
         print(f"listening at {server.url}; stop with Ctrl-C", flush=True)
         try:

@@ -1,7 +1,7 @@
 """Draw the contact sheets of docs/storybook.md: `python examples/storybook.py --out docs/storybook`.
 
-The world needs no model. `--models` adds what the bundled models make of it: reconstructions beside their pictures, and
-pictures that the base model draws from captions it never saw.
+The scenes need no model. `--models` adds sheets by the bundled models: reconstructions beside their pictures, and
+pictures that the base model draws from held-out captions.
 """
 
 import argparse
@@ -30,7 +30,7 @@ COLUMNS = 8
 
 
 def attributes() -> Image.Image:
-    """Every value of every attribute, one row each, in a scene that is the same for the rest."""
+    """Draw every value of every attribute, one attribute in each row, in a scene that is otherwise the same."""
     return contact_sheet(
         [[render(_plain(**{name: value})) for value in values] for name, values in ATTRIBUTES.items()],
         list(ATTRIBUTES),
@@ -38,14 +38,14 @@ def attributes() -> Image.Image:
 
 
 def scenes() -> Image.Image:
-    """48 scenes as training draws them."""
+    """Draw 48 training scenes."""
     rng = random.Random(48)
     drawn = [render(sample_scene(rng)) for _ in range(48)]
     return contact_sheet([drawn[start : start + COLUMNS] for start in range(0, len(drawn), COLUMNS)])
 
 
 def edits() -> Image.Image:
-    """An edit of every kind: before, and the exact target."""
+    """Draw an edit of every kind: the scene, and its exact target."""
     first = {case.edit.kind: case for case in reversed(evaluation_cases(200))}
     shown = [first[kind] for kind in EDIT_KINDS if kind in first]
     rows = [[render(case.scene), render(case.target)] for case in shown]
@@ -57,7 +57,7 @@ def edits() -> Image.Image:
 
 
 def reconstructions() -> Image.Image:
-    """Held-out pictures, each beside what the autoencoder makes of it."""
+    """Draw held-out pictures, each beside its reconstruction by the autoencoder."""
     pictures = [render(case.scene) for case in evaluation_cases(12, seed=7)]
     vae = load_backbone("storybook-base").vae
     with torch.inference_mode():
@@ -67,7 +67,7 @@ def reconstructions() -> Image.Image:
 
 
 def captions() -> Image.Image:
-    """Pictures of 24 captions that training never saw."""
+    """Draw pictures from 24 held-out captions."""
     texts = [case.caption for case in evaluation_cases(24, seed=7)]
     drawn = generate(load_backbone("storybook-base", want="base"), texts, seeds=list(range(24)), batch=8)
     rows = [drawn[start : start + 4] for start in range(0, 24, 4)]
@@ -79,7 +79,7 @@ MODELS: tuple[Callable[[], Image.Image], ...] = (reconstructions, captions)
 
 
 def _plain(**values: str) -> Scene:
-    """A plain scene with some values changed, its composition that of the plain one; a building has its own size."""
+    """Make the plain scene with some values changed and the same layout, except for the size of another building."""
     layout = natural_layout(PLAIN, random.Random(3))
     if "building" in values:
         own = natural_layout(PLAIN | values, random.Random(3))
@@ -88,10 +88,10 @@ def _plain(**values: str) -> Scene:
 
 
 def main() -> None:
-    """Write one WebP file a sheet."""
+    """Run the command line: write one WebP file for each sheet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/storybook"), help="folder to write to")
-    parser.add_argument("--models", action="store_true", help="draw what the bundled models make, too")
+    parser.add_argument("--models", action="store_true", help="also draw the sheets that need the bundled models")
     parsed = parser.parse_args()
     for draw in WORLD + (MODELS if parsed.models else ()):
         path = parsed.out / f"{draw.__name__}.webp"

@@ -1,1 +1,1 @@
-"""Training an editor from pairs (finetune), and the bundled models (storybook)."""
+"""Training: fine-tuning an editor on pairs, and making the bundled models (storybook)."""

@@ -1,7 +1,7 @@
-"""Pairs in, latents out. The sample at position k of a run depends on (seed, k) alone, so resuming is arithmetic.
+"""Load pairs and encode them as latents. The sample at position k depends on (seed, k) alone, so a run can resume.
 
-Positions run through the data set in a new shuffled order each epoch, for ever. Rank and batch size only decide who
-takes which positions. Both pictures of a pair get the same crop and the same flip, drawn anew for each sample.
+Positions run through the data set in a new shuffled order each epoch, without end. Rank and batch size only decide
+which process takes which positions. Both pictures of a pair get the same crop and flip, drawn anew for each sample.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ BUILD_HINT = "Build it with `make dataset`, or name a folder or hub data set tha
 
 
 class PairDataset(NamedTuple):
-    """A packed data set: what is trained on, and what is only looked at."""
+    """A packed data set, split into training pairs and held-out pairs."""
 
     train: Dataset
     held_out: Dataset
 
     def fingerprint(self) -> str:
-        """Names the contents: the number of pairs and their instructions, in order."""
+        """Hash the number of training pairs and their instructions, in order: 16 hexadecimal digits."""
         digest = hashlib.sha256(str(len(self.train)).encode())
         for instruction in self.train["edit_prompt"]:
             digest.update(b"\0" + instruction.encode())
@@ -44,23 +44,31 @@ class PairDataset(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """flip: mirrored; x, y: where the crop lies in what sticks out, 0 to 1."""
+    """How a pair is cropped and mirrored.
+
+    Attributes:
+        flip: whether both pictures are mirrored left to right.
+        x, y: offset of the crop, as a share of the largest possible offset, 0 to 1.
+    """
 
     flip: bool
     x: float
     y: float
 
 
-CENTRE = Augmentation(False, 0.5, 0.5)
+CENTER_CROP = Augmentation(False, 0.5, 0.5)
 
 
 def open_pairs(*sources: str | Path) -> PairDataset:
-    """Open packed data sets: folders of parquet shards, or data sets of the hub; several are one after another.
+    """Open packed data sets and concatenate them.
 
-    Held out of each are its split `test` or `validation`, else its last twentieth; at most 64 pairs in all.
+    The held-out pairs of each are its split `test` or `validation`, or else its last twentieth; 64 pairs at most.
+
+    Args:
+        sources: folders of parquet shards, or names of data sets on the hub.
 
     Raises:
-        DataError: nothing there, unreadable, a column missing, or fewer than two pairs.
+        DataError: a data set is missing or unreadable, lacks a column, or has fewer than two pairs.
     """
     trains, held_outs = zip(*map(_open, sources), strict=True)
     train, held_out = concatenate_datasets(list(trains)), concatenate_datasets(list(held_outs))
@@ -72,7 +80,7 @@ def open_pairs(*sources: str | Path) -> PairDataset:
 
 
 def _open(source: str | Path) -> tuple[Dataset, Dataset]:
-    """What is trained on and what is held out of one data set."""
+    """Return the training pairs and the held-out pairs of one data set."""
     folder = Path(source)
     if folder.is_dir() and not any(folder.rglob("*.parquet")):
         raise DataError(f"no parquet shard in the data set folder {source}", BUILD_HINT)
@@ -94,8 +102,13 @@ def _open(source: str | Path) -> tuple[Dataset, Dataset]:
     return train, held_out
 
 
-class Order:
-    """The shuffled order of a data set, without end: position k to row."""
+class ShuffledOrder:
+    """The endless shuffled order of a data set, which maps a position of the run to a row.
+
+    Args:
+        count: number of rows.
+        seed: seed of the run.
+    """
 
     def __init__(self, count: int, seed: int) -> None:
         self.count = count
@@ -104,7 +117,7 @@ class Order:
         self._rows: list[int] = []
 
     def row(self, position: int) -> int:
-        """Row of the sample at a position >= 0; every row comes once in each epoch."""
+        """Return the row at a position >= 0; every row comes once in each epoch."""
         epoch, place = divmod(position, self.count)
         if epoch != self._epoch:
             shuffle = generator(self.seed, "order", str(epoch))
@@ -114,14 +127,14 @@ class Order:
 
 
 class Batches:
-    """Latents and instructions of any positions.
+    """Gives the instructions and latents at any positions of a run.
 
     Args:
-        pairs: one split.
-        backbone: its autoencoder encodes, and its device is where latents go.
-        size: side of the square that is trained on, in pixels.
-        seed: of the run.
-        flip: whether half of the samples are mirrored. Not where instructions speak of left and right.
+        pairs: one split of a data set.
+        backbone: model whose autoencoder encodes the pictures, and whose device takes the latents.
+        size: side of the square crop, in pixels.
+        seed: seed of the run.
+        flip: whether to mirror half of the samples; wrong for instructions that mention left or right.
     """
 
     def __init__(self, pairs: Dataset, backbone: Backbone, *, size: int, seed: int, flip: bool) -> None:
@@ -130,12 +143,12 @@ class Batches:
         self.size = size
         self.seed = seed
         self.flip = flip
-        self.order = Order(len(pairs), seed)
+        self.order = ShuffledOrder(len(pairs), seed)
         self.instructions: list[str] = list(pairs["edit_prompt"])
         self._cache: dict[bool, Latents] = {}
 
     def at(self, positions: Sequence[int]) -> tuple[list[str], Latents]:
-        """Instructions and latents (on the backbone's device) of the samples at these positions."""
+        """Return the instructions and the latents, on the backbone's device, of the samples at these positions."""
         rows = [self.order.row(position) for position in positions]
         augmentations = [self._augmentation(position) for position in positions]
         texts = [self.instructions[row] for row in rows]
@@ -145,16 +158,16 @@ class Batches:
         return texts, self.encode(rows, augmentations)
 
     def encode(self, rows: Sequence[int], augmentations: Sequence[Augmentation]) -> Latents:
-        """Latents of these rows, from the pictures."""
-        with ThreadPoolExecutor() as pool:  # decoding leaves Python's lock
+        """Encode the pictures of these rows as latents."""
+        with ThreadPoolExecutor() as pool:  # decoding releases the GIL
             pictures = list(pool.map(self.pictures, rows, augmentations))
         originals, edited = (to_tensor(column).to(self.backbone.device) for column in zip(*pictures, strict=True))
         with torch.no_grad():
             mean, std = self.backbone.target_posterior(edited)
             return Latents(self.backbone.encode_condition(originals), mean, std)
 
-    def pictures(self, row: int, augmentation: Augmentation = CENTRE) -> tuple[Image.Image, Image.Image]:
-        """Original and edited picture of a row, size x size, cropped and flipped alike."""
+    def pictures(self, row: int, augmentation: Augmentation = CENTER_CROP) -> tuple[Image.Image, Image.Image]:
+        """Return the original and the edited picture of a row, size x size, with the same crop and flip."""
         try:
             pair = self.pairs[row]
             original, edited = pair["original_image"].convert("RGB"), pair["edited_image"].convert("RGB")
@@ -165,10 +178,17 @@ class Batches:
         return augment(original, self.size, augmentation), augment(edited, self.size, augmentation)
 
     def cache(self, say: Callable[[str], None], *, chunk: int = 16) -> bool:
-        """Encode every picture once and keep the latents in memory; False, nothing kept, where pictures need a crop.
+        """Encode every picture once and keep the latents in memory.
 
-        A flip is encoded from the flipped picture: an autoencoder does not commute with mirrors. Chunks are the same in
-        every run, so that a resumed run has the same latents to the last bit.
+        Mirrored latents are encoded from the mirrored picture, because an autoencoder does not commute with mirroring.
+        Chunks are the same in every run, so a resumed run has the same latents bit for bit.
+
+        Args:
+            say: function that prints a line of progress.
+            chunk: number of pairs encoded at a time.
+
+        Returns:
+            False, with nothing cached, if some picture is not square and gets random crops.
         """
         if not all(
             map(self._is_square, self.pairs.cast_column("original_image", Picture(decode=False))["original_image"])
@@ -188,7 +208,7 @@ class Batches:
 
     @staticmethod
     def _is_square(stored: dict[str, Any]) -> bool:
-        """Whether a picture needs no crop, by its header alone."""
+        """Return whether a stored picture is square, from its header alone."""
         with Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] else stored["path"]) as header:
             return header.width == header.height
 
@@ -198,14 +218,22 @@ class Batches:
 
 
 def positions(samples: int, *, batch: int, accumulation: int, rank: int, ranks: int) -> Iterator[range]:
-    """Positions that a rank takes in one step, by micro-batch, when `samples` were taken before by all."""
+    """Yield the positions of each micro-batch that a rank takes in one optimizer step.
+
+    Args:
+        samples: samples that all ranks have taken in earlier steps.
+        batch: samples in a micro-batch of one rank.
+        accumulation: micro-batches in an optimizer step.
+        rank: index of this process, from 0.
+        ranks: number of processes.
+    """
     for micro in range(accumulation):
         start = samples + (micro * ranks + rank) * batch
         yield range(start, start + batch)
 
 
 def augment(image: Image.Image, size: int, augmentation: Augmentation) -> Image.Image:
-    """Resize so that the short side is `size`, crop a square, and mirror it where asked."""
+    """Resize a picture to a short side of `size` pixels, crop a square, and mirror it if the augmentation says so."""
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     if (width, height) != image.size:

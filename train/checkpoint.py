@@ -1,12 +1,12 @@
-"""Checkpoints that survive anything: written aside, checked by hash, renamed when whole; the older ones go last.
+"""Checkpoints that survive a kill: written to a temporary folder, hashed, renamed, and only then older ones removed.
 
     checkpoints/step-00000400/
       <module>.safetensors, ema-<module>.safetensors    fp32
-      optimizer.pt                                      read with weights_only=True: no code runs
+      optimizer.pt                                      read with weights_only=True, so no code runs
       state.json                                        step, samples, seconds, precision, config
       COMPLETE.json                                     sha256 of every file above, written last
 
-All randomness of a run follows from (seed, position), so there is no generator state to keep.
+All randomness of a run follows from (seed, position), so no generator state is stored.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from ip2p.errors import ConfigError
 from ip2p.shards import atomic_dir, sweep_temporaries
 
 COMPLETE_FILE = "COMPLETE.json"
-# What may differ when a run goes on: how long it runs, where it reports, how often it saves. The rest shapes it.
+# Settings that may differ when a run resumes: duration, reports, checkpoints. All others shape the result.
 MAY_CHANGE = frozenset(
     ("steps", "minutes", "out", "precision", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
     + ("validate_every", "report_to", "text_scale", "image_scale", "cache_latents", "threads")
@@ -35,11 +35,17 @@ MAY_CHANGE = frozenset(
 
 
 class State(BaseModel):
-    """Where a run stands.
+    """Progress of a run.
 
-    step counts batches, updates those whose gradient was finite; samples is the position in the endless shuffled order
-    of pairs; seconds counts all sessions; config and data (the fingerprint of the pairs) must be the same when it goes
-    on.
+    Attributes:
+        step: optimizer steps taken.
+        updates: steps whose gradient was finite, so that the weights moved.
+        samples: position in the endless shuffled order of pairs.
+        seconds: duration over all sessions.
+        precision: name of the dtype: fp32, bf16 or fp16.
+        loss_scale: scale of the loss in fp16; None in other precisions.
+        data: fingerprint of the pairs, which must be the same when the run resumes.
+        config: settings of the run; those that shape the result must be the same when it resumes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +61,13 @@ class State(BaseModel):
 
 
 class Checkpoint(NamedTuple):
-    """A run at rest. Weights by file stem (unet, ema-unet, ...), then by parameter name."""
+    """A saved run.
+
+    Attributes:
+        state: progress of the run.
+        weights: tensors by file stem (unet, ema-unet, ...) and parameter name.
+        optimizer: state dict of the optimizer.
+    """
 
     state: State
     weights: dict[str, dict[str, Tensor]]
@@ -63,9 +75,17 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write a checkpoint under folder and only then remove the oldest ones beyond `keep`.
+    """Write a checkpoint and only then remove the oldest ones.
 
-    Killed at any moment, it leaves the checkpoints of before untouched and at most a temporary folder.
+    A kill at any moment leaves the earlier checkpoints untouched, and at most a temporary folder.
+
+    Args:
+        folder: folder of all checkpoints of the run.
+        checkpoint: checkpoint to write.
+        keep: number of newest checkpoints to keep, at least 1.
+
+    Returns:
+        The folder of this checkpoint.
     """
     path = folder / f"step-{checkpoint.state.step:08d}"
     sweep_temporaries(folder)
@@ -84,7 +104,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def load_newest(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None; damaged ones are named and passed over."""
+    """Load the newest checkpoint that is not damaged; None if there is none.
+
+    Args:
+        folder: folder of all checkpoints of the run.
+        warn: function that prints a line about each damaged checkpoint.
+    """
     for path in _newest_first(folder):
         damage = _damage(path)
         if damage:
@@ -105,7 +130,7 @@ def check_same_run(state: State, *, config: Mapping[str, Any], data: str, folder
     """A run goes on only as what it was.
 
     Raises:
-        ConfigError: a setting that shapes the result, or the pairs, differ from the checkpoint's; names all of them.
+        ConfigError: settings that shape the result, or the pairs, differ from the checkpoint's; all are named.
     """
     changed = [
         f"{key}={state.config.get(key)!r} (now {value!r})"
@@ -122,12 +147,12 @@ def check_same_run(state: State, *, config: Mapping[str, Any], data: str, folder
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:
-    """Folders of finished checkpoints; temporary ones have other names, torn ones no marker."""
+    """Yield the folders of finished checkpoints; unfinished ones have no COMPLETE.json."""
     yield from sorted((path.parent for path in folder.glob(f"step-????????/{COMPLETE_FILE}")), reverse=True)
 
 
 def _damage(path: Path) -> str:
-    """What is wrong with a checkpoint, in words; empty if nothing is."""
+    """Describe what is wrong with a checkpoint; an empty string if nothing is."""
     try:
         hashes = json.loads((path / COMPLETE_FILE).read_text())
     except (OSError, ValueError):

@@ -8,7 +8,7 @@ from ip2p.config import Config
 
 
 class FinetuneConfig(Config):
-    """Training an editor from a base model and packed pairs: `accelerate launch train/finetune.py`."""
+    """Settings for training an editor from a base model and packed pairs: `accelerate launch train/finetune.py`."""
 
     seed: int = Field(
         default=0, description="seed of the run; noise, order, crops and dropped conditions follow from it"
@@ -21,7 +21,9 @@ class FinetuneConfig(Config):
     out: str = Field(default="runs/editor", description="folder for checkpoints, metrics, sheets and the editor")
 
     minutes: float | None = Field(
-        default=None, gt=0, description="time limit besides steps, summed over all sessions; null for none"
+        default=None,
+        gt=0,
+        description="time limit in minutes besides steps, summed over all sessions; null for no limit",
     )
     steps: int = Field(default=1000, ge=1, description="optimizer steps")
     batch: int = Field(default=32, ge=1, description="pairs in a micro-batch of one process")
@@ -32,13 +34,13 @@ class FinetuneConfig(Config):
 
     train_text_encoder: bool = Field(default=False, description="train the text encoder as well as the UNet")
     optimizer: Literal["adamw", "muon"] = Field(
-        default="adamw", description="AdamW; or Muon for matrices and kernels, with AdamW for the rest"
+        default="adamw", description="adamw; or muon for matrices and convolution kernels, with AdamW for the rest"
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="constant", description="course of the learning rate after the warm-up"
+        default="constant", description="learning rate schedule after the warm-up"
     )
-    warmup: int = Field(default=0, ge=0, description="optimizer steps until the learning rate is at its peak")
+    warmup: int = Field(default=0, ge=0, description="optimizer steps of linear warm-up to the peak learning rate")
     weight_decay: float = Field(default=0.01, ge=0, description="weight decay, decoupled from the gradient")
     max_grad_norm: float = Field(
         default=1.0, ge=0, description="norm to which gradients are clipped; 0 for no clipping"
@@ -57,14 +59,14 @@ class FinetuneConfig(Config):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
-        description="precision; auto takes bf16 on a GPU that has it, and on a CPU whichever it measures to be faster",
+        description="precision; auto takes bf16 on a GPU that supports it, and on a CPU whichever measures faster",
     )
 
     checkpoint_every: int = Field(default=500, ge=1, description="optimizer steps between checkpoints")
-    checkpoint_minutes: float = Field(default=10.0, gt=0, description="most minutes between checkpoints")
+    checkpoint_minutes: float = Field(default=10.0, gt=0, description="largest number of minutes between checkpoints")
     keep_checkpoints: int = Field(default=2, ge=1, description="number of newest checkpoints to keep")
     validate_every: int = Field(
-        default=500, ge=1, description="optimizer steps from one validation (held-out loss, sheet of edits) to the next"
+        default=500, ge=1, description="optimizer steps between validations (held-out loss and a sheet of edits)"
     )
     report_to: str = Field(default="none", description="tracker known to accelerate, such as tensorboard; or none")
     text_scale: float = Field(default=7.5, ge=0, description="default text guidance scale of the editor")
@@ -72,5 +74,5 @@ class FinetuneConfig(Config):
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """All data sets that are trained on."""
+        """All data sets to train on."""
         return (self.dataset,) if isinstance(self.dataset, str) else self.dataset

@@ -1,7 +1,7 @@
 """Fine-tune an editor from a base model: `accelerate launch train/finetune.py [--config FILE] [key=value ...]`.
 
-The default is configs/storybook_finetune.yaml, which ends in about 12 minutes on two CPU cores. The same command again
-goes on with a run that was stopped. `ip2p finetune` calls the same function.
+The default is configs/storybook_finetune.yaml, which takes about 12 minutes on two CPU cores. The same command resumes
+a run that was stopped. `ip2p finetune` calls the same function.
 """
 
 import argparse
@@ -17,26 +17,26 @@ DEFAULT_CONFIG = "storybook_finetune.yaml"
 
 
 def finetune(config: str | None = None, overrides: Sequence[str] = ()) -> int:
-    """Train as a config file and key=value overrides say.
+    """Train an editor with the settings of a config file and of overrides.
 
     Args:
-        config: path of a YAML file, or the name of one of ip2p's own; None for the storybook one.
-        overrides: such as ["steps=200", "out=runs/second"].
+        config: path of a YAML file, or name of a bundled one; None for storybook_finetune.yaml.
+        overrides: settings as key=value, such as ["steps=200", "out=runs/second"].
 
     Returns:
-        0, or 128 + the signal's number if a signal stopped the run after a checkpoint.
+        The exit code: 0, or 128 + the signal's number if a signal stopped the run.
 
     Raises:
-        Ip2pError: bad config, data or model, or a loss that was not finite.
+        Ip2pError: the config, the data or the model is invalid, or the loss is not finite.
     """
     checked = load_config(FinetuneConfig, config or DEFAULT_CONFIG, overrides)
-    from ip2p.train.fit import fit  # torch and diffusers take seconds to import; a wrong key is told at once
+    from ip2p.train.fit import fit  # torch and diffusers take seconds to import; report a wrong key first
 
     return fit(checked, say=functools.partial(print, flush=True)).exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: one line and exit code 2 for every expected failure, the whole traceback with --debug."""
+    """Run the command line; an expected failure prints one line and exits with 2, or a traceback with --debug."""
     parser = argparse.ArgumentParser(prog="accelerate launch train/finetune.py", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--config", metavar="FILE", help=f"YAML file or name of a bundled one (default: {DEFAULT_CONFIG})"

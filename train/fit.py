@@ -1,4 +1,4 @@
-"""Training an editor, top to bottom: base model in, editor folder out; killed and started again, it goes on exactly."""
+"""Fine-tune an editor from a base model; a run that was killed resumes exactly."""
 
 import os
 import signal
@@ -23,8 +23,8 @@ from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner
-from ip2p.train.loop import Plan, Step, TrainingLoop
-from ip2p.train.objective import EditingModel, TrainingBatch, assemble, draw, editing_loss
+from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
+from ip2p.train.objective import EditingModel, TrainingBatch, draw_randomness, editing_loss, make_training_batch
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
@@ -32,7 +32,13 @@ from ip2p.train.validation import Validation
 
 
 class RunResult(NamedTuple):
-    """Where the editor is, or None if a signal stopped the run; exit_code is what the shell is told."""
+    """The outcome of a session.
+
+    Attributes:
+        editor: folder of the editor; None if a signal stopped the run.
+        step: optimizer steps taken so far.
+        exit_code: exit code for the shell.
+    """
 
     editor: Path | None
     step: int
@@ -40,13 +46,19 @@ class RunResult(NamedTuple):
 
 
 def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunResult:
-    """Train an editor from a base model and a packed data set, or go on with the run that is in config.out.
+    """Train an editor from a base model and a packed data set, or resume the run in config.out.
 
     Writes under config.out: checkpoints/, metrics.jsonl, validation/*.png, and at the end editor/ (a diffusers folder
     of the averaged weights) and report.html.
 
+    Args:
+        config: settings of the run.
+        say: function that prints a line.
+
     Raises:
-        DataError, ModelError, ConfigError: as open_pairs, load_backbone and check_same_run say.
+        DataError: a data set is missing, unreadable, or too small.
+        ModelError: the base model is missing, damaged, or of another kind.
+        ConfigError: the run in config.out has other settings.
         TrainingError: the loss was not finite for several steps in a row.
     """
     with Interrupts() as interrupts:
@@ -64,12 +76,11 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunRes
 
 
 class Run(TrainingLoop):
-    """A run in progress: everything that fit() moves forward.
+    """The training loop of an editor, see `fit`.
 
-    Attributes:
-        state: step, samples and seconds so far; what a checkpoint keeps.
-        done: part of the run that is done, 0 to 1.
-        stopped: whether a signal asked some rank to stop.
+    Args:
+        config: settings of the run.
+        say: function that prints a line; used on the main process only.
     """
 
     def __init__(self, config: FinetuneConfig, say: Callable[[str], None]) -> None:
@@ -91,12 +102,12 @@ class Run(TrainingLoop):
             self.say(f"going on from step {state.step} in {out}")
         state = state.model_copy(update={"precision": self._precision(state, place)})
         accelerator = self._accelerator(state, place)
-        plan = Plan(
+        hyperparameters = Hyperparameters(
             config.learning_rate, config.batch, config.accumulation, config.max_grad_norm, config.keep_checkpoints
         )
         progress = TrainingProgress(config.steps, "samples", active=main)
         self.wrapped = accelerator.prepare(self.model)
-        super().__init__(out, plan, learner, state, accelerator, progress)
+        super().__init__(out, hyperparameters, learner, state, accelerator, progress)
         self.validation = Validation(
             Batches(self.pairs.held_out, self.backbone, size=side, seed=config.seed, flip=False),
             self.model, self.process, self.out / "validation",
@@ -104,49 +115,49 @@ class Run(TrainingLoop):
 
     @property
     def done(self) -> float:
-        """Part of the run that is done, over all sessions, by what all ranks agreed on last."""
+        """Share of the run that is done, over all sessions, 0 to 1; the same on all ranks."""
         return share_done(self.state.step, self.config.steps, seconds=self.state.seconds, minutes=self.config.minutes)
 
     @property
     def learning_rate_factor(self) -> float:
-        """Warm-up, then the schedule of the config over the whole run."""
+        """Learning rate as a share of its peak: warm-up, then the schedule of the config over the whole run."""
         return learning_rate_factor(
             self.config.schedule, step=self.state.step, warmup=self.config.warmup, done=self.done
         )
 
     @property
-    def synchronised(self) -> Sequence[nn.Module]:
-        """The editing model, as accelerate has wrapped it."""
+    def synchronized_modules(self) -> Sequence[nn.Module]:
+        """The editing model as wrapped by accelerate."""
         return (self.wrapped,)
 
     @property
     def due(self) -> bool:
-        """Whether a checkpoint is, by steps or by the time that a kill would lose; the same on all ranks."""
+        """Whether a checkpoint is due, by steps or by minutes; the same on all ranks."""
         late = self.state.seconds - self.saved >= 60 * self.config.checkpoint_minutes
         return late or self.state.step % self.config.checkpoint_every == 0
 
     def loss(self, taken: Sequence[int]) -> Tensor:
-        """Mean loss of the samples at these positions of the run, each with its own noise and dropped conditions."""
+        """Return the mean loss of the samples at these positions, each with its own noise and dropped conditions."""
         return editing_loss(self.wrapped, self.process, self.batch_at(taken)).mean()
 
-    def step(self) -> Step:
-        """One step of the optimizer, with dropout where the model has any."""
+    def step(self) -> StepResult:
+        """Take one optimizer step in training mode."""
         self.model.train()
         return super().step()
 
     def batch_at(self, taken: Sequence[int]) -> TrainingBatch:
-        """The samples at these positions of the run, with their own noise, timesteps and dropped conditions."""
+        """Make the training batch at these positions of the run, with its noise, timesteps and dropped conditions."""
         instructions, latents = self.batches.at(taken)
         generators = [generator(self.config.seed, "train", str(position)) for position in taken]
         _, *shape = latents.mean.shape
-        draws = draw(generators, (shape[0], shape[1], shape[2]), self.process.timesteps)
-        return assemble(instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize)
+        draws = draw_randomness(generators, (shape[0], shape[1], shape[2]), self.process.timesteps)
+        return make_training_batch(instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize)
 
     def validate(self) -> None:
-        """Held-out loss and a sheet of edits with the averaged weights, on one rank; the others wait."""
+        """Compute the held-out loss and a sheet of edits with the averaged weights, on one rank; the others wait."""
         if self.accelerator.is_main_process:
             self.model.eval()
-            with self.learner.averaged():
+            with self.learner.averaged_weights():
                 loss = self.validation.loss(self.config.batch)
                 sheet = self.validation.sheet(
                     self.state.step, text_scale=self.config.text_scale, image_scale=self.config.image_scale
@@ -157,7 +168,7 @@ class Run(TrainingLoop):
         self.accelerator.wait_for_everyone()
 
     def finish(self, exit_code: int) -> RunResult:
-        """Write the editor and the report, or say how to go on."""
+        """Write the editor and the report, or say how to resume if a signal stopped the run."""
         if self.stopped:
             self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
@@ -165,7 +176,7 @@ class Run(TrainingLoop):
         editor = self.out / "editor"
         if self.accelerator.is_main_process:
             self.model.eval()
-            with self.learner.averaged():
+            with self.learner.averaged_weights():
                 save_editor(self.backbone, editor, self.config, self.state, pairs=len(self.pairs.train))
             report = write_report(self.out, self.state, pairs=len(self.pairs.train))
             self.say(f"editor: {editor}\nreport: {report}")
@@ -174,7 +185,7 @@ class Run(TrainingLoop):
         return RunResult(editor, self.state.step, 0)
 
     def _resumable(self, out: Path) -> Checkpoint | None:
-        """The checkpoint to go on from, if it is of this very run."""
+        """Load the checkpoint to resume from, and check that it belongs to this run; None if there is none."""
         found = load_newest(out / "checkpoints", warn=self.say)
         if found:
             config, data = self.config.model_dump(mode="json"), self.pairs.fingerprint()
@@ -182,7 +193,7 @@ class Run(TrainingLoop):
         return found
 
     def _precision(self, state: State, place: PartialState) -> str:
-        """Name of the dtype of this run: as it began, as asked, or as measured on the first rank."""
+        """Return the name of the dtype: of the resumed run, as requested, or as measured on the first rank."""
         if state.step and self.config.precision == "auto":
             return state.precision
 
@@ -211,18 +222,30 @@ class Run(TrainingLoop):
 
 
 def process_state(threads: int = 0) -> PartialState:
-    """Rank and device, as `accelerate launch` or torchrun set them up; several ranks on CPUs too."""
+    """Set up rank, device and threads as `accelerate launch` or torchrun ask, with several ranks on CPUs too.
+
+    Args:
+        threads: CPU threads of each process; 0 shares all cores among the processes.
+    """
     asked = parse_flag_from_env("ACCELERATE_USE_CPU")
     place = PartialState(cpu=asked or not torch.accelerator.is_available())
     if place.device.type == "cpu":
-        # `accelerate launch` gives a process one thread, and would leave the other cores idle.
+        # `accelerate launch` gives a process one thread, which would leave the other cores idle.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     return place
 
 
 def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel, Learner]:
-    """Load the base model, widen its UNet unless it is an editor already, and gather what is to learn."""
+    """Load the base model, widen its first convolution unless it is an editor, and set up what is trained.
+
+    Args:
+        config: settings of the run.
+        device: device to train on.
+
+    Raises:
+        ModelError: the base model is missing, damaged, or of another kind.
+    """
     backbone = load_backbone(config.base, device=device, dtype=torch.float32)
     if backbone.is_xl:
         raise ModelError(
@@ -241,5 +264,5 @@ def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, Edi
     optimizer = build_optimizer(
         modules, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
-    learner = Learner.of(modules, optimizer, ema_decay=config.ema_decay)
+    learner = Learner.create(modules, optimizer, ema_decay=config.ema_decay)
     return backbone, EditingModel(backbone.unet, backbone.text_encoder), learner

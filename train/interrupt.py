@@ -1,4 +1,4 @@
-"""Stopping politely: a signal is a request to save and leave, not a crash."""
+"""Signal handling: SIGTERM and SIGINT ask the loop to save a checkpoint and stop."""
 
 import ctypes
 import signal
@@ -9,14 +9,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Interrupts:
-    """Context in which SIGTERM and SIGINT only set a flag; the loop saves at its next step and leaves.
+    """Context in which SIGTERM and SIGINT only set a flag, so that the loop can save after the current step and stop.
 
-    When the parent dies, the process gets SIGTERM, too: `accelerate launch` with one process does not pass signals on,
-    and would leave its trainer running as an orphan. So SIGTERM may come twice, from a scheduler and from a dying
-    parent, and stays a request; a second Ctrl-C acts at once.
+    On Linux the process also gets SIGTERM when its parent dies: `accelerate launch` with one process does not pass
+    signals on, and would leave its trainer running as an orphan. So SIGTERM may come twice, from a scheduler and from
+    a dying parent, and only ever sets the flag; a second Ctrl-C interrupts at once.
 
     Args:
-        with_parent: whether the death of the parent is such a request. Not for a program that people start with nohup.
+        with_parent: whether to stop when the parent process dies; False for programs that people start with nohup.
     """
 
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -30,7 +30,7 @@ class Interrupts:
         for number in self.signals:
             try:
                 self._previous[number] = signal.signal(number, self._note)
-            except ValueError:  # signals belong to the main thread; in another one the caller stops us by its own means
+            except ValueError:  # only the main thread may set handlers; elsewhere the caller has to stop the run
                 return self
         if self.with_parent and sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
@@ -44,7 +44,7 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 130 for Ctrl-C; 0 when none came."""
+        """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 130 for Ctrl-C; 0 without a signal."""
         return 128 + self.received if self.received else 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:

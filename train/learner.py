@@ -1,4 +1,4 @@
-"""What learns: modules, their moving averages and the optimizer, as one thing that is saved, restored and swapped."""
+"""Modules with their moving averages and their optimizer, saved and restored together."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,15 +13,27 @@ from ip2p.train.checkpoint import Checkpoint
 
 @dataclass
 class Learner:
-    """Modules by name, an exponential moving average for each, one optimizer for all."""
+    """Modules in training.
+
+    Attributes:
+        modules: modules by name.
+        averages: exponential moving average of the trainable weights of each module, by name.
+        optimizer: optimizer of the trainable weights of all modules.
+    """
 
     modules: dict[str, nn.Module]
     averages: dict[str, EMAModel]
     optimizer: torch.optim.Optimizer
 
     @classmethod
-    def of(cls, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, *, ema_decay: float) -> "Learner":
-        """Averages start as the weights; their decay grows as min(ema_decay, (1 + n) / (10 + n)) after n steps."""
+    def create(cls, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, *, ema_decay: float) -> "Learner":
+        """Make a learner whose averages start as the weights.
+
+        Args:
+            modules: modules by name.
+            optimizer: optimizer of their trainable weights.
+            ema_decay: largest decay of the averages; after n steps it is min(ema_decay, (1 + n) / (10 + n)).
+        """
         averages = {
             name: EMAModel(trainable(module).values(), decay=ema_decay, foreach=True)
             for name, module in modules.items()
@@ -29,7 +41,7 @@ class Learner:
         return cls(modules, averages, optimizer)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
-        """Trainable weights and their averages (not copies), by file stem and parameter name."""
+        """Return the trainable weights and their averages, without copying, by file stem and parameter name."""
         found: dict[str, dict[str, Tensor]] = {}
         for name, module in self.modules.items():
             parameters = trainable(module)
@@ -38,7 +50,7 @@ class Learner:
         return found
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to a checkpoint, exactly."""
+        """Restore weights, averages and optimizer from a checkpoint, exactly."""
         own = self.weights()
         with torch.no_grad():
             for stem, tensors in own.items():
@@ -48,14 +60,14 @@ class Learner:
         for average in self.averages.values():
             average.optimization_step = checkpoint.state.updates
 
-    def follow(self) -> None:
-        """Let the averages follow the weights by one step."""
+    def update_averages(self) -> None:
+        """Update the moving averages after an optimizer step."""
         for name, module in self.modules.items():
             self.averages[name].step(trainable(module).values())
 
     @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Inside, the modules carry their averages; after it, their own weights again."""
+    def averaged_weights(self) -> Iterator[None]:
+        """Swap the averaged weights into the modules inside this context."""
         for name, module in self.modules.items():
             self.averages[name].store(trainable(module).values())
             self.averages[name].copy_to(trainable(module).values())
@@ -67,5 +79,5 @@ class Learner:
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that learn, by name."""
+    """Return the parameters that require gradients, by name."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}

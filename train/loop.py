@@ -1,8 +1,8 @@
-"""The training loop, once for everything that is trained: the editor, and the models of the storybook world.
+"""The training loop that the editor and the storybook models share.
 
-A step is: the learning rate of the schedule, micro-batches forward and backward, a clipped gradient, the optimizer, the
-moving averages; then the count, the same on all ranks, a row of metrics, and now and then a checkpoint. What is
-trained, on what and how long, a subclass says.
+A step sets the learning rate, runs micro-batches forward and backward, clips the gradient, and updates the weights and
+their moving averages. Then the progress is counted, the same on all ranks, and written to the metrics. Subclasses
+define the loss, the duration and the learning rate schedule.
 """
 
 import math
@@ -23,27 +23,33 @@ from ip2p.train.learner import Learner, trainable
 from ip2p.train.metrics import Metrics
 from ip2p.train.schedule import Clock
 
-PATIENCE = 5  # steps in a row without a finite gradient, before the run stops
-PATIENCE_SCALED = 25  # in fp16 the first ones only search the scale of the loss
+PATIENCE = 5  # steps in a row without a finite gradient before the run stops
+PATIENCE_SCALED = 25  # the same in fp16, whose first steps only search for the scale of the loss
 
 
-class Step(NamedTuple):
-    """What a step saw: mean loss of this rank's samples, norm of the gradient of all, and whether the weights moved."""
+class StepResult(NamedTuple):
+    """The outcome of an optimizer step.
+
+    Attributes:
+        loss: mean loss of this rank's samples.
+        norm: norm of the gradient over all ranks, before clipping.
+        moved: whether the gradient was finite, so that the weights moved.
+    """
 
     loss: float
     norm: float
     moved: bool
 
 
-class Plan(NamedTuple):
-    """The numbers of a loop.
+class Hyperparameters(NamedTuple):
+    """Hyperparameters of a training loop.
 
-    Args:
+    Attributes:
         learning_rate: peak learning rate.
         batch: samples in a micro-batch of one rank.
-        accumulation: micro-batches in a step.
-        max_grad_norm: norm that the gradient is clipped to; 0 clips nothing.
-        keep_checkpoints: newest checkpoints that stay.
+        accumulation: micro-batches in an optimizer step.
+        max_grad_norm: norm to which the gradient is clipped; 0 for no clipping.
+        keep_checkpoints: number of newest checkpoints to keep.
     """
 
     learning_rate: float
@@ -54,30 +60,30 @@ class Plan(NamedTuple):
 
 
 class TrainingLoop(ABC):
-    """What is being trained, moved forward step by step.
+    """A training loop that is moved forward step by step.
 
     Args:
         out: folder of checkpoints and metrics.
-        plan: numbers of the loop.
-        learner: what learns.
-        state: step, samples and seconds so far, the dtype, and what a checkpoint keeps besides.
-        accelerator: precision, gradient scaling and ranks.
-        progress: shows how far it is.
+        hyperparameters: hyperparameters of the loop.
+        learner: modules, moving averages and optimizer.
+        state: progress of the run.
+        accelerator: accelerator, which handles precision, gradient scaling and ranks.
+        progress: progress display.
 
     Attributes:
-        stopped: whether a signal asked some rank to stop.
+        stopped: whether some rank received a signal to stop.
     """
 
     def __init__(
         self,
         out: Path,
-        plan: Plan,
+        hyperparameters: Hyperparameters,
         learner: Learner,
         state: State,
         accelerator: Accelerator,
         progress: TrainingProgress,
     ) -> None:
-        self.out, self.plan, self.learner, self.state = out, plan, learner, state
+        self.out, self.hyperparameters, self.learner, self.state = out, hyperparameters, learner, state
         self.accelerator, self.progress = accelerator, progress
         self.metrics = Metrics(out / "metrics.jsonl", step=state.step, active=accelerator.is_main_process)
         self.optimizer = accelerator.prepare(learner.optimizer)
@@ -89,57 +95,61 @@ class TrainingLoop(ABC):
     @property
     @abstractmethod
     def done(self) -> float:
-        """Part of the run that is done, 0 to 1, by what all ranks agreed on last."""
+        """Share of the run that is done, 0 to 1; the same on all ranks."""
 
     @property
     @abstractmethod
     def learning_rate_factor(self) -> float:
-        """Learning rate of the next step, as a part of its peak."""
+        """Learning rate of the next step, as a share of its peak."""
 
     @abstractmethod
     def loss(self, taken: Sequence[int]) -> Tensor:
-        """Mean loss of the samples at these positions of the run, a scalar."""
+        """Return the mean loss of the samples at these positions of the run, a scalar."""
 
-    def step(self) -> Step:
-        """One step of the optimizer, over all micro-batches of this rank."""
-        plan, accelerator = self.plan, self.accelerator
+    def step(self) -> StepResult:
+        """Take one optimizer step over all micro-batches of this rank."""
+        hyperparameters, accelerator = self.hyperparameters, self.accelerator
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.learning_rate * self.learning_rate_factor
+            group["lr"] = hyperparameters.learning_rate * self.learning_rate_factor
         losses = []
         for taken in positions(
-            self.state.samples, batch=plan.batch, accumulation=plan.accumulation,
+            self.state.samples, batch=hyperparameters.batch, accumulation=hyperparameters.accumulation,
             rank=accelerator.process_index, ranks=accelerator.num_processes,
         ):  # fmt: skip
-            with accelerator.accumulate(*self.synchronised):
+            with accelerator.accumulate(*self.synchronized_modules):
                 with accelerator.autocast():
                     loss = self.loss(taken)
                 accelerator.backward(loss)
             losses.append(loss.detach())
-        norm = accelerator.clip_grad_norm_(self.parameters, plan.max_grad_norm or math.inf).item()
+        norm = accelerator.clip_grad_norm_(self.parameters, hyperparameters.max_grad_norm or math.inf).item()
         moved = math.isfinite(norm)
         if moved or accelerator.scaler is not None:
-            # A scaler refuses a step that is not finite by itself, and must see it to find its scale.
+            # A gradient scaler skips a step that is not finite itself, and must see it to adapt its scale.
             self.optimizer.step()
         if moved:
-            self.learner.follow()
+            self.learner.update_averages()
         self.optimizer.zero_grad()
-        return Step(torch.stack(losses).mean().item(), norm, moved)
+        return StepResult(torch.stack(losses).mean().item(), norm, moved)
 
     @property
-    def synchronised(self) -> Sequence[nn.Module]:
-        """Modules whose gradients the ranks share, as accelerate has wrapped them."""
+    def synchronized_modules(self) -> Sequence[nn.Module]:
+        """Modules whose gradients are averaged over the ranks, as wrapped by accelerate."""
         return ()
 
-    def advance(self, taken: Step, signal_number: int) -> None:
-        """Count a step, the same on all ranks, and record it.
+    def advance(self, taken: StepResult, signal_number: int) -> None:
+        """Count a step, the same on all ranks, and write its metrics.
+
+        Args:
+            taken: outcome of the step on this rank.
+            signal_number: number of the signal that this rank received; 0 for none.
 
         Raises:
-            TrainingError: the gradient was not finite, once more than patience allows.
+            TrainingError: the gradient was not finite for several steps in a row.
         """
-        state, plan = self.state, self.plan
+        state, hyperparameters = self.state, self.hyperparameters
         loss, seconds, stop = self._over_ranks(taken.loss, self.earlier + self.clock.seconds, float(signal_number))
         self.stopped = stop > 0
-        samples = state.samples + plan.batch * plan.accumulation * self.accelerator.num_processes
+        samples = state.samples + hyperparameters.batch * hyperparameters.accumulation * self.accelerator.num_processes
         counted = {
             "step": state.step + 1, "updates": state.updates + taken.moved, "samples": samples, "seconds": seconds
         }  # fmt: skip
@@ -152,25 +162,25 @@ class TrainingLoop(ABC):
         self._check_patience(taken)
 
     def save(self) -> None:
-        """Write a checkpoint, on one rank; the others wait."""
+        """Write a checkpoint on one rank; the others wait."""
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = self.state.model_copy(update={"loss_scale": scaler.get_scale() if scaler is not None else None})
             checkpoint = Checkpoint(state, self.learner.weights(), self.learner.optimizer.state_dict())
-            save_checkpoint(self.out / "checkpoints", checkpoint, keep=self.plan.keep_checkpoints)
+            save_checkpoint(self.out / "checkpoints", checkpoint, keep=self.hyperparameters.keep_checkpoints)
         self.saved = self.state.seconds
         self.accelerator.wait_for_everyone()
 
     def _over_ranks(self, loss: float, seconds: float, stop: float) -> tuple[float, float, float]:
-        """Mean loss, longest time, and any signal, so that all ranks decide alike."""
+        """Return the mean loss, the longest time and any signal over all ranks, so that they all decide the same."""
         if self.accelerator.num_processes == 1:
             return loss, seconds, stop
         own = torch.tensor([[loss, seconds, stop]], device=self.accelerator.device)
         table = self.accelerator.gather(own)
         return table[:, 0].mean().item(), table[:, 1].amax().item(), table[:, 2].amax().item()
 
-    def _check_patience(self, taken: Step) -> None:
-        """Count steps in a row whose gradient was not finite, up to where patience ends."""
+    def _check_patience(self, taken: StepResult) -> None:
+        """Count steps in a row whose gradient was not finite, and stop the run after too many."""
         self.bad_steps = 0 if taken.moved else self.bad_steps + 1
         if not self.bad_steps:
             return

@@ -1,4 +1,4 @@
-"""The record of a run: metrics.jsonl, one row per step."""
+"""Metrics of a run: metrics.jsonl, one JSON object per step."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from ip2p.shards import atomic_write
 
 
 def read_metrics(path: Path) -> list[dict[str, int | float]]:
-    """All rows of a metrics.jsonl; a last row that was cut off by a kill is left out."""
+    """Read all rows of a metrics.jsonl, except a last row that was cut off by a kill."""
     rows = []
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
@@ -18,13 +18,13 @@ def read_metrics(path: Path) -> list[dict[str, int | float]]:
 
 
 class Metrics:
-    """Writes rows.
+    """Writes metrics, one row at a time.
 
     Args:
-        path: place of metrics.jsonl. Rows of steps beyond `step` are of a session that was killed after its last
-            checkpoint; they will be written again, so they go.
-        step: where the run goes on.
-        active: False on all ranks but one: nothing is written.
+        path: path of metrics.jsonl. Rows of steps beyond `step` come from a session that was killed after its last
+            checkpoint; they are removed, since these steps are taken again.
+        step: step from which the run resumes.
+        active: whether to write; False on all ranks but one.
     """
 
     def __init__(self, path: Path, *, step: int, active: bool = True) -> None:
@@ -34,7 +34,7 @@ class Metrics:
             atomic_write(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def write(self, **row: int | float) -> None:
-        """Append a row; `step` counts the steps that are done."""
+        """Append a row; `step` is the number of steps taken."""
         if self.active:
             with self.path.open("a") as file:
                 file.write(json.dumps(row) + "\n")

@@ -1,8 +1,8 @@
-"""What the editor learns: the noise (or velocity) in the edited picture, given the original and the instruction.
+"""The training objective: predict the noise (or velocity) in the edited picture, given original and instruction.
 
-Loss: mean squared error of the prediction at a uniform timestep (InstructPix2Pix, arXiv 2211.09800, section 3.2), where
-the UNet reads the noised target beside the latent of the original, and each condition is dropped now and then so that
-both guidance scales exist.
+The loss is the mean squared error of the prediction at a uniform timestep (InstructPix2Pix, arXiv 2211.09800, section
+3.2). The UNet reads the noised latents of the edited picture and, as further channels, the latents of the original.
+Each condition is dropped at random, as classifier-free guidance with two scales requires.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +17,12 @@ from ip2p.seeding import randn
 
 
 class Latents(NamedTuple):
-    """A batch of pairs as the autoencoder gives them.
+    """Latents of a batch of pairs.
 
-    condition: mode of the original, not scaled. mean, std: of the edited picture's posterior, scaled; std is zero for
-    an autoencoder that has no posterior.
+    Attributes:
+        condition: mode of the posterior of the original pictures, not scaled, shape (b, c, h, w).
+        mean, std: mean and standard deviation of the posterior of the edited pictures, scaled; std is zero for an
+            autoencoder without a posterior.
     """
 
     condition: Float[Tensor, "b c h w"]
@@ -29,10 +31,14 @@ class Latents(NamedTuple):
 
 
 class TrainingBatch(NamedTuple):
-    """What one evaluation of the loss reads.
+    """Inputs of one evaluation of the loss.
 
-    target: latent of the edited picture, sampled and scaled. condition: of the original, zero where it is dropped.
-    tokens: of the instructions, of the empty prompt where it is dropped. noise, timesteps: of the forward process.
+    Attributes:
+        target: latents of the edited pictures, sampled from the posterior and scaled, shape (b, c, h, w).
+        condition: latents of the originals, zero where the condition is dropped.
+        tokens: token ids of the instructions, shape (b, n); those of the empty prompt where the condition is dropped.
+        noise: noise of the forward process.
+        timesteps: timesteps of the forward process, shape (b,).
     """
 
     target: Float[Tensor, "b c h w"]
@@ -43,7 +49,14 @@ class TrainingBatch(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """All the randomness of a batch; row k comes from generator k alone."""
+    """All random numbers of a batch; row k comes from generator k alone.
+
+    Attributes:
+        uniform: numbers in [0, 1) that decide which conditions are dropped.
+        timesteps: timesteps of the forward process.
+        posterior: noise that samples the target from its posterior.
+        noise: noise of the forward process.
+    """
 
     uniform: Float[Tensor, " b"]
     timesteps: Int[Tensor, " b"]
@@ -52,18 +65,19 @@ class Draws(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """Which conditions each sample goes without."""
+    """Masks of the samples whose text or image condition is dropped."""
 
     text: Bool[Tensor, " b"]
     image: Bool[Tensor, " b"]
 
 
 class EditingModel(nn.Module):
-    """UNet and text encoder as one module: what trains, in one piece, so that it is wrapped and synchronised once.
+    """UNet and text encoder as one module, so that accelerate wraps and synchronizes them once.
 
     Args:
-        unet: predicts from 2c channels: c noised, c of the original's latent.
-        text_encoder: its last hidden state conditions the UNet; frozen unless its parameters want gradients.
+        unet: UNet with 2c input channels: c of the noised latents and c of the original's latents.
+        text_encoder: text encoder, whose last hidden state conditions the UNet; frozen unless its parameters require
+            gradients.
     """
 
     def __init__(self, unet: nn.Module, text_encoder: nn.Module) -> None:
@@ -79,7 +93,7 @@ class EditingModel(nn.Module):
         condition: Float[Tensor, "b c h w"],
         tokens: Int[Tensor, "b n"],
     ) -> Float[Tensor, "b c h w"]:
-        """The UNet's prediction, in the base model's prediction type."""
+        """Return the UNet's prediction, in the base model's prediction type."""
         with torch.set_grad_enabled(self.trains_text and torch.is_grad_enabled()):
             text = self.text_encoder(tokens)[0]
         prediction: Tensor = self.unet(
@@ -88,13 +102,13 @@ class EditingModel(nn.Module):
         return prediction
 
 
-def draw(generators: Sequence[torch.Generator], shape: tuple[int, int, int], timesteps: int) -> Draws:
-    """Draw everything a batch needs, on the CPU.
+def draw_randomness(generators: Sequence[torch.Generator], shape: tuple[int, int, int], timesteps: int) -> Draws:
+    """Draw all random numbers of a batch, on the CPU.
 
     Args:
-        generators: one for each sample.
-        shape: of a latent, (c, h, w).
-        timesteps: of the training schedule; t is uniform in 0 .. timesteps-1.
+        generators: one random generator for each sample.
+        shape: shape of the latents of one picture, (c, h, w).
+        timesteps: number of timesteps of the noise schedule; t is uniform in 0 .. timesteps-1.
     """
     uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
     steps = torch.cat([torch.randint(timesteps, (1,), generator=generator) for generator in generators])
@@ -103,14 +117,18 @@ def draw(generators: Sequence[torch.Generator], shape: tuple[int, int, int], tim
 
 
 def drop_conditions(uniform: Float[Tensor, " b"], drop: float) -> Dropped:
-    """One draw decides about both conditions: text goes if r < 2p, the image if p <= r < 3p.
+    """Decide which conditions are dropped: the text if r < 2p, the image if p <= r < 3p.
 
-    So p of the samples lose the text only, p both, p the image only (the paper: p = 0.05).
+    So a share p of the samples loses only the text, p both, and p only the image (paper, section 3.2.1: p = 0.05).
+
+    Args:
+        uniform: one random number r in [0, 1) for each sample.
+        drop: share p, 0 to 1/3.
     """
     return Dropped(text=uniform < 2 * drop, image=(uniform >= drop) & (uniform < 3 * drop))
 
 
-def assemble(
+def make_training_batch(
     instructions: Sequence[str],
     latents: Latents,
     draws: Draws,
@@ -118,13 +136,14 @@ def assemble(
     drop: float,
     tokenize: Callable[[Sequence[str]], Int[Tensor, "b n"]],
 ) -> TrainingBatch:
-    """Sample the target from its posterior and drop conditions: no text is the empty prompt, no image a zero latent.
+    """Sample the targets from their posterior and drop conditions: a text becomes the empty prompt, an image zero.
 
     Args:
-        instructions, latents: of the samples.
-        draws: their randomness, on the CPU.
-        drop: p of drop_conditions; 0 keeps everything.
-        tokenize: texts to token ids.
+        instructions: instruction of each sample.
+        latents: latents of the samples.
+        draws: random numbers of the samples, on the CPU.
+        drop: share p of `drop_conditions`; 0 drops nothing.
+        tokenize: function that turns texts into token ids.
     """
     device = latents.mean.device
     dropped = drop_conditions(draws.uniform, drop)
@@ -139,12 +158,12 @@ def assemble(
 
 
 def editing_loss(model: nn.Module, process: ForwardProcess, batch: TrainingBatch) -> Float[Tensor, " b"]:
-    """Squared error of each sample's prediction, averaged over its latent, in fp32.
+    """Return the mean squared error of each sample's prediction, in fp32.
 
     Args:
-        model: an EditingModel, possibly wrapped.
+        model: an EditingModel, possibly wrapped by accelerate.
         process: forward process of the base model.
-        batch: what it reads.
+        batch: inputs of the loss.
     """
     noised = process.add_noise(batch.target, batch.noise, batch.timesteps)
     prediction: Tensor = model(noised, batch.timesteps, batch.condition, batch.tokens)

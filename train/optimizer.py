@@ -1,9 +1,10 @@
-"""Optimizers: AdamW as the paper, or Muon for matrices and kernels with AdamW for everything else.
+"""Optimizers: AdamW as in the paper, or Muon for matrices and convolution kernels with AdamW for all other weights.
 
-Muon (Keller Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) makes each update an orthogonal matrix:
-all directions of a weight move alike, also those that gradients show rarely. The scale 0.2 sqrt(max(out, in)) gives the
-update the size that AdamW's has (Liu et al., arXiv 2502.16982), so that AdamW's learning rates and decay carry over.
-`torch.optim.Muon` takes 2-D weights only and always computes in bf16, which some processors emulate ten times slower.
+Muon (Keller Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) makes each update an orthogonal matrix,
+so that all directions of a weight move equally, including those that are rare in gradients. The scale 0.2 sqrt(max(out,
+in)) gives updates the size of AdamW's (Liu et al., arXiv 2502.16982), so that AdamW's learning rates and decay carry
+over. `torch.optim.Muon` takes 2-D weights only and always computes in bf16, which some processors emulate ten times
+slower.
 """
 
 from collections import defaultdict
@@ -17,7 +18,7 @@ from torch.optim.adamw import adamw
 
 # Quintic Newton-Schulz: the steepest slope at zero that still keeps singular values within about 0.7 to 1.2.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-# Convolutions and heads that face pictures, latents or a few classes: their few rows are no matrix to orthogonalise.
+# Convolutions and heads with so few channels (of pictures, latents, classes) are not worth orthogonalizing.
 NARROW = 8
 ADAMW_NAMES = ("conv_in", "conv_out", "time_emb", "time_proj", "add_embedding", "patch_embedding")
 
@@ -29,14 +30,15 @@ def build_optimizer(
     learning_rate: float,
     weight_decay: float,
 ) -> torch.optim.Optimizer:
-    """One optimizer over the trainable parameters of all modules, each parameter once.
+    """Build one optimizer over the trainable parameters of all modules, each parameter once.
 
     Args:
-        modules: by name, such as {"unet": unet, "text_encoder": text_encoder}; the order is the order of the state.
+        modules: modules by name, such as {"unet": unet, "text_encoder": text_encoder}; their order is that of the
+            optimizer's state.
         name: adamw, or muon: Muon for linear weights and convolution kernels, AdamW for conv_in, conv_out, embeddings,
             time projections, norms and biases (of which only conv_in and conv_out decay).
-        learning_rate: the peak, > 0.
-        weight_decay: decoupled, >= 0.
+        learning_rate: peak learning rate, > 0.
+        weight_decay: decoupled weight decay, >= 0.
     """
     if name == "adamw":
         parameters = [parameter for _, _, parameter in _trainable(modules)]
@@ -53,14 +55,14 @@ def build_optimizer(
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for the groups with `muon=True`, AdamW for the others; state and groups are saved as with any optimizer.
+    """Muon for parameter groups with `muon=True`, and AdamW for the others.
 
     Args:
         params: parameter groups; each may set muon, lr, weight_decay.
-        lr: learning rate of both halves.
-        momentum: of Muon, with Nesterov's look-ahead.
-        steps: Newton-Schulz iterations.
-        betas, eps: of AdamW.
+        lr: learning rate of both.
+        momentum: Nesterov momentum of Muon.
+        steps: Newton-Schulz iterations of Muon.
+        betas, eps: coefficients of AdamW.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Muon(torch.optim.Optimizer):
             update = gradient.lerp(state["momentum"], group["momentum"])
             alike[tuple(parameter.flatten(1).shape)].append((parameter, update.flatten(1)))
         for (rows, columns), members in alike.items():
-            updates = orthogonalise(torch.stack([update for _, update in members]), group["steps"])
+            updates = orthogonalize(torch.stack([update for _, update in members]), group["steps"])
             scale = 0.2 * max(rows, columns) ** 0.5 * group["lr"]
             for (parameter, _), update in zip(members, updates, strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
@@ -130,11 +132,15 @@ class Muon(torch.optim.Optimizer):
         )
 
 
-def orthogonalise(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> Float[Tensor, "n rows columns"]:
-    """About U V^T of each matrix U S V^T: singular values go to between 0.7 and 1.2, the directions stay.
+def orthogonalize(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> Float[Tensor, "n rows columns"]:
+    """Approximate U V^T of each matrix U S V^T: singular values move to between 0.7 and 1.2.
 
-    Newton-Schulz, in bf16 where the processor computes it and in the given format elsewhere:
-    X <- a X + (b X X^T + c (X X^T)^2) X.
+    Newton-Schulz iterations X <- a X + (b X X^T + c (X X^T)^2) X, in bf16 where the device multiplies it natively and
+    in the given dtype elsewhere.
+
+    Args:
+        matrices: matrices, shape (n, rows, columns).
+        steps: number of iterations.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]
@@ -149,7 +155,7 @@ def orthogonalise(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> 
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 natively: by its features, not by timing, so the same in every run."""
+    """Return whether the device multiplies bf16 natively, by its features and not by timing: the same in every run."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
@@ -167,7 +173,10 @@ def _trainable(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Modul
 
 
 def _group(path: str, module: nn.Module, parameter: nn.Parameter) -> Literal["muon", "adamw", "plain"]:
-    """muon: matrices and kernels; adamw: those that Muon does not suit; plain: embeddings, norms, biases (no decay)."""
+    """Return the group of a parameter: muon (matrices and kernels), adamw (those unsuited to Muon), or plain.
+
+    Plain ones, embeddings, norms and biases, are trained by AdamW without weight decay.
+    """
     if parameter.ndim < 2 or isinstance(module, nn.Embedding):
         return "plain"
     faces_few = min(parameter.shape[:2]) <= NARROW

@@ -1,4 +1,4 @@
-"""What a run leaves: the editor's folder with its card, and a report with pictures."""
+"""Write the results of a run: the editor's folder with its model card, and an HTML report."""
 
 import json
 import math
@@ -16,19 +16,20 @@ from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.metrics import read_metrics
 
-CARD = Path(__file__).with_name("card.md.jinja")
-REPORT = Path(__file__).with_name("report.html")
-WIDTH, HEIGHT = 720, 240
+CARD_TEMPLATE = Path(__file__).with_name("card.md.jinja")
+REPORT_TEMPLATE = Path(__file__).with_name("report.html")
+CHART_WIDTH, CHART_HEIGHT = 720, 240
 
 
 def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state: State, *, pairs: int) -> None:
-    """Write the editor as a diffusers folder, with its defaults (ip2p.json) and its card (README.md), all at once.
+    """Write the editor as a diffusers folder with default settings (ip2p.json) and model card (README.md), atomically.
 
     Args:
-        backbone: carrying the weights that shall be saved, the averaged ones.
-        folder: replaced if there.
-        config, state: of the run.
-        pairs: that it was trained on.
+        backbone: model with the averaged weights.
+        folder: folder to write, replaced if it exists.
+        config: settings of the run.
+        state: progress of the run.
+        pairs: number of training pairs.
     """
     defaults = {
         "text_scale": config.text_scale,
@@ -47,10 +48,10 @@ def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state:
 
 
 def model_card(config: FinetuneConfig, state: State, *, pairs: int) -> str:
-    """The model card: what it is, what it was made from and how, and how to use it."""
+    """Return the text of the model card: what the editor is, how it was trained, and how to use it."""
     header = ModelCardData(library_name="diffusers", pipeline_tag="image-to-image", tags=["instruct-pix2pix", "ip2p"])
     card = ModelCard.from_template(
-        header, template_path=str(CARD), config=config, state=state, pairs=pairs, device=device_name(),
+        header, template_path=str(CARD_TEMPLATE), config=config, state=state, pairs=pairs, device=device_name(),
         editor=Path(config.out) / "editor",
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(),
     )  # fmt: skip
@@ -58,7 +59,7 @@ def model_card(config: FinetuneConfig, state: State, *, pairs: int) -> str:
 
 
 def write_report(out: Path, state: State, *, pairs: int) -> Path:
-    """Write report.html: figures, the loss over the steps, and the newest sheet of edits, in one file."""
+    """Write report.html, with figures, the loss over the steps and the newest sheet of edits; returns its path."""
     rows = read_metrics(out / "metrics.jsonl")
     losses, held_out = (
         [(float(row["step"]), float(row[key])) for row in rows if math.isfinite(row.get(key, math.nan))]
@@ -72,7 +73,7 @@ def write_report(out: Path, state: State, *, pairs: int) -> Path:
     }
     sheets = sorted((out / "validation").glob("step-*.png"))
     page = render_page(
-        REPORT, title="Fine-tuning report", facts=facts, chart=loss_chart(losses, held_out),
+        REPORT_TEMPLATE, title="Fine-tuning report", facts=facts, chart=loss_chart(losses, held_out),
         sheet=data_uri(sheets[-1].read_bytes(), "png") if sheets else None,
     )  # fmt: skip
     atomic_write(out / "report.html", page.encode())
@@ -80,7 +81,15 @@ def write_report(out: Path, state: State, *, pairs: int) -> Path:
 
 
 def loss_chart(losses: list[tuple[float, float]], held_out: list[tuple[float, float]]) -> Chart | None:
-    """The smoothed training loss and the held-out loss over the steps; None if there is neither."""
+    """Plot the smoothed training loss and the held-out loss over the steps.
+
+    Args:
+        losses: (step, training loss) of each step.
+        held_out: (step, held-out loss) of each validation.
+
+    Returns:
+        The chart; None without any loss.
+    """
     window = max(1, len(losses) // 50)
     chunks = [losses[start : start + window] for start in range(0, len(losses), window)]
     smooth = [(chunk[-1][0], sum(loss for _, loss in chunk) / len(chunk)) for chunk in chunks]
@@ -90,12 +99,19 @@ def loss_chart(losses: list[tuple[float, float]], held_out: list[tuple[float, fl
     last, top = max(step for step, _ in points), max(loss for _, loss in points) * 1.05 or 1.0
     curves = [Curve(smooth, "gray", 1), Curve(held_out, "royalblue", 4)]
     return Chart(
-        WIDTH, HEIGHT, x=(0, last), y=(0, top), curves=curves, top=f"{top:.3f}", left="0", right=f"step {last:g}"
+        CHART_WIDTH,
+        CHART_HEIGHT,
+        x=(0, last),
+        y=(0, top),
+        curves=curves,
+        top=f"{top:.3f}",
+        left="0",
+        right=f"step {last:g}",
     )
 
 
 def device_name() -> str:
-    """The processor or GPU, as far as the system tells."""
+    """Return the name of the GPU, or of the processor with its number of threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     processor = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()

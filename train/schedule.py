@@ -1,14 +1,18 @@
-"""How far a run is, in steps or in its time box, and the learning rate that goes with it."""
+"""Progress of a run in steps or minutes, and the learning rate schedule over it."""
 
 import math
 import time
 from collections.abc import Callable
 
-MIN_FACTOR = 0.03  # the learning rate ends at this part of its peak
+MIN_FACTOR = 0.03  # smallest share of the peak learning rate
 
 
 class Clock:
-    """Seconds since it was made."""
+    """Measures the seconds since it was made.
+
+    Args:
+        now: clock that returns seconds.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -21,22 +25,28 @@ class Clock:
 
 
 def share_done(step: int, steps: int | None, *, seconds: float, minutes: float | None) -> float:
-    """Part of a run that is done, 0 to 1: by steps or by its time box of `minutes`, whichever is there and ends first.
+    """Return the share of a run that is done, 0 to 1, by steps or by time, whichever ends first.
 
-    Without a time box it depends on the step alone, and so does everything else in a run.
+    Without a time limit it depends on the step alone, and so does everything else in a run.
+
+    Args:
+        step: optimizer steps taken.
+        steps: optimizer steps of the run; None for no limit.
+        seconds: duration so far.
+        minutes: time limit; None for no limit.
     """
     timed = seconds / (60 * minutes) if minutes else 0.0
     return min(1.0, max(step / steps if steps else 0.0, timed))
 
 
 def learning_rate_factor(schedule: str, *, step: int, warmup: int, done: float) -> float:
-    """Learning rate as a part of its peak: linear warm-up, then constant, or falling to 3 % at the end of the run.
+    """Return the learning rate as a share of its peak: linear warm-up, then constant, or falling to 3 % at the end.
 
     Args:
         schedule: constant, linear or cosine.
-        step: the step about to be taken, from 0.
-        warmup: steps of warm-up; step 0 already learns a little.
-        done: part of the run that is done, 0 to 1.
+        step: index of the next step, from 0.
+        warmup: steps of warm-up; the learning rate of step 0 is above zero.
+        done: share of the run that is done, 0 to 1.
     """
     rise = min(1.0, (step + 1) / (warmup + 1))
     falls = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}

@@ -1,4 +1,4 @@
-"""What a run is judged by while it goes: the loss on pairs that it never sees, and edits that one can look at."""
+"""Validation during a run: the loss on held-out pairs, and sheets of edits."""
 
 from pathlib import Path
 
@@ -9,21 +9,21 @@ from ip2p.editing.editor import Editor
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed, generator
-from ip2p.train.batches import CENTRE, Batches
-from ip2p.train.objective import EditingModel, assemble, draw, editing_loss
+from ip2p.train.batches import CENTER_CROP, Batches
+from ip2p.train.objective import EditingModel, draw_randomness, editing_loss, make_training_batch
 
-SHEET_EDITS = 6  # rows of a sheet
+SHEET_EDITS = 6  # edits on a sheet, one in each row
 SHEET_STEPS = 20
 
 
 class Validation:
-    """Held-out loss and sheets of edits, both with the same noise at every call, so that only the weights differ.
+    """Computes the held-out loss and sheets of edits, with the same noise each time, so that only the weights differ.
 
     Args:
-        batches: the held-out pairs.
-        model: whose UNet and text encoder are looked at; they belong to the backbone of `batches`.
-        process: the base model's.
-        folder: of the sheets.
+        batches: held-out pairs.
+        model: model with the UNet and the text encoder of the backbone of `batches`.
+        process: forward process of the base model.
+        folder: folder of the sheets.
     """
 
     def __init__(self, batches: Batches, model: EditingModel, process: ForwardProcess, folder: Path) -> None:
@@ -34,25 +34,35 @@ class Validation:
 
     @torch.no_grad()
     def loss(self, batch: int) -> float:
-        """Mean loss over all held-out pairs, nothing dropped, timesteps spread evenly over the schedule."""
+        """Return the mean loss over all held-out pairs, without dropped conditions, at evenly spaced timesteps.
+
+        Args:
+            batch: pairs in a batch.
+        """
         count, span = len(self.batches.pairs), self.process.timesteps
         timesteps = ((torch.arange(count) + 0.5) * span / count).long()
         losses = []
         for start in range(0, count, batch):
             rows = range(start, min(start + batch, count))
-            latents = self.batches.encode(rows, [CENTRE] * len(rows))
+            latents = self.batches.encode(rows, [CENTER_CROP] * len(rows))
             _, *shape = latents.mean.shape
             generators = [generator(self.batches.seed, "validate", str(row)) for row in rows]
-            draws = draw(generators, (shape[0], shape[1], shape[2]), span)
+            draws = draw_randomness(generators, (shape[0], shape[1], shape[2]), span)
             draws = draws._replace(timesteps=timesteps[rows.start : rows.stop])
             texts = [self.batches.instructions[row] for row in rows]
-            assembled = assemble(texts, latents, draws, drop=0.0, tokenize=self.batches.backbone.tokenize)
+            assembled = make_training_batch(texts, latents, draws, drop=0.0, tokenize=self.batches.backbone.tokenize)
             losses.append(editing_loss(self.model, self.process, assembled))
         return torch.cat(losses).mean().item()
 
     @torch.no_grad()
     def sheet(self, step: int, *, text_scale: float, image_scale: float) -> Path:
-        """Write a sheet of held-out originals, this model's edits and the pairs' edited pictures; returns its path."""
+        """Write a sheet of held-out originals, the model's edits and the pairs' edited pictures; returns its path.
+
+        Args:
+            step: optimizer steps taken.
+            text_scale: text guidance scale.
+            image_scale: image guidance scale.
+        """
         rows = range(min(SHEET_EDITS, len(self.batches.pairs)))
         pictures = [self.batches.pictures(row) for row in rows]
         instructions = [self.batches.instructions[row] for row in rows]

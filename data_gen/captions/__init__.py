@@ -1,1 +1,1 @@
-"""Captions, read or drawn."""
+"""Read and clean captions, or generate them from the storybook world."""

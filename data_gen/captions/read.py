@@ -1,4 +1,4 @@
-"""Captions, where everything begins: drawn from the storybook world, or read, sampled and cleaned."""
+"""Captions of a build: generated from the storybook world, or read, sampled and cleaned."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -18,13 +18,13 @@ STORYBOOK = "storybook"
 
 
 def read_captions(settings: CaptionsConfig, seed: int) -> list[Caption]:
-    """All captions that the settings ask for; empty ones and repetitions too, for the next stage to refuse.
+    """Read or generate the captions of a build; empty and repeated ones too, for the next stage to refuse.
 
     Args:
-        settings: "storybook" draws `count` captions, as they are to be. A file or data set gives its first `count`, or
-            with `sample` as many at random; either way in the order in which they stand there, and cleaned if `clean`.
-        seed: seed of the run; caption k of the storybook world follows from it and k alone, a sample from it, `count`
-            and the number of rows.
+        settings: settings of the captions. The source "storybook" generates `count` captions. A file or data set gives
+            its first `count` captions, or with `sample` as many at random; in its order, and cleaned if `clean`.
+        seed: seed of the run; caption k of the storybook world depends on it and k alone, a sample on it, `count` and
+            the number of rows.
 
     Raises:
         DataError: the source is missing, unreadable, of another kind, or has no captions.
@@ -42,10 +42,10 @@ def read_captions(settings: CaptionsConfig, seed: int) -> list[Caption]:
 
 
 def reservoir(texts: Iterable[str], count: int, rng: random.Random) -> list[str]:
-    """`count` texts at random, each as likely as any other, in their order; all if there are no more.
+    """Sample `count` texts uniformly without replacement, in their order; all of them if there are no more.
 
-    Goes once through all of them and holds `count` at a time. Whole random numbers alone decide, so that every machine
-    draws the same.
+    Reservoir sampling: it reads all texts once and keeps `count` in memory. Only integer random numbers are used, so
+    every machine draws the same.
     """
     kept: list[tuple[int, str]] = []
     for number, text in enumerate(texts):
@@ -57,13 +57,13 @@ def reservoir(texts: Iterable[str], count: int, rng: random.Random) -> list[str]
 
 
 def _draw_caption(seed: int, number: int) -> str:
-    """Caption of a scene of the vocabulary that the base model knows, and of none that is held out."""
+    """Generate a caption of a scene from the base model's vocabulary, except held-out scenes."""
     rng = random.Random(derive_seed(seed, "captions", STORYBOOK, number))
     return caption(sample_scene(rng), rng)
 
 
 def _read_texts(settings: CaptionsConfig, seed: int) -> Iterator[str]:
-    """Texts of a source, those that are wanted alone."""
+    """Read the requested number of texts of a source."""
     texts: Iterable[str] = read_texts(settings)
     if settings.sample:
         texts = reservoir(texts, settings.count, random.Random(derive_seed(seed, "captions", "sample")))
@@ -72,5 +72,5 @@ def _read_texts(settings: CaptionsConfig, seed: int) -> Iterator[str]:
 
 
 def _source_name(source: str) -> str:
-    """Name of a file or folder without where it lies, and of a hub data set with its owner."""
+    """Return the name of a file or folder without its path, or of a hub data set with its owner."""
     return source if source == STORYBOOK or is_hub_name(source) else Path(source).resolve().name

@@ -1,6 +1,6 @@
-"""Texts out of files of every kind and out of data sets: one for each row, in the order in which they stand there.
+"""Read texts from files of several formats and from data sets: one for each row, in order.
 
-Files are read row by row, and faults told with their line; data sets are streamed, so none is downloaded whole.
+Files are read row by row, and errors name the line. Data sets are streamed, so none is downloaded as a whole.
 """
 
 import csv
@@ -25,24 +25,24 @@ ENCODING_HINT = "Save it as UTF-8; `iconv -f WINDOWS-1252 -t UTF-8 old > new` do
 SUFFIXES = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".json", ".gz")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 ROWS_AT_ONCE = 1024
-"""Rows of a parquet file that are held at a time."""
+"""Rows of a parquet file that are in memory at a time."""
 MAX_CELL = 2**24
 """Characters of a cell of CSV. The limit of Python's own reader is for short texts; none at all would take the rest of
 a file for one cell where a quotation mark is not closed."""
 
 
 def is_hub_name(source: str) -> bool:
-    """Whether a source that is no file or folder is meant for a data set of the hub."""
+    """Return whether a source that is no file or folder looks like the name of a hub data set."""
     return bool(HUB_NAME.fullmatch(source)) and not source.lower().endswith(SUFFIXES) and not Path(source).exists()
 
 
 def read_texts(settings: CaptionsConfig) -> Iterator[str]:
-    """Texts of a file or a data set, stripped; "" where a row has none.
+    """Read the texts of a file or a data set, stripped; "" for a row without text.
 
-    Of a text file the lines, empty ones too; of all else the column `text_column` of each row. Files may be gzipped.
+    A text file gives its lines, empty ones too; other sources the column `text_column`. Files may be gzipped.
 
     Raises:
-        DataError: nothing there, a row or a byte that cannot be read, or no such column or split.
+        DataError: the source is missing, a row cannot be read, or there is no such column or split.
     """
     path = Path(settings.source)
     if path.is_dir() or is_hub_name(settings.source):
@@ -116,7 +116,7 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
 
 
 def _read_dataset(settings: CaptionsConfig) -> Iterator[str]:
-    """Rows of a folder or hub data set, as `datasets` streams them."""
+    """Stream the rows of a folder or hub data set."""
     rows = iter(_open_dataset(settings))
     number = 0
     while True:
@@ -131,7 +131,7 @@ def _read_dataset(settings: CaptionsConfig) -> Iterator[str]:
 
 
 def _open_dataset(settings: CaptionsConfig) -> Iterable[dict[str, Any]]:
-    """A stream of rows with the column of captions, without pictures and whatever else there is if that can be told."""
+    """Open a stream of rows, with the column of captions only if the columns are known."""
     from datasets import load_dataset, load_dataset_builder  # takes a second, which no other source needs
 
     folder = Path(settings.source)
@@ -154,7 +154,7 @@ def _open_dataset(settings: CaptionsConfig) -> Iterable[dict[str, Any]]:
 
 
 def _raise_unreadable(settings: CaptionsConfig, error: Exception) -> NoReturn:
-    """Raise what is wrong with a data set."""
+    """Raise a DataError that explains why a data set cannot be read."""
     source = settings.source
     if Path(source).is_dir():
         fix = "Check its files (parquet, JSONL, CSV or text), captions.split and captions.subset"
@@ -168,9 +168,9 @@ def _raise_unreadable(settings: CaptionsConfig, error: Exception) -> NoReturn:
 
 
 def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
-    """Lines of a text file, gzipped or not, with or without a byte order mark.
+    """Yield the lines of a text file, gzipped or not, with or without a byte order mark.
 
-    Bytes that are not UTF-8 come in as halves of characters, so that their line can be told.
+    Bytes that are not UTF-8 become surrogates, so that an error can name their line.
     """
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=newline) as stream:
@@ -184,7 +184,7 @@ def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
 
 
 def _text(row: dict[str, Any], column: str, place: str) -> str:
-    """The caption in a row."""
+    """Return the caption in a row."""
     if column not in row:
         _raise_no_column(place, column, list(row))
     text = row[column]
@@ -197,7 +197,7 @@ def _text(row: dict[str, Any], column: str, place: str) -> str:
 
 
 def _replace_surrogates(text: str) -> str:
-    """A text that can be stored: JSON may hold halves of characters, which UTF-8 has not."""
+    """Replace surrogates, which JSON may contain and UTF-8 cannot encode."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
 
 

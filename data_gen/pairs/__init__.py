@@ -1,1 +1,1 @@
-"""Triples into pairs of pictures, scored, filtered and packed."""
+"""Draw, score, filter and pack pairs of pictures."""

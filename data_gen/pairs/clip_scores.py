@@ -1,4 +1,4 @@
-"""The four CLIP scores of every candidate, all of which are kept: thresholds can change without a GPU."""
+"""The four CLIP scores of every candidate; all are stored, so that thresholds can change without a GPU."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,13 @@ def score_candidates(
     triples: Sequence[Triple],
     scorer: ClipScorer,
 ) -> list[Candidate]:
-    """Candidates with their scores: similarities of captions and pictures, of the pictures, and of the two changes.
+    """Score candidates: similarities of captions and pictures, of the two pictures, and of the two changes.
 
     Args:
         candidates: candidates to score.
         images: source and edited picture of each.
-        triples: the triple of each.
-        scorer: the CLIP that filters.
+        triples: triple of each.
+        scorer: CLIP that scores.
     """
     if not candidates:
         return []

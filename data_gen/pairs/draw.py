@@ -1,8 +1,7 @@
-"""Triples into pairs of pictures: the base model draws both captions from the same noise, with shared self-attention.
+"""Draw pairs of pictures: the base model draws both captions from the same noise, with shared self-attention.
 
-A candidate is drawn from its seed, its share p of the steps and its guidance scale, all of which follow from the run's
-seed, the triple and the candidate's number. Start noise and the noise of ancestral steps are the same for both
-pictures.
+A candidate is determined by its seed, its share p of the denoising steps and its guidance scale, which follow from the
+run's seed, the triple and the candidate's number. Initial noise and ancestral noise are the same for both pictures.
 """
 
 import random
@@ -24,7 +23,7 @@ from ip2p.seeding import derive_seed
 
 
 class Pair(NamedTuple):
-    """A candidate with its two pictures, and the UNet rows that it took."""
+    """A candidate with its two pictures, and its number of UNet rows."""
 
     candidate: Candidate
     source: Image.Image
@@ -33,7 +32,7 @@ class Pair(NamedTuple):
 
 
 class PlannedCandidate(NamedTuple):
-    """A candidate that is yet to be drawn."""
+    """A candidate to draw, with its two captions."""
 
     candidate: Candidate
     caption: str
@@ -44,12 +43,12 @@ class PairMaker:
     """Draws pairs with a text-to-image model.
 
     Args:
-        backbone: a text-to-image model.
+        backbone: text-to-image model.
         settings: settings of the stage.
 
     Raises:
-        ConfigError: the model cannot draw pictures of that size.
-        ModelError: the backbone is no text-to-image model.
+        ConfigError: the model cannot draw pictures of the requested size.
+        ModelError: the backbone is not a text-to-image model.
     """
 
     def __init__(self, backbone: Backbone, settings: PairsConfig) -> None:
@@ -63,10 +62,10 @@ class PairMaker:
         self.sampling = backbone.settings.replace(steps=settings.steps, scheduler=settings.scheduler)
 
     def draw(self, planned: Sequence[PlannedCandidate]) -> Iterator[Pair]:
-        """Draw candidates, batch after batch in the order given; a batch may mix triples, shares and scales.
+        """Draw candidates in order, batch by batch; a batch may mix triples, shares and guidance scales.
 
-        One call of the UNet a step computes all rows of a batch: source and edited pictures, with text and without.
-        A pair of which the model's safety checker blocks a picture comes back black, and refused.
+        Each denoising step calls the UNet once for all rows: source and edited pictures, with and without text.
+        If the safety checker blocks a picture, both pictures of its pair become black, and the pair is refused.
         """
         for start in range(0, len(planned), self.settings.batch):
             batch = planned[start : start + self.settings.batch]
@@ -77,7 +76,7 @@ class PairMaker:
                 yield _refuse(pair) if source.blocked or edited.blocked else pair
 
     def _draw(self, planned: Sequence[PlannedCandidate]) -> list[Drawn]:
-        """Pictures of a batch, all sources before all edited."""
+        """Draw the pictures of a batch, all source pictures before all edited ones."""
         backbone, settings = self.backbone, self.sampling
         candidates = [each.candidate for each in planned]
         texts = [each.caption for each in planned] + [each.edited_caption for each in planned]
@@ -95,7 +94,7 @@ class PairMaker:
 
 
 def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int) -> list[PlannedCandidate]:
-    """The candidates of triples that were not refused, in order: noise, p ~ U(p_min, p_max), cfg ~ U(cfg_min, cfg_max).
+    """Plan the candidates of triples that were not refused, with p ~ U(p_min, p_max) and cfg ~ U(cfg_min, cfg_max).
 
     Args:
         triples: triples of one shard.
@@ -119,6 +118,6 @@ def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int)
 
 
 def _refuse(pair: Pair) -> Pair:
-    """An unsafe pair: nobody gets to see it, and the filter leaves it refused."""
+    """Refuse an unsafe pair, and black out both pictures."""
     refused = pair.candidate.model_copy(update={"status": "refused", "reason": Reason.UNSAFE})
     return pair._replace(candidate=refused, source=black_out(pair.source), edited=black_out(pair.edited))

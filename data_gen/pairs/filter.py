@@ -1,4 +1,4 @@
-"""Which candidates are kept: thresholds of the four scores, then the best of each triple by direction."""
+"""Decide which candidates are kept: thresholds of the four scores, then the best of each triple by direction."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,15 +8,15 @@ from ip2p.records import Candidate, Reason
 
 
 def decide(candidates: Sequence[Candidate], kinds: Mapping[str, str], settings: FilterConfig) -> list[Candidate]:
-    """Every candidate with a status and, where it is refused, the first reason of: unsafe (found when it was drawn),
-    low_source, low_edited, low_image, high_image (a near copy: nothing was edited), low_direction, not_top_k.
+    """Set the status of every candidate and the first reason of its refusal (paper, section 3.1).
 
-    A pure function of the scores (paper, section 3.1): nothing is read, drawn or remembered.
+    The reasons are, in order: unsafe (found by the safety checker), low_source, low_edited, low_image, high_image
+    (hardly anything was edited), low_direction, not_top_k.
 
     Args:
-        candidates: scored, all those of a triple together; of their present reasons only unsafe matters.
+        candidates: scored candidates, all of each triple; earlier reasons other than unsafe are ignored.
         kinds: kind of edit of each triple, by the triple's id.
-        settings: thresholds, those of single kinds, and k.
+        settings: thresholds for all kinds and for single ones, and the number of pairs kept for each triple.
     """
     reasons = {each.id: _find_fault(each, settings.thresholds(kinds[each.triple_id])) for each in candidates}
     passed = defaultdict(list)
@@ -35,7 +35,7 @@ def decide(candidates: Sequence[Candidate], kinds: Mapping[str, str], settings: 
 
 
 def _find_fault(candidate: Candidate, bounds: Thresholds) -> Reason:
-    """The first fault of a candidate. A score that is no number breaks its bound."""
+    """Return the first reason to refuse a candidate, or Reason.OK; NaN is below every threshold."""
     if candidate.reason is Reason.UNSAFE:
         return Reason.UNSAFE
     if not candidate.sim_source >= bounds.source:

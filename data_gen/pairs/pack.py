@@ -1,4 +1,4 @@
-"""Kept pairs into a data set that `datasets.load_dataset` and the hub read as it is."""
+"""Pack kept pairs into a data set for `datasets.load_dataset` and the hub."""
 
 import hashlib
 from collections import Counter
@@ -23,13 +23,13 @@ SPLITS = ("train", "test")
 
 
 def packed_row(candidate: Candidate, triple: Triple, images: Mapping[str, Any], provenance: str) -> dict[str, Any]:
-    """A row of the packed data set.
+    """Make a row of the packed data set.
 
     Args:
-        candidate: that was kept.
-        triple: it was drawn for.
-        images: the stored pictures of a candidate, by column.
-        provenance: where pairs of this build come from, as JSON.
+        candidate: kept candidate.
+        triple: triple of the candidate.
+        images: stored pictures of the candidate, by column.
+        provenance: writer, models and settings that made the pairs, as JSON.
     """
     row = candidate.model_dump(include={"id", *NUMBER_COLUMNS}) | {
         "original_prompt": triple.caption,
@@ -44,7 +44,12 @@ def packed_row(candidate: Candidate, triple: Triple, images: Mapping[str, Any], 
 
 
 def split_of(caption_id: str, share: float) -> str:
-    """ "test" for this share of the captions, "train" for the others; all pairs of a caption stay together."""
+    """Return the split of a caption, so that all its pairs are in the same one.
+
+    Args:
+        caption_id: id of the caption.
+        share: share of the captions that go to the test split, 0 to 1.
+    """
     place = int.from_bytes(hashlib.sha256(f"split {caption_id}".encode()).digest()[:8], "big") / 2**64
     return "test" if place < share else "train"
 
@@ -57,14 +62,14 @@ def pack(
     card: Callable[[str], str],
     config: str,
 ) -> int:
-    """Write the data set: data/train-00000-of-00002.parquet and so on, and README.md; whole, or not at all.
+    """Write the data set atomically: data/train-00000-of-00002.parquet and so on, and README.md.
 
     Args:
-        rows: (split, row) in the order in which they are to stand.
-        folder: replaced if there.
-        shard_rows: rows of a parquet file.
-        card: text of README.md, from a digest of all shards.
-        config: fingerprint of the settings that led here.
+        rows: pairs of split and row, in order.
+        folder: folder to write, replaced if it exists.
+        shard_rows: rows in a parquet file.
+        card: function that makes the text of README.md from a digest of all shards.
+        config: fingerprint of the settings.
 
     Returns:
         The number of rows.
@@ -101,7 +106,7 @@ def pack(
 
 
 def _name_for_the_hub(folder: Path, split: str, count: int) -> None:
-    """Shards of a split under the names that the hub knows; what was verified on the way needs no manifest here."""
+    """Rename the shards of a split to the hub's pattern, and remove their manifests."""
     (folder / "data").mkdir(exist_ok=True)
     for index in range(count):
         shard = shard_path(folder / split, index)

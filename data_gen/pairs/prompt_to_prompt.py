@@ -1,13 +1,13 @@
-"""Prompt-to-Prompt as the authors of InstructPix2Pix released it: pairs of pictures that share self-attention.
+"""Prompt-to-Prompt as released by the authors of InstructPix2Pix: pairs of pictures that share self-attention.
 
-For the first fraction p of the steps the edited picture attends with the source's self-attention maps, in all layers
-and in both halves of guidance; cross-attention stays its own. A map is softmax(q k^T / sqrt(d)), so taking the source's
-map is taking the source's q and k, with the edited picture's own v: no map is ever materialised, every attention kernel
-serves, and a batch holds any number of pairs.
+For the first fraction p of the denoising steps the edited picture uses the source's self-attention maps, in all layers
+and with and without text; its cross-attention is its own. A map is softmax(q k^T / sqrt(d)), so using the source's map
+means using the source's q and k with the edited picture's own v. No map is ever materialized, every attention kernel
+works, and a batch may have any number of pairs.
 
-Stable Diffusion's self-attention carries the layout. In a small convolutional UNet the residual blocks carry it, and
-shared attention alone holds nothing (measured: docs/decisions.md). There the edited picture can take the source's
-features too, from the decoder's residual blocks, as Plug-and-Play does (Tumanyan et al., arXiv 2211.12572).
+In Stable Diffusion, self-attention determines the layout. In a small convolutional UNet the residual blocks do, and
+shared attention alone does not keep it (measured in docs/decisions.md). There the edited picture can also use the
+source's features from the decoder's residual blocks, as in Plug-and-Play (Tumanyan et al., arXiv 2211.12572).
 """
 
 import functools
@@ -26,14 +26,14 @@ PLAIN_PROCESSORS = (AttnProcessor, AttnProcessor2_0)
 
 
 class SharedRows:
-    """Says which rows of a UNet batch take what from whom; `at` moves it from step to step.
+    """Maps the rows of a UNet batch to the rows whose q, k and features they use, at each model call.
 
-    A batch holds, for each half of guidance, all source rows and then all edited rows: [source x n, edited x n] once or
+    For each guidance condition, a batch has all source rows and then all edited rows: [source x n, edited x n] once or
     several times.
 
     Args:
         fractions: p of each pair, 0 to 1: shared while call < p * calls.
-        calls: model calls of the whole run.
+        calls: number of model calls of the whole run.
     """
 
     def __init__(self, fractions: Sequence[float], calls: int) -> None:
@@ -44,24 +44,24 @@ class SharedRows:
 
     @property
     def pairs(self) -> int:
-        """Pairs in the batch."""
+        """Number of pairs in the batch."""
         return len(self.fractions)
 
     @property
     def active(self) -> bool:
-        """Whether any pair shares at this call."""
+        """Whether any pair shares at this model call."""
         return any(self._shared)
 
     def at(self, call: int) -> None:
-        """Make ready for a model call, counted from 0."""
+        """Prepare for a model call, counted from 0."""
         self._shared = tuple(call < p * self.calls for p in self.fractions)
-        self._index = torch.empty(0, dtype=torch.long)  # made at the first layer of the call, for all of its layers
+        self._index = torch.empty(0, dtype=torch.long)  # computed in the first layer of the call
 
     def sources(self, rows: int) -> list[int]:
-        """For each row of a UNet batch, the row whose q, k and features it uses.
+        """Return, for each row of a UNet batch, the row whose q, k and features it uses.
 
         Raises:
-            ValueError: the rows are not whole halves of all pairs.
+            ValueError: the number of rows is not a multiple of twice the number of pairs.
         """
         half = 2 * self.pairs
         if rows % half:
@@ -70,7 +70,11 @@ class SharedRows:
         return [start + row for start in range(0, rows, half) for row in (*range(self.pairs), *edited)]
 
     def __call__(self, own: Tensor) -> Tensor:
-        """What each row uses, of what all rows have: q or k (rows, tokens, channels), features (rows, c, h, w)."""
+        """Replace the rows of edited pictures by those of their sources.
+
+        Args:
+            own: q or k, shape (rows, tokens, channels), or features, shape (rows, c, h, w).
+        """
         if not self.active:
             return own
         if len(self._index) != len(own):
@@ -82,22 +86,22 @@ class SharedRows:
 def share_with_source(
     unet: nn.Module, fractions: Sequence[float], calls: int, *, features: bool = False
 ) -> Iterator[SharedRows]:
-    """While the block runs, edited rows of the UNet's batches attend as their sources do.
+    """Let edited rows of a UNet's batches use the self-attention maps of their sources, inside this context.
 
-    Hooks on the q and k projections of all self-attention layers do it, and are gone when the block ends, however it
-    ends; the processors that the UNet has stay in place.
+    It sets hooks on the q and k projections of all self-attention layers, and removes them at the end; the attention
+    processors of the UNet stay in place.
 
     Args:
         unet: UNet of Stable Diffusion's kind.
         fractions: p of each pair, 0 to 1.
-        calls: model calls of the whole run, one a denoising step or more.
-        features: share the outputs of the decoder's residual blocks as well, of all but the last one.
+        calls: number of model calls of the whole run, at least one for each denoising step.
+        features: whether to share the outputs of the decoder's residual blocks as well, except for the last one.
 
     Yields:
         The control; call its `at` before each model call.
 
     Raises:
-        ModelError: the UNet has no self-attention, or computes it by a processor that is not diffusers' plain one.
+        ModelError: the UNet has no self-attention, or computes it by a processor other than diffusers' plain ones.
     """
     modules: list[nn.Module] = [
         projection for layer in _self_attention(unet) for projection in (layer.to_q, layer.to_k)
@@ -119,7 +123,7 @@ def _replace(control: SharedRows, module: nn.Module, inputs: tuple[Any, ...], ou
 
 
 def _self_attention(unet: nn.Module) -> list[Attention]:
-    """All self-attention layers, checked to compute q and k from their own projections."""
+    """Return all self-attention layers, after checking that they compute q and k by their own projections."""
     layers = {
         name: module
         for name, module in unet.named_modules()
@@ -128,7 +132,7 @@ def _self_attention(unet: nn.Module) -> list[Attention]:
     if not layers:
         raise ModelError("the UNet has no self-attention to share", "Take a UNet of Stable Diffusion's kind")
     for name, layer in layers.items():
-        # Exactly these: their subclasses and rivals (xformers, fused projections) were never tried with shared q and k.
+        # Subclasses and other processors (xformers, fused projections) are untested with shared q and k.
         if type(layer.processor) not in PLAIN_PROCESSORS:
             raise ModelError(
                 f"Prompt-to-Prompt cannot be installed over {type(layer.processor).__name__} in {name}",
@@ -138,7 +142,7 @@ def _self_attention(unet: nn.Module) -> list[Attention]:
 
 
 def _decoder_blocks(unet: nn.Module) -> list[nn.Module]:
-    """The residual blocks of the decoder, from the lowest resolution to the highest."""
+    """Return the residual blocks of the decoder, from the lowest resolution to the highest."""
     return [
         module
         for name, module in unet.named_modules()

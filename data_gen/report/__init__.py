@@ -1,1 +1,1 @@
-"""What a build came to: counts, pages, the card."""
+"""Results of a build: counts, HTML pages, and the data-set card."""

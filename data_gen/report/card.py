@@ -12,20 +12,20 @@ from ip2p.records import PACKED_COLUMNS, Reason
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 HEADER = ["task_categories", "tags", "size_categories", "configs"]
-"""Order of the keys in the header."""
+"""Keys of the header, in order."""
 
 SHARED_WORDS = {"attention": "self-attention", "features": "self-attention and decoder features"}
 
 
 def dataset_card(config: DatasetConfig, counts: Counts, splits: Sequence[str], digest: str) -> str:
-    """The data-set card: what it is, how it was made, how many of each kind were kept, and how to load it.
+    """Return the text of the data-set card.
 
     Args:
-        config: what the build was asked for.
-        counts: what all its shards came to.
-        splits: names of those that have a pair.
-        digest: names the contents. `datasets` keeps what it has read under a hash of this header: without the digest it
-            would go on giving the pairs of a build that was filtered anew since.
+        config: config of the build.
+        counts: counts over all shards.
+        splits: names of the splits that have a pair.
+        digest: hash of the contents. `datasets` caches pairs under a hash of the header, so without the digest it would
+            return the old pairs after a build is filtered again.
     """
     settings = config.model_dump(mode="json", exclude={"out"})
     header = DatasetCardData(
@@ -49,7 +49,7 @@ def dataset_card(config: DatasetConfig, counts: Counts, splits: Sequence[str], d
 
 
 def describe_thresholds(config: DatasetConfig) -> str:
-    """The thresholds of the filter, in one line."""
+    """Return the thresholds of the filter in one line."""
     bounds = config.filter
     others = f"; others for {', '.join(sorted(bounds.per_kind))}" if bounds.per_kind else ""
     return (

@@ -1,4 +1,4 @@
-"""What became of every row, counted shard by shard: for the card, the report and the last line of a build."""
+"""Counts of the rows of a build, shard by shard, for the card, the report and the last line of a build."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -11,7 +11,7 @@ SCORES = ("sim_source", "sim_edited", "sim_image", "sim_direction")
 
 
 class Bin(NamedTuple):
-    """A bar of a histogram: candidates kept and refused whose score lies here."""
+    """A bar of a histogram: numbers of kept and refused candidates with a score in its range."""
 
     kept: int
     refused: int
@@ -21,11 +21,13 @@ class Counts:
     """Counts of a build, shard by shard.
 
     Attributes:
-        triples: by the reason why they were refused; Reason.OK for those that were drawn.
-        candidates: by the reason why they were refused; Reason.OK for those that were kept.
-        drawn, kept: candidates by kind of edit.
-        served: triples with at least one pair kept.
-        unet_rows: that drawing the candidates took.
+        captions: ids of the captions.
+        triples: numbers of triples by reason of refusal; Reason.OK for those that were drawn.
+        candidates: numbers of candidates by reason of refusal; Reason.OK for those that were kept.
+        drawn: numbers of candidates by kind of edit.
+        kept: numbers of kept candidates by kind of edit.
+        served: number of triples with at least one kept pair.
+        unet_rows: UNet rows of all candidates.
     """
 
     def __init__(self) -> None:
@@ -53,29 +55,29 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """Candidates."""
+        """Number of candidates."""
         return self.candidates.total()
 
     @property
     def pairs(self) -> int:
-        """Candidates that were kept."""
+        """Number of kept candidates."""
         return self.candidates[Reason.OK]
 
     @property
     def rows_per_pair(self) -> float:
-        """UNet rows that a kept pair cost, those of its refused rivals included."""
+        """UNet rows for each kept pair, including those of refused candidates."""
         return self.unet_rows / self.pairs if self.pairs else float("inf")
 
     def histogram(self, score: str) -> list[Bin]:
-        """BINS bars of a score from -1 to 1."""
+        """Return the histogram of a score: BINS bars from -1 to 1."""
         return [Bin(self._bars[score, bar, True], self._bars[score, bar, False]) for bar in range(BINS)]
 
 
 def per_cent(part: int, whole: int) -> str:
-    """A part in per cent of a whole; "-" of nothing."""
+    """Format a part as percentage of a whole; "-" if the whole is 0."""
     return f"{part / whole:.1%}" if whole else "-"
 
 
 def _bin(score: float) -> int:
-    """The bar of a score; one that is no number counts as the lowest."""
+    """Return the index of a score's bar; NaN counts as the lowest score."""
     return min(max(int((score + 1) / 2 * BINS), 0), BINS - 1) if score == score else 0

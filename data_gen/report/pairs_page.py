@@ -1,4 +1,4 @@
-"""report.html: what was kept and what was refused, and why."""
+"""report.html: which pairs were kept, which were refused, and why."""
 
 import functools
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from ip2p.pictures.pages import Bar, Chart, render_page, thumbnail
 from ip2p.records import Candidate, Reason, Triple
 
 KEPT_SHOWN = 4
-"""Kept pairs on the page for each kind of edit."""
+"""Number of kept pairs on the page for each kind of edit."""
 REFUSED_SHOWN = 6
-"""Refused pairs on the page for each reason."""
+"""Number of refused pairs on the page for each reason."""
 THUMBNAIL = 192
 WIDTH, HEIGHT = 360, 110
 
@@ -29,7 +29,7 @@ TEMPLATE = Path(__file__).with_name("pairs.html")
 
 
 class ShownPair(NamedTuple):
-    """A pair on the page, with its two pictures as PNG bytes."""
+    """A pair on the page, with both pictures as PNG bytes."""
 
     candidate: Candidate
     triple: Triple
@@ -38,13 +38,13 @@ class ShownPair(NamedTuple):
 
 
 class PairChoice:
-    """Which pairs the page shows: the first kept ones of each kind of edit, and the first refused for each reason."""
+    """Chooses the pairs on the page: the first kept ones of each kind of edit, the first refused of each reason."""
 
     def __init__(self) -> None:
         self._taken: dict[tuple[str, str], int] = {}
 
     def take(self, shard: FilteredShard) -> list[Candidate]:
-        """Those of a shard's candidates that the page shows."""
+        """Return the candidates of a shard that the page shows."""
         chosen = []
         for each in shard.candidates:
             kept = each.status == "ok"
@@ -56,12 +56,12 @@ class PairChoice:
 
 
 def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPair]) -> str:
-    """The page as HTML; equal builds give equal pages.
+    """Render the page as HTML; equal builds give equal pages.
 
     Args:
-        config: what the build was asked for.
-        counts: what all its shards came to.
-        shown: pairs to show, as `PairChoice` takes them.
+        config: config of the build.
+        counts: counts over all shards.
+        shown: pairs to show, chosen by `PairChoice`.
     """
     kept = sorted((each for each in shown if each.candidate.status == "ok"), key=lambda each: each.triple.kind)
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
@@ -74,7 +74,7 @@ def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPa
 
 
 def _facts(config: DatasetConfig, counts: Counts) -> dict[str, str]:
-    """The way from captions to pairs, in numbers."""
+    """Return the key figures of the build, from captions to pairs."""
     pairs = config.pairs
     return {
         "captions": f"{len(counts.captions)} of {config.captions.source}",
@@ -89,7 +89,7 @@ def _facts(config: DatasetConfig, counts: Counts) -> dict[str, str]:
 
 
 def _refusals(counts: Counts) -> list[tuple[str, str, int]]:
-    """Refused triples and candidates by reason, in the order of the closed list."""
+    """Return the numbers of refused triples and candidates by reason, in the order of `Reason`."""
     return [
         (what, reason.value, counted[reason])
         for what, counted in (("triples", counts.triples), ("candidates", counts.candidates))
@@ -99,7 +99,7 @@ def _refusals(counts: Counts) -> list[tuple[str, str, int]]:
 
 
 def _histogram(score: str, config: DatasetConfig, counts: Counts) -> Chart:
-    """Bars of a score over the range that has any, kept ones below refused ones, with the thresholds as lines."""
+    """Plot the histogram of a score, kept candidates below refused ones, with the thresholds as lines."""
     bins, name = counts.histogram(score), score.removeprefix("sim_")
     bounds = [getattr(config.filter, name)] + ([config.filter.image_max] if name == "image" else [])
     filled = [number for number, each in enumerate(bins) if sum(each)]

@@ -1,4 +1,4 @@
-"""What a build leaves when all candidates are filtered: counts, report.html, and the packed data set."""
+"""Results of a build after the filter: counts, report.html, and the packed data set."""
 
 import functools
 import json
@@ -22,12 +22,12 @@ PACKED_FILE = "packed.json"
 
 
 class Results:
-    """Reads filtered shards; draws, scores and decides nothing.
+    """Makes the results from filtered shards, without drawing, scoring or deciding anything.
 
     Args:
-        build_folder: of the build.
-        shards: of each stage.
-        say: prints a line.
+        build_folder: folder of the build.
+        shards: number of shards of each stage.
+        say: function that prints a line.
     """
 
     def __init__(self, build_folder: BuildFolder, shards: int, say: Callable[[str], None]) -> None:
@@ -42,7 +42,7 @@ class Results:
         return counts
 
     def write_report(self) -> Path:
-        """Write report.html and say where it is."""
+        """Write report.html; returns its path."""
         choice, shown = PairChoice(), []
         for index, shard in enumerate(self._filtered()):
             chosen = {each.id: each for each in choice.take(shard)}
@@ -55,7 +55,7 @@ class Results:
         return page
 
     def pack(self) -> None:
-        """Write the packed data set, unless it is there with these settings.
+        """Write the packed data set, unless it exists with these settings.
 
         Raises:
             DataError: no pair was kept.
@@ -64,7 +64,7 @@ class Results:
         folder, note = self.build_folder.stage_folder("packed"), self.build_folder.out / PACKED_FILE
         if folder.is_dir() and note.is_file() and note.read_text() == fingerprint:
             return
-        note.unlink(missing_ok=True)  # from here until all is done, nobody may trust what lies there
+        note.unlink(missing_ok=True)  # marks the folder as unfinished until all is written
         with StageProgress("packed", "pairs", total=self.counts.pairs, done=0, say=self.say) as progress:
             card = functools.partial(dataset_card, self.config, self.counts, self._splits())
             size = self.config.pack.shard_rows
@@ -78,12 +78,12 @@ class Results:
         return split_of(shard.by_id[candidate.triple_id].caption_id, self.config.pack.split)
 
     def _splits(self) -> list[str]:
-        """Splits that have a pair."""
+        """Return the names of the splits that have a pair."""
         found = {self._split(shard, each) for shard in self._filtered() for each in shard.kept.values()}
         return [name for name in SPLITS if name in found]
 
     def _packed_rows(self, progress: StageProgress) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Split and packed row of every kept pair, in order."""
+        """Yield split and packed row of every kept pair, in order."""
         provenance = self._provenance()
         for index, shard in enumerate(self._filtered()):
             kept = shard.kept
@@ -94,7 +94,7 @@ class Results:
                 progress.advance(1)
 
     def _provenance(self) -> str:
-        """What wrote, drew and scored the pairs, as JSON."""
+        """Return which writer, models and settings made the pairs, as JSON."""
         config = self.config
         made_by = {
             "ip2p": __version__,

@@ -1,4 +1,4 @@
-"""triples.html: what the text stage made, what it refused and why, and what it cost."""
+"""triples.html: which triples were kept or refused and why, and what they cost."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from ip2p.pictures.pages import render_page
 from ip2p.records import Reason, Triple
 
 EXAMPLES_SHOWN = 20
-"""Refused triples on the page for each reason, and kept ones for each kind."""
+"""Number of refused triples on the page for each reason, and of kept ones for each kind."""
 MAX_CHARACTERS = 400
-"""Signs of a text that the page shows."""
+"""Number of characters of a text that the page shows."""
 TEMPLATE = Path(__file__).with_name("triples.html")
 
 
@@ -21,11 +21,12 @@ class TripleCounts:
     """Counts and examples of triples, in the order of their rows.
 
     Attributes:
-        total, kept: rows, and those that passed the checks.
-        captions: rows' captions, by id.
-        kinds: kept rows by kind of edit.
-        reasons: refused rows by reason.
-        examples: the first rows of each reason and of each kind.
+        total: number of triples.
+        kept: number of triples that passed the checks.
+        captions: ids of the captions.
+        kinds: numbers of kept triples by kind of edit.
+        reasons: numbers of refused triples by reason.
+        examples: first triples of each reason and of each kind.
     """
 
     def __init__(self, triples: Iterable[Triple]) -> None:
@@ -60,12 +61,12 @@ class TripleCounts:
 
 
 def render_triples(counts: TripleCounts, writer: str, spent: Spending | None) -> str:
-    """The page as HTML.
+    """Render the page as HTML.
 
     Args:
-        counts: what all rows came to.
-        writer: name of who wrote them.
-        spent: price of a language model; None for a writer that costs nothing.
+        counts: counts and examples of all triples.
+        writer: name of the writer.
+        spent: cost of the language model; None for a writer without cost.
     """
     facts = {
         "writer": writer,
@@ -90,5 +91,5 @@ def render_triples(counts: TripleCounts, writer: str, spent: Spending | None) ->
 
 
 def _shown(value: str) -> str:
-    """A text from outside: of bounded length, and without signs that turn the reading direction."""
+    """Shorten an untrusted text, and remove invisible characters from it."""
     return strip_invisible(value if len(value) <= MAX_CHARACTERS else f"{value[:MAX_CHARACTERS]} ...")

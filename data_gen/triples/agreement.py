@@ -1,7 +1,7 @@
-"""Whether an edited caption differs from its caption by what the instruction asks for, as far as words can tell.
+"""Check by words whether an edited caption differs from its caption as the instruction says.
 
-Words that came and words that went are held against the words of the instruction. The rules know no grammar and give
-the benefit of the doubt: what they refuse is mostly wrong, what they pass is not all right.
+Added and removed words are compared with the words of the instruction. The rules know no grammar and accept in doubt:
+what they refuse is mostly wrong, but what they accept is not always right.
 """
 
 import re
@@ -52,26 +52,26 @@ SPEECH = re.compile(
 
 
 class Change(NamedTuple):
-    """Words of a caption and of the edited caption, as `content` gives them."""
+    """Content words of a caption and of the edited caption, see `content`."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
 
     @property
     def added(self) -> list[str]:
-        """That only the edited caption has."""
+        """Words that only the edited caption has."""
         return [word for word in dict.fromkeys(self.after) if word not in self.before]
 
     @property
     def removed(self) -> list[str]:
-        """That only the caption has."""
+        """Words that only the caption has."""
         return [word for word in dict.fromkeys(self.before) if word not in self.after]
 
 
 def disagrees(caption: str, proposal: Proposal) -> bool:
-    """Whether the edit is another one than the instruction asks for, or the instruction asks for none.
+    """Return whether the edited caption shows another edit than the instruction, or the instruction is no edit.
 
-    Abstract edits may be shown by other words than they are asked for, as long as half of the caption stays.
+    Abstract edits may use other words than the instruction, as long as half of the caption stays.
     """
     instruction = " ".join(proposal.instruction.lower().split())
     if QUESTION.match(instruction) and not WISH.match(instruction):
@@ -88,13 +88,13 @@ def disagrees(caption: str, proposal: Proposal) -> bool:
 
 
 def asked_for(instruction: str) -> list[str]:
-    """The words of an instruction that name something."""
+    """Return the content words of an instruction."""
     named = (inflected(word) for word in words(instruction) if word not in STOP and word not in GENERIC)
     return list(dict.fromkeys(key for key in named if key not in GENERIC_KEYS))
 
 
 def _is_caption(edited: str, caption: str) -> bool:
-    """Whether an edited caption speaks of a picture: it gives no orders, addresses nobody, and does not stutter."""
+    """Return whether an edited caption describes a picture: no orders, no address of the reader, no repeated words."""
     before, after = caption.lower(), edited.lower().lstrip()
     if any(pattern(after) and not pattern(before) for pattern in (ORDER.match, SPEECH.search)):
         return False
@@ -103,14 +103,14 @@ def _is_caption(edited: str, caption: str) -> bool:
 
 
 def _removes(instruction: str, change: Change) -> bool:
-    """Whether what is to go is gone. The last word of a phrase is its noun: "the red hat" is a hat."""
+    """Return whether the object to remove is gone. The last word of a phrase is its noun: "the red hat" is a hat."""
     phrases = (match[1] for pattern in REMOVALS for match in pattern.finditer(instruction))
     nouns = [named[-1] for phrase in phrases if (named := asked_for(phrase))]
     return all(_any_related([noun], change.removed) for noun in nouns)
 
 
 def _replaces(instruction: str, change: Change) -> bool:
-    """Whether the new thing is there, and the old one is not."""
+    """Return whether the new object is in the edited caption and the old one is not."""
     for pattern in REPLACEMENTS:
         if not (match := pattern.search(instruction)):
             continue
@@ -129,12 +129,12 @@ def _replaces(instruction: str, change: Change) -> bool:
 
 
 def _is_grounded(asked: list[str], change: Change) -> bool:
-    """Whether a word of the instruction tells of a word that came or went."""
+    """Return whether a word of the instruction is related to an added or removed word."""
     return _any_related(asked, change.added + change.removed) or _clears(asked, change)
 
 
 def _shows(asked: list[str], change: Change) -> bool:
-    """Whether the edited caption shows what is new in the instruction, and little else that is new."""
+    """Return whether the edited caption adds what is new in the instruction, and little else."""
     new = [word for word in asked if word not in change.before]
     if new and change.added and not (_any_related(new, change.after) or _clears(new, change)):
         return False
@@ -142,7 +142,7 @@ def _shows(asked: list[str], change: Change) -> bool:
 
 
 def _clears(asked: Iterable[str], change: Change) -> bool:
-    """Whether a rival of what is asked for went, and nothing of its aspect came: "make it clear" ends a storm."""
+    """Return whether a rival of the requested value was removed and none was added: "make it clear" ends a storm."""
     return any(
         any(rivals(word, gone) for gone in change.removed) and not any(rivals(word, came) for came in change.added)
         for word in asked

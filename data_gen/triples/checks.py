@@ -1,4 +1,4 @@
-"""What every triple has to satisfy, whoever wrote it: checks of one triple alone, and against all that were kept."""
+"""Checks of every triple, by itself and against all kept triples."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ FREE_WORDS = 2
 CHANGE_WEIGHT = 2
 """How often a changed word counts for near duplicates: two edits of one long caption are two triples."""
 MIN_TRIPLES = 50
-"""Triples from which on kinds are held to their share."""
+"""Number of triples from which the share of each kind is limited."""
 
 LATIN_SHARE = 0.85
 """Least share of a text's letters that are a to z."""
@@ -40,7 +40,7 @@ LONG_WORD, LETTERS = 8, 4
 
 
 def clip_tokens(text: str) -> int:
-    """About how many tokens CLIP reads a text as, with those of its start and end; rather too many than too few.
+    """Estimate the CLIP tokens of a text, including start and end; rather too many than too few.
 
     CLIP's vocabulary has most English words of captions whole. Rare words are cut into pieces.
     """
@@ -50,17 +50,17 @@ def clip_tokens(text: str) -> int:
 def find_fault(
     caption: str, proposal: Proposal, checks: ChecksConfig, *, count_tokens: Callable[[str], int] = clip_tokens
 ) -> Reason:
-    """The first thing that is wrong with a triple, or OK. A pure function; a proposal's own reason comes first.
+    """Return the first reason to refuse a triple, or Reason.OK; a proposal's own reason comes first.
 
-    In order: empty, unchanged, near_unchanged (but for word order, forms and function words), instruction_is_caption,
-    drift (too little of the caption is left), too_long, wrong_language, disagrees (another edit than the instruction
-    says), moderated.
+    The reasons are, in order: empty, unchanged, near_unchanged (but for word order, forms and function words),
+    instruction_is_caption, drift (too little of the caption is left), too_long, wrong_language, disagrees (another edit
+    than the instruction says), moderated.
 
     Args:
-        caption: before the edit.
+        caption: caption before the edit.
         proposal: instruction and edited caption.
         checks: limits.
-        count_tokens: counts tokens of the text encoder, with start and end.
+        count_tokens: function that counts tokens of the text encoder, including start and end.
     """
     instruction, edited = proposal.instruction, proposal.edited_caption
     texts = (caption, instruction, edited)
@@ -86,12 +86,12 @@ def find_fault(
 
 
 def normalise(text: str) -> str:
-    """A text without what makes no difference to a picture: case, spaces, closing marks."""
+    """Normalize case, spaces and closing marks, which make no difference to a picture."""
     return " ".join(text.lower().split()).strip(" .!?")
 
 
 def is_english(*texts: str) -> bool:
-    """Whether texts are English as far as letters and function words tell; a text of names or nouns alone passes."""
+    """Return whether texts are English, judging by letters and function words; names or nouns alone pass."""
     letters = [sign for text in texts for sign in text if sign.isalpha()]
     if sum(sign.isascii() for sign in letters) < LATIN_SHARE * len(letters):
         return False
@@ -100,10 +100,10 @@ def is_english(*texts: str) -> bool:
 
 
 class TripleSet:
-    """The triples kept so far, and what is wrong with another one beside them.
+    """The triples kept so far, and a check of new triples against them.
 
-    What one text says in other function words, forms or marks is the same triple; what differs in one thing shown is
-    another one, unless the captions are very long.
+    Triples that differ only in function words, word forms or marks are duplicates. Those that differ in one visible
+    thing are not, unless the captions are very long.
 
     Args:
         checks: limits. Kinds that have more than `kind_share` of what is kept wait until the others have caught up, so
@@ -117,7 +117,7 @@ class TripleSet:
         self._kinds: Counter[str] = Counter()
 
     def fault(self, caption: str, proposal: Proposal) -> Reason:
-        """duplicate, near_duplicate, kind_full, or OK."""
+        """Return the reason to refuse a triple: duplicate, near_duplicate or kind_full; or Reason.OK."""
         if _identity(caption, proposal) in self._exact:
             return Reason.DUPLICATE
         if features(caption, proposal) in self._near:
@@ -127,23 +127,23 @@ class TripleSet:
         return Reason.KIND_FULL if full else Reason.OK
 
     def add(self, caption: str, proposal: Proposal) -> None:
-        """Keep a triple, whatever is wrong with it."""
+        """Add a triple without checking it."""
         self._exact.add(_identity(caption, proposal))
         self._near.add(features(caption, proposal))
         self._kinds[proposal.kind] += 1
 
 
 def _identity(caption: str, proposal: Proposal) -> int:
-    """A number in [0, 2^64) that equal triples share."""
+    """Hash a triple to a number in [0, 2^64), the same for duplicates."""
     return hash64("\n".join(normalise(text) for text in (caption, proposal.instruction, proposal.edited_caption)))
 
 
 @lru_cache(maxsize=4)
 def features(caption: str, proposal: Proposal) -> frozenset[int]:
-    """Numbers that two triples share as far as they say the same.
+    """Return hashed features of a triple, for the Jaccard similarity of two triples.
 
-    They stand for shingles of what stays, what goes and what comes, each by itself, or an edit and its inverse would
-    look alike; and for the words asked for. Remembered from `find_fault` to `add`.
+    They are shingles of the kept, the removed and the added words, each by itself so that an edit differs from its
+    inverse, and the content words of the instruction. Cached between `fault` and `add`.
     """
     before, after = shingles(content(caption)), shingles(content(proposal.edited_caption))
     stays = [f"={each}" for each in before & after]
@@ -153,7 +153,7 @@ def features(caption: str, proposal: Proposal) -> frozenset[int]:
 
 
 def _count_pieces(piece: str) -> int:
-    """Tokens of one word, digit, or run of marks."""
+    """Estimate the tokens of one word, digit, or run of marks."""
     if not piece.isascii():
         return len(piece.encode("utf-8", "replace"))
     if not VOWEL.search(piece):
@@ -162,7 +162,7 @@ def _count_pieces(piece: str) -> int:
 
 
 def _repeats(instruction: str, caption: str, edited: str) -> bool:
-    """Whether an instruction is one of the captions, or asks for the caption as it is."""
+    """Return whether an instruction is one of the captions, or describes the caption as it is."""
     if normalise(instruction) in (normalise(caption), normalise(edited)):
         return True
     said, before, after = set(content(instruction)), set(content(caption)), set(content(edited))
@@ -176,13 +176,13 @@ def _overlaps(some: set[str], others: set[str]) -> bool:
 
 
 def _drifts(caption: str, edited: str, kept: float) -> bool:
-    """Whether too few words of the caption are left, beyond those that any edit may change and those of its medium."""
+    """Return whether too few words of the caption are left, apart from those of its medium."""
     before = {word for word in content(caption) if not is_medium(word)}
     lost = len(before - set(content(edited)))
     return lost > max(FREE_WORDS, (1 - kept) * len(before))
 
 
 def _is_foreign(seen: Sequence[str]) -> bool:
-    """Whether more function words are foreign than English. A single one is no proof: "Costa del Sol"."""
+    """Return whether more function words are foreign than English. A single one is no proof: "Costa del Sol"."""
     foreign = sum(word in FOREIGN for word in seen)
     return foreign > max(1, sum(word in STOP or word in GENERIC for word in seen))

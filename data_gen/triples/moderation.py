@@ -1,8 +1,8 @@
-"""A first sieve for what no data set of pictures should ask for: sexual content, gore, slurs.
+"""A word list against sexual content, gore and slurs.
 
-A short list of stems, looked for at the beginnings of words. It catches what is blunt and passes what is veiled, and it
-knows English only; `checks.moderation: server` asks a server's moderation besides. Words with an innocent use in
-captions, such as "breast" (chicken, robin) or "blood" (orange), are left out: what is refused here should be refused.
+It is a short list of stems, matched at the beginnings of words. It finds explicit words only, and only English ones;
+`checks.moderation: server` also asks a server's moderation. Words with an innocent use in captions, such as "breast"
+(chicken, robin) or "blood" (orange), are left out.
 """
 
 import re
@@ -17,5 +17,5 @@ _STEMS = re.compile(rf"\b(?!{'|'.join(INNOCENT)})(?:{'|'.join(SEXUAL + GORE + SL
 
 
 def is_improper(*texts: str) -> bool:
-    """Whether one of the texts has a word of the list."""
+    """Return whether any of the texts has a word of the list."""
     return any(_STEMS.search(text) for text in texts)

@@ -1,4 +1,4 @@
-"""One caption through the text stage, told in full: what is asked, what comes back, and what the checks say."""
+"""A preview of the text stage: the messages sent for each caption, the answer, and the results of the checks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from ip2p.records import Caption
 
 
 def preview(captions: Sequence[Caption], writer: Writer, config: DatasetConfig) -> Iterator[str]:
-    """Lines about each caption; nothing is kept.
+    """Yield lines about each caption, without storing anything.
 
     Raises:
         WriterError: the writer cannot be reached, or refuses.
@@ -31,5 +31,5 @@ def preview(captions: Sequence[Caption], writer: Writer, config: DatasetConfig) 
 
 
 def _one_line(text: str) -> str:
-    """Text of a model or a file, safe to print: no sign in it moves the cursor or colours the terminal."""
+    """Put an untrusted text in one line, without characters that control the terminal."""
     return " ".join(strip_invisible(text).split())

@@ -1,4 +1,4 @@
-"""What writers give: proposals of edits, before anybody has checked them."""
+"""The interface of writers, and the unchecked proposals of edits that they return."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -6,18 +6,23 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from ip2p.records import Caption, Reason
 
 Message = dict[str, str]
-"""A turn of a conversation: "role" and "content"."""
+"""A message of a conversation: "role" and "content"."""
 
 
 def strip_invisible(text: str) -> str:
-    """A text of a model or a file without signs that nobody sees: those that move a cursor or turn the direction."""
+    """Replace control, zero-width and bidirectional characters of a text by spaces."""
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 class Proposal(NamedTuple):
-    """What a writer makes of a caption: an edit; or, with a reason, none.
+    """A proposed edit of a caption; or, with a reason, the refusal of the caption.
 
-    inverse: the instruction that leads back, or "" where none was asked for.
+    Attributes:
+        instruction: instruction of the edit.
+        edited_caption: caption after the edit.
+        kind: kind of edit.
+        reason: reason why there is no edit; Reason.OK if there is one.
+        inverse: instruction of the inverse edit; "" if none was requested.
     """
 
     instruction: str = ""
@@ -34,17 +39,17 @@ class Writer(Protocol):
     name: str
 
     def prepare(self, captions: Sequence[Caption], count: int) -> None:
-        """Do in any order and many at a time what `write` needs for these captions. Safe to kill: it goes on."""
+        """Prepare what `write` needs for these captions, such as answers of a server; resumes after a kill."""
         ...
 
     def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
-        """For each caption at least one proposal and at most `count`, all different."""
+        """Return at least one proposal and at most `count` different ones for each caption."""
         ...
 
     def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
-        """What is asked for a caption, and what was answered; nothing for a writer that asks nobody."""
+        """Return the messages sent for a caption, and the answer; both empty for a writer without a language model."""
         ...
 
     def close(self) -> None:
-        """Let go of files and models; nothing is written after that."""
+        """Release files and models; nothing can be written after that."""
         ...

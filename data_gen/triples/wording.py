@@ -1,7 +1,7 @@
-"""English words as the checks see them: which say something, which are forms of one word, and which mean alike.
+"""English words for the checks: content words, forms of one word, and words with similar meanings.
 
-Deliberately small and coarse. Nothing here has to be right for every word: it has to tell an edit that does what it
-says from one that does something else, for most captions, without a language model.
+The lists are small and coarse. They do not have to be right for every word, but to tell, for most captions, whether an
+edit is the one that its instruction says, without a language model.
 """
 
 import re
@@ -27,7 +27,7 @@ GENERIC = frozenset(
 )
 """Words of instructions that say how to ask and not what for."""
 
-# Groups of words that mean alike, by what they tell about a picture. Two groups of one aspect are rivals.
+# Groups of words with similar meanings, by aspect of a picture. Two groups of one aspect are rivals.
 ASPECTS: dict[str, tuple[str, ...]] = {
     "season": (
         "winter wintry snow ice icy frost freeze christmas cold",
@@ -120,19 +120,19 @@ IRREGULAR = {
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without marks; "snow-covered" is two, "dog's" is "dog" and "s"."""
+    """Return the words of a text in lower case, without marks; "snow-covered" is two, "dog's" is "dog" and "s"."""
     return WORD.findall(text.lower())
 
 
 @lru_cache(maxsize=64)
 def content(text: str) -> tuple[str, ...]:
-    """The words that a picture depends on, each as `inflected` gives it; remembered, as every check asks for them."""
+    """Return the content words of a text, each as a key from `inflected`; cached, since every check uses them."""
     return tuple(inflected(word) for word in words(text) if word not in STOP)
 
 
 @lru_cache(maxsize=1 << 16)
 def inflected(word: str) -> str:
-    """One key for "smile", "smiles", "smiled" and "smiling"; a key is no word. Plurals count as forms, too."""
+    """Return one key for all forms of a word: "smile", "smiles", "smiled", "smiling"; also for plurals."""
     if word in IRREGULAR:
         word = IRREGULAR[word]
     elif len(word) > 4 and word.endswith("ies"):
@@ -149,10 +149,10 @@ def inflected(word: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def family(key: str) -> str:
-    """One key for "snow" and "snowy", "wood" and "wooden", "cheer" and "cheerful".
+    """Return one key for related words: "snow" and "snowy", "wood" and "wooden", "cheer" and "cheerful".
 
     Args:
-        key: key that `inflected` returns.
+        key: key from `inflected`.
     """
     stem = re.sub(r"(?<=...)(?:fully|ful|ily|ly|ish|y|en)$", "", key)
     return _undoubled(stem) if stem != key else key
@@ -160,30 +160,30 @@ def family(key: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def related(one: str, other: str) -> bool:
-    """Whether two keys are of one family, long words with one beginning, or in one group of ASPECTS."""
+    """Return whether two keys have one family, are long words with one beginning, or are in one group of ASPECTS."""
     a, b = family(one), family(other)
     return a == b or _one_beginning(a, b) or bool(_places(a) & _places(b))
 
 
 @lru_cache(maxsize=1 << 16)
 def rivals(one: str, other: str) -> bool:
-    """Whether two keys tell of the same aspect: "snow" and "summer", "red" and "blue"."""
+    """Return whether two keys are different values of one aspect: "snow" and "summer", "red" and "blue"."""
     aspects = [{aspect for aspect, _ in _places(family(key))} for key in (one, other)]
     return bool(aspects[0] & aspects[1] - THINGS)
 
 
 def is_medium(key: str) -> bool:
-    """Whether a key tells how a picture was made, such as "sketch"."""
+    """Return whether a key names a medium, such as "sketch"."""
     return any(aspect == "medium" for aspect, _ in _places(family(key)))
 
 
 def _undoubled(stem: str) -> str:
-    """A stem whose ending had doubled its last letter, such as "fogg", without that."""
+    """Undouble the last letter of a stem, as in "fogg" of "foggy"."""
     return re.sub(r"([bdgmnprt])\1$", r"\1", stem)
 
 
 def _one_beginning(a: str, b: str) -> bool:
-    """Five letters alike and little besides, as in "impressionist" and "impressionism", "luxury" and "luxurious"."""
+    """Return whether two words share five letters and differ little after them: "luxury" and "luxurious"."""
     short, long = sorted((a, b), key=len)
     shared = next((place for place, pair in enumerate(zip(a, b, strict=False)) if pair[0] != pair[1]), len(short))
     return (shared >= 5 or (shared == len(short) >= 4)) and len(long) - shared <= 4
@@ -195,7 +195,7 @@ GENERIC_KEYS = frozenset(inflected(word) for word in GENERIC)
 
 @lru_cache(maxsize=1 << 14)
 def _places(key: str) -> frozenset[tuple[str, int]]:
-    """The groups of ASPECTS that a family is in."""
+    """Return the groups of ASPECTS that a family is in."""
     return _table().get(key, frozenset())
 
 

@@ -1,4 +1,4 @@
-"""Captions into triples: caption, instruction, edited caption; by rules or by a language model, checked alike."""
+"""Write triples of caption, instruction and edited caption, by rules or a language model, and check them."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,17 @@ from ip2p.data_gen.triples.proposals import Proposal, Writer, strip_invisible
 from ip2p.records import Caption, Reason, Triple, content_id
 
 MAX_CHARACTERS = 2000
-"""Signs of a model's text that are looked at; what is longer is refused anyway."""
+"""Number of characters of a model's text that are read; longer texts are refused anyway."""
 
 INVERSE_KINDS = {"add": "remove", "remove": "add"}
-"""Kinds of the edits that lead back, where they are others."""
+"""Kinds of inverse edits that differ from those of their edits."""
 
 
 class EarlierShards:
-    """What came before, over the whole set: captions, and the triples that were kept.
+    """Captions and kept triples of all earlier shards.
 
     Args:
-        checks: that triples have to hold to.
+        checks: checks of the triples.
     """
 
     def __init__(self, checks: ChecksConfig) -> None:
@@ -26,7 +26,7 @@ class EarlierShards:
         self.triples = TripleSet(checks)
 
     def remember(self, captions: Sequence[Caption], triples: Sequence[Triple]) -> None:
-        """Take in a shard that an earlier run wrote."""
+        """Add a shard that an earlier run wrote."""
         self.captions.update(caption.id for caption in captions)
         for row in triples:
             if row.status == "ok":
@@ -36,13 +36,13 @@ class EarlierShards:
 def write_triples(
     captions: Sequence[Caption], writer: Writer, settings: TriplesConfig, *, seen: EarlierShards
 ) -> list[Triple]:
-    """Triples of captions, in order; each caption leaves at least one row, refused or not.
+    """Write and check the triples of captions, in order; each caption has at least one row, refused or not.
 
     Args:
         captions: captions of one shard.
-        writer: writes instructions and edited captions.
-        settings: how many for each caption, and the checks that they have to pass.
-        seen: what earlier shards had. Grows by what this one has.
+        writer: writer of instructions and edited captions.
+        settings: number of triples for each caption, and their checks.
+        seen: captions and triples of earlier shards; those of this shard are added.
     """
     reasons = [_find_caption_fault(caption, settings.checks, seen) for caption in captions]
     sound = [caption for caption, reason in zip(captions, reasons, strict=True) if reason is Reason.OK]
@@ -58,7 +58,7 @@ def write_triples(
 
 
 def _find_caption_fault(caption: Caption, checks: ChecksConfig, seen: EarlierShards) -> Reason:
-    """Why a caption is not worth a writer's time."""
+    """Return the reason to refuse a caption before it is written about, or Reason.OK."""
     if not caption.text:
         return Reason.EMPTY
     if caption.id in seen.captions:
@@ -70,15 +70,15 @@ def _find_caption_fault(caption: Caption, checks: ChecksConfig, seen: EarlierSha
 def _check(
     text: str, proposal: Proposal, origin: Caption, writer: str, checks: ChecksConfig, seen: EarlierShards
 ) -> Triple:
-    """The row of a proposal for a caption of this text, and why it is refused if it is.
+    """Check a proposal, and make its row.
 
     Args:
-        text: the caption.
-        proposal: a proposed edit.
-        origin: that all of this was written for.
+        text: caption before the edit.
+        proposal: proposed edit.
+        origin: caption of the build from which the proposal comes.
         writer: name of the writer.
-        checks: checks to satisfy.
-        seen: what came before; the triple is added if it is kept.
+        checks: checks of the triple.
+        seen: earlier captions and triples; the triple is added if it is kept.
     """
     proposal = proposal._replace(instruction=_tidy(proposal.instruction), edited_caption=_tidy(proposal.edited_caption))
     reason = proposal.reason or find_fault(text, proposal, checks) or seen.triples.fault(text, proposal)
@@ -98,5 +98,5 @@ def _check(
 
 
 def _tidy(text: str) -> str:
-    """A text of a model in one line, without signs that nobody sees, and of bounded length."""
+    """Shorten a model's text, and put it in one line without invisible characters."""
     return " ".join(strip_invisible(text[:MAX_CHARACTERS]).split())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_server import Server, asked, by_rules
+from llm_server import Server, answer_by_rules, read_question
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Ledger
@@ -58,14 +58,14 @@ def barns(count: int) -> list[Caption]:
 
 def bill(request: dict[str, Any]) -> float:
     """What the server charges for a request at 10 and 40 USD a million."""
-    usage = json.loads(by_rules({k: v for k, v in request.items() if k != "authorization"}).body)["usage"]
+    usage = json.loads(answer_by_rules({k: v for k, v in request.items() if k != "authorization"}).body)["usage"]
     return (10 * usage["prompt_tokens"] + 40 * usage["completion_tokens"]) / 1e6
 
 
 @pytest.mark.slow
 def test_killed_twenty_times_nothing_is_lost_doubled_or_overspent(server: Server, tmp_path: Path) -> None:
     count, rng = 400, random.Random(3)
-    server.script = lambda request: by_rules(request)._replace(delay=0.02)
+    server.script = lambda request: answer_by_rules(request)._replace(delay=0.02)
     limit = 400 * 0.025
     command = [sys.executable, "-c", DRIVER, server.url, str(tmp_path), str(limit), str(count)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -96,7 +96,7 @@ def test_killed_twenty_times_nothing_is_lost_doubled_or_overspent(server: Server
         assert len(ledger.answers) == count
         assert ledger.requests >= len(server.requests), "every request was reserved before it left"
         assert sum(bill(request) for request in server.requests) <= ledger.spent.usd + 1e-9
-    captions_asked = Counter(asked(request)["caption"] for request in server.requests)
+    captions_asked = Counter(read_question(request)["caption"] for request in server.requests)
     assert len(captions_asked) == count and len(server.requests) <= count + 20 * 16
     settings = TriplesConfig(writer="openai", model="m", base_url=server.url, price_in=10.0, price_out=40.0)
     writer, rows = ApiWriter(settings, tmp_path, seed=0, say=lambda line: None), barns(count)

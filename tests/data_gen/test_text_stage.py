@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from llm_server import Server, asked, by_rules, completion
+from llm_server import Server, answer_by_rules, completion, read_question
 
 from ip2p.cli import run
 from ip2p.config import load_config
@@ -62,7 +62,7 @@ def hostile() -> list[str]:
 @pytest.mark.slow
 def test_hostile_captions_stay_data(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def echo(request: dict[str, object]) -> object:
-        caption = asked(request)["caption"]
+        caption = read_question(request)["caption"]
         edit = {"instruction": f"make it <b>winter</b> {caption}", "edited_caption": f"{caption} in winter"}
         return completion(json.dumps({"edits": [edit]}))
 
@@ -83,14 +83,16 @@ def test_hostile_captions_stay_data(server: Server, tmp_path: Path, monkeypatch:
     assert not any(tag in lowered for tag in ("<script", "<img", "<svg", "<b>"))
     for request in server.requests:
         assert [turn["role"] for turn in request["messages"]].count("system") == 1
-        assert set(asked(request)) == {"caption", "count"}, "the caption is one string of the question"
+        assert set(read_question(request)) == {"caption", "count"}, "the caption is one string of the question"
 
 
 def test_every_caption_leaves_a_row_and_refusals_are_shown(server: Server, tmp_path: Path) -> None:
     server.script = lambda request: (
-        completion(json.dumps({"edits": [{"instruction": "keep it", "edited_caption": asked(request)["caption"]}]}))
-        if "castle" in asked(request)["caption"]
-        else by_rules(request)
+        completion(
+            json.dumps({"edits": [{"instruction": "keep it", "edited_caption": read_question(request)["caption"]}]})
+        )
+        if "castle" in read_question(request)["caption"]
+        else answer_by_rules(request)
     )
     texts = [
         *(f"a red barn, number {number}, by a lake" for number in range(30)),

@@ -11,7 +11,7 @@ from PIL import Image, ImageChops
 
 from ip2p.errors import DataError
 from ip2p.models.backbone import load_backbone
-from ip2p.train.batches import CENTRE, Augmentation, Batches, Order, augment, open_pairs, positions
+from ip2p.train.batches import CENTER_CROP, Augmentation, Batches, ShuffledOrder, augment, open_pairs, positions
 
 
 def test_the_packed_data_set_is_read_and_some_pairs_are_held_out(pairs_folder: Path) -> None:
@@ -49,15 +49,17 @@ def test_bad_data_sets_are_told_in_one_line(tmp_path: Path, make_pairs: Callable
 
 
 def test_every_row_comes_once_in_each_epoch_in_another_order() -> None:
-    order = Order(10, seed=3)
+    order = ShuffledOrder(10, seed=3)
     first, second = ([order.row(10 * epoch + place) for place in range(10)] for epoch in (0, 1))
     assert sorted(first) == sorted(second) == list(range(10)) and first != second
 
 
 def test_a_position_means_the_same_sample_however_one_gets_there() -> None:
-    order, scattered = Order(7, seed=3), random.Random(0).sample(range(70), 70)
+    order, scattered = ShuffledOrder(7, seed=3), random.Random(0).sample(range(70), 70)
     rows = {position: order.row(position) for position in scattered}
-    assert [rows[position] for position in range(70)] == [Order(7, seed=3).row(position) for position in range(70)]
+    assert [rows[position] for position in range(70)] == [
+        ShuffledOrder(7, seed=3).row(position) for position in range(70)
+    ]
 
 
 def test_ranks_share_the_positions_without_overlap() -> None:
@@ -76,7 +78,7 @@ def test_crop_and_flip_move_both_pictures_alike() -> None:
     left, right = augment(image, 40, Augmentation(False, 0, 0)), augment(image, 40, Augmentation(False, 1, 0))
     assert left.size == right.size == (40, 40) and left != right
     assert augment(image, 40, Augmentation(True, 0, 0)) == left.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    assert augment(image.resize((300, 200)), 40, CENTRE).size == (40, 40)
+    assert augment(image.resize((300, 200)), 40, CENTER_CROP).size == (40, 40)
 
 
 def test_pairs_stay_pairs_under_augmentation(tmp_path: Path, tiny_base: Path, make_pairs: Callable[..., Path]) -> None:

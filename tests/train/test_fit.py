@@ -66,7 +66,7 @@ def test_killed_and_started_again_equals_never_stopped(
     again = [f"out={tmp_path / 'again'}", f"optimizer={optimizer}"]
     step = training.Run.step
 
-    def dies(self: training.Run) -> training.Step:
+    def dies(self: training.Run) -> training.StepResult:
         if self.state.step == 3:  # after the checkpoint of step 2; step 3 is done and lost
             raise Killed
         return step(self)

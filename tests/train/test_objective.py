@@ -14,10 +14,10 @@ from ip2p.train.objective import (
     EditingModel,
     Latents,
     TrainingBatch,
-    assemble,
-    draw,
+    draw_randomness,
     drop_conditions,
     editing_loss,
+    make_training_batch,
 )  # fmt: skip
 
 SCHEDULE = {"num_train_timesteps": 100, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -42,22 +42,25 @@ def test_five_percent_each_from_one_draw() -> None:
 
 
 def test_drawn_samples_drop_five_percent_each() -> None:
-    uniform = draw(generators(*range(6000)), (1, 1, 1), 10).uniform
+    uniform = draw_randomness(generators(*range(6000)), (1, 1, 1), 10).uniform
     dropped = drop_conditions(uniform, 0.05)
     for share in (dropped.text & ~dropped.image, dropped.text & dropped.image, ~dropped.text & dropped.image):
         assert share.float().mean().item() == pytest.approx(0.05, abs=0.012)
 
 
 def test_a_sample_draws_alike_in_any_batch() -> None:
-    together, alone = draw(generators(1, 2, 3), (4, 2, 2), 100), draw(generators(2), (4, 2, 2), 100)
+    together, alone = (
+        draw_randomness(generators(1, 2, 3), (4, 2, 2), 100),
+        draw_randomness(generators(2), (4, 2, 2), 100),
+    )
     assert all(torch.equal(whole[1:2], single) for whole, single in zip(together, alone, strict=True))
     assert not torch.equal(together.noise[0], together.noise[1])
 
 
 def test_dropped_text_is_the_empty_prompt_and_dropped_image_a_zero_latent() -> None:
     latents = Latents(*(torch.randn(3, 4, 2, 2, generator=g) for g in generators(1, 2, 3)))
-    draws = draw(generators(5, 6, 7), (4, 2, 2), 100)._replace(uniform=torch.tensor([0.04, 0.06, 0.9]))
-    batch = assemble(["a", "bb", "ccc"], latents, draws, drop=0.05, tokenize=tokenize)
+    draws = draw_randomness(generators(5, 6, 7), (4, 2, 2), 100)._replace(uniform=torch.tensor([0.04, 0.06, 0.9]))
+    batch = make_training_batch(["a", "bb", "ccc"], latents, draws, drop=0.05, tokenize=tokenize)
     assert batch.tokens.flatten().tolist() == [0, 0, 3]
     assert torch.equal(batch.condition[0], latents.condition[0]) and torch.equal(
         batch.condition[2], latents.condition[2]

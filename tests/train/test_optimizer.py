@@ -1,10 +1,10 @@
-"""Muon: what it orthogonalises, which parameters it takes, that its state survives, and that it learns."""
+"""Muon: what it orthogonalizes, which parameters it takes, that its state survives, and that it learns."""
 
 import pytest
 import torch
 from torch import nn
 
-from ip2p.train.optimizer import Muon, build_optimizer, orthogonalise
+from ip2p.train.optimizer import Muon, build_optimizer, orthogonalize
 
 
 def network() -> nn.Sequential:
@@ -33,7 +33,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> l
 @pytest.mark.parametrize("shape", [(2, 16, 16), (3, 12, 40), (1, 40, 12)])
 def test_orthogonalise_evens_out_the_singular_values_and_keeps_directions(shape: tuple[int, int, int]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    result = orthogonalise(matrices)
+    result = orthogonalize(matrices)
     values = torch.linalg.svdvals(result)
     assert values.min() > 0.5 and values.max() < 1.35
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)

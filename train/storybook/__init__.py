@@ -1,1 +1,1 @@
-"""The programs that make the bundled models of the storybook world."""
+"""Programs that train and export the bundled storybook models."""

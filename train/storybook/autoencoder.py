@@ -1,4 +1,4 @@
-"""The storybook autoencoder: pictures of 256 px to 4 channels of 32 x 32 and back."""
+"""The storybook autoencoder: pictures of 256 px to latents of 4 channels and 32 x 32, and back."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -17,28 +17,28 @@ from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images
 from ip2p.seeding import generator
 from ip2p.shards import atomic_dir
-from ip2p.train.batches import Order
+from ip2p.train.batches import ShuffledOrder
 from ip2p.train.storybook.world import World
 
-CROP = 128
-GRID = 8
-NOISE = 0.03
+CROP_SIDE = 128
+LATENT_PIXEL = 8
+LATENT_NOISE = 0.03
 SHEET_ROWS = 6
-SHARPNESS = 1.0  # weight of the strength of edges in the loss
-SQUARED = 6.0  # weight of the squared error when the decoder learns on
-NORM = 400  # pictures whose latents say mean and spread
+EDGE_WEIGHT = 1.0  # weight of the edge strength in the loss
+MSE_WEIGHT = 6.0  # weight of the squared error when only the decoder is trained
+NORMALIZATION_PICTURES = 400  # pictures from which mean and standard deviation of the latents are computed
 
 
 class AutoencoderTask:
-    """Crops in, crops out: L1, L1 of gradients, and the hardest tenth of 8 x 8 patches once more.
+    """Trains the autoencoder to reconstruct random crops, see `reconstruction_loss`.
 
-    Noise on the latents while training makes neighbouring latents decode alike. Mean and spread of every channel are
-    pulled to 0 and 1, which is what diffusion wants.
+    Noise on the latents makes close latents decode to similar pictures. Mean and standard deviation of each channel are
+    pulled to 0 and 1, as diffusion needs them.
 
     Args:
-        world: pictures to learn from.
-        device: to train on.
-        seed: of order, crops, noise and first weights.
+        world: training pictures.
+        device: device to train on.
+        seed: seed of order, crops, noise and initial weights.
     """
 
     name = "autoencoder"
@@ -58,7 +58,7 @@ class AutoencoderTask:
             "width": self.vae.config.block_out_channels[0],
         }
         self.world, self.device, self.seed = world, device, seed
-        self.order = Order(len(world), seed)
+        self.order = ShuffledOrder(len(world), seed)
 
     def load(self, bundled: Path) -> None:
         """See Task."""
@@ -70,23 +70,22 @@ class AutoencoderTask:
         crops = random_crops(self.world.pictures([self.order.row(each) for each in positions]), rng).to(self.device)
         latents = self.vae.encode(crops).latents.float()
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
-        decoded = self.vae.decode(latents + NOISE * noise).sample.float()
+        decoded = self.vae.decode(latents + LATENT_NOISE * noise).sample.float()
         return reconstruction_loss(decoded, crops) + 0.01 * spread_loss(latents)
 
     def sheet(self) -> Image.Image:
-        """Pictures beside what comes back."""
+        """Return a sheet of pictures and their reconstructions."""
         return reconstructions(self.vae, self.world, self.device)
 
 
 class DecoderTask:
-    """Latents in, pictures out: the decoder learns on, and the encoder stays as it is.
+    """Trains the decoder further with a frozen encoder, so that the latents stay the same for models trained on them.
 
-    So models that were trained on its latents are as good as before. The squared error, which is what PSNR measures,
-    stands beside the autoencoder's own loss.
+    The loss is that of the autoencoder plus the squared error, which PSNR measures.
 
     Args:
-        world: pictures to learn from.
-        vae: a finished autoencoder.
+        world: training pictures.
+        vae: finished autoencoder.
         device: device to train on.
         seed: seed of order and crops.
     """
@@ -102,7 +101,7 @@ class DecoderTask:
         self.modules: dict[str, nn.Module] = {"decoder": vae.decoder.requires_grad_(True)}
         self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
         self.world, self.device, self.seed = world, device, seed
-        self.order = Order(len(world), seed)
+        self.order = ShuffledOrder(len(world), seed)
 
     def load(self, bundled: Path) -> None:
         """See Task."""
@@ -115,22 +114,28 @@ class DecoderTask:
         with torch.no_grad():
             latents = self.vae.encode(crops).latents
         decoded = self.vae.decode(latents).sample.float()
-        return SQUARED * F.mse_loss(decoded, crops) + reconstruction_loss(decoded, crops)
+        return MSE_WEIGHT * F.mse_loss(decoded, crops) + reconstruction_loss(decoded, crops)
 
     def sheet(self) -> Image.Image:
-        """See AutoencoderTask."""
+        """Return a sheet of pictures and their reconstructions."""
         return reconstructions(self.vae, self.world, self.device)
 
 
 def random_crops(pictures: Float[Tensor, "b 3 h w"], rng: torch.Generator) -> Float[Tensor, "b 3 i j"]:
-    """A square of CROP pixels of each picture, at a random place of the autoencoder's grid."""
-    places = torch.randint((pictures.shape[-1] - CROP) // GRID + 1, (len(pictures), 2), generator=rng) * GRID
-    crops = [picture[:, y : y + CROP, x : x + CROP] for picture, (y, x) in zip(pictures, places.tolist(), strict=True)]
+    """Crop a random square of CROP_SIDE pixels from each picture, aligned with the latent pixels."""
+    places = (
+        torch.randint((pictures.shape[-1] - CROP_SIDE) // LATENT_PIXEL + 1, (len(pictures), 2), generator=rng)
+        * LATENT_PIXEL
+    )
+    crops = [
+        picture[:, y : y + CROP_SIDE, x : x + CROP_SIDE]
+        for picture, (y, x) in zip(pictures, places.tolist(), strict=True)
+    ]
     return torch.stack(crops).contiguous(memory_format=torch.channels_last)
 
 
 def make_autoencoder() -> Any:
-    """A small AutoencoderTiny, 8 times down, with few blocks where pictures are large."""
+    """Make a small AutoencoderTiny with random weights; it downsamples by 8 and has few blocks at high resolution."""
     width = (32,) * 4
     vae: Any = AutoencoderTiny(
         encoder_block_out_channels=width, decoder_block_out_channels=width, num_encoder_blocks=(0, 1, 2, 4),
@@ -140,7 +145,7 @@ def make_autoencoder() -> Any:
 
 
 def reconstructions(vae: Any, world: World, device: torch.device) -> Image.Image:
-    """A sheet of pictures, each beside what comes back of it."""
+    """Return a sheet of pictures, each beside its reconstruction."""
     pictures = world.pictures(range(3 * SHEET_ROWS)).to(device)
     back = to_images(vae.decode(vae.encode(pictures).latents).sample)
     both = [image for pair in zip(to_images(pictures), back, strict=True) for image in pair]
@@ -148,42 +153,50 @@ def reconstructions(vae: Any, world: World, device: torch.device) -> Image.Image
 
 
 def reconstruction_loss(x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-    """How far a reconstruction is from its picture, at every scale that the eye minds.
+    """Compute the loss of a reconstruction: L1, L1 of the gradients, the worst patches, and the edge strength.
 
-    L1; half of the L1 of the differences between neighbours; the mean of the worst tenth of 8 x 8 patches; and how much
-    the strength of edges is off, which alone does not reward blurring an edge whose place is in doubt.
+    The gradients are differences between neighboring pixels, and the worst patches are the tenth of 8 x 8 patches with
+    the largest error. Unlike the other terms, the edge strength does not reward blurring an edge of uncertain position.
+
+    Args:
+        x: reconstructions in [-1, 1], shape (b, 3, h, w).
+        target: pictures in [-1, 1], shape (b, 3, h, w).
     """
     error = (x - target).abs()
-    patches = F.avg_pool2d(error.mean(1, keepdim=True), GRID).flatten()
+    patches = F.avg_pool2d(error.mean(1, keepdim=True), LATENT_PIXEL).flatten()
     worst = patches.topk(max(1, len(patches) // 10)).values.mean()
     slopes = sum((x.diff(dim=axis) - target.diff(dim=axis)).abs().mean() for axis in (2, 3))
     strength = (edge_strength(x) - edge_strength(target)).abs().mean()
-    return error.mean() + 0.5 * slopes + 0.3 * worst + SHARPNESS * strength
+    return error.mean() + 0.5 * slopes + 0.3 * worst + EDGE_WEIGHT * strength
 
 
 def edge_strength(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 i j"]:
-    """Mean absolute Laplacian over squares of 8 px that overlap by half."""
-    return F.avg_pool2d(laplacian(x).abs(), GRID, GRID // 2)
+    """Return the mean absolute Laplacian over squares of 8 px that overlap by half."""
+    return F.avg_pool2d(laplacian(x).abs(), LATENT_PIXEL, LATENT_PIXEL // 2)
 
 
 def laplacian(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 i j"]:
-    """Sum of the four neighbours less four times the pixel, channel by channel; the border is left out."""
+    """Return the Laplacian of each channel without the border: four neighbors minus four times the pixel."""
     around = x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
     return around - 4 * x[..., 1:-1, 1:-1]
 
 
 def spread_loss(latents: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
-    """How far each channel's mean and standard deviation are from 0 and 1, squared."""
+    """Return the squared distance of each channel's mean and standard deviation from 0 and 1, averaged."""
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     return mean.square().mean() + (std - 1).square().mean()
 
 
 @torch.no_grad()
-def normalise(vae: Any, latents: Float[Tensor, "n c h w"]) -> None:
-    """Fold mean and spread of latents into the encoder's last and the decoder's first convolution.
+def normalize_latents(vae: Any, latents: Float[Tensor, "n c h w"]) -> None:
+    """Fold mean and standard deviation of latents into the encoder's last and the decoder's first convolution.
 
-    Afterwards the encoder gives latents of mean 0 and spread 1, so the saved model needs no scaling factor. The decoder
-    squeezes its input by 3 tanh(z / 3) first; for spreads near 1, as the loss makes them, that changes next to nothing.
+    Afterwards latents have mean 0 and standard deviation 1, so the saved model needs no scaling factor. The decoder
+    first squashes its input by 3 tanh(z / 3), which changes hardly anything for a standard deviation near 1.
+
+    Args:
+        vae: autoencoder, changed in place.
+        latents: latents of many pictures, shape (n, c, h, w).
     """
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     last, first = vae.encoder.layers[-1], vae.decoder.layers[0]
@@ -195,23 +208,23 @@ def normalise(vae: Any, latents: Float[Tensor, "n c h w"]) -> None:
 
 
 def finish_autoencoder(task: AutoencoderTask, folder: Path) -> None:
-    """Write the finished autoencoder with normalised latents; fp32, for the sessions of the other models."""
+    """Write the finished autoencoder with normalized latents, in fp32, for the training of the other models."""
     vae = copy.deepcopy(task.vae).eval()
-    pictures = task.world.pictures(range(min(NORM, len(task.world)))).split(50)
+    pictures = task.world.pictures(range(min(NORMALIZATION_PICTURES, len(task.world)))).split(50)
     with torch.inference_mode():
         chunks = [vae.encode(rows.to(task.device)).latents for rows in pictures]
-    normalise(vae, torch.cat(chunks))
+    normalize_latents(vae, torch.cat(chunks))
     save_autoencoder(vae, folder)
 
 
 def save_autoencoder(vae: Any, folder: Path) -> None:
-    """Write it, whole or not at all."""
+    """Write an autoencoder as a diffusers folder, atomically."""
     with atomic_dir(folder) as work:
         vae.save_pretrained(work)
 
 
 def load_autoencoder(folder: Path) -> Any:
-    """The finished autoencoder, ready to compute; None if there is none yet."""
+    """Load the finished autoencoder for inference; None if the folder has none."""
     if not (folder / "config.json").is_file():
         return None
     vae: Any = load_whole(AutoencoderTiny, folder)

@@ -1,18 +1,17 @@
 """Train the storybook base models: `python train/storybook/base.py autoencoder --minutes 25`.
 
-In this order, because each reads what the ones before it made:
+Train in this order, because each model needs the earlier ones:
 
     autoencoder   pictures to latents and back
-    judge         reads attributes and layout; measures, and nothing else
+    judge         reads attributes and layout from pictures; for evaluation only
     clip-a        filters pairs
-    clip-b        only measures
+    clip-b        for evaluation only
     diffusion     text encoder and UNet, from captions to latents
-    decoder       the way from latents to pictures again, longer; the encoder stays as it is
-    export        writes what is there into ip2p/bundled/256, with cards measured on held-out scenes
+    decoder       trains the decoder further, with a frozen encoder
+    export        writes all models into ip2p/bundled/256, with cards measured on held-out scenes
 
-Every call is one session: it goes on from the state of the last one, and is safe to kill. Where there is no state,
-`--begin-with ip2p/bundled/256` goes on from finished models. `python train/storybook/reproduce.py` makes all of them
-in one go.
+Each call is one session: it resumes from the state of the last one, and is safe to kill. Without such a state,
+`--begin-with ip2p/bundled/256` starts from finished models. `python train/storybook/reproduce.py` makes all of them.
 """
 
 import argparse
@@ -43,12 +42,21 @@ from ip2p.train.storybook.world import World, drawing_code
 
 MODELS = ("autoencoder", "judge", "clip-a", "clip-b", "diffusion", "decoder")
 EXPORTED = ("judge", "clip-a", "clip-b", "diffusion", "decoder")
-SCENES = 20_000
+SCENE_COUNT = 20_000
 SEED = 0
 
 
 def make_task(model: str, parsed: argparse.Namespace, device: torch.device) -> Task:
-    """The task of a model, with the pictures and the finished models that it reads."""
+    """Make the training task of a model.
+
+    Args:
+        model: name of the model, one of MODELS.
+        parsed: arguments of the command line.
+        device: device to train on.
+
+    Raises:
+        ModelError: there is no finished autoencoder, which the model needs.
+    """
     half = parsed.scenes // 2
 
     def world(kind: str, count: int = parsed.scenes) -> World:
@@ -74,12 +82,12 @@ def make_task(model: str, parsed: argparse.Namespace, device: torch.device) -> T
 
 
 def checkpoints(state: Path, model: str, unet: str) -> Path:
-    """Folder of a model's checkpoints; every UNet of the diffusion model has one of its own."""
+    """Return the folder of a model's checkpoints; each UNet of the diffusion model has its own."""
     return state / (f"diffusion-{unet}" if model == "diffusion" else model) / "checkpoints"
 
 
 def train(parsed: argparse.Namespace, device: torch.device) -> None:
-    """One session."""
+    """Run one training session, and save the autoencoder after training it or its decoder."""
     task: Any = make_task(parsed.model, parsed, device)
     train_session(
         task, parsed.state, minutes=parsed.minutes, steps=parsed.steps, device=device, precision=parsed.precision,
@@ -93,7 +101,7 @@ def train(parsed: argparse.Namespace, device: torch.device) -> None:
 
 
 def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
-    """Write every model that has had a session, or the one that is asked for."""
+    """Export every model that has a checkpoint, or only the one of `--only`."""
     for model in [parsed.only] if parsed.only else EXPORTED:
         if any(checkpoints(parsed.state, model, parsed.unet).glob("*")):
             task = make_task(model, parsed, device)
@@ -104,7 +112,7 @@ def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
 
 
 def _finished_autoencoder(parsed: argparse.Namespace) -> Any:
-    """The autoencoder of the state folder, else of the models to begin with, else None."""
+    """Load the autoencoder from the state folder, or else from the models to begin with; None if neither has one."""
     finished = load_autoencoder(parsed.state / "autoencoder" / "finished")
     if finished is None and parsed.begin_with:
         return load_autoencoder(parsed.begin_with / "base" / "vae")
@@ -112,7 +120,7 @@ def _finished_autoencoder(parsed: argparse.Namespace) -> Any:
 
 
 def _begin(task: Task, parsed: argparse.Namespace) -> State:
-    """How far the model to begin with has come, whose weights the task then has; the beginning where there is none."""
+    """Load the weights of the model to begin with into the task; returns its progress, or none without such a model."""
     if parsed.begin_with is None:
         return State()
     task.load(parsed.begin_with)
@@ -120,20 +128,33 @@ def _begin(task: Task, parsed: argparse.Namespace) -> State:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=(*MODELS, "export"))
-    parser.add_argument("--minutes", type=float, default=20, help="time box of this session (default: 20)")
-    parser.add_argument("--steps", type=int, help="at most so many steps in this session")
-    parser.add_argument("--scenes", type=int, default=SCENES, help=f"to draw and learn from (default: {SCENES})")
-    parser.add_argument("--unet", default="thin", choices=tuple(UNETS), help="default: thin")
+    parser.add_argument("--minutes", type=float, default=20, help="time limit of this session (default: 20)")
+    parser.add_argument("--steps", type=int, help="limit of optimizer steps in this session")
+    parser.add_argument("--scenes", type=int, default=SCENE_COUNT, help=f"training scenes (default: {SCENE_COUNT})")
+    parser.add_argument(
+        "--unet", default="thin", choices=tuple(UNETS), help="UNet of the diffusion model (default: thin)"
+    )
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
-    parser.add_argument("--begin-with", type=Path, help="finished models to go on from, such as ip2p/bundled/256")
-    parser.add_argument("--out", type=Path, default=WORLD_256, help="of export (default: ip2p/bundled/256)")
-    parser.add_argument("--only", choices=EXPORTED, help="of export: this model and no other")
-    parser.add_argument("--measure", type=int, default=500, help="held-out scenes of export's figures (default: 500)")
-    parser.add_argument("--device", help="such as cuda; the best that is there if left out")
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="default: measured")
+    parser.add_argument(
+        "--begin-with", type=Path, help="folder of finished models to start from, such as ip2p/bundled/256"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=WORLD_256, help="folder of exported models (default: ip2p/bundled/256)"
+    )
+    parser.add_argument("--only", choices=EXPORTED, help="export this model only")
+    parser.add_argument(
+        "--measure", type=int, default=500, help="held-out scenes to measure exported models on (default: 500)"
+    )
+    parser.add_argument("--device", help="device, such as cuda (default: the best available)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "fp32", "bf16"),
+        help="precision; auto takes the fastest (default: auto)",
+    )
     parsed = parser.parse_args()
     device = torch.device(parsed.device) if parsed.device else best_device()
     try:

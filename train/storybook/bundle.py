@@ -1,4 +1,4 @@
-"""Finished storybook models into ip2p/bundled: fp16 weights, and cards with figures measured on held-out scenes."""
+"""Export finished storybook models into ip2p/bundled: fp16 weights, and cards with figures on held-out scenes."""
 
 import json
 import platform
@@ -15,7 +15,7 @@ from ip2p.editing.generation import generate
 from ip2p.measuring.evaluation import psnr
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
 from ip2p.pictures.tensors import to_tensor
-from ip2p.settings import SETTINGS_FILE as FILE
+from ip2p.settings import SETTINGS_FILE
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge, attribute_target
 from ip2p.storybook.render import render
@@ -28,8 +28,15 @@ from ip2p.train.storybook.diffusion import DiffusionTask
 from ip2p.train.storybook.judge import JudgeTask
 
 
-class About(NamedTuple):
-    """Name and purpose of a model, for its card; the library that loads it, and its task as the hub calls it."""
+class ModelDescription(NamedTuple):
+    """What the card of a model says about it.
+
+    Attributes:
+        title: title of the card.
+        text: description in Markdown.
+        library: library that loads the model, as the hub calls it.
+        task: task of the model, as the hub calls it.
+    """
 
     title: str
     text: str
@@ -37,13 +44,13 @@ class About(NamedTuple):
     task: str
 
 
-BASE = About(
+BASE = ModelDescription(
     "storybook-base: captions to pictures",
     "A StableDiffusionPipeline of small, standard parts: AutoencoderTiny, CLIPTextModel, UNet2DConditionModel.",
     "diffusers",
     "text-to-image",
 )
-JUDGE = About(
+JUDGE = ModelDescription(
     "storybook-judge: what a picture shows",
     "Reads twelve attributes and the layout, or that a picture shows none of their values clearly. It measures, and\n"
     "nothing else: no filter and no training asks it.",
@@ -51,13 +58,13 @@ JUDGE = About(
     "image-classification",
 )
 CLIPS = {
-    "clip-a": About(
+    "clip-a": ModelDescription(
         "storybook-clip-a: the CLIP that filters",
         "A CLIPModel of pictures and captions.",
         "transformers",
         "zero-shot-image-classification",
     ),
-    "clip-b": About(
+    "clip-b": ModelDescription(
         "storybook-clip-b: the CLIP that only measures",
         "As clip-a, smaller, from other random numbers.",
         "transformers",
@@ -66,17 +73,23 @@ CLIPS = {
 }
 RECONSTRUCTIONS = "The autoencoder's reconstructions"
 LIMITS = "It knows storybook scenes of 256 px and nothing else; for photographs use a real model."
-CARD = Path(__file__).with_name("card.md.jinja")
+CARD_TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
-RECORD = "training.json"
-"""File beside the weights of a bundled model that says how far its training has come."""
+RECORD_FILE = "training.json"
+"""File beside the weights of a bundled model, with the progress of its training and its figures."""
 
 FOLDERS = {"diffusion": "base"}
-"""Folder of a model among the bundled ones, where it is not the model's own name."""
+"""Folders of bundled models whose names differ from those of the models."""
 
 
 def accuracies(judge: Judge, pictures: Float[Tensor, "b 3 h w"], cases: Sequence[Case]) -> dict[str, float]:
-    """Per attribute, the per cent of pictures whose value the judge reads as the scene has it; their mean as "all"."""
+    """Return the percentage of values that the judge reads correctly, for each attribute, and their mean as "all".
+
+    Args:
+        judge: judge that reads the pictures.
+        pictures: pictures in [-1, 1], shape (b, 3, h, w).
+        cases: case of each picture, whose scene has the correct values.
+    """
     read = judge.read(pictures).attributes
     truth = torch.tensor([attribute_target(case.scene) for case in cases])
     found = {
@@ -87,7 +100,7 @@ def accuracies(judge: Judge, pictures: Float[Tensor, "b 3 h w"], cases: Sequence
 
 
 def measure_autoencoder(vae: Any, judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
-    """PSNR in dB, sharpness in per cent of the pictures' own, and what the judge reads from reconstructions."""
+    """Measure PSNR in dB, sharpness in percent of the pictures', and what the judge reads from reconstructions."""
     pictures = to_tensor([render(case.scene) for case in cases])
     with torch.inference_mode():
         back = torch.cat([vae.decode(vae.encode(rows).latents).sample.clamp(-1, 1) for rows in pictures.split(20)])
@@ -97,30 +110,30 @@ def measure_autoencoder(vae: Any, judge: Judge, cases: Sequence[Case]) -> dict[s
 
 
 def measure_judge(judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
-    """What the judge reads from pictures as drawn."""
+    """Measure what the judge reads from pictures of the scenes."""
     return accuracies(judge, to_tensor([render(case.scene) for case in cases]), cases)
 
 
 def measure_base(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
-    """Attributes as captioned in pictures drawn from captions; what a caption does not name should not be there."""
+    """Measure what the judge reads from pictures drawn from captions; what a caption does not name should be absent."""
     drawn = generate(backbone, [case.caption for case in cases], seeds=list(range(len(cases))), batch=25)
     return accuracies(judge, to_tensor(drawn), cases)
 
 
 def export(task: object, state: State, out: Path, *, scenes: int) -> None:
-    """Write a trained model into a folder under out, with its card. The judge comes first: it measures the others.
+    """Write a trained model with its card. Export the judge first, because it measures the others.
 
     Args:
-        task: with the averaged weights in its modules.
-        state: of its last checkpoint.
+        task: task with the averaged weights in its modules.
+        state: progress of its last checkpoint.
         out: folder of all bundled models.
-        scenes: held-out ones to measure on.
+        scenes: number of held-out scenes to measure on.
     """
     cases = evaluation_cases(scenes)
     if isinstance(task, JudgeTask):
         judge = Judge(task.net)
         figures = {"Attributes read from pictures as drawn (%)": measure_judge(judge, cases)}
-        extra = {"README.md": card(JUDGE, ["judge"], state, figures), RECORD: record(state, figures)}
+        extra = {"README.md": card(JUDGE, ["judge"], state, figures), RECORD_FILE: record(state, figures)}
         judge.save_pretrained(out / "judge", extra=extra)
     elif isinstance(task, DiffusionTask):
         judge, backbone = Judge.from_pretrained(out / "judge"), task.backbone
@@ -131,7 +144,7 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
         body = card(BASE, ["autoencoder", "judge", f"diffusion --unet {task.unet}"], state, figures)
         own = backbone.settings.model_dump()
         settings = json.dumps({name: own[name] for name in ("scale", "steps", "scheduler")}, indent=1) + "\n"
-        extra = {"README.md": body, FILE: settings, RECORD: record(state, figures)}
+        extra = {"README.md": body, SETTINGS_FILE: settings, RECORD_FILE: record(state, figures)}
         save_backbone(backbone, out / "base", pipeline_class="StableDiffusionPipeline", extra=extra)
     elif isinstance(task, DecoderTask):
         measured = measure_autoencoder(task.vae, Judge.from_pretrained(out / "judge"), cases)
@@ -141,57 +154,74 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
     elif isinstance(task, ClipTask):
         figures = {"Own caption found, and own direction (%)": measure_clip(task.scorer(), scenes)}
         body = card(CLIPS[task.name], [task.name], state, figures)
-        save_clip(task, out / task.name, {"README.md": body, RECORD: record(state, figures)})
+        save_clip(task, out / task.name, {"README.md": body, RECORD_FILE: record(state, figures)})
 
 
 def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state: State) -> None:
-    """Give a bundled model the decoder of another autoencoder with the same encoder; its card tells of it."""
+    """Replace the decoder of a bundled model, and update its card.
+
+    Args:
+        folder: folder of the bundled model.
+        vae: autoencoder with the new decoder and the same encoder.
+        figures: figures of its reconstructions.
+        state: progress of the decoder's training.
+    """
     backbone = load_backbone(folder)
     backbone.vae.decoder.load_state_dict(vae.decoder.state_dict())
-    body, settings = ((folder / name).read_text() for name in ("README.md", FILE))
-    told = (
+    body, settings = ((folder / name).read_text() for name in ("README.md", SETTINGS_FILE))
+    line = (
         f"    python train/storybook/base.py decoder  # {state.samples:,} samples, {state.seconds / 60:.0f} minutes\n"
     )
     before, heading, after = body.partition(f"{RECONSTRUCTIONS}:\n\n")
     if heading:
         end = "    python train/storybook/base.py export\n"
         _, gap, rest = after.partition("\n\n")
-        body = before.replace(end, told + end) + heading + _table(figures) + gap + rest
-    extra = {"README.md": body, FILE: settings}
-    if (folder / RECORD).is_file():
-        come = json.loads((folder / RECORD).read_text())
-        come["figures"][RECONSTRUCTIONS] = {name: round(value, 2) for name, value in figures.items()}
-        extra[RECORD] = json.dumps(come, indent=1) + "\n"
+        body = before.replace(end, line + end) + heading + _table(figures) + gap + rest
+    extra = {"README.md": body, SETTINGS_FILE: settings}
+    if (folder / RECORD_FILE).is_file():
+        content = json.loads((folder / RECORD_FILE).read_text())
+        content["figures"][RECONSTRUCTIONS] = {name: round(value, 2) for name, value in figures.items()}
+        extra[RECORD_FILE] = json.dumps(content, indent=1) + "\n"
     save_backbone(backbone, folder, pipeline_class=backbone.pipeline_class, extra=extra)
 
 
 def record(state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
-    """How far a training has come and what was measured then, as JSON."""
-    come = state.model_dump(include={"step", "updates", "samples", "seconds", "precision"})
+    """Return the progress of a training and the figures measured then, as JSON."""
+    progress = state.model_dump(include={"step", "updates", "samples", "seconds", "precision"})
     rounded = {what: {name: round(value, 2) for name, value in values.items()} for what, values in figures.items()}
-    return json.dumps({**come, "figures": rounded}, indent=1) + "\n"
+    return json.dumps({**progress, "figures": rounded}, indent=1) + "\n"
 
 
 def read_record(bundled: Path, model: str) -> State:
-    """How far the training of a bundled model has come; the beginning, where the folder does not say."""
-    path = bundled / FOLDERS.get(model, model) / RECORD
+    """Read the progress of the training of a bundled model; no progress if the folder has no record."""
+    path = bundled / FOLDERS.get(model, model) / RECORD_FILE
     if not path.is_file():
         return State()
-    come = json.loads(path.read_text())
-    return State(**{name: come[name] for name in ("step", "updates", "samples", "seconds", "precision")})
+    content = json.loads(path.read_text())
+    return State(**{name: content[name] for name in ("step", "updates", "samples", "seconds", "precision")})
 
 
-def card(about: About, sessions: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
-    """The card of a bundled model in Markdown: what it is, how it was made, what was measured, what it cannot do."""
+def card(
+    about: ModelDescription, sessions: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]
+) -> str:
+    """Return the card of a bundled model in Markdown: what it is, how it was made, its figures, and its limits.
+
+    Args:
+        about: description of the model.
+        sessions: models to train with `train/storybook/base.py`, in order.
+        state: progress of the training.
+        figures: tables of figures, by caption.
+    """
     header = ModelCardData(library_name=about.library, pipeline_tag=about.task, tags=["ip2p", "storybook"])
     text = ModelCard.from_template(
-        header, template_path=str(CARD), about=about, sessions=[*sessions, "export"], state=state, figures=figures,
-        device="a GPU" if torch.cuda.is_available() else f"a CPU ({platform.machine()})", table=_table, limits=LIMITS,
+        header, template_path=str(CARD_TEMPLATE), about=about, sessions=[*sessions, "export"], state=state,
+        figures=figures, device="a GPU" if torch.cuda.is_available() else f"a CPU ({platform.machine()})", table=_table,
+        limits=LIMITS,
     )  # fmt: skip
     return f"{text}\n"
 
 
 def _table(figures: Mapping[str, float]) -> str:
-    """A table with one row."""
+    """Return a Markdown table with one row."""
     numbers = " | ".join(f"{value:.1f}" for value in figures.values())
     return "\n".join(["| " + " | ".join(figures) + " |", "|" + " --- |" * len(figures), f"| {numbers} |"])

@@ -1,9 +1,9 @@
-"""The two storybook CLIPs: pictures and captions as unit vectors. A filters and guides, B only measures.
+"""The two storybook CLIPs: A filters pairs, and B is for evaluation only.
 
-Three quarters of each batch are scenes beside themselves after one edit, so that the wrong caption differs in one
-phrase: a caption of twelve attributes is found by any three of them, and ordinary batches alone leave CLIP blind to
-small things. For the same reason one linear layer, which only training has, reads every attribute from the embeddings
-of pictures and of captions alike.
+Three quarters of each batch are scenes together with the same scenes after one edit, as hard negatives whose captions
+differ in one phrase. Any three of the twelve attributes identify a caption in an ordinary batch, so CLIP would ignore
+the small ones. For the same reason a linear layer, used in training only, predicts every attribute from the embeddings
+of both pictures and captions.
 """
 
 import copy
@@ -32,13 +32,13 @@ from ip2p.storybook.judge import attribute_target
 from ip2p.storybook.language import caption, edited_caption
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES
-from ip2p.train.batches import Order
+from ip2p.train.batches import ShuffledOrder
 from ip2p.train.storybook.tokens import POSITIONS, make_tokenizer
 from ip2p.train.storybook.world import World
 
 
 class Towers(NamedTuple):
-    """Widths and numbers of layers of a CLIP's two halves; heads of the first are 64 wide or wider."""
+    """Widths and numbers of layers of a CLIP's two towers; attention heads of the vision tower are at least 64 wide."""
 
     vision_width: int
     vision_layers: int
@@ -48,23 +48,23 @@ class Towers(NamedTuple):
 
 SEEDS = {"clip-a": 1, "clip-b": 2}
 TOWERS = {"clip-a": Towers(192, 6, 160, 3), "clip-b": Towers(160, 4, 128, 3)}
-"""4 million weights, and 2 million: with another 4 million all bundled models would pass 64 MB."""
-SIDE = 128
-"""Pixels of the side that the vision tower sees: a quarter of the patches that 256 px would have."""
+"""4 million and 2 million weights; with 4 million more, all bundled models together would exceed 64 MB."""
+IMAGE_SIDE = 128
+"""Side of the pictures in pixels for the vision tower: a quarter of the patches that 256 px would have."""
 
-PREPROCESSING = Preprocessing(SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-HOTTEST = math.log(100)
-DIMENSIONS = 128
+PREPROCESSING = Preprocessing(IMAGE_SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+MAX_LOGIT_SCALE = math.log(100)
+EMBEDDING_WIDTH = 128
 
-GROUP = 100
-NEIGHBOURS = 8
-BLOCK, PAIRED = 8, 6  # of every eight positions, six belong to single-edit pairs
-READING = 0.5  # weight of the loss of the attributes
+RETRIEVAL_GROUP = 100
+HARD_NEGATIVES = 8
+BLOCK, PAIRED = 8, 6  # of every eight positions, six are single-edit pairs
+ATTRIBUTE_WEIGHT = 0.5  # weight of the attribute loss
 SHEET_ROWS = 8
 
 
 class _Sample(NamedTuple):
-    """A picture of the two worlds one after the other, whether it is mirrored, and a caption of it."""
+    """A row of the two concatenated worlds, whether its picture is mirrored, and its caption."""
 
     row: int
     mirrored: bool
@@ -72,18 +72,18 @@ class _Sample(NamedTuple):
 
 
 class ClipTask:
-    """InfoNCE both ways over batches of which three quarters are single-edit pairs, and the attributes besides.
+    """Trains a CLIP by symmetric InfoNCE, with three quarters single-edit pairs in a batch, and by an attribute loss.
 
-    Of every eight positions, the first six are three scenes, each followed by itself after an edit, and the others any
-    two pictures. Captions are drawn anew each time; nothing in them tells left from right, so pictures are mirrored at
-    random, a pair alike.
+    Of every eight positions, the first six are three scenes, each followed by the same scene after an edit, and the
+    other two are any pictures. Captions are drawn anew each time. They never mention left or right, so pictures are
+    mirrored at random, both of a pair or neither.
 
     Args:
-        name: clip-a or clip-b, which differ in their seeds.
-        world: scenes, of kind "clip".
-        edited: as many of kind "clip-edited".
-        tokenizer: of captions, as `make_tokenizer` makes it.
-        device: to train on.
+        name: clip-a or clip-b, which differ in their seeds and sizes.
+        world: scenes of kind "clip".
+        edited: the same number of scenes of kind "clip-edited".
+        tokenizer: tokenizer from `make_tokenizer`.
+        device: device to train on.
     """
 
     batch = 128
@@ -97,10 +97,10 @@ class ClipTask:
         self.world, self.edited, self.tokenizer, self.device = world, edited, tokenizer, device
         torch.manual_seed(self.seed)
         self.model = make_clip(tokenizer, TOWERS[name])
-        if device.type == "cpu":  # where these short sequences train half again as fast without fused attention
+        if device.type == "cpu":  # on a CPU these short sequences train 1.5 times as fast without fused attention
             self.model.set_attn_implementation("eager")
         nn.Module.to(self.model, device)
-        self.reader = nn.Linear(DIMENSIONS, sum(map(len, ATTRIBUTES.values()))).to(device)
+        self.reader = nn.Linear(EMBEDDING_WIDTH, sum(map(len, ATTRIBUTES.values()))).to(device)
         self.modules: dict[str, nn.Module] = {"clip": self.model, "reader": self.reader}
         scenes = [*world.scenes, *edited.scenes]
         self.attributes = torch.tensor([attribute_target(scene) for scene in scenes], device=device)
@@ -108,42 +108,42 @@ class ClipTask:
         self.settings: Mapping[str, Any] = {
             "task": name, "seed": self.seed, "scenes": len(world), "words": hashlib.sha256(words).hexdigest()[:16],
         }  # fmt: skip
-        self.pairs = Order(len(world), derive_seed(self.seed, "clip", "pairs"))
-        self.others = Order(2 * len(world), derive_seed(self.seed, "clip", "others"))
+        self.pairs = ShuffledOrder(len(world), derive_seed(self.seed, "clip", "pairs"))
+        self.others = ShuffledOrder(2 * len(world), derive_seed(self.seed, "clip", "others"))
 
     def load(self, bundled: Path) -> None:
-        """See Task; the layer that reads attributes is not among the bundled weights and begins anew."""
+        """See Task; the layer that predicts attributes is not bundled and starts from random weights."""
         self.model.load_state_dict(load_whole(CLIPModel, bundled / self.name).state_dict())
 
     def loss(self, positions: Sequence[int]) -> Tensor:
         """See Task."""
-        pictures, captions, told = self.samples(positions)
+        pictures, captions, attributes = self.samples(positions)
         with torch.no_grad():
-            self.model.logit_scale.clamp_(max=HOTTEST)
+            self.model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
         tokens = self.tokenizer(
             captions, padding="longest", truncation=True, max_length=POSITIONS, return_tensors="pt"
         ).to(self.device)
         seen = self.model.vision_model(pictures.to(self.device)).pooler_output
         read = self.model.text_model(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
         images, texts = self.model.visual_projection(seen), self.model.text_projection(read)
-        reading = (self._reading_loss(images, told) + self._reading_loss(texts, told)) / 2
-        return contrastive_loss(images.float(), texts.float(), self.model.logit_scale) + READING * reading
+        reading = (self._attribute_loss(images, attributes) + self._attribute_loss(texts, attributes)) / 2
+        return contrastive_loss(images.float(), texts.float(), self.model.logit_scale) + ATTRIBUTE_WEIGHT * reading
 
     def samples(self, positions: Sequence[int]) -> tuple[Float[Tensor, "b 3 h w"], list[str], Int[Tensor, "b n"]]:
-        """Pictures in [-1, 1], captions and indices of attributes at these positions."""
+        """Return pictures in [-1, 1], captions, and attribute indices of shape (b, n) at these positions."""
         drawn = [self._sample(position) for position in positions]
         pictures = torch.cat([self._picture(each) for each in drawn])
         return pictures, [each.caption for each in drawn], self.attributes[[each.row for each in drawn]]
 
-    def _reading_loss(self, embeddings: Float[Tensor, "b d"], attributes: Int[Tensor, "b n"]) -> Float[Tensor, ""]:
-        """Mean cross-entropy of the attributes, read from unit vectors that are made longer for the purpose."""
-        logits = self.reader(DIMENSIONS**0.5 * F.normalize(embeddings.float(), dim=-1))
+    def _attribute_loss(self, embeddings: Float[Tensor, "b d"], attributes: Int[Tensor, "b n"]) -> Float[Tensor, ""]:
+        """Return the mean cross-entropy of attributes predicted from embeddings of norm sqrt(EMBEDDING_WIDTH)."""
+        logits = self.reader(EMBEDDING_WIDTH**0.5 * F.normalize(embeddings.float(), dim=-1))
         heads = logits.float().split([len(values) for values in ATTRIBUTES.values()], dim=1)
         return torch.stack([F.cross_entropy(head, attributes[:, k]) for k, head in enumerate(heads)]).mean()
 
     def sheet(self) -> Image.Image:
-        """Pictures that training never saw, and for each the caption found among 100 and the scene it belongs to."""
-        cases = evaluation_cases(GROUP, seed=1)
+        """Return a sheet of held-out pictures, each with the nearest of 100 captions and the scene of that caption."""
+        cases = evaluation_cases(RETRIEVAL_GROUP, seed=1)
         pictures = [render(case.scene) for case in cases[:SHEET_ROWS]]
         scorer = self.scorer()
         cosines = scorer.embed_images(pictures) @ scorer.embed_texts([case.caption for case in cases]).T
@@ -152,8 +152,8 @@ class ClipTask:
         return contact_sheet(rows, [case.caption for case in found], ["picture", "what was found"])
 
     def scorer(self) -> ClipScorer:
-        """The model as it is now, as a measure; puts it into evaluation mode."""
-        return ClipScorer(self.model, self.tokenizer, PREPROCESSING, batch=GROUP)
+        """Return a scorer with the current weights; puts the model into evaluation mode."""
+        return ClipScorer(self.model, self.tokenizer, PREPROCESSING, batch=RETRIEVAL_GROUP)
 
     def _sample(self, position: int) -> _Sample:
         block, place = divmod(position, BLOCK)
@@ -176,18 +176,18 @@ class ClipTask:
     def _picture(self, sample: _Sample) -> Float[Tensor, "1 3 h w"]:
         edited, row = divmod(sample.row, len(self.world))
         picture = (self.edited if edited else self.world).pictures([row])
-        picture = F.interpolate(picture, (SIDE, SIDE), mode="bicubic", antialias=True)
+        picture = F.interpolate(picture, (IMAGE_SIDE, IMAGE_SIDE), mode="bicubic", antialias=True)
         return picture.flip(-1) if sample.mirrored else picture
 
 
 def make_clip(tokenizer: CLIPTokenizer, towers: Towers) -> CLIPModel:
-    """A CLIP of the storybook world with random weights; its vision tower reads patches of 16 px."""
-    # gelu is one kernel, OpenAI's quick_gelu three passes over memory.
-    alike = {"projection_dim": DIMENSIONS, "hidden_act": "gelu"}
+    """Make a CLIP with random weights and patches of 16 px."""
+    # gelu is one kernel; OpenAI's quick_gelu takes three passes over memory.
+    common = {"projection_dim": EMBEDDING_WIDTH, "hidden_act": "gelu"}
     vision = {
         "hidden_size": towers.vision_width, "intermediate_size": 4 * towers.vision_width,
         "num_hidden_layers": towers.vision_layers, "num_attention_heads": towers.vision_width // 64,
-        "image_size": SIDE, "patch_size": 16,
+        "image_size": IMAGE_SIDE, "patch_size": 16,
     }  # fmt: skip
     text = {
         "hidden_size": towers.text_width, "intermediate_size": 4 * towers.text_width,
@@ -196,16 +196,21 @@ def make_clip(tokenizer: CLIPTokenizer, towers: Towers) -> CLIPModel:
         "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
     return CLIPModel(
-        CLIPConfig(text_config={**text, **alike}, vision_config={**vision, **alike}, projection_dim=DIMENSIONS)
+        CLIPConfig(text_config={**text, **common}, vision_config={**vision, **common}, projection_dim=EMBEDDING_WIDTH)
     )
 
 
 def contrastive_loss(
     images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"], logit_scale: Float[Tensor, ""]
 ) -> Float[Tensor, ""]:
-    """InfoNCE both ways (Radford et al., arXiv 2103.00020): cross-entropy of exp(logit_scale) * cosines, row by row.
+    """Compute symmetric InfoNCE (Radford et al., arXiv 2103.00020): cross-entropy of exp(logit_scale) * cosines.
 
-    In fp32 under autocast too: logits of up to 100 would be rounded to halves in bf16.
+    It is computed in fp32 even under autocast, because bf16 rounds logits of up to 100 to steps of 0.5.
+
+    Args:
+        images: embeddings of pictures, shape (b, d).
+        texts: embeddings of their captions, shape (b, d).
+        logit_scale: logarithm of the inverse temperature, a scalar.
     """
     with torch.autocast(images.device.type, enabled=False):
         logits = logit_scale.exp() * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
@@ -214,54 +219,55 @@ def contrastive_loss(
 
 
 def measure(scorer: ClipScorer, count: int = 500) -> dict[str, float]:
-    """What a CLIP tells apart on scenes that training never saw, all in percent.
+    """Measure the accuracy of a CLIP on held-out scenes, in percent.
 
     retrieval: pictures whose own caption is the nearest of 100 (in groups of 100 cases).
-    neighbours: pictures whose own caption is nearer than 8 that one edit makes of it.
+    neighbours: pictures whose own caption is nearer than 8 others that differ from it by one edit.
     direction: edits whose direction score is higher with their own edited caption than with that of another edit.
 
     Args:
-        scorer: the model.
-        count: of cases.
+        scorer: CLIP to measure.
+        count: number of cases.
     """
     cases = evaluation_cases(count)
     images = scorer.embed_images([render(case.scene) for case in cases])
     texts = scorer.embed_texts([case.caption for case in cases])
-    groups = zip(images.split(GROUP), texts.split(GROUP), strict=True)
+    groups = zip(images.split(RETRIEVAL_GROUP), texts.split(RETRIEVAL_GROUP), strict=True)
     found = sum(((i @ t.T).argmax(1) == torch.arange(len(i))).sum().item() for i, t in groups)
     targets = scorer.embed_images([render(case.target) for case in cases])
-    told, right = 0, 0
+    nearest, right = 0, 0
     for number, (case, image, text) in enumerate(zip(cases, images, texts, strict=True)):
         others = scorer.embed_texts(other_captions(case, number))
-        told += bool((others @ image < text @ image).all())
+        nearest += bool((others @ image < text @ image).all())
         directions = torch.stack([scorer.embed_texts([case.edited_caption])[0], others[0]]) - text
         true, other = F.cosine_similarity(directions, targets[number] - image).tolist()
         right += true > other
-    counted = {"retrieval": found, "neighbours": told, "direction": right}
+    counted = {"retrieval": found, "neighbours": nearest, "direction": right}
     return {name: 100 * value / count for name, value in counted.items()}
 
 
 def other_captions(case: Case, number: int) -> list[str]:
-    """The caption of a case after eight other edits than its own, drawn from all that a CLIP sees."""
+    """Return the caption of a case after eight edits other than its own, drawn at random from all possible ones."""
     edits = [edit for edit in possible_edits(case.scene.attributes, "clip", reserved=True) if edit != case.edit]
-    drawn = random.Random(derive_seed(0, "clip-neighbours", str(number))).sample(edits, NEIGHBOURS)
+    drawn = random.Random(derive_seed(0, "clip-neighbours", str(number))).sample(edits, HARD_NEGATIVES)
     return [edited_caption(case.caption, case.scene, edit) for edit in drawn]
 
 
 def save_clip(task: ClipTask, folder: Path, extra: Mapping[str, str]) -> None:
-    """Write the model in fp16 with its tokenizer and preprocessing; whole, or not at all.
+    """Write the model in fp16 with its tokenizer and preprocessing, atomically.
 
     Args:
-        task: with the weights to write.
-        folder: replaced if there.
-        extra: texts of more files by name, such as "README.md".
+        task: task with the weights to write.
+        folder: folder to write, replaced if it exists.
+        extra: texts of further files by name, such as "README.md".
     """
     model = copy.deepcopy(task.model).eval()
     with torch.no_grad():
-        model.logit_scale.clamp_(max=HOTTEST)
+        model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
     preprocessing = {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"height": SIDE, "width": SIDE},
-        "resample": 3, "do_center_crop": False, "do_rescale": True, "do_normalize": True,
+        "image_processor_type": "CLIPImageProcessor", "do_resize": True,
+        "size": {"height": IMAGE_SIDE, "width": IMAGE_SIDE}, "resample": 3, "do_center_crop": False, "do_rescale": True,
+        "do_normalize": True,
         "image_mean": PREPROCESSING.mean, "image_std": PREPROCESSING.std,
     }  # fmt: skip
     with atomic_dir(folder) as temporary:

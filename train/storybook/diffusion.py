@@ -1,4 +1,4 @@
-"""The storybook base model: a text encoder and a UNet that learn together to turn captions into latents."""
+"""The storybook base model: a text encoder and a UNet, trained together to turn captions into latents."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,17 @@ from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.seeding import derive_seed, generator
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.language import caption
-from ip2p.train.batches import Order
-from ip2p.train.objective import draw
+from ip2p.train.batches import ShuffledOrder
+from ip2p.train.objective import draw_randomness
 from ip2p.train.optimizer import computes_bf16
 from ip2p.train.storybook.tokens import POSITIONS
 from ip2p.train.storybook.world import World
 
-NO_CAPTION = 0.1
-ENCODED = 32  # pictures at a time
+CAPTION_DROPOUT = 0.1
+ENCODING_BATCH = 32  # pictures encoded at a time
 TEXT_WIDTH = 160
-SETTINGS = {"scale": 3.0}
-SHEET = (4, 8)
+DEFAULT_SETTINGS = {"scale": 3.0}
+SHEET_SHAPE = (4, 8)
 
 _PLAIN, _CROSS = "DownBlock2D", "CrossAttnDownBlock2D"
 UNETS: dict[str, dict[str, Any]] = {
@@ -40,27 +40,27 @@ UNETS: dict[str, dict[str, Any]] = {
         "block_out_channels": (48, 96, 160, 160), "transformer_layers_per_block": (1, 1, 2, 1),
         "down_block_types": (_PLAIN, _CROSS, _CROSS, _CROSS),
     },
-    # Three transformer layers at 16 x 16 and none at 4 x 4: sharing attention should hold more there. 12.4 M weights.
+    # Three transformer layers at 16 x 16 and none at 4 x 4, so that shared attention keeps more layout. 12.4 M weights.
     "attention": {
         "block_out_channels": (48, 96, 160, 160), "transformer_layers_per_block": (1, 3, 2, 1),
         "down_block_types": (_PLAIN, _CROSS, _CROSS, _PLAIN),
     },
 }  # fmt: skip
-HEAD = 32
-GROUPS = 16
+HEAD_WIDTH = 32
+NORM_GROUPS = 16
 
 
 class DiffusionTask:
-    """Text encoder and UNet on latents of the world: v-prediction, a tenth of the captions dropped.
+    """Trains text encoder and UNet on latents by v-prediction, with a tenth of the captions dropped.
 
     Args:
-        world: scenes to learn from.
-        vae: the finished autoencoder; frozen.
-        tokenizer: of captions.
-        unet: name in UNETS.
-        latents: (n, c, h, w) of the world's pictures, in fp16.
-        device: to train on.
-        seed: of order, captions, noise and first weights.
+        world: training scenes.
+        vae: finished autoencoder.
+        tokenizer: tokenizer of the captions.
+        unet: name of the UNet, a key of UNETS.
+        latents: latents of the world's pictures in fp16, shape (n, c, h, w).
+        device: device to train on.
+        seed: seed of order, captions, noise and initial weights.
     """
 
     batch = 32
@@ -78,13 +78,13 @@ class DiffusionTask:
         self.backbone = Backbone(
             vae=vae.to(device), text_encoder=make_text_encoder(tokenizer).to(device), tokenizer=tokenizer,
             unet=make_unet(unet).to(device), scheduler=make_schedule(), name=self.name, path=Path(),
-            own_settings=SETTINGS,
+            own_settings=DEFAULT_SETTINGS,
         )  # fmt: skip
         suit_attention(self.backbone.unet, device)
         self.modules: dict[str, nn.Module] = {"unet": self.backbone.unet, "text_encoder": self.backbone.text_encoder}
         self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
         self.process = ForwardProcess(self.backbone.scheduler)
-        self.order = Order(len(world), seed)
+        self.order = ShuffledOrder(len(world), seed)
 
     def load(self, bundled: Path) -> None:
         """See Task."""
@@ -97,10 +97,10 @@ class DiffusionTask:
         rows = [self.order.row(position) for position in positions]
         target = self.latents[rows].to(self.device, torch.float32)
         generators = [generator(self.seed, self.name, str(position)) for position in positions]
-        draws = draw(generators, (target.shape[1], target.shape[2], target.shape[3]), self.process.timesteps)
+        draws = draw_randomness(generators, (target.shape[1], target.shape[2], target.shape[3]), self.process.timesteps)
         captions = [
             "" if gone else self._caption(row, position)
-            for row, position, gone in zip(rows, positions, (draws.uniform < NO_CAPTION).tolist(), strict=True)
+            for row, position, gone in zip(rows, positions, (draws.uniform < CAPTION_DROPOUT).tolist(), strict=True)
         ]
         timesteps, noise = draws.timesteps.to(self.device), draws.noise.to(self.device)
         text = self.backbone.text_encoder(self.backbone.tokenize(captions).to(self.device))[0]
@@ -109,8 +109,8 @@ class DiffusionTask:
         return (prediction.float() - self.process.target(target, noise, timesteps)).square().mean()
 
     def sheet(self) -> Image.Image:
-        """Pictures of captions that training never saw."""
-        rows, columns = SHEET
+        """Return a sheet of pictures drawn from held-out captions."""
+        rows, columns = SHEET_SHAPE
         captions = [case.caption for case in evaluation_cases(rows * columns, seed=1)]
         pictures = generate(self.backbone, captions, seeds=list(range(len(captions))), batch=rows * columns)
         return contact_sheet(
@@ -123,7 +123,7 @@ class DiffusionTask:
 
 
 def make_text_encoder(tokenizer: CLIPTokenizer) -> Any:
-    """Three layers, 160 wide."""
+    """Make a text encoder of three layers, 160 wide, with random weights."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH, num_hidden_layers=3,
@@ -135,12 +135,12 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> Any:
 
 
 def make_unet(name: str) -> Any:
-    """A UNet of UNETS whose residual branches all begin as nothing, so that it begins as a shallow network."""
+    """Make a UNet of UNETS whose residual branches start at zero, so that training starts with a shallow network."""
     up_blocks = {_PLAIN: "UpBlock2D", _CROSS: "CrossAttnUpBlock2D"}
     unet: Any = UNet2DConditionModel(
-        sample_size=32, norm_num_groups=GROUPS, in_channels=4, out_channels=4, layers_per_block=1,
+        sample_size=32, norm_num_groups=NORM_GROUPS, in_channels=4, out_channels=4, layers_per_block=1,
         cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=tuple(max(1, width // HEAD) for width in UNETS[name]["block_out_channels"]),
+        attention_head_dim=tuple(max(1, width // HEAD_WIDTH) for width in UNETS[name]["block_out_channels"]),
         up_block_types=tuple(up_blocks[block] for block in reversed(UNETS[name]["down_block_types"])),
         use_linear_projection=True, **UNETS[name],
     )  # fmt: skip
@@ -152,7 +152,7 @@ def make_unet(name: str) -> Any:
 
 
 def make_schedule() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule; the UNet predicts the velocity."""
+    """Make a scheduler with Stable Diffusion's noise schedule and v-prediction."""
     return DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
         clip_sample=False, set_alpha_to_one=False, steps_offset=1,
@@ -161,13 +161,20 @@ def make_schedule() -> DDIMScheduler:
 
 @torch.inference_mode()
 def encode_world(world: World, vae: Any, path: Path, device: torch.device) -> Float[Tensor, "n c h w"]:
-    """Latents of all pictures in fp16, from the file if it is there; computed in bf16 where the processor does that."""
+    """Encode all pictures of a world as latents in fp16, or load them from an earlier run.
+
+    Args:
+        world: scenes with their pictures.
+        vae: finished autoencoder, which computes in bf16 if the device does so natively.
+        path: path of the file of latents.
+        device: device that encodes.
+    """
     if not path.is_file():
         vae.to(device)
-        starts = range(0, len(world), ENCODED)
+        starts = range(0, len(world), ENCODING_BATCH)
         with autocast(device, torch.bfloat16 if computes_bf16(device) else torch.float32):
             chunks = [
-                vae.encode(world.pictures(range(start, min(start + ENCODED, len(world)))).to(device))
+                vae.encode(world.pictures(range(start, min(start + ENCODING_BATCH, len(world)))).to(device))
                 .latents.half()
                 .cpu()
                 for start in starts

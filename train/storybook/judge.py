@@ -1,4 +1,4 @@
-"""Training of the judge: pictures as drawn, spoiled, as the autoencoder gives them back, noisy, off in colour."""
+"""Training of the judge on pictures that are clean, spoiled, reconstructed by the autoencoder, noisy or discolored."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -15,23 +15,23 @@ from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images
 from ip2p.seeding import derive_seed, generator
 from ip2p.storybook.judge import Judge, JudgeNet, judge_loss, layout_target
-from ip2p.train.batches import Order
-from ip2p.train.storybook.mush import clean, spoiled, stacked
+from ip2p.train.batches import ShuffledOrder
+from ip2p.train.storybook.spoil import clean_example, spoil_picture, stack_examples
 from ip2p.train.storybook.world import World
 
-RECONSTRUCTED = 8  # every eighth picture has been through the autoencoder, which takes longer than to judge it
-SHEET = (4, 6)
+RECONSTRUCTION_STRIDE = 8  # every eighth picture is reconstructed, since the autoencoder is slower than the judge
+SHEET_SHAPE = (4, 6)
 
 
 class JudgeTask:
-    """Reads attributes and layout of the whole vocabulary, the reserved values too.
+    """Trains the judge to read attributes, including reserved values, and layout.
 
     Args:
-        world: of kind "judge", whose layouts do not follow from the attributes.
-        edited: as many of kind "judge-edited", the same scenes after an edit.
-        vae: the finished autoencoder; None while there is none.
-        device: to train on.
-        seed: of order, augmentation and first weights.
+        world: scenes of kind "judge", whose layouts do not follow from the attributes.
+        edited: the same scenes after an edit, of kind "judge-edited".
+        vae: finished autoencoder; None if there is none yet.
+        device: device to train on.
+        seed: seed of order, augmentation and initial weights.
     """
 
     name = "judge"
@@ -48,7 +48,7 @@ class JudgeTask:
         self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
         self.world, self.edited, self.vae, self.device, self.seed = world, edited, vae, device, seed
         self.layouts = torch.tensor([layout_target(scene.layout) for scene in world.scenes], device=device)
-        self.order = Order(len(world), seed)
+        self.order = ShuffledOrder(len(world), seed)
 
     def load(self, bundled: Path) -> None:
         """See Task."""
@@ -62,8 +62,8 @@ class JudgeTask:
         return judge_loss(self.net(seen), attributes.to(self.device), whole.to(self.device), self.layouts[rows])
 
     def sheet(self) -> Image.Image:
-        """Augmented pictures, each row with what is read from its first."""
-        rows, columns = SHEET
+        """Return a sheet of augmented pictures; each row is labeled with the reading of its first picture."""
+        rows, columns = SHEET_SHAPE
         shown = range(rows * columns)
         pictures, _, _ = self._examples([number % len(self.world) for number in shown], shown)
         seen = self._seen(pictures, torch.Generator().manual_seed(0))
@@ -73,13 +73,13 @@ class JudgeTask:
         return contact_sheet([images[row * columns : (row + 1) * columns] for row in range(rows)], labels)
 
     def _examples(self, rows: Sequence[int], positions: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures of these rows, some of them spoiled, and what should be read from them."""
+        """Return the pictures of these rows, some of them spoiled, with their targets."""
         pairs = zip(rows, positions, self.world.pictures(rows), self.edited.pictures(rows), strict=True)
-        return stacked(
+        return stack_examples(
             [
-                spoiled(
-                    clean(picture, self.world.scenes[row]), self.world.scenes[row], other, self.edited.scenes[row],
-                    random.Random(derive_seed(self.seed, "spoiled", str(position))),
+                spoil_picture(
+                    clean_example(picture, self.world.scenes[row]), self.world.scenes[row], other,
+                    self.edited.scenes[row], random.Random(derive_seed(self.seed, "spoiled", str(position))),
                 )
                 for row, position, picture, other in pairs
             ]
@@ -89,16 +89,18 @@ class JudgeTask:
         x = pictures.to(self.device)
         if self.vae is not None:
             with torch.no_grad():
-                x[::RECONSTRUCTED] = self.vae.decode(self.vae.encode(x[::RECONSTRUCTED]).latents).sample.float()
-        return augmented(x, rng)
+                x[::RECONSTRUCTION_STRIDE] = self.vae.decode(
+                    self.vae.encode(x[::RECONSTRUCTION_STRIDE]).latents
+                ).sample.float()
+        return augment_pictures(x, rng)
 
 
-def augmented(x: Float[Tensor, "b 3 h w"], rng: torch.Generator) -> Float[Tensor, "b 3 h w"]:
-    """Each picture a little blurred, off in light and colour, noisy; too weak to turn one season into another.
+def augment_pictures(x: Float[Tensor, "b 3 h w"], rng: torch.Generator) -> Float[Tensor, "b 3 h w"]:
+    """Blur pictures slightly, change their brightness and color, and add noise; too weak to change the season.
 
     Args:
-        x: in [-1, 1].
-        rng: of all randomness, on the CPU.
+        x: pictures in [-1, 1], shape (b, 3, h, w).
+        rng: random generator on the CPU.
     """
     count = len(x)
 

@@ -1,12 +1,11 @@
-"""Make every bundled model from nothing: `make reproduce`, or `python train/storybook/reproduce.py --out models`.
+"""Train every bundled model from scratch: `make reproduce`, or `python train/storybook/reproduce.py --out models`.
 
-World, autoencoder, judge, CLIPs, base model, decoder, data set and editor, one after the other, each by the program
-that makes it alone. Stopped at any moment, the same command goes on: stages that are finished are passed over, and the
-one that was under way trains for the minutes that are left of its plan.
+Autoencoder, judge, CLIPs, base model, decoder, data set and editor, one after the other, each by its own program. If
+it is stopped, the same command resumes: finished stages are skipped, and the interrupted one trains for the remaining
+minutes.
 
-The order of samples, all noise and all pictures follow from fixed seeds. What does not come out bit for bit: weights,
-since sums depend on the processor and on the number of threads, and since a time box ends after as many steps as the
-machine makes in it.
+The order of samples, all noise and all pictures follow from fixed seeds. Weights are not reproduced bit for bit, since
+sums depend on the processor and the number of threads, and the number of steps in a time limit on the speed.
 """
 
 import argparse
@@ -23,20 +22,20 @@ from rich.table import Table
 from ip2p.models.bundled import WORLD_256
 from ip2p.shards import atomic_write
 from ip2p.train.checkpoint import load_newest
-from ip2p.train.storybook.base import SCENES, checkpoints
-from ip2p.train.storybook.bundle import RECORD
+from ip2p.train.storybook.base import SCENE_COUNT, checkpoints
+from ip2p.train.storybook.bundle import RECORD_FILE
 from ip2p.train.storybook.diffusion import UNETS
 
 ROOT = Path(__file__).parents[2]
-SPARE = 0.2  # minutes; a stage with less than this left counts as finished
-FIGURES = "figures.json"
+MIN_MINUTES = 0.2  # remaining minutes below which a stage counts as finished
+FIGURES_FILE = "figures.json"
 
 
-class Stage(NamedTuple):
-    """A model of `train/storybook/base.py`.
+class TrainingStage(NamedTuple):
+    """A stage of the reproduction.
 
-    Args:
-        model: name that the program takes.
+    Attributes:
+        model: name of the model in `train/storybook/base.py`.
         cpu: minutes of training on two cores of a server CPU.
         gpu: minutes of training on one H100.
     """
@@ -46,49 +45,56 @@ class Stage(NamedTuple):
     gpu: float
 
 
-STAGES = (
-    Stage("autoencoder", 60, 4),
-    Stage("judge", 40, 4),
-    Stage("clip-a", 45, 5),
-    Stage("clip-b", 20, 3),
-    Stage("diffusion", 480, 20),
-    Stage("decoder", 60, 5),
+MODEL_STAGES = (
+    TrainingStage("autoencoder", 60, 4),
+    TrainingStage("judge", 40, 4),
+    TrainingStage("clip-a", 45, 5),
+    TrainingStage("clip-b", 20, 3),
+    TrainingStage("diffusion", 480, 20),
+    TrainingStage("decoder", 60, 5),
 )
-PIPELINE = Stage("data set", 400, 15), Stage("editor", 600, 25)
-"""The project's own pipeline, which has settings of its own; minutes are what the bundled configurations take."""
+PIPELINE_STAGES = TrainingStage("data set", 400, 15), TrainingStage("editor", 600, 25)
+"""Stages with configs of their own; the minutes are those that the bundled configs take."""
 
 
-def plan(parsed: argparse.Namespace) -> list[tuple[Stage, float]]:
-    """Each stage with the minutes that are left of its own on this device."""
+def plan(parsed: argparse.Namespace) -> list[tuple[TrainingStage, float]]:
+    """Return each stage with its remaining minutes on this device."""
     rows = []
-    for stage in STAGES:
+    for stage in MODEL_STAGES:
         minutes = parsed.minutes_scale * (stage.gpu if parsed.device == "cuda" else stage.cpu)
         rows.append((stage, max(0.0, minutes - _minutes_so_far(parsed, stage.model))))
     return rows
 
 
-def show(rows: list[tuple[Stage, float]], scale: float) -> None:
-    """Print the plan before it begins."""
+def show(rows: list[tuple[TrainingStage, float]], scale: float) -> None:
+    """Print the plan as a table.
+
+    Args:
+        rows: stages with their remaining minutes.
+        scale: factor of all minutes.
+    """
     table = Table("stage", "minutes on 2 CPU cores", "on one H100", "left here")
     for stage, left in rows:
-        state = f"{left:.0f}" if left > SPARE else "done"
+        state = f"{left:.0f}" if left > MIN_MINUTES else "done"
         table.add_row(stage.model, f"{scale * stage.cpu:.0f}", f"{scale * stage.gpu:.0f}", state)
-    for stage in PIPELINE:
+    for stage in PIPELINE_STAGES:
         table.add_row(stage.model, f"about {stage.cpu:.0f}", f"about {stage.gpu:.0f}", "resumes by itself")
-    total = [sum(scale * getattr(stage, device) for stage in STAGES) / 60 for device in ("cpu", "gpu")]
+    total = [sum(scale * getattr(stage, device) for stage in MODEL_STAGES) / 60 for device in ("cpu", "gpu")]
     console = Console()
     console.print(table)
     console.print(f"Without data set and editor {total[0]:.1f} hours on this CPU, {total[1]:.1f} on one H100.")
-    console.print("Weights do not come out bit for bit: they depend on processor, threads and the steps in a time box.")
+    console.print("Weights are not reproduced bit for bit: they depend on processor, threads and speed.")
 
 
-def commands(parsed: argparse.Namespace, rows: list[tuple[Stage, float]]) -> list[list[str]]:
-    """What is left to run, in order."""
+def commands(parsed: argparse.Namespace, rows: list[tuple[TrainingStage, float]]) -> list[list[str]]:
+    """Return the command lines that are left to run, in order."""
     base = [sys.executable, "train/storybook/base.py"]
     common = ["--state", str(parsed.state), "--scenes", str(parsed.scenes), "--unet", parsed.unet]
     common += ["--device", parsed.device] if parsed.device else []
     steps = ["--steps", str(parsed.steps)] if parsed.steps else []
-    todo = [[*base, stage.model, "--minutes", f"{left:.2f}", *steps, *common] for stage, left in rows if left > SPARE]
+    todo = [
+        [*base, stage.model, "--minutes", f"{left:.2f}", *steps, *common] for stage, left in rows if left > MIN_MINUTES
+    ]
     todo.append([*base, "export", "--out", str(parsed.out), "--measure", str(parsed.measure), *common])
     if not parsed.models_only:
         data, run = parsed.state / "data", parsed.state / "editor"
@@ -104,7 +110,15 @@ def commands(parsed: argparse.Namespace, rows: list[tuple[Stage, float]]) -> lis
 
 
 def reproduce(parsed: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
-    """Run everything that is left; the exit status of the first program that fails, else 0."""
+    """Run everything that is left.
+
+    Args:
+        parsed: arguments of the command line.
+        run: function that runs a command line and returns its exit code.
+
+    Returns:
+        The exit code of the first program that fails, or 0.
+    """
     rows = plan(parsed)
     show(rows, parsed.minutes_scale)
     for command in [] if parsed.plan else commands(parsed, rows):
@@ -112,9 +126,10 @@ def reproduce(parsed: argparse.Namespace, run: Callable[[list[str]], int]) -> in
         if status:
             return status
     figures = {
-        path.parent.name: json.loads(path.read_text())["figures"] for path in sorted(parsed.out.glob(f"*/{RECORD}"))
+        path.parent.name: json.loads(path.read_text())["figures"]
+        for path in sorted(parsed.out.glob(f"*/{RECORD_FILE}"))
     }
-    atomic_write(parsed.state / FIGURES, (json.dumps(figures, indent=1) + "\n").encode())
+    atomic_write(parsed.state / FIGURES_FILE, (json.dumps(figures, indent=1) + "\n").encode())
     for model, measured in figures.items():
         for what, values in measured.items():
             print(f"{model}: {what}: " + ", ".join(f"{name} {value:g}" for name, value in values.items()))
@@ -122,7 +137,7 @@ def reproduce(parsed: argparse.Namespace, run: Callable[[list[str]], int]) -> in
 
 
 def _minutes_so_far(parsed: argparse.Namespace, model: str) -> float:
-    """Minutes that a model has trained in this state folder; all that it needs once it has made its steps."""
+    """Return the minutes that a model has trained in this state folder; infinity once it has taken all `--steps`."""
     found = load_newest(checkpoints(parsed.state, model, parsed.unet), warn=print)
     if found is None:
         return 0.0
@@ -130,20 +145,22 @@ def _minutes_so_far(parsed: argparse.Namespace, model: str) -> float:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
     parser.add_argument("--out", type=Path, default=WORLD_256, help="folder of the models (default: ip2p/bundled/256)")
-    parser.add_argument("--scenes", type=int, default=SCENES, help=f"scenes to learn from (default: {SCENES})")
-    parser.add_argument("--minutes-scale", type=float, default=1.0, help="all minutes of the plan times this")
-    parser.add_argument("--steps", type=int, help="at most so many steps of each model, for a trial")
-    parser.add_argument("--measure", type=int, default=500, help="held-out scenes of the figures (default: 500)")
-    parser.add_argument("--unet", default="thin", choices=tuple(UNETS), help="default: thin")
-    parser.add_argument("--device", help="such as cuda; the best that is there if left out")
+    parser.add_argument("--scenes", type=int, default=SCENE_COUNT, help=f"training scenes (default: {SCENE_COUNT})")
+    parser.add_argument("--minutes-scale", type=float, default=1.0, help="factor of all minutes (default: 1)")
+    parser.add_argument("--steps", type=int, help="limit of optimizer steps for each model, for a trial")
+    parser.add_argument("--measure", type=int, default=500, help="held-out scenes to measure on (default: 500)")
+    parser.add_argument(
+        "--unet", default="thin", choices=tuple(UNETS), help="UNet of the diffusion model (default: thin)"
+    )
+    parser.add_argument("--device", help="device, such as cuda (default: the best available)")
     parser.add_argument("--models-only", action="store_true", help="leave out the data set and the editor")
     parser.add_argument("--plan", action="store_true", help="show the plan and run nothing")
     parsed = parser.parse_args()
-    # The programs run in the repository's root, wherever this one was called.
+    # The programs run in the repository's root.
     parsed.state, parsed.out = parsed.state.resolve(), parsed.out.resolve()
     return reproduce(parsed, lambda command: subprocess.run(command, cwd=ROOT, check=False).returncode)
 

@@ -1,7 +1,7 @@
-"""A session: train one of the storybook models for some minutes, going on from the last session.
+"""A session: train one of the storybook models for some minutes, resuming from the last session.
 
-The learning rate warms up, stays, and falls to nearly nothing at the end of each session, so every session ends with
-weights that are ready to use. Killed, a session goes on from its last checkpoint as a new one.
+The learning rate warms up, stays constant, and falls almost to zero at the end of each session, so every session ends
+with weights that are ready to use. After a kill, a new session resumes from the last checkpoint.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,25 +19,27 @@ from ip2p.progress import TrainingProgress
 from ip2p.train.checkpoint import State, check_same_run, load_newest
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
-from ip2p.train.loop import Plan, TrainingLoop
+from ip2p.train.loop import Hyperparameters, TrainingLoop
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.schedule import learning_rate_factor, share_done
 
-WARMUP = 50
-DECAY = 0.4  # share of a session over which the learning rate falls
+WARMUP_STEPS = 50
+DECAY_SHARE = 0.4  # final share of a session over which the learning rate falls
 SAVE_MINUTES = 5.0
 
 
 @runtime_checkable
 class Task(Protocol):
-    """One model to train.
+    """The training task of one model.
 
     Attributes:
-        name: of its folder under the state folder.
-        modules: that learn, by name.
-        batch: samples in a step.
-        learning_rate, weight_decay, ema_decay: of the recipe.
-        settings: what must be the same for a session to go on from another one.
+        name: name of the task, and of its folder under the state folder.
+        modules: trained modules, by name.
+        batch: samples in an optimizer step.
+        learning_rate: peak learning rate.
+        weight_decay: decoupled weight decay.
+        ema_decay: decay of the exponential moving average of the weights.
+        settings: settings that must be the same for a session to resume from another one.
     """
 
     name: str
@@ -49,15 +51,15 @@ class Task(Protocol):
     settings: Mapping[str, Any]
 
     def load(self, bundled: Path) -> None:
-        """Take the weights of the bundled model, in a folder of bundled models, to begin with."""
+        """Load the initial weights from a folder of bundled models."""
         ...
 
     def loss(self, positions: Sequence[int]) -> Tensor:
-        """Loss of the samples at these positions of an endless order; it depends on them and the weights alone."""
+        """Return the mean loss of the samples at these positions, which depends on them and the weights alone."""
         ...
 
     def sheet(self) -> Image.Image:
-        """What the model does now, to look at."""
+        """Return a contact sheet that shows what the model does."""
         ...
 
 
@@ -72,23 +74,23 @@ def train_session(
     begin: Callable[[], State] = State,
     say: Callable[[str], None] = print,
 ) -> State:
-    """Train until the time box or the steps are used up, or a signal comes; leave the averaged weights in the modules.
+    """Train until a limit of time or steps, or a signal; the modules then have the averaged weights.
 
     Writes under folder/<task>: checkpoints/, metrics.jsonl, and a contact sheet with every checkpoint.
 
     Args:
-        task: what is trained.
-        folder: of all training state.
-        minutes: of this session, > 0.
-        steps: at most so many in this session.
-        device: to train on.
+        task: task to train.
+        folder: folder of all training state.
+        minutes: time limit of this session, > 0.
+        steps: limit of optimizer steps in this session; None for no limit.
+        device: device to train on.
         precision: auto, fp32 or bf16.
-        begin: called where the folder has no checkpoint; may load weights, and says how far they have come.
-        say: takes lines for people.
+        begin: function called if the folder has no checkpoint; may load weights, and returns their progress.
+        say: function that prints a line.
 
     Raises:
         TrainingError: the gradient was not finite for several steps in a row.
-        ConfigError: the state in the folder is of another recipe.
+        ConfigError: the state in the folder has other settings.
     """
     with Interrupts(with_parent=False) as interrupts:
         session = Session(task, folder / task.name, minutes, steps, device, precision, begin, say)
@@ -102,7 +104,7 @@ def train_session(
 
 
 class Session(TrainingLoop):
-    """A training loop of some minutes over one task, see `train_session`."""
+    """The training loop of a session, see `train_session`."""
 
     def __init__(
         self, task: Task, out: Path, minutes: float, steps: int | None, device: torch.device, precision: str,
@@ -115,7 +117,7 @@ class Session(TrainingLoop):
         optimizer = build_optimizer(
             task.modules, name="muon", learning_rate=task.learning_rate, weight_decay=task.weight_decay
         )
-        learner = Learner.of(task.modules, optimizer, ema_decay=task.ema_decay)
+        learner = Learner.create(task.modules, optimizer, ema_decay=task.ema_decay)
         if resumed:
             check_same_run(resumed.state, config=config, data="", folder=out)
             learner.restore(resumed)
@@ -127,40 +129,40 @@ class Session(TrainingLoop):
         )
         self.first = state.step
         progress = TrainingProgress(self.first + steps if steps else None, "images")
-        super().__init__(out, Plan(task.learning_rate, task.batch), learner, state, accelerator, progress)
+        super().__init__(out, Hyperparameters(task.learning_rate, task.batch), learner, state, accelerator, progress)
 
     @property
     def done(self) -> float:
-        """Part of this session that is done, 0 to 1."""
+        """Share of this session that is done, 0 to 1."""
         seconds = self.state.seconds - self.earlier
         return share_done(self.state.step - self.first, self.steps, seconds=seconds, minutes=self.minutes)
 
     @property
     def learning_rate_factor(self) -> float:
-        """Warm-up, the peak, and a fall to nearly nothing over the last part of the session."""
-        falling = max(0.0, (self.done - 1 + DECAY) / DECAY)
-        return learning_rate_factor("linear", step=self.state.step - self.first, warmup=WARMUP, done=falling)
+        """Learning rate as a share of its peak: warm-up, the peak, and a linear fall at the end of the session."""
+        falling = max(0.0, (self.done - 1 + DECAY_SHARE) / DECAY_SHARE)
+        return learning_rate_factor("linear", step=self.state.step - self.first, warmup=WARMUP_STEPS, done=falling)
 
     @property
     def due(self) -> bool:
-        """Whether the last checkpoint is old."""
+        """Whether a checkpoint is due."""
         return self.state.seconds - self.saved > 60 * SAVE_MINUTES
 
     def loss(self, taken: Sequence[int]) -> Tensor:
-        """Loss of the task."""
+        """Return the task's loss at these positions."""
         return self.task.loss(taken)
 
     def save(self) -> None:
-        """Write a checkpoint, and a sheet of what the averaged weights do."""
+        """Write a checkpoint, and a contact sheet made with the averaged weights."""
         super().save()
         _eval(self.task.modules)
-        with self.learner.averaged(), torch.inference_mode():
+        with self.learner.averaged_weights(), torch.inference_mode():
             save_picture(self.task.sheet(), self.out / f"sheet-{self.state.step:08d}.png", {"step": self.state.step})
         for module in self.task.modules.values():
             module.train()
 
     def end(self) -> State:
-        """The averaged weights become the modules' own."""
+        """Copy the averaged weights into the modules; returns the progress of the run."""
         for name, module in self.task.modules.items():
             self.learner.averages[name].copy_to(trainable(module).values())
         _eval(self.task.modules)
@@ -168,13 +170,21 @@ class Session(TrainingLoop):
 
 
 def _try(task: Task, learner: Learner) -> None:
-    """One step forward and backward, of which nothing stays."""
+    """Run one forward and backward pass, and discard the gradients."""
     task.loss(range(task.batch)).backward()
     learner.optimizer.zero_grad(set_to_none=True)
 
 
 def restore_averages(task: Task, folder: Path) -> State | None:
-    """Put the averaged weights of the last checkpoint into the task's modules; None if there is none."""
+    """Load the averaged weights of the last checkpoint into the task's modules.
+
+    Args:
+        task: task whose modules take the weights.
+        folder: folder of all training state.
+
+    Returns:
+        The progress of the checkpoint; None if there is none.
+    """
     found = load_newest(folder / task.name / "checkpoints", warn=print)
     if not found:
         return None

@@ -1,7 +1,7 @@
-"""The tokenizer of the storybook models: CLIP's, with a token for every word of the storybook language.
+"""The tokenizer of the storybook models: a CLIP tokenizer with one token for every word of the storybook language.
 
-It is a plain `CLIPTokenizer` file set, so that every library that knows CLIP reads it. The alphabet is all bytes, so
-other words have tokens too: a few of letters or of pieces.
+It has the files of a `CLIPTokenizer`, so every library with CLIP support can read it. Its alphabet is all bytes, so
+other words have tokens too: several for pieces or letters.
 """
 
 import json
@@ -19,15 +19,15 @@ from ip2p.storybook.words import COMMON
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
-POSITIONS = LONGEST + 2  # of the text encoders: the longest caption between start and end
+POSITIONS = LONGEST + 2  # of the text encoders: the longest caption with start and end token
 
 
 def make_tokenizer(folder: Path, positions: int = POSITIONS) -> CLIPTokenizer:
-    """Write vocab.json, merges.txt and tokenizer_config.json, the same bytes each time, and load them.
+    """Write vocab.json, merges.txt and tokenizer_config.json, with the same bytes each time, and load them.
 
     Args:
-        folder: made if missing.
-        positions: of the text encoder, start and end of a text included; longer texts are cut off on request.
+        folder: folder to write to, made if missing.
+        positions: positions of the text encoder, including start and end token; longer texts can be truncated.
 
     Raises:
         DataError: a word of the storybook language is not one token.
@@ -55,13 +55,12 @@ def make_tokenizer(folder: Path, positions: int = POSITIONS) -> CLIPTokenizer:
 
 
 def learn_merges(words: Sequence[str]) -> list[tuple[str, str]]:
-    """Byte-pair encoding until every word is one piece: always the most frequent pair, the first in order of those.
+    """Learn the merges of byte-pair encoding until every word is one piece; of equally frequent pairs the first wins.
 
-    The trainer of the tokenizers library numbers letters in the order of a hash table, and so breaks ties otherwise in
-    every process.
+    The trainer of the tokenizers library breaks ties in the order of a hash table, which differs in every process.
 
     Args:
-        words: of ASCII letters, or single marks; each counts once.
+        words: words of ASCII letters, or single marks; each counts once.
     """
     pieces = [[*word[:-1], word[-1] + END_OF_WORD] for word in words]
     merges = []
@@ -73,7 +72,7 @@ def learn_merges(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _merged(word: Sequence[str], pair: tuple[str, str]) -> Iterator[str]:
-    """Pieces of a word, in which the pair has become one wherever it stood."""
+    """Yield the pieces of a word after merging every occurrence of a pair."""
     place = 0
     while place < len(word):
         found = tuple(word[place : place + 2]) == pair

@@ -1,4 +1,4 @@
-"""Storybook scenes as training data: drawn once by all cores, kept on disk, read as tensors."""
+"""Storybook scenes as training data: rendered once by all cores, cached on disk, and read as tensors."""
 
 import dataclasses
 import functools
@@ -25,14 +25,14 @@ DRAWN_BY = (animals, brush, buildings, palette, render, scene, scenery, styles)
 
 
 def natural_scene(number: int, vocabulary: Vocabulary) -> Scene:
-    """Training scene `number` of a vocabulary, with a natural layout; never a combination that is held out."""
+    """Sample training scene `number` of a vocabulary with a natural layout; never a held-out combination."""
     return sample_scene(random.Random(derive_seed(0, "world", vocabulary, number)), vocabulary)
 
 
 def judged_scene(number: int) -> Scene:
-    """A scene of the whole vocabulary with, as a rule, the layout of another one.
+    """Sample scene `number` of the whole vocabulary, in 70 % of cases with the layout of another scene.
 
-    So the judge reads the layout from the picture, and never guesses it from the attributes: edits keep layouts.
+    So the judge learns to read the layout from the picture and not to guess it from the attributes.
     """
     rng = random.Random(derive_seed(0, "world", "judge", number))
     shown, other = (sample_scene(rng, "all", held_out=True) for _ in range(2))
@@ -40,9 +40,9 @@ def judged_scene(number: int) -> Scene:
 
 
 def edited_scene(number: int) -> Scene:
-    """Scene `number` of kind "clip" with one attribute changed, any of them, and its layout; never one held out.
+    """Return scene `number` of kind "clip" with one attribute changed and the same layout; never a held-out one.
 
-    By `scene` alone, which is part of the drawing code: pictures that are kept must not depend on more than that.
+    It uses only modules of DRAWN_BY, because cached pictures must not depend on other code.
     """
     before = natural_scene(number, "clip")
     changes: list[dict[str, Any]] = [
@@ -58,7 +58,7 @@ def edited_scene(number: int) -> Scene:
 
 
 def judged_scene_edited(number: int) -> Scene:
-    """Scene `number` of kind "judge" with another value of one attribute; every attribute changes as often."""
+    """Return scene `number` of kind "judge" with one attribute changed; all attributes change equally often."""
     before = judged_scene(number)
     rng = random.Random(derive_seed(0, "world", "judge-edited", number))
     name = rng.choice(tuple(ATTRIBUTES))
@@ -66,28 +66,28 @@ def judged_scene_edited(number: int) -> Scene:
     return dataclasses.replace(before, **change)
 
 
-SCENES: dict[str, Callable[[int], Scene]] = {
+SCENE_MAKERS: dict[str, Callable[[int], Scene]] = {
     "base": functools.partial(natural_scene, vocabulary="base"),
     "clip": functools.partial(natural_scene, vocabulary="clip"),
     "clip-edited": edited_scene,
     "judge": judged_scene,
     "judge-edited": judged_scene_edited,
 }
-"""Scene by number, for each kind of world."""
+"""Function that makes a scene from its number, for each kind of world."""
 
 
 class World:
-    """The first `count` scenes of a kind and their pictures.
+    """The first scenes of a kind with their pictures.
 
     Args:
-        count: scenes; 24,000 take a minute and 1.2 GB of disk.
-        kind: of SCENES.
-        folder: of the pictures; those of other kinds and of other drawing code lie beside each other.
-        say: takes a line when pictures must be drawn.
+        count: number of scenes; 24,000 take 4.7 GB of disk.
+        kind: kind of world, a key of SCENE_MAKERS.
+        folder: folder of the pictures, with one file for each kind, count and version of the drawing code.
+        say: function that prints a line before pictures are drawn.
     """
 
     def __init__(self, count: int, kind: str, folder: Path, say: Callable[[str], None]) -> None:
-        self.scenes = [SCENES[kind](number) for number in range(count)]
+        self.scenes = [SCENE_MAKERS[kind](number) for number in range(count)]
         path = folder / f"{kind}-{count}-{drawing_code()}.npy"
         if not path.is_file():
             say(f"drawing {count} scenes into {path}")
@@ -98,13 +98,13 @@ class World:
         return len(self.scenes)
 
     def pictures(self, rows: Sequence[int]) -> Float[Tensor, "b 3 256 256"]:
-        """Pictures of scenes, in [-1, 1]."""
+        """Return the pictures of these rows, in [-1, 1], shape (b, 3, 256, 256)."""
         pixels = torch.from_numpy(self._pixels[list(rows)])
         return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
 
 
 def drawing_code() -> str:
-    """Names the code that draws: pictures of another world are never taken for this one's."""
+    """Hash the drawing code, so that pictures drawn by other code are never reused: 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for module in DRAWN_BY:
         assert module.__file__
@@ -113,12 +113,12 @@ def drawing_code() -> str:
 
 
 def _draw_all(path: Path, count: int, kind: str) -> None:
-    """Draw into a file under another name, which gets its own when it is whole."""
+    """Draw all scenes into a temporary file, and rename it when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".ip2p-tmp-{os.getpid()}-{path.name}")
     pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, SIDE, SIDE, 3))
     jobs = [(start, min(start + CHUNK, count), kind) for start in range(0, count, CHUNK)]
-    if len(jobs) == 1:  # done before other processes have started
+    if len(jobs) == 1:  # faster than starting other processes
         pixels[:] = _draw(jobs[0])
     else:
         with multiprocessing.get_context("spawn").Pool() as pool:
@@ -130,4 +130,4 @@ def _draw_all(path: Path, count: int, kind: str) -> None:
 
 def _draw(job: tuple[int, int, str]) -> np.ndarray:
     start, end, kind = job
-    return np.stack([np.asarray(render.render(SCENES[kind](number))) for number in range(start, end)])
+    return np.stack([np.asarray(render.render(SCENE_MAKERS[kind](number))) for number in range(start, end)])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ip2p.data_gen.triples.near_duplicates import BANDS, MOST_ROWS, NearIndex, hash64, jaccard, shingles, signature
+from ip2p.data_gen.triples.near_duplicates import BANDS, MAX_ROWS, NearIndex, hash64, jaccard, shingles, signature
 
 SETS = st.frozensets(st.integers(0, 2**64 - 1), max_size=40)
 
@@ -44,7 +44,7 @@ def test_the_index_finds_what_it_was_given_and_nothing_unlike(a: frozenset[int],
     index.add(a)
     assert a in index and len(index) == 1
     assert b not in index or jaccard(a, b) >= 0.9
-    assert signature(a).shape == (BANDS * MOST_ROWS,)
+    assert signature(a).shape == (BANDS * MAX_ROWS,)
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.9, 1.0])

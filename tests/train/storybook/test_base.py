@@ -14,8 +14,8 @@ from ip2p.measuring.clip import ClipScorer
 from ip2p.models.backbone import load_backbone
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.scene import RESERVED
-from ip2p.train.storybook.autoencoder import make_autoencoder, normalise
-from ip2p.train.storybook.world import SCENES, World
+from ip2p.train.storybook.autoencoder import make_autoencoder, normalize_latents
+from ip2p.train.storybook.world import SCENE_MAKERS, World
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
@@ -107,14 +107,14 @@ def test_normalised_latents_have_mean_zero_and_spread_one(tmp_path: Path) -> Non
     pictures = World(32, "base", tmp_path, print).pictures(range(32))
     before = vae.encode(pictures).latents
     decoded = vae.decoder.layers(before)
-    normalise(vae, before)
+    normalize_latents(vae, before)
     after = vae.encode(pictures).latents
     assert after.mean((0, 2, 3)).abs().max() < 1e-4 and (after.std((0, 2, 3)) - 1).abs().max() < 1e-3
     # Inside the picture: at the border a convolution sees zeros, which stood for the mean and now do again.
     assert torch.allclose(vae.decoder.layers(after)[..., 40:-40, 40:-40], decoded[..., 40:-40, 40:-40], atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", SCENES)
+@pytest.mark.parametrize("kind", SCENE_MAKERS)
 def test_worlds_hold_back_what_is_reserved(kind: str, tmp_path: Path) -> None:
     scenes = World(300, kind, tmp_path, print).scenes
     shown = {(name, value) for scene in scenes for name, value in scene.attributes.items()}

@@ -15,7 +15,7 @@ from ip2p.storybook.phrases import UNSAID
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import is_held_out, values
 from ip2p.train.optimizer import build_optimizer
-from ip2p.train.storybook.clip import SIDE, ClipTask, contrastive_loss, measure, other_captions, save_clip
+from ip2p.train.storybook.clip import IMAGE_SIDE, ClipTask, contrastive_loss, measure, other_captions, save_clip
 from ip2p.train.storybook.tokens import make_tokenizer
 from ip2p.train.storybook.world import World, edited_scene, natural_scene
 
@@ -59,7 +59,8 @@ def test_three_quarters_of_a_batch_are_single_edit_pairs(task: ClipTask, worlds:
     pictures, _, _ = task.samples(range(8))
     row = task.pairs.row(0)
     first, second = (
-        F.interpolate(world.pictures([row]), (SIDE, SIDE), mode="bicubic", antialias=True) for world in worlds
+        F.interpolate(world.pictures([row]), (IMAGE_SIDE, IMAGE_SIDE), mode="bicubic", antialias=True)
+        for world in worlds
     )
     mirrored = not torch.equal(pictures[0], first[0])
     for picture, drawn in zip(pictures, (first, second), strict=False):

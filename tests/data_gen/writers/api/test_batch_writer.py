@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_server import Server, by_rules, failure
+from llm_server import Server, answer_by_rules, failure
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.api import batch_writer
@@ -43,7 +43,7 @@ def test_answers_come_back_in_any_order_and_are_joined(server: Server, tmp_path:
     proposals = asks.write(ROWS, 1)
     assert all(row.text.split(",")[1] in few[0].edited_caption for row, few in zip(ROWS, proposals, strict=True))
     assert len(server.batches) == 1 and len(server.requests) == len(ROWS)
-    billed = [json.loads(by_rules(request).body)["usage"] for request in server.requests]
+    billed = [json.loads(answer_by_rules(request).body)["usage"] for request in server.requests]
     usd = sum(10 * each["prompt_tokens"] + 40 * each["completion_tokens"] for each in billed) / 1e6
     assert asks.ledger.spent.usd == pytest.approx(usd)
 
@@ -100,6 +100,6 @@ def test_a_refused_batch_is_told(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_question_that_the_server_refuses_is_refused_alone(server: Server, tmp_path: Path) -> None:
-    server.script = lambda request: failure(400, "no") if "number 3," in str(request) else by_rules(request)
+    server.script = lambda request: failure(400, "no") if "number 3," in str(request) else answer_by_rules(request)
     found = reasons(server, tmp_path)
     assert found[3] is Reason.WRITER_ERROR and found.count(Reason.OK) == len(ROWS) - 1

@@ -7,7 +7,16 @@ from typing import Any
 
 import llm_server
 import pytest
-from llm_server import MODEL, Reply, Server, asked, by_rules, completion, failure, with_faults
+from llm_server import (
+    MODEL,
+    Server,
+    ServerReply,
+    answer_by_rules,
+    completion,
+    failure,
+    make_faulty_script,
+    read_question,
+)
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.api import rate_limit
@@ -47,12 +56,12 @@ def reasons(server: Server, folder: Path, rows: list[Caption], **settings: Any) 
     return [few[0].reason for few in proposals]
 
 
-def only(word: str, *replies: Reply) -> llm_server.Script:
+def only(word: str, *replies: ServerReply) -> llm_server.Script:
     """Answers by rules; captions with the word get these replies first, one after the other."""
     left = list(replies)
 
-    def answer(request: dict[str, Any]) -> Reply:
-        return left.pop(0) if left and word in asked(request)["caption"] else by_rules(request)
+    def answer(request: dict[str, Any]) -> ServerReply:
+        return left.pop(0) if left and word in read_question(request)["caption"] else answer_by_rules(request)
 
     return answer
 
@@ -67,7 +76,7 @@ def test_a_good_reply_becomes_edits(server: Server, tmp_path: Path) -> None:
     assert request["model"] == MODEL, "the server has one model, so nobody needs to name it"
     assert request["response_format"]["type"] == "json_schema" and request["response_format"]["json_schema"]["strict"]
     assert [turn["role"] for turn in request["messages"]] == ["system", *["user", "assistant"] * 2, "user"]
-    assert asked(request) == {"caption": "a barn", "count": 1}
+    assert read_question(request) == {"caption": "a barn", "count": 1}
     assert request["authorization"] == f"Bearer {KEY}"
 
 
@@ -85,7 +94,7 @@ def test_nothing_is_asked_twice(server: Server, tmp_path: Path) -> None:
 
 def test_replies_stand_in_the_order_of_the_captions_and_many_are_under_way(server: Server, tmp_path: Path) -> None:
     server.script = lambda request: completion(
-        json.dumps({"edits": [EDIT | {"edited_caption": f"{asked(request)['caption']} at night"}]})
+        json.dumps({"edits": [EDIT | {"edited_caption": f"{read_question(request)['caption']} at night"}]})
     )._replace(delay=0.05)
     rows = barns(40)
     asks = writer(server, tmp_path, parallel=8)
@@ -119,12 +128,12 @@ PASSING = [
     failure(408, "late"),
     failure(409, "locked"),
     failure(500, "oops"),
-    Reply(503, "<html>busy</html>"),
-    Reply(drop=True),
-    Reply(body="<html>"),
-    Reply(body=""),
-    Reply(body='{"id": "1"}'),
-    Reply(body='{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": []}'),
+    ServerReply(503, "<html>busy</html>"),
+    ServerReply(drop=True),
+    ServerReply(body="<html>"),
+    ServerReply(body=""),
+    ServerReply(body='{"id": "1"}'),
+    ServerReply(body='{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": []}'),
     completion("I would make it night."),
     completion('{"edits": [{"instruction": "make it'),
     completion('{"edits": []}'),
@@ -135,7 +144,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=range(len(PASSING)))
-def test_a_fault_that_passes_costs_one_more_request(server: Server, tmp_path: Path, fault: Reply) -> None:
+def test_a_fault_that_passes_costs_one_more_request(server: Server, tmp_path: Path, fault: ServerReply) -> None:
     server.script = only("odd", fault)
     assert reasons(server, tmp_path, captions("a barn", "an odd castle", "a tower")) == [Reason.OK] * 3
     assert len(server.requests) == 4
@@ -157,7 +166,7 @@ def test_a_fault_that_passes_costs_one_more_request(server: Server, tmp_path: Pa
     ],
 )
 def test_a_fault_that_stays_refuses_its_caption_alone(
-    server: Server, tmp_path: Path, fault: Reply, reason: Reason, requests: int
+    server: Server, tmp_path: Path, fault: ServerReply, reason: Reason, requests: int
 ) -> None:
     server.script = only("odd", *[fault] * 50)
     assert reasons(server, tmp_path, captions("a barn", "an odd castle", "a tower")) == [Reason.OK, reason, Reason.OK]
@@ -175,10 +184,10 @@ def test_a_fault_that_stays_refuses_its_caption_alone(
     ],
 )
 def test_a_server_that_refuses_us_stops_the_run_at_once(
-    server: Server, tmp_path: Path, fault: Reply, output: str, remedy: str
+    server: Server, tmp_path: Path, fault: ServerReply, output: str, remedy: str
 ) -> None:
     rows, before = barns(60), 20
-    server.script = lambda request: by_rules(request) if len(server.requests) <= before else fault
+    server.script = lambda request: answer_by_rules(request) if len(server.requests) <= before else fault
     asks = writer(server, tmp_path, parallel=4)
     with pytest.raises(WriterError) as caught:
         asks.prepare(rows, 1)
@@ -186,7 +195,7 @@ def test_a_server_that_refuses_us_stops_the_run_at_once(
     assert output in str(caught.value) and remedy in str(caught.value)
     assert KEY not in str(caught.value) and "sk-other" not in str(caught.value) and "\n" not in str(caught.value)
     assert before <= len(server.requests) <= before + 4, "those under way, and no other"
-    server.script = by_rules
+    server.script = answer_by_rules
     assert reasons(server, tmp_path, rows) == [Reason.OK] * 60
     assert len(server.requests) <= 60 + 4, "answers were kept"
 
@@ -236,11 +245,11 @@ def test_a_long_pause_holds_for_all_requests(server: Server, tmp_path: Path, mon
 def test_rate_limits_in_headers_are_kept(server: Server, tmp_path: Path) -> None:
     times: list[float] = []
 
-    def limited(request: dict[str, Any]) -> Reply:
+    def limited(request: dict[str, Any]) -> ServerReply:
         times.append(time.monotonic())
         left = 0 if len(times) == 3 else 100
         headers = {"x-ratelimit-remaining-requests": str(left), "x-ratelimit-reset-requests": "300ms"}
-        return by_rules(request)._replace(headers=headers)
+        return answer_by_rules(request)._replace(headers=headers)
 
     server.script = limited
     reasons(server, tmp_path, barns(8), parallel=1)
@@ -250,7 +259,7 @@ def test_rate_limits_in_headers_are_kept(server: Server, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_tenth_of_all_answers_may_go_wrong(server: Server, tmp_path: Path) -> None:
-    server.script = with_faults(0.1, 7)
+    server.script = make_faulty_script(0.1, 7)
     rows = barns(1000)
     says: list[str] = []
     asks = writer(server, tmp_path, says)
@@ -276,18 +285,18 @@ def test_a_tenth_of_all_answers_may_go_wrong(server: Server, tmp_path: Path) -> 
 def test_the_request_format_of_a_server_is_found_once(
     server: Server, tmp_path: Path, known: str, form: ReplyFormat
 ) -> None:
-    def picky(request: dict[str, Any]) -> Reply:
+    def picky(request: dict[str, Any]) -> ServerReply:
         wanted = request.get("response_format", {"type": "text"})
         strict = wanted.get("json_schema", {}).get("strict", False)
         if known == "strict" or wanted["type"] == "text":
-            return by_rules(request)
+            return answer_by_rules(request)
         if known == "overlooks":
             return completion("I am free, and write prose.")
         if known == "json_schema" and strict:
             return failure(400, "strict is not supported")
         if known in ("json_object", "500") and wanted["type"] == "json_schema":
             return failure(500 if known == "500" else 400, "Invalid response_format")
-        return failure(400, "response_format is not supported") if known == "none" else by_rules(request)
+        return failure(400, "response_format is not supported") if known == "none" else answer_by_rules(request)
 
     server.script = picky
     assert reasons(server, tmp_path, barns(10), parallel=1) == [Reason.OK] * 10
@@ -300,11 +309,11 @@ def test_the_request_format_of_a_server_is_found_once(
 
 
 def test_arguments_that_a_model_refuses_are_left_out(server: Server, tmp_path: Path) -> None:
-    def picky(request: dict[str, Any]) -> Reply:
+    def picky(request: dict[str, Any]) -> ServerReply:
         for name in ("max_tokens", "temperature", "seed"):
             if name in request:
                 return failure(400, f"Unsupported parameter: {name} is not supported with this model")
-        return by_rules(request)
+        return answer_by_rules(request)
 
     server.script = picky
     assert reasons(server, tmp_path, barns(5)) == [Reason.OK] * 5
@@ -332,7 +341,7 @@ def test_money_is_counted_and_never_more_than_allowed(server: Server, tmp_path: 
 
 def bill(request: dict[str, Any]) -> float:
     """What the server charges for a request at 10 and 40 USD a million."""
-    usage = json.loads(by_rules({k: v for k, v in request.items() if k != "authorization"}).body)["usage"]
+    usage = json.loads(answer_by_rules({k: v for k, v in request.items() if k != "authorization"}).body)["usage"]
     return (10 * usage["prompt_tokens"] + 40 * usage["completion_tokens"]) / 1e6
 
 
@@ -358,7 +367,7 @@ def test_moderation_of_the_server(server: Server, tmp_path: Path) -> None:
 def test_no_key_is_ever_written(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     echo = completion(json.dumps({"edits": [EDIT | {"edited_caption": f"a barn with {KEY} on it"}]}))
-    server.script = only("odd", echo, failure(400, f"no {KEY}"), *[Reply(503, KEY)] * 3)
+    server.script = only("odd", echo, failure(400, f"no {KEY}"), *[ServerReply(503, KEY)] * 3)
     says: list[str] = []
     asks = writer(server, tmp_path, says)
     asks.prepare(captions("an odd barn", "an odd castle", "an odd tower"), 1)

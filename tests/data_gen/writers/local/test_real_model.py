@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from llm_server import Server, by_model
+from llm_server import Server, make_model_script
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
@@ -31,7 +31,7 @@ def test_a_real_small_model_writes_and_the_checks_sort(tmp_path: Path, monkeypat
     monkeypatch.setattr(client, "TIMEOUT", 600.0)
     texts = random.Random(0).sample(CAPTIONS.read_text().splitlines(), COUNT)
     captions = [Caption(id=content_id(text), text=text, source="captions.txt") for text in texts]
-    with Server(0, by_model(str(Path(package.origin).parent / FILE))) as server:
+    with Server(0, make_model_script(str(Path(package.origin).parent / FILE))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         settings = TriplesConfig(writer="openai", base_url=server.url, shots=4, parallel=2)
         writer = ApiWriter(settings, tmp_path, seed=0, say=print)

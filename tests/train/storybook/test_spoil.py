@@ -1,4 +1,4 @@
-"""Spoiled pictures: what they change, and what the judge is told of them."""
+"""Spoiled pictures: what they change, and what their targets for the judge are."""
 
 import random
 
@@ -13,9 +13,19 @@ from ip2p.storybook.judge import IGNORED, OBJECTS, attribute_target, whole_targe
 from ip2p.storybook.language import parse
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES, Scene, natural_layout
-from ip2p.train.storybook.mush import SHARES, Example, between, clean, half, region, spoiled, stacked, vague
+from ip2p.train.storybook.spoil import (
+    SPOILED_SHARES,
+    JudgeExample,
+    blend_pictures,
+    blur_picture,
+    clean_example,
+    join_pictures,
+    region,
+    spoil_picture,
+    stack_examples,
+)
 
-NAMES = list(ATTRIBUTES)
+ATTRIBUTE_NAMES = list(ATTRIBUTES)
 ATTRIBUTES_OF_THE_SCENE = {name: values[0] for name, values in ATTRIBUTES.items()} | parse(
     "a red barn by a lake in winter with a cow, under a balloon"
 )
@@ -26,8 +36,8 @@ def drawn(scene: Scene) -> Tensor:
     return to_tensor([render(scene)])[0]
 
 
-def target(example: Example, name: str) -> int:
-    return example.attributes[NAMES.index(name)]
+def target(example: JudgeExample, name: str) -> int:
+    return example.attributes[ATTRIBUTE_NAMES.index(name)]
 
 
 @pytest.mark.parametrize(
@@ -37,10 +47,10 @@ def test_two_pictures_at_once_leave_what_differs_unclear(name: str, value: str) 
     edited = edited_scene(SCENE, edit_to(SCENE, name, value))
     strong = faint = 0
     for seed in range(20):
-        example = between(clean(drawn(SCENE), SCENE), SCENE, drawn(edited), edited, random.Random(seed))
+        example = blend_pictures(clean_example(drawn(SCENE), SCENE), SCENE, drawn(edited), edited, random.Random(seed))
         unclear = target(example, name) == len(ATTRIBUTES[name])
         strong, faint = strong + unclear, faint + (not unclear)
-        others = [index for index, each in enumerate(NAMES) if each != name]
+        others = [index for index, each in enumerate(ATTRIBUTE_NAMES) if each != name]
         assert [example.attributes[k] for k in others] == [attribute_target(SCENE)[k] for k in others]
         if name in OBJECTS:
             assert example.whole[OBJECTS.index(name)] == (0 if unclear else 1)
@@ -52,7 +62,7 @@ def test_half_a_change_has_both_pictures() -> None:
     before, after = drawn(SCENE), drawn(edited)
     differs = (before - after).abs().sum(0) > 0.1
     for seed in range(10):
-        example = half(clean(before, SCENE), SCENE, after, edited, random.Random(seed))
+        example = join_pictures(clean_example(before, SCENE), SCENE, after, edited, random.Random(seed))
         old, new = ((example.picture - each).abs().sum(0)[differs] < 0.02 for each in (before, after))
         assert old.float().mean() > 0.15 and new.float().mean() > 0.15
         assert target(example, "building") == len(ATTRIBUTES["building"]) and example.whole[0] == 0
@@ -80,7 +90,7 @@ def test_a_spoiled_thing_differs_there_alone_and_is_not_whole() -> None:
     picture, seen = drawn(SCENE), set()
     edited = edited_scene(SCENE, edit_to(SCENE, "season", "summer"))
     for seed in range(400):
-        example = spoiled(clean(picture, SCENE), SCENE, drawn(edited), edited, random.Random(seed))
+        example = spoil_picture(clean_example(picture, SCENE), SCENE, drawn(edited), edited, random.Random(seed))
         things = [name for name, whole in zip(OBJECTS, example.whole, strict=True) if whole == 0]
         if len(things) == 1:
             seen.add(things[0])
@@ -94,13 +104,13 @@ def test_a_spoiled_thing_differs_there_alone_and_is_not_whole() -> None:
 
 
 def test_a_vague_picture_shows_no_thing() -> None:
-    example = vague(clean(drawn(SCENE), SCENE), SCENE, random.Random(0))
+    example = blur_picture(clean_example(drawn(SCENE), SCENE), SCENE, random.Random(0))
     assert example.whole == [0, 0, 0]
     assert all(target(example, name) == len(ATTRIBUTES[name]) for name in (*OBJECTS, "door"))
     assert target(example, "season") == IGNORED
 
 
 def test_about_half_stay_as_they_are_and_a_batch_is_stacked() -> None:
-    assert 0.4 <= sum(SHARES.values()) <= 0.6
-    pictures, attributes, whole = stacked([clean(drawn(SCENE), SCENE)] * 3)
+    assert 0.4 <= sum(SPOILED_SHARES.values()) <= 0.6
+    pictures, attributes, whole = stack_examples([clean_example(drawn(SCENE), SCENE)] * 3)
     assert pictures.shape == (3, 3, 256, 256) and attributes.shape == (3, len(ATTRIBUTES)) and whole.shape == (3, 3)
