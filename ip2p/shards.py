@@ -1,8 +1,8 @@
-"""Files that are whole or absent: written under a temporary name, synced, checked, renamed.
+"""Atomic files and shards: written under a temporary name, synced, checked, renamed.
 
 A stage writes shards. `shard-00000.parquet` is done when its manifest `shard-00000.json` exists, which is written last
 and says how many rows it has, its size, its hash and the fingerprint of the config that made it. Done shards are
-skipped when a stage runs again; everything else is made anew, byte for byte the same.
+skipped when a stage runs again; all others are written again, byte for byte the same.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ REDO_HINT = "delete it and run the same command again: it makes what is missing"
 
 
 class Manifest(BaseModel):
-    """What a finished shard contains."""
+    """Description of a finished shard."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +45,7 @@ class Manifest(BaseModel):
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file so that `path` holds either all of data or what it held before, whatever happens on the way."""
+    """Write a file atomically: `path` has either all of `data` or its previous content, even after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
@@ -61,10 +61,10 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Inside, no other run may enter with the same folder. The lock ends with the process, also with a killed one.
+    """Context manager that locks a folder against other runs. The lock ends with the process, even if it is killed.
 
     Raises:
-        DataError: another run is inside.
+        DataError: another run has the lock.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -78,7 +78,7 @@ def lock(handle: int, path: Path) -> None:
     """Lock an open file or folder against other runs until it is closed.
 
     Raises:
-        DataError: another run has it.
+        DataError: another run has the lock.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,10 +88,10 @@ def lock(handle: int, path: Path) -> None:
 
 @contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
+    """Context manager with a temporary folder that becomes `path` if the block succeeds and is deleted if it fails.
 
-    A folder that is there already is moved aside, replaced, and deleted last; if that is cut short, the next call or
-    `sweep_temporaries` brings it back.
+    An existing folder is moved aside, replaced, and deleted last; if that is interrupted, the next call or
+    `sweep_temporaries` restores it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     backup = path.with_name(BACKUP_PREFIX + path.name)
@@ -102,7 +102,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
-            if file.is_file():  # safetensors writes files for nobody but their owner
+            if file.is_file():  # safetensors writes files that only their owner may read
                 file.chmod(temporary.stat().st_mode & 0o666)
             _sync(file)
         _sync(temporary)
@@ -116,9 +116,9 @@ def atomic_dir(path: Path) -> Iterator[Path]:
 
 
 def sweep_temporaries(folder: Path) -> None:
-    """Remove what killed processes left in a folder, and put back a folder whose replacement was cut short.
+    """Remove what killed processes left in a folder, and restore a folder whose replacement was interrupted.
 
-    Temporary names carry the process id; those of processes that still run are left alone.
+    Temporary names contain the process id; those of running processes are not touched.
     """
     if not folder.is_dir():
         return
@@ -132,7 +132,7 @@ def sweep_temporaries(folder: Path) -> None:
 
 
 def fingerprint(settings: BaseModel | Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that name settings: equal values in any order of keys have equal fingerprints."""
+    """A hash of settings, 16 hexadecimal digits, which does not depend on the order of keys."""
     values = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -149,14 +149,14 @@ def write_shard(
     """Write a shard and, after reading it back, its manifest. Equal rows give equal bytes.
 
     Args:
-        folder: of the shards; made if missing.
-        index: of the shard, from 0.
-        rows: each a mapping from column to value.
-        schema: columns and types; the features of a data set encode pictures too; None to infer them from the rows.
+        folder: folder of the shards; created if missing.
+        index: index of the shard, from 0.
+        rows: mappings from column to value.
+        schema: columns and types, or features of a data set, which encode pictures too; inferred from the rows if None.
         config: fingerprint of the settings that made the rows.
 
     Raises:
-        DataError: rows do not fit the schema, or what was read back is not what was written.
+        DataError: rows do not fit the schema, or the file read back differs from the one written.
     """
     data = _encode(rows, schema)
     path = shard_path(folder, index)
@@ -169,14 +169,14 @@ def write_shard(
 
 
 def shard_path(folder: Path, index: int) -> Path:
-    """Where a shard lies; its manifest has the suffix .json."""
+    """The path of a shard; its manifest has the suffix .json."""
     return folder / f"shard-{index:05d}.parquet"
 
 
 def is_shard_done(folder: Path, index: int, config: str) -> bool:
-    """Whether a shard is finished, of the size that its manifest says, and made with this config fingerprint.
+    """Whether a shard is finished, has the size in its manifest, and was made with this config fingerprint.
 
-    Cheap: contents are checked page by page when they are read, and by `verify_shard`.
+    This is cheap: contents are checked page by page when they are read, and by `verify_shard`.
     """
     path = shard_path(folder, index)
     try:
@@ -191,7 +191,7 @@ def verify_shard(folder: Path, index: int) -> Manifest:
     """Compare a shard with the hash in its manifest and read all of it.
 
     Raises:
-        DataError: there is no shard, or it is not what was written.
+        DataError: there is no shard, or it differs from the one written.
     """
     path = shard_path(folder, index)
     manifest = _read_manifest(path)
@@ -200,7 +200,7 @@ def verify_shard(folder: Path, index: int) -> Manifest:
 
 
 def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
-    """Rows of all finished shards of a folder, in order. Files without a manifest are not finished and not read.
+    """Iterate over the rows of all finished shards of a folder, in order; shards without a manifest are not read.
 
     Raises:
         DataError: a shard is missing, torn or corrupt, or there is none at all.
@@ -213,7 +213,7 @@ def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
-    """Rows of one finished shard.
+    """Iterate over the rows of one finished shard.
 
     Raises:
         DataError: it is not finished, or torn or corrupt.
@@ -231,7 +231,7 @@ def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
 
 
 def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | None") -> bytes:
-    """Rows as the bytes of a parquet file."""
+    """Encode rows as the bytes of a parquet file."""
     try:
         if schema is None:
             table = pa.Table.from_pylist(list(rows))
@@ -248,7 +248,7 @@ def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | N
 
 
 def _read_manifest(path: Path) -> Manifest:
-    """The manifest of a shard."""
+    """Read the manifest of a shard."""
     file = path.with_suffix(".json")
     try:
         return Manifest.model_validate_json(file.read_bytes())
@@ -259,7 +259,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _check(path: Path, manifest: Manifest) -> None:
-    """Read a shard whole and compare it with its manifest."""
+    """Read all of a shard and compare it with its manifest."""
     try:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest.sha256:
@@ -297,7 +297,7 @@ def _is_alive(pid: str) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Ask the disk to have a file or the entries of a folder."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
