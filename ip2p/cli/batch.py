@@ -1,4 +1,4 @@
-"""Commands that make many pictures at once."""
+"""Commands that make many pictures: batch and grid."""
 
 import math
 from pathlib import Path
@@ -111,10 +111,10 @@ def grid(
 
 
 def _numbers(text: str, option: str) -> list[float]:
-    """Numbers between commas.
+    """Parse comma-separated numbers.
 
     Raises:
-        ConfigError: one is none, or not finite.
+        ConfigError: one is not a number, or not finite.
     """
     try:
         numbers = [float(word) for word in text.split(",")]

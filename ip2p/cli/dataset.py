@@ -1,4 +1,4 @@
-"""Commands of the data set: its stages, and what can be done with it later."""
+"""Commands of data sets: build, write triples, tune a writer, filter, report."""
 
 import json
 import re
@@ -126,7 +126,7 @@ def report(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = 
 
 
 def _dataset_config(config: str, settings: Sequence[str] | None) -> "DatasetConfig":
-    """Checked before anything heavy is imported."""
+    """Load the config before anything heavy is imported."""
     from ip2p.config import load_config
     from ip2p.data_gen.config import DatasetConfig
 
