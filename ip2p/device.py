@@ -86,7 +86,7 @@ def parse_precision(name: str, device: torch.device) -> torch.dtype:
     if name not in PRECISIONS:
         raise ConfigError(f"precision {name!r} is unknown", f"Use auto, {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":
-        raise ConfigError("fp16 is for a GPU", "Use precision auto, fp32 or bf16")
+        raise ConfigError("fp16 needs a GPU", "Use precision auto, fp32 or bf16")
     return PRECISIONS[name]
 
 

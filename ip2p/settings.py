@@ -119,17 +119,19 @@ class SamplingSettings(BaseModel):
     tolerance: Annotated[
         float,
         Field(ge=0),
-        _speed("Change at which a cached difference is computed anew; 0 is off.", "0 or more", "--tolerance"),
+        _speed("Change at which a cached difference is recomputed; 0 is off.", "0 or more", "--tolerance"),
     ] = 0.0
     extrapolate: Annotated[
         float,
         Field(ge=0, le=1),
-        _speed("Share of its last change by which a cached difference goes on.", "0 to 1", "--extrapolate"),
+        _speed(
+            "Share of its last change that is added to a cached difference at each step.", "0 to 1", "--extrapolate"
+        ),
     ] = 0.0
     hold_after: Annotated[
         float,
         Field(ge=0, le=1),
-        _speed("Share of the noise schedule after which differences stay as they are.", "0 to 1", "--hold-after"),
+        _speed("Share of the noise schedule after which differences are not recomputed.", "0 to 1", "--hold-after"),
     ] = 1.0
     guidance_start: Annotated[
         float, Field(ge=0, le=1), _speed("Share of the noise schedule at which guidance begins.", "0 to 1",
@@ -172,7 +174,7 @@ class SamplingSettings(BaseModel):
             ) from None
         if made.tolerance and made.reuse > 1:  # features are cached for whole batches, not row by row
             raise ConfigError(
-                "tolerance and reuse do not go together", "Leave one of the two at its default",
+                "tolerance and reuse cannot be combined", "Leave one of the two at its default",
                 arguments=["tolerance", "reuse"],
             )  # fmt: skip
         return made

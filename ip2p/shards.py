@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TEMPORARY_PREFIX = ".tmp-"
 BACKUP_PREFIX = ".old-"
 ROW_GROUP_SIZE = 128
-REDO_HINT = "delete it and run the same command again: it makes what is missing"
+REDO_HINT = "Delete it and run the same command again: it makes what is missing"
 
 
 class Manifest(BaseModel):
@@ -207,7 +207,7 @@ def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
     """
     manifests = sorted(folder.glob("shard-?????.json"))
     if not manifests:
-        raise DataError(f"no finished shard in {folder}", "run the stage that writes it first")
+        raise DataError(f"no finished shard in {folder}", "Run the stage that writes it first")
     for file in manifests:
         yield from read_shard(folder, int(file.stem.removeprefix("shard-")))
 
@@ -221,7 +221,7 @@ def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
     path = shard_path(folder, index)
     manifest = _read_manifest(path)
     if not path.is_file() or path.stat().st_size != manifest.size:
-        raise DataError(f"{path} is not of the {manifest.size} bytes that its manifest says", f"{REDO_HINT}")
+        raise DataError(f"{path} does not have the {manifest.size} bytes in its manifest", REDO_HINT)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as reader:
             for batch in reader.iter_batches(batch_size=ROW_GROUP_SIZE):
@@ -241,7 +241,7 @@ def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | N
             encoded = [schema.encode_example(dict(row)) for row in rows]
             table = pa.Table.from_pylist(encoded, schema=schema.arrow_schema)
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"rows do not fit the schema of the shard ({one_line(error)})", "check the columns") from error
+        raise DataError(f"rows do not fit the schema of the shard ({one_line(error)})", "Check the columns") from error
     stream = io.BytesIO()
     pq.write_table(table, stream, row_group_size=ROW_GROUP_SIZE, compression="zstd", write_page_checksum=True)
     return stream.getvalue()
@@ -263,7 +263,7 @@ def _check(path: Path, manifest: Manifest) -> None:
     try:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest.sha256:
-            raise DataError(f"{path} is not what was written", REDO_HINT)
+            raise DataError(f"{path} differs from what was written", REDO_HINT)
         rows = pq.read_table(io.BytesIO(data), page_checksum_verification=True).num_rows
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read back ({one_line(error)})", REDO_HINT) from error

@@ -121,5 +121,5 @@ def _numbers(text: str, option: str) -> list[float]:
     except ValueError:
         numbers = []
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise ConfigError(f"{option} {text!r} are no numbers", "Give numbers with commas, such as 1.5,3,7.5")
+        raise ConfigError(f"{option} {text!r} is not a list of numbers", "Give numbers with commas, such as 1.5,3,7.5")
     return numbers

@@ -241,7 +241,7 @@ def choose_best(
     by = "the direction from caption to edited caption" if captions else "the instruction as direction"
     say(f"keeping the best of {len(edits)} by {clip}, {by}")
     if not captions:
-        say("captions tell more than the instruction: give --caption and --edited-caption if you can")
+        say("captions are more reliable than the instruction: give --caption and --edited-caption if you can")
     for place, (edit, score) in enumerate(zip(edits, scores, strict=True)):
         say(f"seed {edit.seed}: {score:+.3f}{'  kept' if place == kept else ''}")
     return edits[kept]

@@ -78,7 +78,9 @@ ModelConfig = Annotated[
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read .ckpt and other pickles, weights only.", rich_help_panel="Model")
 ]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace those of the config.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that override the config.")
+]
 
 
 _FLAGS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()} | {"compiled": "--compile"}
@@ -274,7 +276,8 @@ def choose_editor(
         list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="LoRA weights to add.", rich_help_panel="Model")
     ] = None,
     embedding: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="A word by textual inversion.", rich_help_panel="Model")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Embedding of a word (textual inversion).", rich_help_panel="Model"),
     ] = None,
     decoder: Annotated[
         str | None,
@@ -290,7 +293,7 @@ def choose_editor(
     config: ModelConfig = None,
     allow_pickle: AllowPickle = False,
     safety_checker: Annotated[
-        bool, typer.Option(help="Use the one that the model brings, if it brings one.", rich_help_panel="Model")
+        bool, typer.Option(help="Use the model's safety checker, if it has one.", rich_help_panel="Model")
     ] = True,
     cpu_offload: Annotated[
         bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.", rich_help_panel="Quality and speed")

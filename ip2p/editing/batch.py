@@ -171,9 +171,9 @@ class BatchRun:
         """
         path = self.out / edit.output
         if not path.resolve().is_relative_to(self.out.resolve()):
-            raise ImageError(f"the output {edit.output} leads out of {self.out} by a link", "Give another name")
+            raise ImageError(f"the output {edit.output} is a link that leads out of {self.out}", "Give another name")
         if path.exists() and _read_id(path) is None:
-            raise ImageError(f"{path} is there and was not made by `ip2p batch`", "Give another name, or move it away")
+            raise ImageError(f"{path} exists and was not made by `ip2p batch`", "Give another name, or move it away")
 
     def _group_key(self, waiting: WaitingEdit) -> Any:
         """The key that pictures edited together share: working size, settings, negative prompt, instructions."""

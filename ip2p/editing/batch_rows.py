@@ -192,7 +192,7 @@ def _refuse_outside(output: str) -> None:
     """
     path = PurePosixPath(output.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in output:
-        raise ConfigError(f"the output {output!r} lies outside of the folder of results", "Give a name within it")
+        raise ConfigError(f"the output {output!r} is outside of the folder of results", "Give a name within it")
     if path.suffix.lower() != ".png":
         raise ConfigError(f"the output {output!r} is no PNG", "Give a name that ends in .png")
     if len(path.parts) == 1 and path.stem.lower() == RESULTS_NAME:

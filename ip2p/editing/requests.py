@@ -81,7 +81,7 @@ def plan_requests(
     pairs = max(len(pictures), len(texts))
     if not pictures or not texts or {len(pictures), len(texts)} - {1, pairs}:
         raise InstructionError(
-            f"{len(pictures)} images and {len(texts)} texts do not fit together", "Give as many of both, or one of one"
+            f"{len(pictures)} images and {len(texts)} texts do not match", "Give equally many, or one of either"
         )
     if len(regions) not in (1, pairs):
         raise InstructionError(f"{len(regions)} masks for {pairs} edits", f"Give 1 or {pairs}")
@@ -169,7 +169,7 @@ def _require_image(image: Any) -> Image.Image:
         return image
     fix = "Open the file first: PIL.Image.open(path)" if isinstance(image, str | Path) else "Give a PIL.Image.Image"
     if hasattr(image, "shape"):
-        fix = "Make one of it: PIL.Image.fromarray(array), of numbers from 0 to 255 in the last axis red, green, blue"
+        fix = "Convert it: PIL.Image.fromarray(array), for uint8 arrays (height, width, 3) in RGB"
     raise ImageError(f"a picture is a {type(image).__module__}.{type(image).__name__}", fix)
 
 
@@ -177,12 +177,12 @@ def _to_int(seed: Any) -> int:
     """Convert a seed to an int, also from the integers of numpy or torch.
 
     Raises:
-        InstructionError: it is no whole number.
+        InstructionError: it is not a whole number.
     """
     try:
         return operator.index(seed)
     except TypeError:
-        raise InstructionError(f"the seed {seed!r} is no whole number", "Give one such as 7") from None
+        raise InstructionError(f"the seed {seed!r} is not a whole number", "Give one such as 7") from None
 
 
 def _plan_seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]]:
@@ -192,7 +192,7 @@ def _plan_seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]
     if samples is None:
         samples = max(1, len(given)) if pairs == 1 else 1
     if samples < 1:
-        raise InstructionError(f"{samples} samples were asked for", "Ask for at least one")
+        raise InstructionError(f"{samples} samples were requested", "Request at least one")
     if not given:
         given = [random.SystemRandom().randrange(2**32 - samples)]
     if len(given) == 1:

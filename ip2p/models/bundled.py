@@ -28,7 +28,7 @@ def bundled_path(name: str) -> Path:
         ModelError: there is no such name, or its weights are missing.
     """
     if name not in _FOLDERS:
-        raise ModelError(f"ip2p brings no model {name!r}", f"It brings {', '.join(BUNDLED_NAMES)}")
+        raise ModelError(f"there is no bundled model {name!r}", f"Give one of {', '.join(BUNDLED_NAMES)}")
     path = _FOLDERS[name]
     if not any(path.rglob("*.safetensors")):
         how = "python train/finetune.py" if name == DEFAULT_EDITOR else "python train/storybook/base.py"

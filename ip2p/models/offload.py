@@ -29,7 +29,7 @@ def require_gpu(device: torch.device) -> None:
     """
     if device.type == "cpu":
         raise ConfigError(
-            "cpu_offload spares the memory of a GPU, and this computes on the CPU",
+            "cpu_offload needs a GPU, and the device is the CPU",
             "Leave it out",
             arguments=["cpu_offload"],
         )

@@ -71,13 +71,13 @@ def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     if pickled and not allow_pickle:
         raise ModelError(
             f"{path} is a pickle, not .safetensors",
-            "Give a .safetensors file of the model, or allow_pickle=True if you trust where it is from",
+            "Give a .safetensors file of the model, or allow_pickle=True if you trust its source",
             arguments=["allow_pickle"],
         )
     try:
         found = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} holds more than weights", "Give a .safetensors file of the model") from error
+        raise ModelError(f"{path} has more than weights", "Give a .safetensors file of the model") from error
     except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
         raise ModelError(f"{path} is damaged ({one_line(error)})", DAMAGED_HINT) from error
     while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):

@@ -59,7 +59,7 @@ def open_image(path: str | Path, frame: int | None = None) -> Image.Image:
     with open_guarded(data, path) as image:
         check_shape(image.size, str(path))
         if image.format in ("JPEG", "MPO") and _count_scans(data) > MAX_SCANS:
-            raise ImageError(f"{path} is drawn in more than {MAX_SCANS} scans", SAVE_AGAIN_HINT)
+            raise ImageError(f"{path} has more than {MAX_SCANS} scans", SAVE_AGAIN_HINT)
         _seek_frame(image, frame, path)
         if image.format == "TIFF":
             with STDERR_LOCK, _silence_stderr():
@@ -111,9 +111,9 @@ def open_guarded(data: bytes, path: str | Path) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels", SMALLER_HINT) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not a picture that we can read", FORMAT_HINT) from error
+        raise ImageError(f"{path} is not a readable picture", FORMAT_HINT) from error
     except _TooManyReads as error:
-        raise ImageError(f"{path} is in more than {MAX_READS} pieces", SAVE_AGAIN_HINT) from error
+        raise ImageError(f"{path} needs more than {MAX_READS} reads", SAVE_AGAIN_HINT) from error
     except Exception as error:  # decoders raise exceptions of any kind for damaged bytes
         raise ImageError(f"{path} is damaged ({one_line(error, 120)})", SAVE_AGAIN_HINT) from error
 
@@ -199,7 +199,7 @@ def _seek_frame(image: Image.Image, frame: int | None, path: str | Path) -> None
     if not 0 <= frame <= last:
         raise ImageError(f"{path} has no frame {frame}, it has {found}", f"Choose one from 0 to {last}")
     if image.format not in ("TIFF", "MPO") and image.width * image.height * frame > MAX_FRAME_PIXELS:
-        raise ImageError(f"frame {frame} of {path} lies behind too many pixels", "Choose an earlier one")
+        raise ImageError(f"frame {frame} of {path} comes after too many pixels", "Choose an earlier one")
     image.seek(frame)
     _check_pixels(image, path)
     check_shape(image.size, f"{path}, frame {frame},")

@@ -71,7 +71,7 @@ def save_picture(
     kind = format_of(path)
     if kind == "JPEG" and image.mode == "RGBA":
         if image.getchannel("A").getextrema() != (255, 255):
-            warnings.warn(f"{path} is a JPEG: what was transparent is white in it", stacklevel=1)
+            warnings.warn(f"{path} is a JPEG: its transparent parts are white", stacklevel=1)
         image = to_rgb(image)
     try:
         data = _encode(image, kind, parameters, source_type)
@@ -94,7 +94,7 @@ def read_parameters(path: str | Path) -> dict[str, Any]:
             image.load()  # texts may follow the pixels
         found = _read_json(image) or from_text(_read_text(image))
     if not found:
-        raise ImageError(f"{path} carries no parameters", "Give a picture that ip2p wrote, as it wrote it")
+        raise ImageError(f"{path} has no parameters", "Give an unmodified picture that ip2p wrote")
     return found
 
 
