@@ -12,7 +12,7 @@ from ip2p.models.offload import hook_networks, tile
 
 
 def test_offloading_on_a_cpu_is_refused_before_anything_is_loaded() -> None:
-    with pytest.raises(ConfigError, match="this computes on the CPU. Leave it out"):
+    with pytest.raises(ConfigError, match="the device is the CPU. Leave it out"):
         Editor.from_pretrained("no/such-model", device="cpu", cpu_offload=True)
 
 
