@@ -13,8 +13,18 @@ from ip2p.cli.lazy import make_app
 from ip2p.cli.options import say
 from ip2p.errors import ModelError
 
-LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "pyarrow", "pillow", "pydantic", "typer")
-OPTIONAL = ("gguf",)
+REQUIRED_PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "pyarrow",
+    "pillow",
+    "pydantic",
+    "typer",
+)
+OPTIONAL_PACKAGES = ("gguf",)
 
 app = make_app()
 
@@ -45,7 +55,7 @@ def examine() -> tuple[list[tuple[str, str]], list[str]]:
     from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 
     facts = [("ip2p", _version("ip2p")), ("python", f"{platform.python_version()} on {platform.platform()}")]
-    facts += [(name, _version(name)) for name in (*LIBRARIES, *OPTIONAL)]
+    facts += [(name, _version(name)) for name in (*REQUIRED_PACKAGES, *OPTIONAL_PACKAGES)]
     facts += [("device", _device()), ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")]
     problems = []
     for name in BUNDLED_NAMES:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("diffusers", "transformers")
+QUIET_LIBRARIES = ("diffusers", "transformers")
 
 # diffusers imports image processors that need torchvision; transformers warns that it uses others, as intended.
 logging.getLogger("transformers.utils.import_utils").addFilter(
@@ -21,7 +21,7 @@ logging.getLogger("transformers.utils.import_utils").addFilter(
 def quiet() -> Iterator[None]:
     """Context manager that hides the progress bars, log messages and some warnings of diffusers and transformers."""
     # Only those that are imported already: a language model needs no diffusers, which takes a second to import.
-    logs = [import_module(f"{name}.utils.logging") for name in LIBRARIES if name in sys.modules]
+    logs = [import_module(f"{name}.utils.logging") for name in QUIET_LIBRARIES if name in sys.modules]
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     for log in logs:
         log.set_verbosity(log.CRITICAL)

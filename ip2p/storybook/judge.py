@@ -30,7 +30,7 @@ SIDE = 256
 WIDTHS = (32, 96, 160)
 BLOCKS = (1, 2, 2)
 GROUPS = 8
-BATCH = 64
+BATCH_SIZE = 64
 
 LAYOUT = ("horizon", "building_x", "building_size", "mirrored")
 TOLERANCE = (0.04, 0.06, 0.06, 0.5)
@@ -45,8 +45,8 @@ UNCLEAR = "unclear"
 IGNORED = -100
 """Target that the loss ignores."""
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-REMEDY = "Give storybook-judge or a folder that `python train/storybook/base.py` wrote"
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+JUDGE_HINT = "Give storybook-judge or a folder that `python train/storybook/base.py` wrote"
 
 
 class Reading(NamedTuple):
@@ -65,7 +65,7 @@ class Reading(NamedTuple):
         return {name: (*ATTRIBUTES[name], UNCLEAR)[int(indices[row])] for name, indices in self.attributes.items()}
 
 
-class Output(NamedTuple):
+class JudgeOutput(NamedTuple):
     """Output of the network in fp32.
 
     Attributes:
@@ -172,14 +172,14 @@ class JudgeNet(nn.Module):
             nn.Linear(64, len(LAYOUT)),
         )  # fmt: skip
 
-    def forward(self, x: Float[Tensor, "b 3 256 256"]) -> Output:
+    def forward(self, x: Float[Tensor, "b 3 256 256"]) -> JudgeOutput:
         """Read pictures in [-1, 1]; the output is fp32, also under autocast."""
         middle = self.middle(self.fine(self.stem(x)))
         coarse = self.coarse(middle)
         pooled = torch.cat([part for h in (middle, coarse) for part in (h.mean((2, 3)), h.amax((2, 3)))], dim=1)
         seen = self.trunk(pooled)
         logits = {name: head(seen).float() for name, head in self.heads.items()}
-        return Output(logits, self.whole(seen).float(), self.place(coarse).float().sigmoid())
+        return JudgeOutput(logits, self.whole(seen).float(), self.place(coarse).float().sigmoid())
 
 
 class Judge:
@@ -208,14 +208,14 @@ class Judge:
         bundled = str(name_or_folder) in BUNDLED_NAMES
         folder = bundled_path(str(name_or_folder)) if bundled else Path(name_or_folder)
         try:
-            config = _Config.model_validate_json((folder / CONFIG).read_bytes())
+            config = _Config.model_validate_json((folder / CONFIG_FILE).read_bytes())
             _check(config, folder)
             if any(width <= 0 or width % GROUPS for width in config.widths):
                 raise ValueError(f"its widths {config.widths} are no multiples of {GROUPS}")
             net = JudgeNet(config.widths)
-            net.load_state_dict(load_file(folder / WEIGHTS))  # rounded on disk, fp32 in memory
+            net.load_state_dict(load_file(folder / WEIGHTS_FILE))  # rounded on disk, fp32 in memory
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ModelError(f"cannot load the judge {name_or_folder} ({_reason(error)})", REMEDY) from error
+            raise ModelError(f"cannot load the judge {name_or_folder} ({_reason(error)})", JUDGE_HINT) from error
         return cls(net.to(device))
 
     def save_pretrained(self, folder: Path, extra: Mapping[str, str] | None = None) -> None:
@@ -230,8 +230,8 @@ class Judge:
             key: value.detach().to("cpu", torch.float16).contiguous() for key, value in self.net.state_dict().items()
         }
         with atomic_dir(folder) as temporary:
-            (temporary / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-            save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
+            (temporary / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+            save_file(weights, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
             for file, text in (extra or {}).items():
                 (temporary / file).write_text(text)
 
@@ -240,11 +240,11 @@ class Judge:
         """Read the attributes and layouts of pictures in [-1, 1], of any size, in batches of 64."""
         device = next(self.net.parameters()).device
         readings: list[Reading] = []
-        for rows in x.float().split(BATCH):
+        for rows in x.float().split(BATCH_SIZE):
             rows = rows.to(device)
             if rows.shape[-2:] != (SIDE, SIDE):
                 rows = F.interpolate(rows, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
-            output: Output = self.net(rows)
+            output: JudgeOutput = self.net(rows)
             readings.append(output.reading())
         return Reading(
             {name: torch.cat([reading.attributes[name] for reading in readings]).cpu() for name in ATTRIBUTES},
@@ -297,7 +297,7 @@ def whole_target(scene: Scene) -> list[int]:
 
 
 def judge_loss(
-    output: Output, attributes: Int[Tensor, "b n"], whole: Int[Tensor, "b 3"], layout: Float[Tensor, "b 4"]
+    output: JudgeOutput, attributes: Int[Tensor, "b n"], whole: Int[Tensor, "b 3"], layout: Float[Tensor, "b 4"]
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy of the attributes + mean loss of the layout + binary cross-entropy of whole things.
 
@@ -347,5 +347,5 @@ def _reason(error: Exception) -> str:
     """The message of an exception in one short line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{CONFIG}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
+        return f"{CONFIG_FILE}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
     return one_line(error)
