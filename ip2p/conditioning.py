@@ -1,4 +1,4 @@
-"""What a UNet is conditioned on: the texts of a batch as its text encoders embed them."""
+"""Text conditioning of a UNet: the embeddings of the texts of a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """Embedded texts, one for each row of a batch. Guidance selects and joins rows and never looks inside.
+    """Embedded texts, one for each row of a batch. Guidance selects and joins rows only.
 
     Args:
         tokens: token embeddings, shape (b, n, d), which cross-attention reads.
@@ -24,17 +24,17 @@ class Conditioning:
         return len(self.tokens)
 
     def __getitem__(self, rows: list[int] | slice) -> "Conditioning":
-        """The conditioning of some rows, in the given order."""
+        """Select rows, in the given order."""
         return Conditioning(self.tokens[rows], None if self.pooled is None else self.pooled[rows])
 
     def expand(self, count: int) -> "Conditioning":
-        """A single row, repeated for a batch of this many."""
+        """Repeat a single row for a batch of `count`."""
         return Conditioning(
             self.tokens.expand(count, -1, -1), None if self.pooled is None else self.pooled.expand(count, -1)
         )
 
 
-def join_rows(parts: Sequence[Conditioning]) -> Conditioning:
-    """The rows of several batches in one, in order; all of them are pooled, or none is."""
-    pooled = [part.pooled for part in parts if part.pooled is not None]
-    return Conditioning(torch.cat([part.tokens for part in parts]), torch.cat(pooled) if pooled else None)
+def join_rows(batches: Sequence[Conditioning]) -> Conditioning:
+    """Concatenate the rows of several batches; either all of them have pooled embeddings, or none."""
+    pooled = [batch.pooled for batch in batches if batch.pooled is not None]
+    return Conditioning(torch.cat([batch.tokens for batch in batches]), torch.cat(pooled) if pooled else None)

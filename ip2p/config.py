@@ -1,7 +1,7 @@
-"""Loads the config of a run from YAML and `key=value`: frozen and checked.
+"""Load the config of a run from YAML and `key=value`: frozen and validated.
 
-Every field says what it is for; an unknown key is an error that names the nearest known one. The configs are in
-the packages that read them: `ip2p.data_gen.config` and `ip2p.train.config`.
+Every field has a description; an unknown key is an error that names the nearest known one. The config classes are
+in the packages that read them: `ip2p.data_gen.config` and `ip2p.train.config`.
 """
 
 import difflib
@@ -19,21 +19,21 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Config(BaseModel):
-    """Base of all configs: they do not change once read, and know no other keys than their own."""
+    """Base class of all configs: immutable, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def load_config(model: type[M], source: str | Path | None = None, overrides: Sequence[str] = ()) -> M:
-    """Read a config from YAML, change single values, and check it.
+    """Read a config from YAML, override single values, and validate it.
 
     Args:
-        model: the class of the config.
-        source: a YAML file, the name of one of ip2p's own with or without its ending, or None for defaults.
-        overrides: such as ["pairs.steps=10", "seed=3"]; values are YAML.
+        model: class of the config.
+        source: path of a YAML file, name of a bundled one with or without its ending, or None for defaults.
+        overrides: `key=value` texts such as ["pairs.steps=10", "seed=3"]; values are YAML.
 
     Raises:
-        ConfigError: no such file, not YAML, an unknown key, or a value that the config does not take.
+        ConfigError: the file is missing or not YAML, a key is unknown, or a value is invalid.
     """
     values = _read(source) if source is not None else {}
     for override in overrides:
@@ -51,7 +51,7 @@ def bundled_configs() -> list[str]:
 
 
 def _read(source: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file."""
+    """Read the mapping in a YAML file."""
     path, name = Path(source), f"{str(source).removesuffix('.yaml')}.yaml"
     if not path.is_file() and name not in bundled_configs():
         raise ConfigError(
@@ -73,7 +73,7 @@ def _read(source: str | Path) -> dict[str, Any]:
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    """Set the value that "a.b=c" names."""
+    """Set the value at a dotted key, as in "a.b=c"."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"cannot use {override!r} as a setting", "Write key=value, such as seed=3 or pairs.steps=10")
@@ -91,7 +91,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(error: ValidationError, model: type[BaseModel], place: str) -> ConfigError:
-    """The first fault of a config, with its remedy."""
+    """Describe the first error of a config, with its fix."""
     fault = error.errors(include_url=False)[0]
     location = fault["loc"]
     key = ".".join(str(part) for part in location) or "it"
@@ -117,7 +117,7 @@ def _explain(error: ValidationError, model: type[BaseModel], place: str) -> Conf
 
 
 def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:
-    """The class of the settings at a place inside a config."""
+    """The class of the settings at a location inside a config."""
     inner: Any = model
     for part in location:
         if isinstance(inner, type) and issubclass(inner, BaseModel):

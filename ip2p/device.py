@@ -1,7 +1,7 @@
-"""What to compute on and in: the best device, a number format asked for or measured, and a UNet compiled by torch.
+"""Device and precision: the best device, a precision that is requested or measured, and a compiled UNet.
 
-Processors differ. bf16 autocast trains 1.5 times faster than fp32 on a CPU with AVX-512-BF16 and 10 to 17 times slower
-on one without, where it is emulated; no name of a processor tells it as reliably as two steps of the real work.
+Processors differ: bf16 autocast trains 1.5 times faster than fp32 on a CPU with AVX-512-BF16 and 10 to 17 times slower
+on one without, where it is emulated. Timing two real steps is more reliable than the name of the processor.
 """
 
 import contextlib
@@ -18,24 +18,24 @@ from ip2p.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# A first bf16 step this much slower than fp32 decides by itself: where bf16 is emulated a second one costs a minute.
+# If the first bf16 step is this much slower than fp32, no second one is timed: emulated bf16 can take a minute.
 GIVE_UP_RATIO = 3.0
 
 
 def best_device() -> torch.device:
-    """cuda, then mps, then cpu."""
+    """The best available device: cuda, then mps, then cpu."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def precision_name(dtype: torch.dtype) -> str:
-    """The short name of a format: fp32, bf16 or fp16."""
+    """The short name of a data type: fp32, bf16 or fp16."""
     return next(name for name, known in PRECISIONS.items() if known == dtype)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
-    """Autocast to `dtype` on `device`; no change at all for fp32."""
+    """A context of autocast to `dtype` on `device`; it does nothing for fp32."""
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
@@ -48,20 +48,19 @@ def choose_precision(
     requested: str = "auto",
     report: Callable[[str], None] = logger.info,
 ) -> torch.dtype:
-    """Choose the format to train or to edit in.
+    """Choose the precision to train or to edit in.
 
-    auto is bf16 on a GPU that computes it, fp32 on other accelerators, and on a CPU the faster of the two, measured.
+    auto is bf16 on a GPU that supports it, fp32 on other accelerators, and on a CPU the faster of the two, measured.
 
     Args:
-        step: one real step of the work that leaves no trace: of training, forward and backward, no optimizer step and
-            no gradient kept. It runs under the autocast that is being tried, and only when there is something to find
-            out.
-        device: where the work runs.
-        requested: auto, fp32, bf16 or fp16. fp16 wants a GPU, and to train a gradient scaler.
-        report: takes one line that says what was chosen and why.
+        step: function that runs one real step without side effects: for training, forward and backward without an
+            optimizer step and without keeping gradients. It is called under the autocast to be timed, on a CPU only.
+        device: device that the work runs on.
+        requested: auto, fp32, bf16 or fp16. fp16 needs a GPU, and for training a gradient scaler.
+        report: function that receives one line about the choice and its reason.
 
     Raises:
-        ConfigError: an unknown format, or fp16 on a CPU.
+        ConfigError: the precision is unknown, or fp16 on a CPU.
     """
     if requested != "auto":
         return parse_precision(requested, device)
@@ -82,24 +81,24 @@ def choose_precision(
 
 
 def parse_precision(name: str, device: torch.device) -> torch.dtype:
-    """The format of a name.
+    """The data type of a precision name.
 
     Raises:
-        ConfigError: an unknown format, or fp16 on a CPU.
+        ConfigError: the precision is unknown, or fp16 on a CPU.
     """
     if name not in PRECISIONS:
         raise ConfigError(f"precision {name!r} is unknown", f"Use auto, {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":
-        raise ConfigError("fp16 is for a GPU", "Use precision auto, fp32 or bf16")
+        raise ConfigError("fp16 needs a GPU", "Use precision auto, fp32 or bf16")
     return PRECISIONS[name]
 
 
 def compile_unet(unet: Any, probe: Callable[[], object]) -> None:
-    """Let a UNet run compiled from now on; rounding differs from before.
+    """Compile a UNet in place; its results differ in rounding.
 
     Args:
-        unet: changed in place.
-        probe: calls it once, so that a machine that cannot compile is told of now and not in the middle of an edit.
+        unet: UNet to compile.
+        probe: function that calls it once, so that a failure to compile is reported now and not during an edit.
 
     Raises:
         ConfigError: this machine cannot compile.

@@ -1,4 +1,4 @@
-"""What can go wrong, and is expected to: every error says what was wrong and how to put it right.
+"""Exceptions of expected failures: every error says what was wrong and how to fix it.
 
 Ip2pError
 ├── ImageError         a picture cannot be read or written
@@ -8,19 +8,19 @@ Ip2pError
 ├── DataError          a record, shard or data set is missing, torn or of another shape
 ├── WriterError        the language model that writes triples cannot be reached or refuses
 │   └── BudgetError    the next request to it could cost more than is left
-└── TrainingError      training cannot go on
+└── TrainingError      training cannot continue
 """
 
 from collections.abc import Sequence
 
 
 class Ip2pError(Exception):
-    """An expected failure, told in one line.
+    """An expected failure, described in one line.
 
     Args:
-        what: what was wrong and where, with the value; without a full stop.
-        fix: what to do about it.
-        arguments: names of arguments that the text speaks of; the command line puts its options in their place.
+        what: description of what was wrong and where, with the value; without a full stop.
+        fix: instruction that says how to fix it.
+        arguments: names of the arguments that the text mentions; the command line replaces them with its options.
     """
 
     def __init__(self, what: str, fix: str, *, arguments: Sequence[str] = ()) -> None:
@@ -54,7 +54,7 @@ class DataError(Ip2pError):
 
 
 class WriterError(Ip2pError):
-    """The language model that writes triples cannot be reached, or refuses us."""
+    """The language model that writes triples cannot be reached, or refuses the request."""
 
 
 class BudgetError(WriterError):
@@ -62,9 +62,9 @@ class BudgetError(WriterError):
 
 
 class TrainingError(Ip2pError):
-    """Training cannot go on: the loss is not finite, or the run on disk is of another kind."""
+    """Training cannot continue: the loss is not finite, or the run on disk is of another kind."""
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """What an exception says, on one line of at most so many characters; its type where it says nothing."""
+    """The message of an exception on one line of at most `limit` characters; its type if it has no message."""
     return " ".join(str(error).split())[:limit] or type(error).__name__

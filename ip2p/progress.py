@@ -1,4 +1,4 @@
-"""Progress: a bar where stderr is a terminal, elsewhere plain lines."""
+"""Show progress: a bar if stderr is a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -20,17 +20,17 @@ from rich.progress import (
 LINE_INTERVAL = 10.0
 """Seconds between plain lines."""
 BAR_INTERVAL = 0.2
-"""Seconds between changes of a rate on a terminal, where nobody could read more."""
+"""Seconds between updates of a rate on a terminal."""
 
 
 class _Display:
-    """A bar or lines; a context, for a bar hides the cursor until it ends.
+    """Context manager that shows a bar or prints lines; a bar hides the cursor until it ends.
 
     Args:
-        columns: of the bar; the last one shows `note`.
-        say: prints a plain line.
-        transient: whether the bar vanishes at the end.
-        active: False shows nothing.
+        columns: columns of the bar; the last one shows `note`.
+        say: function that prints a plain line.
+        transient: whether the bar is removed at the end.
+        active: whether anything is shown.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class _Display:
             self._bar.stop()
 
     def _draw(self, **values: Any) -> None:
-        """Change what the bar shows; the first change begins it."""
+        """Update the bar; the first update starts it."""
         if self._bar and self._bar.tasks:
             self._bar.update(self._bar.tasks[0].id, **values)
         elif self._bar:
             self._bar.add_task(**{"description": "", "note": "", **values})
 
     def _due(self, interval: float) -> bool:
-        """Whether so many seconds have passed since this was last so."""
+        """Whether `interval` seconds have passed since the last True."""
         now = time.monotonic()
         if now - self._said < interval:
             return False
@@ -68,15 +68,15 @@ class _Display:
 
 
 class StageProgress(_Display):
-    """How far one stage is; a context.
+    """Context manager that shows the progress of one stage.
 
     Args:
-        name: of the stage.
-        unit: what it counts, such as "candidates".
-        total: of them.
-        done: that were there already.
-        say: prints a plain line.
-        transient: whether nothing is left of the bar at the end.
+        name: name of the stage.
+        unit: name of what is counted, such as "candidates".
+        total: number of units in all.
+        done: number of units that exist already.
+        say: function that prints a plain line.
+        transient: whether the bar is removed at the end.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class StageProgress(_Display):
         return self
 
     def advance(self, count: int, note: str = "") -> None:
-        """So many more are made; `note` is shown beside them."""
+        """Count `count` more units as done; `note` is shown beside the rate."""
         self.made += count
         self.done += count
         if self._bar:
@@ -114,22 +114,22 @@ class StageProgress(_Display):
 
     @property
     def rate(self) -> str:
-        """Made in this session, by the second."""
+        """Units per second in this session."""
         return f"{self.made / self.seconds:.1f} a second"
 
     @property
     def seconds(self) -> float:
-        """Since the stage began, in this session."""
+        """Seconds since the stage started in this session."""
         return max(time.monotonic() - self.started, 1e-9)
 
 
 class TrainingProgress(_Display):
-    """How far a training is, how fast, and its loss; a context.
+    """Context manager that shows the progress of a training, its speed and its loss.
 
     Args:
-        steps: where it ends; None where only the time ends it.
-        unit: what it learns from, such as "samples".
-        active: False on all ranks but one.
+        steps: number of steps; None if only time ends the training.
+        unit: name of what is counted, such as "samples".
+        active: whether anything is shown: True on one rank only.
     """
 
     def __init__(self, steps: int | None, unit: str, *, active: bool = True) -> None:
@@ -145,7 +145,7 @@ class TrainingProgress(_Display):
         return self
 
     def show(self, *, step: int, samples: int, loss: float, done: float) -> None:
-        """Show the step, the part done from 0 to 1, samples by the second since the last time, and the loss."""
+        """Show the step, the share done (0 to 1), samples per second since the last call, and the loss."""
         first, last = self._since is None, done >= 1 or step == self.steps
         if not (self._active and (self._due(BAR_INTERVAL if self._bar else LINE_INTERVAL) or first or last)):
             return

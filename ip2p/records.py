@@ -1,7 +1,6 @@
-"""The rows that stages hand to each other on disk. Frozen, checked, and identified by a hash of their content.
+"""Rows that the stages of a data set exchange on disk: frozen, validated, and identified by a hash of their content.
 
-Every input row of a stage leaves an output row: `status` says whether it goes on, `reason` why not. Nothing is lost
-unseen.
+Every input row of a stage has an output row: `status` says whether the row is used further, `reason` why not.
 """
 
 import hashlib
@@ -12,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
-"""Stands in every manifest; a change of the fields below raises it."""
+"""Version in every manifest; it is raised when the fields below change."""
 
 Status = Literal["ok", "refused"]
 
@@ -25,7 +24,7 @@ PACKED_COLUMNS = (
 
 
 class Reason(StrEnum):
-    """Why a row was refused; "" for rows that were not."""
+    """Reason for which a row was refused; "" for rows that were not."""
 
     OK = ""
     NO_RULE = "no_rule"
@@ -55,18 +54,18 @@ class Reason(StrEnum):
 
 
 def content_id(*parts: str) -> str:
-    """16 hexadecimal digits of the SHA-256 of the parts: equal content has equal ids, on every machine."""
+    """The first 16 hexadecimal digits of the SHA-256 of the parts: equal content has equal ids on every machine."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 class Record(BaseModel):
-    """A row: it does not change once made, and knows no other fields than its own."""
+    """Base class of rows: immutable, and unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Caption(Record):
-    """A text that describes a picture that nobody has drawn yet."""
+    """A text that describes a picture to draw."""
 
     id: str = Field(description="content_id of the text")
     text: str = Field(description="what the picture shows, in one sentence")
@@ -74,28 +73,28 @@ class Caption(Record):
 
 
 class Triple(Record):
-    """A caption, an instruction, and the caption that would hold afterwards."""
+    """A caption, an instruction, and the caption after the edit."""
 
     id: str = Field(description="content_id of caption, instruction and edited caption")
-    caption_id: str = Field(description="of the caption that it was written for")
-    caption: str = Field(description="before the edit")
-    instruction: str = Field(description='the edit, such as "make it winter"')
-    edited_caption: str = Field(description="after the edit")
-    kind: str = Field(description='of edit, such as "season"; "other" where nobody can tell')
-    writer: str = Field(description='"rules", or the language model that wrote it')
+    caption_id: str = Field(description="id of the caption that it was written for")
+    caption: str = Field(description="caption before the edit")
+    instruction: str = Field(description='instruction, such as "make it winter"')
+    edited_caption: str = Field(description="caption after the edit")
+    kind: str = Field(description='kind of edit, such as "season"; "other" if it is unknown')
+    writer: str = Field(description='"rules", or name of the language model that wrote it')
     status: Status = "ok"
     reason: Reason = Reason.OK
 
 
 class Candidate(Record):
-    """A pair of pictures drawn for a triple: how it was drawn, and how CLIP scores it."""
+    """A pair of pictures drawn for a triple: its sampling settings and its CLIP scores."""
 
     id: str = Field(description="content_id of the triple's id and the candidate's number")
     triple_id: str
-    seed: int = Field(description="of the noise that both pictures start from")
-    p: float = Field(description="share of the steps with shared attention, 0 to 1")
+    seed: int = Field(description="seed of the noise that both pictures start from")
+    p: float = Field(description="share of the denoising steps with shared attention, 0 to 1")
     cfg: float = Field(description="guidance scale of both pictures")
-    steps: int = Field(description="of the sampler")
+    steps: int = Field(description="denoising steps")
     sim_source: float = Field(default=0.0, description="CLIP similarity of picture and caption before the edit")
     sim_edited: float = Field(default=0.0, description="CLIP similarity of picture and caption after the edit")
     sim_image: float = Field(default=0.0, description="CLIP similarity of the two pictures")

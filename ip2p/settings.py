@@ -1,7 +1,7 @@
-"""Sampling settings, each listed once: command line, batch files, presets, recorded parameters and docs read them here.
+"""Sampling settings, each defined once for command line, batch files, presets, recorded parameters and docs.
 
-A model's own values are in `ip2p.json` in its folder; a preset replaces some of them, and what a caller gives replaces
-both.
+A model's own values are in `ip2p.json` in its folder; a preset overrides some of them, and the caller's values
+override both.
 """
 
 import difflib
@@ -19,12 +19,12 @@ SETTINGS_FILE = "ip2p.json"
 
 
 class SchedulerEntry(NamedTuple):
-    """A scheduler that can be asked for by name.
+    """A scheduler that can be selected by name.
 
     Args:
         diffusers_class: name of its class in diffusers.
         config: keys that differ from those of the model's own scheduler.
-        web_ui_name: what programs that show parameters of pictures call it.
+        web_ui_name: name of it in programs that show the parameters of pictures.
     """
 
     diffusers_class: str
@@ -50,19 +50,19 @@ distilled for it."""
 SchedulerName = Literal["euler_a", "euler", "heun", "ddim", "ddpm", "pndm", "dpm", "dpm_karras", "unipc", "lcm"]
 
 Group = Literal["Edit", "Quality and speed"]
-Kind = TypeVar("Kind", bound="SamplingSettings")
+Settings = TypeVar("Settings", bound="SamplingSettings")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a sampling setting besides its type, range and default.
+    """Description of a sampling setting, besides its type, range and default.
 
     Args:
-        group: group of options that it stands in on the command line.
+        group: group of its option on the command line.
         help: meaning, one sentence.
-        allowed: values that may be given, in words.
-        flags: its options on the command line, the usual one first.
-        web_ui_name: what programs that show parameters of pictures call it; empty where they do not know it.
+        allowed: allowed values, in words.
+        flags: options on the command line, the usual one first.
+        web_ui_name: name of it in programs that show the parameters of pictures; empty if they do not have it.
         diffusers_name: argument of diffusers' pipelines that it corresponds to.
         speed: whether it trades exactness for speed.
     """
@@ -81,12 +81,12 @@ def _speed(help: str, allowed: str, flag: str, diffusers_name: str = "") -> Sett
 
 
 class SamplingSettings(BaseModel):
-    """Settings of every sampler: those of a text-to-image model and of an editor have these in common.
+    """Sampling settings that text-to-image models and editors have in common.
 
-    The defaults of what trades exactness for speed are exact.
+    The defaults of settings that trade exactness for speed are exact.
 
     Raises:
-        ConfigError: a name is not known, a value is out of range, or two values do not go together.
+        ConfigError: a name is unknown, a value is out of range, or two values cannot be combined.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -119,17 +119,19 @@ class SamplingSettings(BaseModel):
     tolerance: Annotated[
         float,
         Field(ge=0),
-        _speed("Change at which a cached difference is computed anew; 0 is off.", "0 or more", "--tolerance"),
+        _speed("Change at which a cached difference is recomputed; 0 is off.", "0 or more", "--tolerance"),
     ] = 0.0
     extrapolate: Annotated[
         float,
         Field(ge=0, le=1),
-        _speed("Share of its last change by which a cached difference goes on.", "0 to 1", "--extrapolate"),
+        _speed(
+            "Share of its last change that is added to a cached difference at each step.", "0 to 1", "--extrapolate"
+        ),
     ] = 0.0
     hold_after: Annotated[
         float,
         Field(ge=0, le=1),
-        _speed("Share of the noise schedule after which differences stay as they are.", "0 to 1", "--hold-after"),
+        _speed("Share of the noise schedule after which differences are not recomputed.", "0 to 1", "--hold-after"),
     ] = 1.0
     guidance_start: Annotated[
         float, Field(ge=0, le=1), _speed("Share of the noise schedule at which guidance begins.", "0 to 1",
@@ -157,7 +159,7 @@ class SamplingSettings(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _explain(cls, values: Any, handler: Any) -> Any:
-        """Every fault as a ConfigError of one line."""
+        """Turn a validation error into a ConfigError of one line."""
         if isinstance(values, Mapping):
             require_known(cls, values)
         try:
@@ -170,30 +172,30 @@ class SamplingSettings(BaseModel):
                 f"Give {name} as {describe(cls, name).allowed}",
                 arguments=[name],
             ) from None
-        if made.tolerance and made.reuse > 1:  # features are kept for whole batches, and there each row has its own way
+        if made.tolerance and made.reuse > 1:  # features are cached for whole batches, not row by row
             raise ConfigError(
-                "tolerance and reuse do not go together", "Leave one of the two at its default",
+                "tolerance and reuse cannot be combined", "Leave one of the two at its default",
                 arguments=["tolerance", "reuse"],
             )  # fmt: skip
         return made
 
-    def replace(self: Kind, **given: Any) -> Kind:
-        """These settings with the given ones in their place; None leaves one as it is.
+    def replace(self: Settings, **given: Any) -> Settings:
+        """A copy with the given settings replaced; None leaves a setting unchanged.
 
         Raises:
-            ConfigError: as the class says.
+            ConfigError: see the class.
         """
         return type(self)(**self.model_dump() | {name: value for name, value in given.items() if value is not None})
 
     def record(self) -> dict[str, Any]:
-        """What a picture depends on, in the order in which it is recorded: speed settings only where they matter."""
+        """Settings to record with a picture, in order; speed settings only if they differ from their defaults."""
         shown = self.model_dump(exclude=set(SPEED_SETTINGS))
         first = {name: shown.pop(name) for name in ("text_scale", "image_scale", "scale") if name in shown}
         return first | shown | self.model_dump(include=set(SPEED_SETTINGS), exclude_defaults=True)
 
 
 class EditSettings(SamplingSettings):
-    """Sampling settings of an editor. Any finite scales are allowed, also below 1."""
+    """Sampling settings of an editor. Any finite guidance scale is allowed, also below 1."""
 
     text_scale: Annotated[
         float,
@@ -235,12 +237,12 @@ class GenerationSettings(SamplingSettings):
 
 
 def settings_of(kind: type[SamplingSettings]) -> dict[str, Setting]:
-    """All settings of a class by name, as `Setting` describes them."""
+    """The descriptions of all settings of a class, by name."""
     return {name: describe(kind, name) for name in kind.model_fields}
 
 
 def describe(kind: type[SamplingSettings], name: str) -> Setting:
-    """What is known of a setting."""
+    """The description of a setting."""
     return next(each for each in kind.model_fields[name].metadata if isinstance(each, Setting))
 
 
@@ -248,7 +250,7 @@ ALL_SETTINGS = {**settings_of(EditSettings), **settings_of(GenerationSettings)}
 SPEED_SETTINGS = tuple(name for name, setting in ALL_SETTINGS.items() if setting.speed)
 """Settings that trade exactness for speed."""
 PIPELINE_ARGUMENTS = {"generator": "seeds", "num_images_per_prompt": "samples", "prompt": "instructions"}
-"""Arguments of diffusers' pipelines that are no settings here, with ours."""
+"""Arguments of diffusers' pipelines that are not settings here, with the names of ours."""
 
 
 def require_known(kind: type[SamplingSettings], names: Iterable[str], also: Iterable[str] = ()) -> None:
@@ -256,11 +258,11 @@ def require_known(kind: type[SamplingSettings], names: Iterable[str], also: Iter
 
     Args:
         kind: class of the settings.
-        names: names that a caller gave.
-        also: other names that the caller could have meant, such as arguments of a function.
+        names: names given by the caller.
+        also: other valid names to suggest, such as arguments of a function.
 
     Raises:
-        ConfigError: one is not; it says which name is meant.
+        ConfigError: a name is unknown; the error suggests one.
     """
     for name in names:
         if name in kind.model_fields:
@@ -277,12 +279,12 @@ def require_known(kind: type[SamplingSettings], names: Iterable[str], also: Iter
 
 
 class Preset(NamedTuple):
-    """Settings that go together.
+    """A named combination of settings.
 
     Args:
         settings: values by name.
-        unet_rows: UNet rows of one edit.
-        decibels: PSNR to the same scheduler and steps without any saving; None where nothing is saved.
+        unet_rows: UNet rows of an edit with the bundled editor.
+        decibels: PSNR against the exact result of the same scheduler and steps; None if it is exact.
     """
 
     settings: dict[str, Any]
@@ -291,7 +293,7 @@ class Preset(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """Price and quality in a few words."""
+        """Cost and quality in a few words."""
         return f"{self.unet_rows} UNet rows, {f'{self.decibels:g} dB' if self.decibels else 'exact'}"
 
 
@@ -302,12 +304,12 @@ PRESETS: dict[str, Preset] = {
     "fast": Preset({**_EXACT, "scheduler": "dpm", "steps": 8, "text_every": 2, "image_every": 4, "reuse": 2}, 14, 30.3),
     "paper": Preset({**_EXACT, "scheduler": "euler_a", "steps": 100}, 300, None),
 }
-"""Presets by name. exact is what the pipeline of diffusers draws, balanced stays close to it, fast is a solver of few
-steps, and paper what arXiv 2211.09800 used. Decibels are of six edits with the bundled editor."""
+"""Presets by name. exact equals the pipeline of diffusers, balanced stays close to it, fast is a solver with few steps,
+and paper is the setting of arXiv 2211.09800. Decibels are of six edits with the bundled editor."""
 
 
 def with_preset(kind: type[SamplingSettings], name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a preset, replaced by those that are given and not None.
+    """Override the settings of a preset with the given ones that are not None.
 
     Raises:
         ConfigError: there is no such preset.
@@ -320,14 +322,14 @@ def with_preset(kind: type[SamplingSettings], name: str | None, given: Mapping[s
 
 
 def read_settings(folder: Path, scheduler_class: str) -> dict[str, Any]:
-    """A model folder's own settings by name, checked; those that neither kind of model has are left out.
+    """Read a model folder's own settings by name; unknown names are ignored.
 
     Args:
         folder: model folder.
-        scheduler_class: diffusers' class of the folder's scheduler, which counts where the file names no scheduler.
+        scheduler_class: name of the class of the folder's scheduler, used if the file names no scheduler.
 
     Raises:
-        ModelError: the file is there and makes no sense.
+        ModelError: the file is not readable, or a value is invalid.
     """
     path = folder / SETTINGS_FILE
     own = [name for name, entry in SCHEDULERS.items() if entry.diffusers_class == scheduler_class]
@@ -346,5 +348,5 @@ def read_settings(folder: Path, scheduler_class: str) -> dict[str, Any]:
 
 
 def select(kind: type[SamplingSettings], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some settings that a class has."""
+    """Select the values that are settings of a class."""
     return {name: value for name, value in values.items() if name in kind.model_fields}

@@ -1,8 +1,8 @@
-"""Files that are whole or absent: written under a temporary name, synced, checked, renamed.
+"""Atomic files and shards: written under a temporary name, synced, checked, renamed.
 
 A stage writes shards. `shard-00000.parquet` is done when its manifest `shard-00000.json` exists, which is written last
 and says how many rows it has, its size, its hash and the fingerprint of the config that made it. Done shards are
-skipped when a stage runs again; everything else is made anew, byte for byte the same.
+skipped when a stage runs again; all others are written again, byte for byte the same.
 """
 
 import fcntl
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 TEMPORARY = re.compile(r"\.ip2p-(?P<kind>tmp|old)-(?P<pid>\d+)-(?P<mark>[0-9a-f]{16})-(?P<name>.+)", re.DOTALL)
 """Names of unfinished files and folders, and of folders that are being replaced."""
 ROW_GROUP_SIZE = 128
-REDO_HINT = "delete it and run the same command again: it makes what is missing"
+REDO_HINT = "Delete it and run the same command again: it makes what is missing"
 
 
 class Manifest(BaseModel):
-    """What a finished shard contains."""
+    """Description of a finished shard."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,14 +49,14 @@ class Manifest(BaseModel):
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file so that `path` holds either all of data or what it held before, whatever happens on the way."""
+    """Write a file atomically: `path` has either all of `data` or its previous content, even after a crash."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary name to write a file under, which becomes `path` when the block ends well and vanishes if not."""
+    """Give a temporary name to write a file under; it becomes `path` when the block ends well, and vanishes if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
@@ -73,10 +73,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Inside, no other run may enter with the same folder. The lock ends with the process, also with a killed one.
+    """Context manager that locks a folder against other runs. The lock ends with the process, even if it is killed.
 
     Raises:
-        DataError: another run is inside.
+        DataError: another run has the lock.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -90,7 +90,7 @@ def lock(handle: int, path: Path) -> None:
     """Lock an open file or folder against other runs until it is closed.
 
     Raises:
-        DataError: another run has it.
+        DataError: another run has the lock.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,10 +100,10 @@ def lock(handle: int, path: Path) -> None:
 
 @contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
+    """Context manager with a temporary folder that becomes `path` if the block succeeds and is deleted if it fails.
 
-    A folder that is there already is moved aside, replaced, and deleted last; if that is cut short, the next call or
-    `sweep_temporaries` brings it back. Callers make sure that it is theirs to replace.
+    An existing folder is moved aside, replaced, and deleted last; if that is interrupted, the next call or
+    `sweep_temporaries` restores it. Callers make sure that the folder is theirs to replace.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(path.parent, path.name)
@@ -112,7 +112,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
-            if file.is_file():  # safetensors writes files for nobody but their owner
+            if file.is_file():  # safetensors writes files that only their owner may read
                 file.chmod(temporary.stat().st_mode & 0o666)
             _sync(file)
         _sync(temporary)
@@ -126,14 +126,14 @@ def atomic_dir(path: Path) -> Iterator[Path]:
 
 
 def sweep_temporaries(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes left in a folder, and put back a folder whose replacement was cut short.
+    """Remove what killed processes left in a folder, and restore a folder whose replacement was interrupted.
 
-    Only what carries a mark of ours is touched: temporary names have the process id, which must not be alive any more,
-    and a code that nobody else can make. Links are left alone.
+    Only marked files are touched: temporary names contain the process id, which must not be running any more, and a
+    code that nobody else can make. Links are not followed.
 
     Args:
         folder: folder that ip2p writes to.
-        name: file or folder whose leftovers are meant; all of them if None.
+        name: name of the file or folder whose leftovers are meant; all of them if None.
     """
     for entry in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
         found = TEMPORARY.fullmatch(entry.name)
@@ -150,7 +150,7 @@ def sweep_temporaries(folder: Path, name: str | None = None) -> None:
 
 
 def fingerprint(settings: BaseModel | Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that name settings: equal values in any order of keys have equal fingerprints."""
+    """A hash of settings, 16 hexadecimal digits, which does not depend on the order of keys."""
     values = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -167,14 +167,14 @@ def write_shard(
     """Write a shard and, after reading it back, its manifest. Equal rows give equal bytes.
 
     Args:
-        folder: of the shards; made if missing.
-        index: of the shard, from 0.
-        rows: each a mapping from column to value.
-        schema: columns and types; the features of a data set encode pictures too; None to infer them from the rows.
+        folder: folder of the shards; created if missing.
+        index: index of the shard, from 0.
+        rows: mappings from column to value.
+        schema: columns and types, or features of a data set, which encode pictures too; inferred from the rows if None.
         config: fingerprint of the settings that made the rows.
 
     Raises:
-        DataError: rows do not fit the schema, or what was read back is not what was written.
+        DataError: rows do not fit the schema, or the file read back differs from the one written.
     """
     data = _encode(rows, schema)
     path = shard_path(folder, index)
@@ -187,14 +187,14 @@ def write_shard(
 
 
 def shard_path(folder: Path, index: int) -> Path:
-    """Where a shard lies; its manifest has the suffix .json."""
+    """The path of a shard; its manifest has the suffix .json."""
     return folder / f"shard-{index:05d}.parquet"
 
 
 def is_shard_done(folder: Path, index: int, config: str) -> bool:
-    """Whether a shard is finished, of the size that its manifest says, and made with this config fingerprint.
+    """Whether a shard is finished, has the size in its manifest, and was made with this config fingerprint.
 
-    Cheap: contents are checked page by page when they are read, and by `verify_shard`.
+    This is cheap: contents are checked page by page when they are read, and by `verify_shard`.
     """
     path = shard_path(folder, index)
     try:
@@ -209,7 +209,7 @@ def verify_shard(folder: Path, index: int) -> Manifest:
     """Compare a shard with the hash in its manifest and read all of it.
 
     Raises:
-        DataError: there is no shard, or it is not what was written.
+        DataError: there is no shard, or it differs from the one written.
     """
     path = shard_path(folder, index)
     manifest = _read_manifest(path)
@@ -218,20 +218,20 @@ def verify_shard(folder: Path, index: int) -> Manifest:
 
 
 def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
-    """Rows of all finished shards of a folder, in order. Files without a manifest are not finished and not read.
+    """Iterate over the rows of all finished shards of a folder, in order; shards without a manifest are not read.
 
     Raises:
         DataError: a shard is missing, torn or corrupt, or there is none at all.
     """
     manifests = sorted(folder.glob("shard-?????.json"))
     if not manifests:
-        raise DataError(f"no finished shard in {folder}", "run the stage that writes it first")
+        raise DataError(f"no finished shard in {folder}", "Run the stage that writes it first")
     for file in manifests:
         yield from read_shard(folder, int(file.stem.removeprefix("shard-")))
 
 
 def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
-    """Rows of one finished shard.
+    """Iterate over the rows of one finished shard.
 
     Raises:
         DataError: it is not finished, or torn or corrupt.
@@ -239,7 +239,7 @@ def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
     path = shard_path(folder, index)
     manifest = _read_manifest(path)
     if not path.is_file() or path.stat().st_size != manifest.size:
-        raise DataError(f"{path} is not of the {manifest.size} bytes that its manifest says", f"{REDO_HINT}")
+        raise DataError(f"{path} does not have the {manifest.size} bytes in its manifest", REDO_HINT)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as reader:
             for batch in reader.iter_batches(batch_size=ROW_GROUP_SIZE):
@@ -249,7 +249,7 @@ def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
 
 
 def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | None") -> bytes:
-    """Rows as the bytes of a parquet file."""
+    """Encode rows as the bytes of a parquet file."""
     try:
         if schema is None:
             table = pa.Table.from_pylist(list(rows))
@@ -259,14 +259,14 @@ def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | N
             encoded = [schema.encode_example(dict(row)) for row in rows]
             table = pa.Table.from_pylist(encoded, schema=schema.arrow_schema)
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"rows do not fit the schema of the shard ({one_line(error)})", "check the columns") from error
+        raise DataError(f"rows do not fit the schema of the shard ({one_line(error)})", "Check the columns") from error
     stream = io.BytesIO()
     pq.write_table(table, stream, row_group_size=ROW_GROUP_SIZE, compression="zstd", write_page_checksum=True)
     return stream.getvalue()
 
 
 def _read_manifest(path: Path) -> Manifest:
-    """The manifest of a shard."""
+    """Read the manifest of a shard."""
     file = path.with_suffix(".json")
     try:
         return Manifest.model_validate_json(file.read_bytes())
@@ -277,11 +277,11 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _check(path: Path, manifest: Manifest) -> None:
-    """Read a shard whole and compare it with its manifest."""
+    """Read all of a shard and compare it with its manifest."""
     try:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest.sha256:
-            raise DataError(f"{path} is not what was written", REDO_HINT)
+            raise DataError(f"{path} differs from what was written", REDO_HINT)
         rows = pq.read_table(io.BytesIO(data), page_checksum_verification=True).num_rows
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read back ({one_line(error)})", REDO_HINT) from error
@@ -347,7 +347,7 @@ def _is_alive(pid: str) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Ask the disk to have a file or the entries of a folder."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

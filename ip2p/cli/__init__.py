@@ -1,4 +1,4 @@
-"""The command line. A command imports what it needs when it runs, so that `ip2p --help` answers at once.
+"""The command line. A command imports its modules when it runs, so that `ip2p --help` is fast.
 
 Every expected failure is one line on stderr and exit code 2: `ip2p: what was wrong. What to do`.
 """
@@ -27,7 +27,7 @@ app = make_app(
 
 
 def say(message: str) -> None:
-    """Tell something on the way, apart from the results."""
+    """Print a message to stderr, apart from the results."""
     print(f"ip2p: {message}", file=sys.stderr)
 
 
@@ -49,19 +49,19 @@ def options(
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit code: 2 for what was expected to fail, 1 for the rest, 130 for Ctrl-C.
+    """Run a command line and return its exit code: 2 for an expected failure, 1 for any other, 130 for Ctrl-C.
 
-    --debug, anywhere among the arguments, lets errors through with their traceback.
+    With --debug anywhere among the arguments, errors are raised with their traceback.
     """
     words = [word for word in arguments if word != "--debug"]
     debug = len(words) < len(arguments)
     try:
-        with warnings.catch_warnings(), _shown_log():
+        with warnings.catch_warnings(), _print_log():
             warnings.showwarning = _show_warning
             code = int(app(words or ["--help"], prog_name="ip2p", standalone_mode=False) or 0)
     except KeyboardInterrupt:
@@ -77,8 +77,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def _shown_log() -> Iterator[None]:
-    """What the library logs, line by line as `ip2p: ...`."""
+def _print_log() -> Iterator[None]:
+    """Context manager that prints log messages of the library as lines `ip2p: ...`."""
     logger, handler = logging.getLogger("ip2p"), logging.Handler(logging.INFO)
     before = logger.level
     handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
@@ -99,13 +99,13 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """What ip2p warns of is one line; what libraries say to their programmers is left out."""
+    """Print a warning of ip2p on one line; warnings of libraries are hidden."""
     if Path(filename).is_relative_to(Path(ip2p.__file__).parent):
         say(str(message))
 
 
 def _explain(error: Exception) -> tuple[str, int]:
-    """One line about a failure, and its exit code."""
+    """Describe a failure in one line, with its exit code."""
     if isinstance(error, Ip2pError):
         from ip2p.cli.options import with_flags
 

@@ -1,4 +1,4 @@
-"""Commands that make many pictures at once."""
+"""Commands that make many pictures: batch and grid."""
 
 import math
 from pathlib import Path
@@ -111,15 +111,15 @@ def grid(
 
 
 def _numbers(text: str, option: str) -> list[float]:
-    """Numbers between commas.
+    """Parse comma-separated numbers.
 
     Raises:
-        ConfigError: one is none, or not finite.
+        ConfigError: one is not a number, or not finite.
     """
     try:
         numbers = [float(word) for word in text.split(",")]
     except ValueError:
         numbers = []
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise ConfigError(f"{option} {text!r} are no numbers", "Give numbers with commas, such as 1.5,3,7.5")
+        raise ConfigError(f"{option} {text!r} is not a list of numbers", "Give numbers with commas, such as 1.5,3,7.5")
     return numbers

@@ -1,4 +1,4 @@
-"""Commands of the data set: its stages, and what can be done with it later."""
+"""Commands of data sets: build, write triples, tune a writer, filter, report."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def triples(
         list[str] | None,
         typer.Argument(metavar="[CAPTION | KEY=VALUE]...", help="Captions for --preview; or config keys."),
     ] = None,
-    writer: Annotated[str | None, typer.Option(help="Who writes: rules, openai, openai-batch or local.")] = None,
+    writer: Annotated[str | None, typer.Option(help="Writer of triples: rules, openai, openai-batch or local.")] = None,
     model: Annotated[str | None, typer.Option(help="Language model: its name on the server, or a folder.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
     captions: Annotated[
@@ -72,7 +72,7 @@ def triples(
 
     texts = [word for word in words or () if not _KEY_VALUE.match(word)]
     if texts and not preview:
-        raise InstructionError(f"nothing is done with the caption {texts[0]!r}", "Give --preview 5, or --captions FILE")
+        raise InstructionError(f"the caption {texts[0]!r} has no use here", "Give --preview 5, or --captions FILE")
     given = {
         "out": output, "triples.writer": writer, "triples.model": model, "triples.base_url": base_url,
         "captions.source": captions, "captions.count": _NO_LIMIT if captions else None, "triples.max_usd": max_usd,
@@ -126,7 +126,7 @@ def report(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = 
 
 
 def _dataset_config(config: str, settings: Sequence[str] | None) -> "DatasetConfig":
-    """Checked before anything heavy is imported."""
+    """Load the config before anything heavy is imported."""
     from ip2p.config import load_config
     from ip2p.data_gen.config import DatasetConfig
 

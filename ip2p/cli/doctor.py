@@ -1,4 +1,4 @@
-"""What this machine and this installation are: the first thing to look at when something does not work."""
+"""The command doctor, which shows the machine and the installation, to find out why something does not work."""
 
 import importlib.metadata
 import os
@@ -13,8 +13,18 @@ from ip2p.cli.lazy import make_app
 from ip2p.cli.options import say
 from ip2p.errors import ModelError
 
-LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "pyarrow", "pillow", "pydantic", "typer")
-OPTIONAL = ("gguf",)
+REQUIRED_PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "pyarrow",
+    "pillow",
+    "pydantic",
+    "typer",
+)
+OPTIONAL_PACKAGES = ("gguf",)
 
 app = make_app()
 
@@ -25,7 +35,7 @@ def doctor() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    facts, troubles = examine()
+    facts, problems = examine()
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -33,33 +43,33 @@ def doctor() -> None:
         table.add_row(name, value)
     # Paths stay whole in files and pipes, which have no right edge.
     Console(width=None if sys.stdout.isatty() else 1000, markup=False, emoji=False, highlight=False).print(table)
-    for trouble in troubles:
-        say(trouble)
-    raise typer.Exit(1 if troubles else 0)
+    for problem in problems:
+        say(problem)
+    raise typer.Exit(1 if problems else 0)
 
 
 def examine() -> tuple[list[tuple[str, str]], list[str]]:
-    """Facts as (name, value), and what is wrong, one line each."""
+    """Collect facts as (name, value), and problems, one line each."""
     import torch
 
     from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 
     facts = [("ip2p", _version("ip2p")), ("python", f"{platform.python_version()} on {platform.platform()}")]
-    facts += [(name, _version(name)) for name in (*LIBRARIES, *OPTIONAL)]
+    facts += [(name, _version(name)) for name in (*REQUIRED_PACKAGES, *OPTIONAL_PACKAGES)]
     facts += [("device", _device()), ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")]
-    troubles = []
+    problems = []
     for name in BUNDLED_NAMES:
         try:
             folder = bundled_path(name)
             facts.append((name, f"{_size(folder) / 1e6:.1f} MB in {folder}"))
         except ModelError as error:
             facts.append((name, "missing"))
-            troubles.append(str(error))
+            problems.append(str(error))
     free = shutil.disk_usage(Path.cwd()).free
     facts.append(("disk", f"{free / 1e9:.1f} GB free in {Path.cwd()}"))
     if free < 1e9:
-        troubles.append(f"less than 1 GB is free in {Path.cwd()}. Make room before you build a data set or train")
-    return facts, troubles
+        problems.append(f"less than 1 GB is free in {Path.cwd()}. Make room before you build a data set or train")
+    return facts, problems
 
 
 def _version(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Commands that make pictures."""
+"""Commands of single pictures: edit, generate and inspect."""
 
 from collections.abc import Callable, Sequence
 from glob import escape
@@ -207,10 +207,10 @@ def inspect(picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP file
 
 
 def choose_clip(model: str, clip: str | None, samples: int) -> str:
-    """The CLIP that chooses: as told, or the bundled one for the bundled editor.
+    """Choose the CLIP that ranks samples: as given, or the bundled one for the bundled editor.
 
     Raises:
-        ConfigError: there is nothing to choose from, or no CLIP that fits the model is known.
+        ConfigError: there are fewer than two samples, or no CLIP is known for the model.
     """
     if samples < 2:
         raise ConfigError("--keep-best has one sample to choose from", "Give --samples 2 or more")
@@ -223,10 +223,10 @@ def choose_clip(model: str, clip: str | None, samples: int) -> str:
 
 
 def pair_captions(caption: str | None, edited_caption: str | None) -> tuple[str, str] | None:
-    """Captions before and after; None if not given.
+    """Pair the captions before and after the edit; None if not given.
 
     Raises:
-        InstructionError: one of them alone, an empty one, or two that say the same.
+        InstructionError: one is missing or empty, or both are equal.
     """
     if caption is None and edited_caption is None:
         return None
@@ -241,7 +241,7 @@ def pair_captions(caption: str | None, edited_caption: str | None) -> tuple[str,
 def choose_best(
     edits: "Sequence[Edited]", source: "Image", instruction: str, captions: tuple[str, str] | None, clip: str
 ) -> "Edited":
-    """The edit with the best directional score; the scores of all are told, and the way of scoring."""
+    """Choose the edit with the best directional similarity, and print the scores of all."""
     from ip2p.measuring.clip import ClipScorer
     from ip2p.measuring.ranking import best_index, direction_scores
 
@@ -251,7 +251,7 @@ def choose_best(
     by = "the direction from caption to edited caption" if captions else "the instruction as direction"
     say(f"keeping the best of {len(edits)} by {clip}, {by}")
     if not captions:
-        say("captions tell more than the instruction: give --caption and --edited-caption if you can")
+        say("captions are more reliable than the instruction: give --caption and --edited-caption if you can")
     for place, (edit, score) in enumerate(zip(edits, scores, strict=True)):
         say(f"seed {edit.seed}: {score:+.3f}{'  kept' if place == kept else ''}")
     return edits[kept]
@@ -260,7 +260,7 @@ def choose_best(
 def progress_writer(
     paths: Sequence[Path], seeds: Sequence[int], texts: Sequence[str], every: int, reads: Sequence[Path]
 ) -> "tuple[Callable[[int], Previews], Callable[[int, list[Image]], None]]":
-    """What writes the predicted picture of every n-th step of an edit, and the picture after each edit but the last."""
+    """Make callbacks that write the preview of every n-th step, and the picture after each edit but the last."""
     from ip2p.diffusion.previews import Previews
     from ip2p.pictures.write import EDITED
 

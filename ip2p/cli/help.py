@@ -1,4 +1,4 @@
-"""What `--help` shows: options in named groups, and every key of a config with its default and meaning."""
+"""Help texts: options in named groups, and every key of a config with its default and meaning."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 PANELS = ("Picture", "Edit", "Quality and speed", "Model", "Output")
-"""Groups of options, in the order in which they are shown."""
+"""Groups of options in the order of display."""
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose options stand in groups, on a terminal and in plain text."""
+    """A command whose help shows options in groups, on a terminal and in plain text."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Arguments and options, those of a group side by side."""
+        """Arguments and options, sorted by group."""
         return sorted(super().get_params(ctx), key=_place)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -34,13 +34,13 @@ class GroupedCommand(TyperCommand):
 
 
 def panel_of(parameter: Any) -> str:
-    """The group that an argument or option is shown in."""
+    """The group of an argument or option."""
     usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
     return getattr(parameter, "rich_help_panel", None) or usual
 
 
 def _place(parameter: Any) -> int:
-    """Arguments first and options without a group last."""
+    """Sort key of a parameter: arguments first, options without a group last."""
     if parameter.param_type_name == "argument":
         return -1
     panel = panel_of(parameter)
@@ -48,10 +48,10 @@ def _place(parameter: Any) -> int:
 
 
 def command_of(load: "Callable[[], type[BaseModel]]") -> type[GroupedCommand]:
-    """A kind of command whose help ends with the keys of a config.
+    """Make a class of commands whose help ends with the keys of a config.
 
     Args:
-        load: imports the class of the config, when help is asked for and not before.
+        load: function that imports the config class; it is called when help is shown.
     """
 
     class ConfigCommand(GroupedCommand):
@@ -67,7 +67,7 @@ def command_of(load: "Callable[[], type[BaseModel]]") -> type[GroupedCommand]:
 
 
 class Key(NamedTuple):
-    """A key of a config, as it is shown."""
+    """A key of a config in a help text."""
 
     name: str
     type: str
@@ -76,17 +76,17 @@ class Key(NamedTuple):
 
     @property
     def setting(self) -> str:
-        """The key with its default, as one would write it on the command line."""
+        """The key with its default, as on the command line."""
         return f"{self.name}={self.default}"
 
     @property
     def explanation(self) -> str:
-        """Its meaning, and what it takes."""
+        """The meaning of the key, and its type."""
         return f"{self.meaning} ({self.type})"
 
 
 class KeyGroup(NamedTuple):
-    """The keys of one class of a config."""
+    """The keys of one config class."""
 
     prefix: str
     about: str
@@ -99,26 +99,26 @@ class KeyGroup(NamedTuple):
 
 
 def key_groups(config: "type[BaseModel]", prefix: str = "") -> list[KeyGroup]:
-    """All keys of a config: its own first, then those of its parts in the order of the class."""
+    """List the keys of a config: its own first, then those of nested configs in the order of the class."""
     from pydantic import BaseModel
 
     own: list[Key] = []
-    parts: list[KeyGroup] = []
+    nested: list[KeyGroup] = []
     for name, field in config.model_fields.items():
         kind: Any = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            parts += key_groups(kind, f"{prefix}{name}.")
+            nested += key_groups(kind, f"{prefix}{name}.")
             continue
         default = "required" if field.is_required() else _in_yaml(field.default)
         own.append(Key(f"{prefix}{name}", _type_of(field), default, field.description or ""))
         if get_origin(kind) is dict:
-            parts += key_groups(get_args(kind)[-1], f"{prefix}{name}.NAME.")
+            nested += key_groups(get_args(kind)[-1], f"{prefix}{name}.NAME.")
     about = (config.__doc__ or "").strip().partition("\n")[0]
-    return [KeyGroup(prefix.rstrip("."), about, own), *parts]
+    return [KeyGroup(prefix.rstrip("."), about, own), *nested]
 
 
 def _in_yaml(value: Any) -> str:
-    """A value in YAML, as in a config file or after `key=`."""
+    """Format a value in YAML, as in a config file or after `key=`."""
     return value if isinstance(value, str) and value else json.dumps(value)
 
 
@@ -135,7 +135,7 @@ def _type_of(field: "FieldInfo") -> str:
 
 
 def _name_of(kind: Any) -> str:
-    """A type in the words of YAML."""
+    """Name a type in the terms of YAML."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return " | ".join(map(str, inner))
@@ -151,7 +151,7 @@ def _name_of(kind: Any) -> str:
 
 
 def _draw_keys(groups: list[KeyGroup]) -> None:
-    """Groups of keys in boxes, like those that typer draws around options."""
+    """Print groups of keys in boxes, like those of typer around options."""
     from rich.console import Console
     from rich.panel import Panel
     from rich.table import Table

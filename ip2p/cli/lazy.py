@@ -1,4 +1,4 @@
-"""Commands that are imported when they are called, so that `ip2p --help` answers at once."""
+"""Lazy commands, which are imported when they are called, so that `ip2p --help` is fast."""
 
 import importlib
 import sys
@@ -23,11 +23,11 @@ MODULES: dict[str, tuple[str, str]] = {
     "evaluate": ("models", "Measure an editor on held-out scenes."),
     "doctor": ("doctor", "Show what is installed, and what is wrong."),
 }
-"""Module and first words of each command."""
+"""Module and help text of each command."""
 
 
 def make_app(**attributes: Any) -> typer.Typer:
-    """An app of commands in the manner of all of ip2p's."""
+    """Make a typer app with the options of all ip2p commands."""
     return typer.Typer(
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -38,14 +38,14 @@ def make_app(**attributes: Any) -> typer.Typer:
 
 
 class LazyCommands(TyperGroup):
-    """The group of all commands, which knows their names and what they do before it imports any."""
+    """The group of all commands, with names and help texts that need no imports."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = {name: TyperCommand(name, help=words) for name, (_, words) in MODULES.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that a command line names, and the arguments that are left for it."""
+        """Resolve the command of a command line, and its arguments."""
         name, command, others = super().resolve_command(ctx, args)
         return name, load_command(name) if name in MODULES else command, others
 
@@ -58,5 +58,5 @@ def load_command(name: str) -> Any:
 
 
 def load_commands() -> dict[str, Any]:
-    """All commands by name."""
+    """Import all commands, by name."""
     return {name: load_command(name) for name in MODULES}

@@ -1,4 +1,4 @@
-"""Commands about models: train them, convert them, measure them."""
+"""Commands of models: finetune, convert and evaluate."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

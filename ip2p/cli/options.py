@@ -1,4 +1,4 @@
-"""What commands share: options of the same name and meaning, where pictures go, and what is told on the way."""
+"""Options and helpers that commands share: models, settings, seeds, and output files."""
 
 import functools
 import hashlib
@@ -79,14 +79,16 @@ ModelConfig = Annotated[
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read .ckpt and other pickles, weights only.", rich_help_panel="Model")
 ]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace those of the config.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that override the config.")
+]
 
 
 _FLAGS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()} | {"compiled": "--compile"}
 
 
 def with_flags(error: Ip2pError) -> str:
-    """What an error says, with options of the command line in place of the library's arguments."""
+    """Format an error with command-line options in place of the library's arguments."""
     what, fix = error.what, error.fix
     for name in error.arguments:
         flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
@@ -96,20 +98,24 @@ def with_flags(error: Ip2pError) -> str:
 
 
 def refuse_empty(text: str, what: str, example: str) -> None:
-    """Told before any model is loaded."""
+    """Refuse an empty text, before any model is loaded.
+
+    Raises:
+        InstructionError: the text is empty.
+    """
     if not text.strip():
         raise InstructionError(f"the {what} is empty", f'Write one, such as "{example}"')
 
 
 def sampling_options(kind: type[SamplingSettings], *, without: Sequence[str] = ()) -> Callable[..., dict[str, Any]]:
-    """A function whose options are the settings of a class, a preset, and --set; it gives those that were given.
+    """Make a function whose options are the settings of a class, a preset, and --set; it returns the given ones.
 
     Args:
         kind: class of the settings.
-        without: settings that the command has no option for.
+        without: names of settings that get no option.
 
     Raises:
-        ConfigError: by the function: a setting is not known, or out of range, or there is no such preset.
+        ConfigError: raised by the function: a setting is unknown or out of range, or there is no such preset.
     """
     shown = {name: setting for name, setting in settings_of(kind).items() if name not in without}
 
@@ -137,7 +143,7 @@ def sampling_options(kind: type[SamplingSettings], *, without: Sequence[str] = (
 
 
 def _option(kind: type[SamplingSettings], name: str, setting: Setting) -> Any:
-    """The annotation by which typer makes the option of a setting; ranges are checked with the setting itself."""
+    """Make the annotation for the typer option of a setting; ranges are checked by the settings class."""
     annotation = kind.model_fields[name].annotation
     bounded = any(hasattr(each, side) for each in kind.model_fields[name].metadata for side in ("ge", "gt"))
     help = f"{setting.help} [{setting.allowed}]" if bounded else setting.help
@@ -149,13 +155,13 @@ def _option(kind: type[SamplingSettings], name: str, setting: Setting) -> Any:
 
 
 def sample_seeds(seed: int | None, samples: int) -> list[int]:
-    """One seed for each sample, counting up from the first, which is drawn here if not given."""
+    """Seeds of samples, counting up from the first one, which is drawn if None."""
     first = random.SystemRandom().randrange(2**32) if seed is None else seed
     return [first + sample for sample in range(samples)]
 
 
 def output_paths(output: Path | None, name: str, seeds: Sequence[int]) -> list[Path]:
-    """Where each sample goes: NAME-SEED.png; or as told, with the seed in the name where there are several."""
+    """Paths of samples: NAME-SEED.png; or the given path, with the seed in its name if there are several samples."""
     if output is None:
         return [Path(f"{name}-{seed}.png") for seed in seeds]
     from ip2p.pictures.write import format_of
@@ -194,38 +200,40 @@ def require_free(path: Path, result: Mapping[str, Any], reads: Sequence[Path] = 
 
 
 def describe_source(image: Path, frame: int | None = None, native: bool = False) -> dict[str, Any]:
-    """What is to be known of an edited file to make the edit again: its name, its hash, and how it was taken."""
+    """Parameters of an edited file: its name, its hash, and the options it was read with."""
     taken = {"input": image.name, "input_sha256": hashlib.sha256(image.read_bytes()).hexdigest()}
     return taken | ({} if frame is None else {"frame": frame}) | ({"native": True} if native else {})
 
 
 def write(picture: "Image", path: Path, parameters: Mapping[str, Any], source_type: str) -> None:
-    """Save a picture with what made it, and tell its name and seed."""
+    """Save a picture with its parameters, and print its name and seed."""
     from ip2p.pictures.write import save_picture
 
     save_picture(picture, path, parameters, source_type=source_type)
     print(f"{path} (seed {parameters['seed']})")
 
 
-def compose(**parts: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a command have, in place of a parameter, the options of the function that makes its value.
+def compose(**makers: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a command: a parameter is replaced by the options of the function that makes its value.
 
         @app.command()
         @compose(editor=choose_editor)
         def edit(image: ..., *, editor: ModelChoice) -> None: ...
 
     Args:
-        parts: such functions by the names of the parameters, which stand last and have no defaults.
+        makers: functions by the names of the parameters, which come last and have no defaults.
     """
-    options = {name: inspect.signature(part, eval_str=True).parameters for name, part in parts.items()}
+    options = {name: inspect.signature(make, eval_str=True).parameters for name, make in makers.items()}
 
     def compose(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def run(**given: Any) -> Any:
-            made = {name: part(**{each: given.pop(each) for each in options[name]}) for name, part in parts.items()}
+            made = {name: make(**{each: given.pop(each) for each in options[name]}) for name, make in makers.items()}
             return command(**given, **made)
 
-        own = [each for each in inspect.signature(command, eval_str=True).parameters.values() if each.name not in parts]
+        own = [
+            each for each in inspect.signature(command, eval_str=True).parameters.values() if each.name not in makers
+        ]
         every = [*own, *(each for group in options.values() for each in group.values())]
         keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in every]
         vars(run)["__signature__"] = inspect.Signature(keywords)
@@ -239,7 +247,7 @@ class ModelChoice(NamedTuple):
     """A model that is not loaded yet.
 
     Args:
-        model: its name.
+        model: name of the model.
         options: options of `ip2p.models.inference.load_for_inference`.
     """
 
@@ -248,7 +256,7 @@ class ModelChoice(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of the model, with what changes what it draws."""
+        """Name of the model, with those of its adapters and decoder."""
         options = self.options
         added = [*options["loras"], *map(str, options["embeddings"]), *filter(None, [options["decoder"]])]
         return " + ".join([self.model, *added])
@@ -257,8 +265,8 @@ class ModelChoice(NamedTuple):
         """Load the model.
 
         Raises:
-            ModelError: it is not there, or it or a file for it does not fit.
-            ConfigError: this machine cannot do what is asked for.
+            ModelError: the model is missing or of another kind, or an adapter does not fit it.
+            ConfigError: this machine does not support an option.
         """
         from ip2p.models.adapters import Lora
         from ip2p.models.inference import load_for_inference
@@ -273,7 +281,7 @@ class ModelChoice(NamedTuple):
         return Editor(self.load("editor"))
 
     def record(self) -> dict[str, Any]:
-        """What a picture depends on of all this, by name."""
+        """The options that a picture depends on, by name."""
         options = self.options
         adapters = [*options["loras"], *map(str, options["embeddings"])]
         return {
@@ -293,7 +301,8 @@ def choose_editor(
         list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="LoRA weights to add.", rich_help_panel="Model")
     ] = None,
     embedding: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="A word by textual inversion.", rich_help_panel="Model")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Embedding of a word (textual inversion).", rich_help_panel="Model"),
     ] = None,
     decoder: Annotated[
         str | None,
@@ -309,7 +318,7 @@ def choose_editor(
     config: ModelConfig = None,
     allow_pickle: AllowPickle = False,
     safety_checker: Annotated[
-        bool, typer.Option(help="Use the one that the model brings, if it brings one.", rich_help_panel="Model")
+        bool, typer.Option(help="Use the model's safety checker, if it has one.", rich_help_panel="Model")
     ] = True,
     cpu_offload: Annotated[
         bool, typer.Option("--cpu-offload", help="Less GPU memory, slower.", rich_help_panel="Quality and speed")
@@ -318,7 +327,7 @@ def choose_editor(
         bool, typer.Option("--vae-tiling", help="Less memory for large pictures.", rich_help_panel="Quality and speed")
     ] = False,
 ) -> ModelChoice:
-    """An editor by the options of a command line."""
+    """Choose an editor by command-line options."""
     options = {
         "precision": precision, "loras": lora or [], "embeddings": embedding or [], "decoder": decoder,
         "compiled": compiled, "config": config, "allow_pickle": allow_pickle, "safety_checker": safety_checker,
@@ -328,7 +337,7 @@ def choose_editor(
 
 
 def choose_base(**given: Any) -> ModelChoice:
-    """A text-to-image model by the options of a command line, which are those of an editor."""
+    """Choose a text-to-image model by command-line options, the same as for an editor."""
     return choose_editor(**given)
 
 

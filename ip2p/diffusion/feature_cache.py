@@ -1,8 +1,8 @@
-"""Deep features of the UNet, computed now and then and reused between (the idea of DeepCache, arXiv 2312.00858).
+"""Cached deep features of the UNet, computed at some calls and reused between (after DeepCache, arXiv 2312.00858).
 
-The inner blocks see the picture coarsely, and what they say changes slowly from step to step. On a call that reuses
-them only what is outermost runs: the first convolution, which sees every detail of the latents, and the last layer on
-the way up, which joins it with what was kept.
+The inner blocks work at low resolution, and their features change slowly from step to step. A call that reuses them
+runs only the outermost layers: the first convolution, which sees every detail of the latents, and the last layer of
+the last up block, which combines it with the cached features.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,18 +19,18 @@ from ip2p.diffusion.guidance import UNetCall
 
 
 class FeatureCache:
-    """A UNet that runs whole every so many calls, and between them only its outermost layers.
+    """A UNet that runs completely at every n-th call, and only its outermost layers at the others.
 
         with FeatureCache(backbone.predict, backbone.unet, every=3) as predict:
             guidance = DualGuidance(predict, ...)
 
-    Features belong to rows. A call reuses those of the rows that the last whole call began with: guidance puts the
-    branch that it needs at every step first. A call of more rows is a whole one.
+    Features belong to rows. A call of n rows reuses those of the first n rows of the last full call: guidance puts the
+    branch that it needs at every step first. A call of more rows is a full one.
 
     Args:
-        predict: calls the UNet.
-        unet: UNet2DConditionModel, whose inner layers are replaced until the context ends.
-        every: calls from one whole call to the next; 1 reuses nothing.
+        predict: UNet call.
+        unet: UNet2DConditionModel whose inner layers are replaced until the context ends.
+        every: number of calls from one full call to the next; 1 reuses nothing.
     """
 
     def __init__(self, predict: UNetCall, unet: Any, every: int) -> None:
@@ -38,7 +38,7 @@ class FeatureCache:
         self.unet = unet
         self.every = every
         self._stack = ExitStack()
-        self._light = False
+        self._reuses = False
         self._deep: Tensor | None = None
         self._age = 0
 
@@ -64,44 +64,44 @@ class FeatureCache:
         self._stack.close()
 
     def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Conditioning) -> Float[Tensor, "b k h w"]:
-        """What the UNet predicts."""
-        self._light = self._deep is not None and len(x) <= len(self._deep) and self._age < self.every
-        self._age = self._age + 1 if self._light else 1
+        """The prediction of the UNet."""
+        self._reuses = self._deep is not None and len(x) <= len(self._deep) and self._age < self.every
+        self._age = self._age + 1 if self._reuses else 1
         return self.predict(x, timestep, text)
 
-    def _replace(self, module: Any, instead: Callable[[Tensor], Any]) -> None:
-        """Let a module hand on what it is given, in the form of its results, on light calls."""
+    def _replace(self, module: Any, substitute: Callable[[Tensor], Any]) -> None:
+        """Replace the forward function of a module by a substitute on calls that reuse features."""
         forward = module.forward
 
         def run(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-            return instead(hidden_states) if self._light else forward(hidden_states, *args, **kwargs)
+            return substitute(hidden_states) if self._reuses else forward(hidden_states, *args, **kwargs)
 
         self._stack.enter_context(replace_forward(module, run))
 
     def _store_features(self, _module: Any, _inputs: Any, result: Any) -> None:
-        """Take in what the last layer before the outermost gave."""
-        if not self._light:
+        """Forward hook that stores the output of the last layer before the outermost."""
+        if not self._reuses:
             self._deep = result[0] if isinstance(result, tuple) else result
 
     def _cached_features(self, x: Tensor) -> Tensor:
-        """What was kept, for as many rows as x has."""
-        assert self._deep is not None, "no call was whole"
+        """The cached features of the first rows, as many as x has."""
+        assert self._deep is not None, "no full call was made"
         return self._deep[: len(x)]
 
 
 def _skip_block(count: int, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """In the form of a block on the way down. Its skips go to layers that do not run either."""
+    """Substitute for a down block. Its skip connections go to layers that do not run either."""
     return x, (x,) * count
 
 
 @contextmanager
 def replace_forward(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
-    """Inside, a module computes by another function; after it by its own again, whatever happens."""
+    """Context manager that replaces the forward function of a module."""
     before = vars(module).get("forward")
     module.forward = forward
     try:
         yield
     finally:
-        del module.forward  # that of the class shows again
+        del module.forward  # uncovers the method of the class
         if before is not None:
             module.forward = before

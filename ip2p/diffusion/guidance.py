@@ -1,11 +1,11 @@
-"""Guidance: several UNet predictions made into one. It wraps the UNet call; a sampler never knows that it exists.
+"""Classifier-free guidance: several UNet predictions combined into one. It wraps the UNet call of the sampler.
 
 Dual guidance (InstructPix2Pix, arXiv 2211.09800, section 3.2.1), with I the picture and T the instruction:
 
     guided = e(0,0) + s_I (e(I,0) - e(0,0)) + s_T (e(I,T) - e(I,0))
            = (1 - s_I) e(0,0) + (s_I - s_T) e(I,0) + s_T e(I,T)
 
-The second line tells which predictions are needed: one whose weight is zero is never computed. The differences in the
+The second line shows which predictions are needed: one whose weight is zero is not computed. The differences in the
 first line vary slowly over the denoising steps and need not be computed at every one (`guidance_cache.py`).
 """
 
@@ -19,16 +19,16 @@ from torch import Tensor
 from ip2p.conditioning import Conditioning, join_rows
 
 UNetCall = Callable[[Tensor, Tensor, Conditioning], Tensor]
-"""Prediction (b c h w) from the UNet's input (b c+ h w), the timestep, and the embedded texts of the rows."""
+"""Function from the UNet's input (b, k, h, w), the timestep and the embedded texts to its prediction (b, c, h, w)."""
 
 
 class Branch(NamedTuple):
     """One of the predictions that guidance combines.
 
     Args:
-        text: embedded texts of the rows.
-        condition: latents of the pictures that an editor reads, shape (b, c, h, w); None in a text-to-image model.
-        weight: factor of this prediction in the guided one; a number, or a tensor with one number for each row.
+        text: embedded texts, one for each row.
+        condition: image latents that an editor is conditioned on, shape (b, c, h, w); None in a text-to-image model.
+        weight: weight of this prediction in the guided one; a number, or a tensor of shape (b,).
     """
 
     text: Conditioning
@@ -37,7 +37,7 @@ class Branch(NamedTuple):
 
 
 class Branches(NamedTuple):
-    """The three predictions of an editor, in the order in which they stand in a batch."""
+    """The three predictions of an editor, in their order in a batch."""
 
     text_image: Float[Tensor, "b c h w"]
     image: Float[Tensor, "b c h w"]
@@ -45,23 +45,23 @@ class Branches(NamedTuple):
 
 
 def combine(branches: Branches, text_scale: float, image_scale: float) -> Float[Tensor, "b c h w"]:
-    """e(0,0) + s_I (e(I,0) - e(0,0)) + s_T (e(I,T) - e(I,0)), for any scales, also below 1."""
+    """Dual guidance: e(0,0) + s_I (e(I,0) - e(0,0)) + s_T (e(I,T) - e(I,0)), for any scales, also below 1."""
     text_image, image, null = branches
-    # Added in the order of diffusers' pipeline, so that rounding is the same too.
+    # Added in the order of diffusers' pipeline, so that rounding is equal.
     return null + text_scale * (text_image - image) + image_scale * (image - null)
 
 
 class Guidance:
-    """The frame of every guidance: one UNet call a step for all branches that are needed.
+    """Base class of guidance: one UNet call a step for all branches that are needed.
 
     Args:
-        unet: called once a step, with the rows of all needed branches, one branch after the other.
-        branches: all predictions by name, the fully conditioned one first.
-        interval: shares of the noise schedule, from 0 (pure noise) to 1 (no noise), between which there is guidance
-            (arXiv 2404.07724); outside, the fully conditioned prediction alone.
+        unet: UNet call, made once a step with the rows of all needed branches, branch by branch.
+        branches: all branches by name, the fully conditioned one first.
+        interval: shares of the noise schedule, from 0 (pure noise) to 1 (no noise), between which guidance is applied
+            (arXiv 2404.07724); outside of them only the fully conditioned branch is predicted.
         rescale: share by which the guided prediction gets the standard deviation of the fully conditioned one
             (arXiv 2305.08891, equations 15 and 16), 0 to 1; 0 is off.
-        timesteps: training timesteps of the noise schedule.
+        timesteps: number of training timesteps of the noise schedule.
     """
 
     def __init__(
@@ -81,48 +81,48 @@ class Guidance:
 
     @property
     def rows(self) -> int:
-        """UNet rows that were computed so far."""
+        """Number of UNet rows computed so far."""
         return sum(self.rows_each)
 
     def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor) -> Float[Tensor, "b c h w"]:
-        """The guided prediction for latents x, scaled as the UNet wants them."""
+        """The guided prediction for latents x, scaled by the scheduler."""
         share = 1 - float(timestep) / self.timesteps
         start, stop = self.interval
         if not start <= share <= stop:
             self.count_rows([[True] * len(x)])
-            return self.unet(beside(x, self.full.condition), timestep, self.full.text)
+            return self.unet(concatenate_condition(x, self.full.condition), timestep, self.full.text)
         predicted = self.predict(x, timestep, share)
         guided = self.combine(dict(zip(self.needed, predicted, strict=True)))
         return _rescale(guided, predicted[0], self.rescale) if self.rescale else guided
 
     def predict(self, x: Tensor, timestep: Tensor, share: float) -> list[Tensor]:
-        """Predictions of the needed branches at a share of the noise schedule, all of them computed."""
+        """Compute the predictions of all needed branches, at a share of the noise schedule."""
         count = len(self.needed)
         self.count_rows([[True] * len(x)] * count)
-        rows = beside(torch.cat([x] * count), self.condition)
+        rows = concatenate_condition(torch.cat([x] * count), self.condition)
         return list(self.unet(rows, timestep, self.text).chunk(count))
 
     def combine(self, predicted: dict[str, Tensor]) -> Float[Tensor, "b c h w"]:
-        """The guided prediction from those of the needed branches."""
+        """Combine the predictions of the needed branches into the guided one."""
         raise NotImplementedError
 
     def count_rows(self, computed: Sequence[Sequence[bool]]) -> None:
-        """Add the UNet rows of a call, told for each branch and picture."""
+        """Add the UNet rows of a call; `computed` has a flag for each branch and row."""
         self.rows_each = [before + sum(now) for before, *now in zip(self.rows_each, *computed, strict=True)]
 
 
 class DualGuidance(Guidance):
-    """An editor's guided prediction, of as few UNet rows as the scales need.
+    """Dual guidance of an editor, with as few UNet rows as the scales need.
 
     Three rows for each picture; two at s_I = 1, at s_I = s_T, and at s_T = 0; one where only one weight is left.
 
     Args:
-        unet: called with the rows [text and image, image, neither], without those that are not needed.
-        condition: latents of the pictures: the mode of the autoencoder's posterior, not scaled, shape (b, c, h, w).
-            No picture is a zero latent.
+        unet: UNet call; its rows are [text and image, image, neither], without those that are not needed.
+        condition: image latents: the mode of the autoencoder's posterior, not scaled, shape (b, c, h, w). Zeros stand
+            for no picture.
         text: embedded instructions, b rows.
-        null_text: the embedded empty prompt, one row.
-        text_scale, image_scale: s_T and s_I, any numbers.
+        null_text: embedded empty or negative prompt, one row.
+        text_scale, image_scale: guidance scales s_T and s_I, any numbers.
         others: interval, rescale and timesteps of `Guidance`.
     """
 
@@ -140,7 +140,7 @@ class DualGuidance(Guidance):
         self.text_scale, self.image_scale = text_scale, image_scale
 
     def combine(self, predicted: dict[str, Tensor]) -> Float[Tensor, "b c h w"]:
-        """Equation 3 of the paper; a branch that was not needed cancels out as its neighbour."""
+        """Equation 3 of the paper; a branch that was not computed is replaced by its neighbor and cancels out."""
         last = next(iter(predicted.values()))
         image = predicted.get("image", predicted.get("null", last))
         branches = Branches(predicted.get("text_image", image), image, predicted.get("null", image))
@@ -153,10 +153,10 @@ class TextGuidance(Guidance):
     Two rows for each picture, one at s = 1 and at s = 0.
 
     Args:
-        unet: called with the rows [with text, without], without those that are not needed.
+        unet: UNet call; its rows are [with text, without text], without those that are not needed.
         text: embedded captions, b rows.
-        null_text: the embedded empty or negative prompt, one row.
-        scale: s, one number for all rows or a tensor with one for each.
+        null_text: embedded empty or negative prompt, one row.
+        scale: guidance scale s, one number or a tensor of shape (b,).
         others: interval, rescale and timesteps of `Guidance`.
     """
 
@@ -172,20 +172,20 @@ class TextGuidance(Guidance):
         super().__init__(unet, branches, **others)
 
     def combine(self, predicted: dict[str, Tensor]) -> Float[Tensor, "b c h w"]:
-        """The formula of the class."""
+        """e(0) + s (e(T) - e(0))."""
         text, *others = predicted.values()
         scale = self.scale.reshape(-1, 1, 1, 1)
         return others[0] + scale * (text - others[0]) if others else text
 
 
-def beside(x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b c h w"] | None) -> Tensor:
-    """The UNet's input: noisy latents, and in an editor the latents of the pictures as more channels."""
+def concatenate_condition(x: Float[Tensor, "b c h w"], condition: Float[Tensor, "b c h w"] | None) -> Tensor:
+    """Concatenate the UNet's input: noisy latents and, in an editor, the image latents as further channels."""
     return x if condition is None else torch.cat([x, condition], dim=1)
 
 
 def _rescale(
-    guided: Float[Tensor, "b c h w"], plain: Float[Tensor, "b c h w"], share: float
+    guided: Float[Tensor, "b c h w"], conditioned: Float[Tensor, "b c h w"], share: float
 ) -> Float[Tensor, "b c h w"]:
-    """A guided prediction with the standard deviation, picture by picture, of one that is not guided."""
-    ratio = plain.flatten(1).std(dim=1) / guided.flatten(1).std(dim=1)
+    """Rescale each row of a guided prediction towards the standard deviation of the fully conditioned one."""
+    ratio = conditioned.flatten(1).std(dim=1) / guided.flatten(1).std(dim=1)
     return guided * (1 - share + share * ratio.reshape(-1, 1, 1, 1))

@@ -1,8 +1,8 @@
-"""Guidance whose differences are computed at some denoising steps and cached between.
+"""Guidance with cached differences, computed at some denoising steps and reused between.
 
 What an instruction changes in a prediction (the text difference) and what the picture changes in it (the image
-difference) vary slowly from step to step, while the prediction itself does not. So only the fully conditioned
-prediction is computed at every step, and each difference on a schedule of its own.
+difference) vary slowly from step to step, while the prediction itself does not. So the fully conditioned prediction is
+computed at every step, and each difference on a schedule of its own.
 """
 
 import math
@@ -14,20 +14,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ip2p.conditioning import Conditioning, join_rows
-from ip2p.diffusion.guidance import DualGuidance, Guidance, TextGuidance, beside
+from ip2p.diffusion.guidance import DualGuidance, Guidance, TextGuidance, concatenate_condition
 
 
 class CacheSchedule(NamedTuple):
-    """When differences are computed anew; by default at every step, which is exact.
+    """When differences are computed; by default at every step, which is exact.
 
     Attributes:
-        text_every: steps from one computation of the text difference e(I,T) - e(I,0) to the next, at least 1.
-        image_every: steps from one computation of the image difference e(I,0) - e(0,0) to the next, at least 1.
-        tolerance: if above 0, each picture finds its own steps instead: a difference is computed anew when what it is
-            likely to have changed since would move the guided prediction by more than this share of its norm. 0 is
-            off.
-        extrapolate: share of its last change, per step, by which a cached difference goes on changing; 0 to 1.
-        stop: share of the noise schedule after which no difference is computed any more; 1 is never.
+        text_every: denoising steps between computations of the text difference e(I,T) - e(I,0), at least 1.
+        image_every: denoising steps between computations of the image difference e(I,0) - e(0,0), at least 1.
+        tolerance: if above 0, each picture has its own schedule instead: a difference is computed when its expected
+            change since would move the guided prediction by more than this share of its norm. 0 is off.
+        extrapolate: share of its last change per step that is added to a cached difference at each step, 0 to 1.
+        stop: share of the noise schedule, 0 to 1, after which no difference is computed.
     """
 
     text_every: int = 1
@@ -38,18 +37,18 @@ class CacheSchedule(NamedTuple):
 
 
 MAX_STEPS_CACHED = 8
-"""Steps for which a tolerance lets a difference stay cached at most: what was small may grow."""
+"""Most steps for which a tolerance keeps a difference cached: a small rate of change may grow."""
 
 
 class CachedDifference:
-    """The difference of two neighbouring branches, for each picture of a batch.
+    """The cached difference of two neighboring branches, for each picture of a batch.
 
-    A picture's schedule depends on its own predictions alone, so it does not depend on what else is in its batch.
+    The schedule of a picture depends on its own predictions alone, not on the others in its batch.
 
     Args:
-        every: steps between computations, where the tolerance is 0.
-        weight: factor of this difference in the guided prediction; one number, or one for each picture.
-        schedule: tolerance, extrapolation and end of the caching.
+        every: denoising steps between computations, used if the tolerance is 0.
+        weight: weight of this difference in the guided prediction, shape () or (b,).
+        schedule: cache schedule, for tolerance, extrapolation and stop.
     """
 
     def __init__(self, every: int, weight: Tensor, schedule: CacheSchedule) -> None:
@@ -58,11 +57,17 @@ class CachedDifference:
         self.schedule = schedule
         self.value: Tensor | None = None
         self.trend: Tensor | None = None
-        self.seen: list[int] = []
+        self.computed_at: list[int] = []
         self.due: list[int] = []
 
     def due_pictures(self, step: int, share: float, count: int) -> list[bool]:
-        """For which of so many pictures it is to be computed at a step, at a share of the noise schedule."""
+        """Whether the difference has to be computed, for each of `count` pictures.
+
+        Args:
+            step: index of the denoising step.
+            share: share of the noise schedule, 0 to 1.
+            count: number of pictures.
+        """
         if self.value is None:
             return [True] * count
         if share >= self.schedule.stop:
@@ -70,39 +75,39 @@ class CachedDifference:
         return [step >= due for due in self.due]
 
     def at(self, step: int) -> Float[Tensor, "b c h w"]:
-        """Its value at a step: as last computed, and moved on along its trend."""
+        """The difference at a step: the last computed value, extrapolated along its trend."""
         assert self.value is not None, "it was never computed"
         if self.trend is None or not self.schedule.extrapolate:
             return self.value
-        since = self.value.new_tensor([step - seen for seen in self.seen]).reshape(-1, 1, 1, 1)
+        since = self.value.new_tensor([step - before for before in self.computed_at]).reshape(-1, 1, 1, 1)
         return self.value + self.schedule.extrapolate * since * self.trend
 
     def refresh(
         self, step: int, which: Bool[Tensor, " b"], value: Float[Tensor, "b c h w"], size: Float[Tensor, " b"]
     ) -> None:
-        """Take in new values.
+        """Store newly computed values.
 
         Args:
-            step: of them.
-            which: pictures that have a new one.
-            value: new where there is one, anything elsewhere.
-            size: norm of each picture's prediction, which a tolerance is a share of.
+            step: index of the denoising step.
+            which: mask of the pictures with a new value.
+            value: new values, shape (b, c, h, w); ignored where `which` is False.
+            size: norm of each picture's prediction, to which the tolerance is relative.
         """
         if self.value is None:
-            self.value, self.seen = value, [step] * len(value)
+            self.value, self.computed_at = value, [step] * len(value)
             self.due = [step + self._gap(1, None)] * len(value)
             return
-        since = [step - seen for seen in self.seen]
+        since = [step - before for before in self.computed_at]
         change = (value - self.value) / value.new_tensor(since).clamp(min=1).reshape(-1, 1, 1, 1)
         rates = (change.flatten(1).norm(dim=1) * self.weight / size).tolist() if self.schedule.tolerance else None
         self.trend = torch.where(which[:, None, None, None], change, 0 if self.trend is None else self.trend)
         self.value = torch.where(which[:, None, None, None], value, self.value)
         for row in which.nonzero()[:, 0].tolist():
-            self.seen[row] = step
+            self.computed_at[row] = step
             self.due[row] = step + self._gap(since[row], rates[row] if rates else None)
 
     def _gap(self, last: int, rate: float | None) -> int:
-        """Steps until it is due again, after one that came `last` steps after the one before and told its rate."""
+        """Steps to the next computation, from the `last` interval in steps and the rate of change measured over it."""
         if not self.schedule.tolerance:
             return self.every
         if rate is None:
@@ -111,14 +116,14 @@ class CachedDifference:
 
 
 class CachedGuidance(Guidance):
-    """A guidance that computes the fully conditioned branch at every step, and differences when they are due.
+    """Guidance that computes the fully conditioned branch at every step, and differences when they are due.
 
     A branch follows from the one before it and the cached difference of the two; only branches of due differences take
-    UNet rows. It stands before a guidance among the base classes of a class.
+    UNet rows. This is a mixin: it precedes a guidance among the base classes.
 
     Args:
         arguments, others: arguments of the guidance.
-        schedule: when differences are computed.
+        schedule: cache schedule.
     """
 
     def __init__(self, *arguments: Any, schedule: CacheSchedule, **others: Any) -> None:
@@ -135,7 +140,7 @@ class CachedGuidance(Guidance):
         ]
 
     def predict(self, x: Tensor, timestep: Tensor, share: float) -> list[Tensor]:
-        """Predictions of the needed branches, computed or made of a neighbour and a cached difference."""
+        """Predictions of the needed branches, each computed, or derived from its neighbor and a cached difference."""
         due = self._due_rows(share, len(x))
         computed = self._compute(x, timestep, due)
         predicted = computed[:1]
@@ -144,13 +149,13 @@ class CachedGuidance(Guidance):
             which = torch.tensor(due[place], device=x.device)
             if which.any():
                 difference.refresh(self.step, which, computed[place - 1] - computed[place], size)
-            made = predicted[-1] - difference.at(self.step)
-            predicted.append(torch.where(which[:, None, None, None], computed[place], made))
+            derived = predicted[-1] - difference.at(self.step)
+            predicted.append(torch.where(which[:, None, None, None], computed[place], derived))
         self.step += 1
         return predicted
 
     def _due_rows(self, share: float, count: int) -> list[list[bool]]:
-        """Whether each branch of each picture is computed: a difference takes both of its branches."""
+        """Whether each branch has to be computed, for each picture: a difference needs both of its branches."""
         due = [[False] * count]
         for difference in reversed(self.differences):
             own = difference.due_pictures(self.step, share, count)
@@ -158,25 +163,28 @@ class CachedGuidance(Guidance):
         return [[True] * count, *due[:0:-1]]
 
     def _compute(self, x: Tensor, timestep: Tensor, due: Sequence[Sequence[bool]]) -> list[Tensor]:
-        """Predictions of the due rows in one call; the others are zero."""
+        """Compute the due rows in one UNet call; the others are zero."""
         places = [[row for row, now in enumerate(each) if now] for each in due]
-        there = [(place, branch) for place, branch in zip(places, self.needed.values(), strict=True) if place]
+        chosen = [(place, branch) for place, branch in zip(places, self.needed.values(), strict=True) if place]
         rows = torch.cat(
-            [beside(x[place], None if branch.condition is None else branch.condition[place]) for place, branch in there]
+            [
+                concatenate_condition(x[place], None if branch.condition is None else branch.condition[place])
+                for place, branch in chosen
+            ]
         )
-        key = tuple(map(tuple, places))  # the same object for the same texts, so that the text cache knows it again
+        key = tuple(map(tuple, places))  # the same object for the same texts, as the text cache compares by identity
         if key not in self.texts:
-            self.texts[key] = join_rows([branch.text[place] for place, branch in there])
+            self.texts[key] = join_rows([branch.text[place] for place, branch in chosen])
         predicted = self.unet(rows, timestep, self.texts[key])
         self.count_rows(due)
-        parts, computed = iter(predicted.split([len(place) for place, _ in there])), []
+        chunks, computed = iter(predicted.split([len(place) for place, _ in chosen])), []
         for place in places:
-            part = next(parts) if place else predicted[:0]
+            chunk = next(chunks) if place else predicted[:0]
             if len(place) < len(x):
-                part = torch.zeros_like(x, dtype=predicted.dtype).index_copy(
-                    0, torch.tensor(place, dtype=torch.long, device=x.device), part
+                chunk = torch.zeros_like(x, dtype=predicted.dtype).index_copy(
+                    0, torch.tensor(place, dtype=torch.long, device=x.device), chunk
                 )
-            computed.append(part)
+            computed.append(chunk)
         return computed
 
 

@@ -1,4 +1,4 @@
-"""The forward process: how latents become noise, what a model learns to predict of it, and what a prediction means.
+"""The forward process: noising of latents, training targets, and the clean latents that follow from a prediction.
 
 With a = cumulative product of 1 - beta at a timestep, clean latents z and noise e (arXiv 2006.11239, equation 4):
 
@@ -19,14 +19,14 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 class ForwardProcess:
-    """The forward process that a model's scheduler reverses, in terms of diffusers' DDPMScheduler.
+    """The forward process that a model's scheduler reverses, by diffusers' DDPMScheduler.
 
     Args:
-        scheduler: any scheduler of diffusers for a diffusion model; its config has the noise schedule and the
-            prediction type.
+        scheduler: any diffusers scheduler of a diffusion model; its config has the noise schedule and the prediction
+            type.
 
     Raises:
-        ModelError: it is for another kind of model, such as a flow.
+        ModelError: the scheduler is for another kind of model, such as flow matching.
     """
 
     def __init__(self, scheduler: Any) -> None:
@@ -40,20 +40,20 @@ class ForwardProcess:
 
     @property
     def timesteps(self) -> int:
-        """Training timesteps of the noise schedule."""
+        """Number of training timesteps of the noise schedule."""
         return int(self.scheduler.config.num_train_timesteps)
 
     def add_noise(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
-        """Clean latents noised to each sample's timestep."""
+        """Noise clean latents to each row's timestep."""
         noised: Tensor = self.scheduler.add_noise(clean, noise, timesteps)
         return noised
 
     def target(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
-        """What the model is to predict from the noised latents: e, z or v."""
+        """The training target: e, z or v, by the prediction type."""
         if self.prediction_type == "epsilon":
             return noise
         if self.prediction_type == "sample":
@@ -64,12 +64,12 @@ class ForwardProcess:
     def clean_estimate(
         self, x: Float[Tensor, "b c h w"], prediction: Float[Tensor, "b c h w"], timestep: Tensor
     ) -> Float[Tensor, "b c h w"]:
-        """The clean latents that a prediction stands for: (x - sqrt(1-a) e) / sqrt(a), z, or sqrt(a) x - sqrt(1-a) v.
+        """The clean latents that follow from a prediction: (x - sqrt(1-a) e) / sqrt(a), z, or sqrt(a) x - sqrt(1-a) v.
 
         Args:
-            x: noisy latents as the model sees them: of variance one, whatever the scheduler.
-            prediction: the model's prediction for them.
-            timestep: of all rows, a scalar; between two training timesteps the nearer one counts.
+            x: noisy latents as the model sees them, of variance one for every scheduler.
+            prediction: model's prediction for x.
+            timestep: timestep of all rows, a scalar, rounded to a training timestep.
         """
         if self.prediction_type == "sample":
             return prediction

@@ -1,4 +1,4 @@
-"""Previews: the clean picture that the model predicts at a denoising step, decoded while the run goes on."""
+"""Previews: the clean pictures that the model predicts at denoising steps, decoded during a run."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,11 +12,12 @@ from ip2p.diffusion.sampling import Denoise
 
 
 class Previews(NamedTuple):
-    """How often predicted pictures are shown, and to whom.
+    """Interval and callback of previews.
 
     Args:
-        every: model calls between previews, at least 1.
-        show: called with the place of the picture among the results, the number of the call from 1, and the picture.
+        every: number of model calls between previews, at least 1.
+        show: callback that receives the index of the picture among the results, the number of the model call from 1,
+            and the picture.
     """
 
     every: int
@@ -24,13 +25,13 @@ class Previews(NamedTuple):
 
 
 class DenoiserWithPreviews:
-    """A denoiser that shows the clean pictures which its predictions stand for.
+    """A denoiser that also shows the clean pictures that follow from its predictions.
 
     Args:
-        denoise: the model's prediction for latents that the scheduler has scaled.
+        denoise: function that gives the model's prediction.
         process: forward process of the model.
-        draw: decodes latents into pictures.
-        previews: receives the pictures.
+        draw: function that decodes latents into pictures.
+        previews: interval and callback.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class DenoiserWithPreviews:
         self.step = 0
 
     def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor) -> Float[Tensor, "b c h w"]:
-        """The prediction, unchanged."""
+        """The prediction of the denoiser, unchanged."""
         prediction = self.denoise(x, timestep)
         self.step += 1
         if self.step % self.previews.every == 0:

@@ -1,4 +1,4 @@
-"""From noise to latents by any of diffusers' schedulers. All randomness comes in as generators, one for each row."""
+"""Denoise latents with any of diffusers' schedulers. All randomness comes from generators, one for each row."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -14,17 +14,17 @@ from ip2p.errors import ConfigError, ModelError
 from ip2p.settings import SCHEDULERS
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""The model's prediction for latents (b c h w), scaled by the scheduler, at a timestep."""
+"""Function from latents (b, c, h, w), scaled by the scheduler, and a timestep to the model's prediction."""
 OnStep = Callable[[int, Tensor], None]
-"""Called with the number of the model call, from 0, and the latents after it."""
+"""Callback that receives the number of the model call, from 0, and the latents after it."""
 Constrain = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
-"""Called with the latents after a step and a function that noises clean latents to their level; gives those to go on
-with."""
+"""Function from the latents after a step, and a function that noises clean latents to their level, to those of the next
+step."""
 
 _LATENT_CONFIG = {
     "clip_sample": False,
     "thresholding": False,
-}  # both are for pixels; DDIM would clip latents by default
+}  # both are for pixels; DDIM clips latents by default
 
 
 def sample(
@@ -39,18 +39,19 @@ def sample(
     on_step: OnStep | None = None,
     constrain: Constrain | None = None,
 ) -> Float[Tensor, "b c h w"]:
-    """Denoise step by step.
+    """Run the denoising loop.
 
     Args:
-        denoise: the model's prediction, of the scheduler's prediction type, guidance included.
+        denoise: function that gives the model's prediction, of the scheduler's prediction type, guidance included.
         noise: standard normal noise, shape (b, c, h, w).
-        scheduler: a scheduler of `make_scheduler`; it keeps the state of one run at a time.
+        scheduler: scheduler made by `make_scheduler`; it has the state of one run at a time.
         steps: denoising steps of the whole schedule, at least 1.
-        generators: one for each row, for schedulers that add noise on the way.
-        origin: scaled latents to noise and start from (SDEdit, arXiv 2108.01073); None starts from pure noise.
-        start: step to start at, below `steps`.
-        on_step: called after each model call.
-        constrain: called after each model call, before `on_step`; what it returns takes the place of the latents.
+        generators: one generator for each row, for schedulers that add noise at each step.
+        origin: scaled latents to noise and start from, shape (b, c, h, w) (SDEdit, arXiv 2108.01073); None starts from
+            pure noise.
+        start: index of the first step, below `steps`.
+        on_step: callback after each model call.
+        constrain: function called after each model call, before `on_step`, whose result replaces the latents.
 
     Returns:
         Denoised latents in the scale of the autoencoder's scaled latents, shape (b, c, h, w).
@@ -77,27 +78,27 @@ def sample(
 
 
 def _add_noise(scheduler: Any, noise: Tensor, timesteps: Tensor, clean: Tensor) -> Tensor:
-    """Clean latents at the noise level of timesteps; as they are where none is left."""
+    """Noise clean latents to the level of `timesteps`; unchanged if there are none."""
     noised: Tensor = scheduler.add_noise(clean, noise, timesteps) if len(timesteps) else clean
     return noised
 
 
 def count_model_calls(scheduler: Any, steps: int) -> int:
-    """How often a run of so many denoising steps calls the model: once a step, but twice with Heun's method."""
+    """Number of model calls in a run of `steps` denoising steps: one a step, two with Heun's method."""
     scheduler.set_timesteps(steps)
     return len(scheduler.timesteps)
 
 
 def make_scheduler(scheduler: Any, name: str) -> Any:
-    """A fresh scheduler by name, for the noise schedule and the prediction type of a model's own.
+    """Make a scheduler by name, with the noise schedule and prediction type of a model's own scheduler.
 
     Args:
-        scheduler: the scheduler that came with the model.
-        name: a key of `ip2p.settings.SCHEDULERS`.
+        scheduler: scheduler that came with the model.
+        name: key of `ip2p.settings.SCHEDULERS`.
 
     Raises:
         ConfigError: there is no scheduler of that name.
-        ModelError: the model's scheduler is of another family, such as a flow's.
+        ModelError: the model's scheduler is of another family, such as flow matching.
     """
     if name not in SCHEDULERS:
         raise ConfigError(f"there is no scheduler {name!r}", f"Give one of {', '.join(SCHEDULERS)}")

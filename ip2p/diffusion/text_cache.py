@@ -1,4 +1,4 @@
-"""What cross-attention makes of texts, computed once for an edit and not at every step."""
+"""Cached cross-attention keys and values, computed once for a run and not at every denoising step."""
 
 from collections import OrderedDict
 from contextlib import ExitStack
@@ -14,28 +14,33 @@ from ip2p.diffusion.feature_cache import replace_forward
 from ip2p.diffusion.guidance import UNetCall
 
 MAX_BATCHES = 4
-"""Batches of texts that are remembered: schedules of guidance alternate between a few."""
+"""Batches of texts that are cached: guidance schedules alternate between a few."""
 
 
 class CachedText(NamedTuple):
-    """A batch of texts, and the keys and values that layers made of it."""
+    """A batch of texts with its cross-attention keys and values.
+
+    Args:
+        text: embedded texts.
+        projections: outputs of the projection layers to_k and to_v, by layer.
+    """
 
     text: Conditioning
-    made: dict[Any, Tensor]
+    projections: dict[Any, Tensor]
 
 
 class TextCache:
-    """A UNet that remembers the keys and values of its cross-attention for as long as it is given the same texts.
+    """A UNet that caches the keys and values of its cross-attention while the texts stay the same.
 
         with TextCache(backbone.predict, backbone.unet) as predict:
             guidance = DualGuidance(predict, ...)
 
-    The same texts are the same object, which must not change meanwhile. Results are those of the UNet to the bit.
+    Texts are compared by identity and must not change. Results equal those of the UNet to the bit.
 
     Args:
-        predict: calls the UNet.
-        unet: UNet2DConditionModel, whose layers for keys and values are replaced until the context ends.
-        max_batches: batches of texts to remember; 0 replaces nothing.
+        predict: UNet call.
+        unet: UNet2DConditionModel whose layers for keys and values are replaced until the context ends.
+        max_batches: number of batches of texts to cache; 0 disables the cache.
     """
 
     def __init__(self, predict: UNetCall, unet: Any, *, max_batches: int = MAX_BATCHES) -> None:
@@ -43,7 +48,7 @@ class TextCache:
         self.unet = unet
         self.max_batches = max_batches
         self._cached: OrderedDict[int, CachedText] = OrderedDict()
-        self._made: dict[Any, Tensor] = {}
+        self._projections: dict[Any, Tensor] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> "TextCache":
@@ -60,21 +65,21 @@ class TextCache:
         self._cached.clear()
 
     def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Conditioning) -> Float[Tensor, "b k h w"]:
-        """What the UNet predicts."""
-        key = id(text)  # kept here, so no other object can have it
-        self._made = self._cached.setdefault(key, CachedText(text, {})).made
+        """The prediction of the UNet."""
+        key = id(text)  # the cache keeps the object alive, so no other one can get its id
+        self._projections = self._cached.setdefault(key, CachedText(text, {})).projections
         self._cached.move_to_end(key)
         if len(self._cached) > self.max_batches:
             self._cached.popitem(last=False)
         return self.predict(x, timestep, text)
 
     def _cache_forward(self, layer: Any) -> Any:
-        """The layer's forward, computed once for each batch of texts."""
+        """Make a forward function that computes a layer once for each batch of texts."""
         forward = layer.forward
 
         def run(text: Tensor) -> Tensor:
-            if layer not in self._made:
-                self._made[layer] = forward(text)
-            return self._made[layer]
+            if layer not in self._projections:
+                self._projections[layer] = forward(text)
+            return self._projections[layer]
 
         return run

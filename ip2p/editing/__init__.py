@@ -1,1 +1,1 @@
-"""What users call: editing and drawing pictures, one or many."""
+"""Edit and draw pictures, one or many."""

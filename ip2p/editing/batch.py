@@ -1,7 +1,7 @@
-"""Many edits from a file: each picture whole or absent, one line of results for each, and going on after any stop.
+"""Edit the rows of a batch file: atomic pictures, one line of results for each, resumable after any interruption.
 
-What is done is told twice: by a line in `results.jsonl`, appended when the picture lies on the disk, and by the id in
-the picture itself, for a kill between the two. A run looks for both first, and makes what is left, failed edits too.
+A finished edit is recorded twice: by a line in `results.jsonl`, appended when the picture is on disk, and by the id in
+the picture itself, in case of a kill between the two. A run reads both and makes the other edits, failed ones too.
 """
 
 import json
@@ -29,7 +29,7 @@ from ip2p.shards import atomic_write, sole_writer, sweep_temporaries
 RESULTS_FILE = f"{RESULTS_NAME}.jsonl"
 SHEET_FILE = f"{RESULTS_NAME}.png"
 MAX_WAITING_PIXELS = 50_000_000
-"""Pixels of pictures that wait for others of their size; beyond, the largest group goes without them."""
+"""Limit of the pixels of all waiting pictures; beyond it, the largest group is edited even if it is not full."""
 SHEET_ROWS = 12
 THUMBNAIL = 192
 ID_KEY = "edit"
@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 
 
 class BatchSummary(NamedTuple):
-    """What became of all edits."""
+    """Counts of edits: done and failed in this run, and done before."""
 
     done: int
     failed: int
@@ -46,7 +46,7 @@ class BatchSummary(NamedTuple):
 
 
 class WaitingEdit(NamedTuple):
-    """An edit with its pictures, waiting for others like it."""
+    """An edit with its pictures, waiting for others of its size and settings."""
 
     edit: PlannedEdit
     image: Image.Image
@@ -54,16 +54,16 @@ class WaitingEdit(NamedTuple):
 
 
 class BatchRun:
-    """The edits of one file, into one folder.
+    """A run that makes the edits of one batch file into one folder.
 
     Args:
-        file: of rows, see `ip2p.editing.batch_rows`.
-        out: folder of the results; made if missing.
-        load: gives the editor; called only if there is something to edit.
-        model: its name, which the ids of edits depend on.
-        defaults: settings of the rows that do not have their own.
-        size: pictures at once.
-        say: prints a line.
+        file: path of the batch file, see `ip2p.editing.batch_rows`.
+        out: folder of the results; created if missing.
+        load: function that loads the editor; called only if there is something to edit.
+        model: name of the editor, which the ids of edits depend on.
+        defaults: settings of rows without their own.
+        size: number of pictures in a batch.
+        say: function that prints a line.
     """
 
     def __init__(
@@ -88,24 +88,24 @@ class BatchRun:
 
     @cached_property
     def editor(self) -> Editor:
-        """Loaded when it is first needed."""
+        """The editor, loaded on first use."""
         return self.load()
 
     def run(self) -> BatchSummary:
-        """Make what is missing, and write the results in the order of the rows.
+        """Make the missing edits, and write the results in the order of the rows.
 
         Raises:
             ModelError: there is no such editor.
             DataError: another run is writing to the folder.
         """
         if any(not edit.error and not self._is_made(edit) for edit in self.edits):
-            _ = self.editor  # a missing model is told before anything is written
+            _ = self.editor  # a missing model is reported before anything is written
         self.out.mkdir(parents=True, exist_ok=True)
         with sole_writer(self.out):
             return self._run()
 
     def _run(self) -> BatchSummary:
-        """The same, with the folder for itself."""
+        """Run with the folder locked."""
         self.results = _read_results(self.out / RESULTS_FILE)  # another run may have ended meanwhile
         made = [edit for edit in self.edits if self._is_made(edit)]
         known = {edit.id for edit in made}
@@ -128,7 +128,7 @@ class BatchRun:
         return BatchSummary(len(todo) - failed, failed, len(made))
 
     def _is_made(self, edit: PlannedEdit) -> bool:
-        """Whether an edit lies on the disk; its result is then told as it stands in the file now."""
+        """Whether an edit is on disk; its result is then updated from the row."""
         path = self.out / edit.output
         if edit.error or not path.is_file():
             return False
@@ -138,14 +138,14 @@ class BatchRun:
         return True
 
     def _make(self, todo: Sequence[PlannedEdit]) -> Iterator[dict[str, Any]]:
-        """Results of edits as they are made: of those of one size and equal settings together."""
+        """Make edits and yield their results; those of one size and equal settings are made together."""
         for edit in todo:
             try:
                 if edit.error:
                     yield _to_result(edit, edit.error)
                     continue
                 waiting = self._open(edit)
-            except Exception as error:  # one row's picture, whatever is wrong with it, is no other's trouble
+            except Exception as error:  # an error of one row must not stop the others
                 yield _to_result(edit, _describe(error))
                 continue
             key = self._group_key(waiting)
@@ -158,7 +158,7 @@ class BatchRun:
             yield from self._edit(self.waiting.pop(next(iter(self.waiting))))
 
     def _open(self, edit: PlannedEdit) -> WaitingEdit:
-        """The pictures of an edit."""
+        """Open the pictures of an edit."""
         assert edit.row
         self._refuse_foreign(edit)
         image = open_image(self.file.parent / edit.row.image)
@@ -186,29 +186,27 @@ class BatchRun:
                 )
 
     def _refuse_foreign(self, edit: PlannedEdit) -> None:
-        """No file is replaced but the result of this very edit, and none outside of the folder is written.
+        """Refuse to replace any file but the result of this very edit, and to write outside of the folder.
 
         Raises:
-            ImageError: either of the two.
+            ImageError: the edit would do either.
         """
         path = self.out / edit.output
         if not path.resolve().is_relative_to(self.out.resolve()):
-            raise ImageError(f"the output {edit.output} leads out of {self.out} by a link", "Give another name")
+            raise ImageError(f"the output {edit.output} is a link that leads out of {self.out}", "Give another name")
         if path.resolve() in self._read_files:
             raise ImageError(f"the output {edit.output} is a file that the edits read", "Give another name")
         if path.exists():
             owner = _read_id(path)
             if owner is None:
                 raise ImageError(
-                    f"{path} is there and was not made by `ip2p batch`", "Give another name, or move it away"
+                    f"{path} exists and was not made by `ip2p batch`", "Give another name, or move it away"
                 )
             if owner != edit.id:
-                raise ImageError(
-                    f"{path} is there and is the result of another edit", "Give another name, or delete it"
-                )
+                raise ImageError(f"{path} exists and is the result of another edit", "Give another name, or delete it")
 
     def _group_key(self, waiting: WaitingEdit) -> Any:
-        """What pictures have to agree in to be edited together."""
+        """The key that pictures edited together share: working size, settings, negative prompt, instructions."""
         row = waiting.edit.row
         assert row
         backbone, options = self.editor.backbone, self.defaults | row.options
@@ -219,11 +217,11 @@ class BatchRun:
         return size, settings.model_dump_json(), negative_prompt, sequence
 
     def _waiting_pixels(self) -> int:
-        """Pixels of all pictures that wait."""
+        """Pixels of all waiting pictures."""
         return sum(each.image.width * each.image.height for group in self.waiting.values() for each in group)
 
     def _edit(self, group: Sequence[WaitingEdit]) -> Iterator[dict[str, Any]]:
-        """Edit together; one by one if that fails, so that only those fail which have to."""
+        """Edit a group and save its pictures; one by one if the group fails, so that only invalid edits fail."""
         try:
             edited = self._draw(group)
         except Exception as error:
@@ -241,7 +239,7 @@ class BatchRun:
                 yield _to_result(each.edit, _describe(error))
 
     def _draw(self, group: Sequence[WaitingEdit]) -> list[Edited]:
-        """Edited pictures of a group, whose settings are equal."""
+        """Draw the edits of a group, whose settings are equal."""
         rows = [each.edit.row for each in group if each.edit.row]
         settings = self.defaults | rows[0].options
         chosen: dict[str, Any] = {
@@ -253,7 +251,7 @@ class BatchRun:
         return self.editor.edit(images, [row.sequence[0] for row in rows], **chosen, **settings)
 
     def _append(self, result: dict[str, Any]) -> None:
-        """A line of results, on the disk before the next picture is made."""
+        """Append a line of results and flush it to disk."""
         self.results[result["id"]] = result
         with (self.out / RESULTS_FILE).open("ab") as stream:
             stream.write(_to_line(result))
@@ -261,12 +259,12 @@ class BatchRun:
             os.fsync(stream.fileno())
 
     def _write(self) -> None:
-        """Results in the order of the rows, one for each edit that has any; torn and old lines are gone then."""
+        """Write the results in the order of the rows, without torn and outdated lines."""
         results = (self.results[edit.id] for edit in self.edits if edit.id in self.results)
         atomic_write(self.out / RESULTS_FILE, b"".join(_to_line(result) for result in results))
 
     def _draw_sheet(self) -> None:
-        """The first edits before and after, small."""
+        """Draw a contact sheet of the first edits, before and after."""
         shown = [edit for edit in self.edits if self.results[edit.id]["status"] == "done"][:SHEET_ROWS]
         rows, labels = [], []
         for edit in shown:
@@ -287,7 +285,7 @@ class BatchRun:
 
 
 def _to_result(edit: PlannedEdit, error: str = "") -> dict[str, Any]:
-    """A line of results."""
+    """Make a result: the content of a line of results."""
     row = {"image": edit.row.image, "instructions": list(edit.row.sequence)} if edit.row else {}
     made = {"status": "failed", "error": error} if error else {"status": "done", "output": edit.output}
     return {"line": edit.line, "id": edit.id, **row, "seed": edit.seed, **made}
@@ -298,7 +296,7 @@ def _to_line(result: dict[str, Any]) -> bytes:
 
 
 def _read_results(path: Path) -> dict[str, dict[str, Any]]:
-    """Results of earlier runs by id; the last of each, and without a line that a kill has torn."""
+    """Read the results of earlier runs by id, the last one of each; torn lines are skipped."""
     found = {}
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
@@ -328,7 +326,7 @@ def _is_sheet(path: Path) -> bool:
 
 
 def _read_id(path: Path) -> str | None:
-    """The id of the edit that a picture was made by; None if it is none of ours."""
+    """Read the id of the edit that made a picture; None if `ip2p batch` did not make it."""
     try:
         return str(read_parameters(path)[ID_KEY])
     except (ImageError, KeyError):

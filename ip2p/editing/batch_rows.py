@@ -1,4 +1,4 @@
-"""The rows of a batch: `edits.jsonl` line by line, each checked by itself, so that a bad one stops no other."""
+"""Rows of a batch file, read and checked line by line, so that an invalid one does not stop the others."""
 
 import json
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from ip2p.shards import fingerprint
 
 RESULTS_NAME = "results"
 MAX_LINE_BYTES = 1_000_000
-"""Bytes of a line."""
+"""Limit of the bytes of a line."""
 
 Text = Annotated[str, Field(pattern=r"\S")]
 
 
 class BatchRow(BaseModel):
-    """One line: a picture, what to do with it, and how. Names of files are relative to the file of rows."""
+    """One row: a picture, its instructions and its settings. File names are relative to the batch file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -46,26 +46,26 @@ class BatchRow(BaseModel):
 
     @property
     def sequence(self) -> tuple[str, ...]:
-        """What to do, in order."""
+        """The instructions, in order."""
         return (self.instruction,) if self.instruction else tuple(self.instructions or ())
 
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments of `Editor.edit` that the row gives: sampling settings, also by its preset, and negative prompt."""
+        """Arguments of `Editor.edit` from the row: sampling settings, also of its preset, and negative prompt."""
         negative = {"negative_prompt": self.negative_prompt} if self.negative_prompt else {}
         return with_preset(EditSettings, self.preset, self._settings) | negative
 
     @property
     def contents(self) -> dict[str, Any]:
-        """Everything that the row gives, by key."""
+        """All values of the row by key."""
         return self.model_dump(exclude_none=True) | self._settings
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "BatchRow":
-        """A row from the object of its line.
+        """Make a row from the JSON object of its line.
 
         Raises:
-            ValidationError: a value that is no sampling setting is missing, not known, or of another kind.
+            ValidationError: a value other than a sampling setting is missing, unknown, or of another type.
             ConfigError: a sampling setting is out of range, or there is no such preset.
         """
         given = {name: value for name, value in values.items() if name in EditSettings.model_fields}
@@ -83,12 +83,12 @@ class PlannedEdit(NamedTuple):
     """One picture to make.
 
     Args:
-        id: of its contents; equal lines have ids of their own.
-        line: number in the file of rows, from 1.
-        row: None where the line is not one.
-        seed: given, or made of the id.
-        output: within the folder of results; empty where the row has none that may be written.
-        error: why it cannot be made, in one line; empty if nothing is known against it.
+        id: id derived from the contents and, for equal lines, their count.
+        line: number of the line in the batch file, from 1.
+        row: row of the line; None if the line is invalid.
+        seed: given seed, or one derived from the id.
+        output: path within the folder of results; empty if the line is invalid.
+        error: reason why it cannot be made, in one line; empty if there is none.
     """
 
     id: str
@@ -100,11 +100,11 @@ class PlannedEdit(NamedTuple):
 
 
 def read_batch_file(path: Path, defaults: dict[str, Any]) -> Iterator[PlannedEdit]:
-    """Edits of a file of rows, sample by sample. Lines that make no sense are edits with an error.
+    """Plan the edits of a batch file, sample by sample. An invalid line gives an edit with an error.
 
     Args:
-        path: JSON lines; empty ones are passed over.
-        defaults: settings of the rows that do not have their own, and the model's name.
+        path: path of a file of JSON lines; empty ones are skipped.
+        defaults: settings of rows without their own, and the model's name.
 
     Raises:
         DataError: there is no such file, or it cannot be read.
@@ -123,7 +123,7 @@ def read_batch_file(path: Path, defaults: dict[str, Any]) -> Iterator[PlannedEdi
 def _plan_line(
     line: bytes, number: int, defaults: dict[str, Any], known: dict[str, int], written: dict[str, int]
 ) -> Iterator[PlannedEdit]:
-    """Edits of one line, `known` counting lines of equal contents and `written` telling the line of each output."""
+    """Plan the edits of one line; `known` counts lines of equal contents, `written` has the line of each output."""
     try:
         row = _parse_row(line, number)
         if row.output:
@@ -147,10 +147,10 @@ def _plan_line(
 
 
 def _parse_row(line: bytes, number: int) -> BatchRow:
-    """A checked row.
+    """Parse and check a row.
 
     Raises:
-        DataError: the line is no JSON object, or has unknown or impossible values.
+        DataError: the line is no JSON object, or has unknown keys or invalid values.
     """
     if len(line) > MAX_LINE_BYTES:
         raise DataError(f"line {number} has {len(line)} bytes, more than {MAX_LINE_BYTES}", "Give a row of one edit")
@@ -172,7 +172,7 @@ def _parse_row(line: bytes, number: int) -> BatchRow:
 
 
 def _explain_fault(number: int, name: str, kind: str, fault: Any) -> DataError:
-    """What is wrong with a row, and what it should be."""
+    """Describe the error of a row, with its fix."""
     if not name:
         return DataError(f"line {number}: {fault['msg'].removeprefix('Value error, ')}", "Give one of them")
     if kind == "extra_forbidden":
@@ -185,16 +185,16 @@ def _explain_fault(number: int, name: str, kind: str, fault: Any) -> DataError:
 
 
 def _refuse_outside(output: str) -> None:
-    """Outputs lie in the folder of results.
+    """Refuse an output outside of the folder of results.
 
     Raises:
-        ConfigError: the name leads out of it, is one of our own, or not of a PNG.
+        ConfigError: the name leads out of the folder, is that of the results, or not of a PNG.
     """
     path = PurePosixPath(output.replace("\\", "/"))
     if not path.name:
         raise ConfigError(f"the output {output!r} is no name of a file", "Give a name that ends in .png")
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in output:
-        raise ConfigError(f"the output {output!r} lies outside of the folder of results", "Give a name within it")
+        raise ConfigError(f"the output {output!r} is outside of the folder of results", "Give a name within it")
     if path.suffix.lower() != ".png":
         raise ConfigError(f"the output {output!r} is no PNG", "Give a name that ends in .png")
     if len(path.parts) == 1 and path.stem.lower() == RESULTS_NAME:
@@ -202,7 +202,7 @@ def _refuse_outside(output: str) -> None:
 
 
 def _output_name(row: BatchRow, seed: int, name: str) -> str:
-    """Where an edit goes: as told, with the seed where there are samples; else named by picture, words and contents."""
+    """Name the output of an edit: as given, with the seed if there are samples; else by picture, text and contents."""
     if row.output:
         path = PurePosixPath(row.output)
         return str(path if row.samples == 1 else path.with_stem(f"{path.stem}-{seed}"))

@@ -1,7 +1,7 @@
-"""From noise to pictures, once for all that draw: the editor, text-to-image, SDEdit and the pairs of a data set.
+"""Draw pictures from noise: shared by the editor, text-to-image, SDEdit and the pairs of a data set.
 
-It stands where models, diffusion and pictures meet: the noise of each row's generator, a scheduler, a guidance over the
-cached UNet, the sampler, the decoder, and the safety checker.
+It combines the noise of each row's generator, a scheduler, a guidance over the cached UNet, the denoising loop, the
+decoder, and the safety checker.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ from ip2p.seeding import randn
 from ip2p.settings import EditSettings, SamplingSettings
 
 MakeGuidance = Callable[[UNetCall], Guidance]
-"""Makes the guidance of a run from the UNet that the run calls."""
+"""Function from the UNet call of a run to its guidance."""
 EXACT = CacheSchedule()
 
 
@@ -34,9 +34,9 @@ class Drawn(NamedTuple):
     """A picture as the model made it.
 
     Args:
-        image: the picture; black if it is blocked.
+        image: picture; black if it is blocked.
         blocked: whether the model's safety checker blocked it.
-        unet_rows: UNet rows that it took.
+        unet_rows: number of UNet rows that it took.
     """
 
     image: Image.Image
@@ -63,15 +63,15 @@ def draw(
 
     Args:
         backbone: text-to-image model or editor.
-        make_guidance: makes the guidance; it is called once.
-        settings: scheduler, steps, and feature reuse.
+        make_guidance: function that makes the guidance; it is called once.
+        settings: sampling settings; only scheduler, steps and reuse are read.
         size: width and height of the pictures in pixels, multiples of the autoencoder's downscale.
-        generators: all randomness of each picture; a picture does not depend on the others in its batch.
-        origin: scaled latents to noise and start from (SDEdit); None starts from pure noise.
-        start: step to start at, below `settings.steps`.
-        constrain, on_step: called after each model call, see `ip2p.diffusion.sampling.sample`.
-        previews: shown the pictures that the model predicts on the way.
-        decode_rows: pictures that are decoded at a time; all of them if None.
+        generators: one generator for each picture, which does not depend on the others in its batch.
+        origin: scaled latents to noise and start from, shape (b, c, h, w) (SDEdit); None starts from pure noise.
+        start: index of the first step, below `settings.steps`.
+        constrain, on_step: functions called after each model call, see `ip2p.diffusion.sampling.sample`.
+        previews: interval and callback for the clean pictures predicted during the run.
+        decode_rows: number of pictures decoded at once; all of them if None.
     """
     scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
     width, height = (side // backbone.downscale for side in size)
@@ -100,14 +100,14 @@ def dual_guidance(
     instructions: Sequence[str],
     negative_prompt: str,
 ) -> MakeGuidance:
-    """An editor's guidance by its settings.
+    """Choose the guidance of an editor by its settings.
 
     Args:
         backbone: editor.
-        settings: scales, cache schedule, interval and rescaling.
-        condition: latents of the pictures, see `Backbone.encode_condition`.
-        instructions: one for each row.
-        negative_prompt: stands in both branches without instruction; may be empty.
+        settings: guidance scales, cache schedule, interval and rescaling.
+        condition: image latents, see `Backbone.encode_condition`.
+        instructions: one instruction for each row.
+        negative_prompt: text of both branches without instruction; may be empty.
     """
     texts = backbone.encode_text(instructions), backbone.encode_text([negative_prompt])
     scales = {"text_scale": settings.text_scale, "image_scale": settings.image_scale}
@@ -126,14 +126,14 @@ def text_guidance(
     *,
     scale: float | Float[Tensor, " b"],
 ) -> MakeGuidance:
-    """A text-to-image model's guidance by its settings.
+    """Choose the guidance of a text-to-image model by its settings.
 
     Args:
         backbone: text-to-image model.
         settings: cache schedule, interval and rescaling.
-        captions: one for each row.
-        negative_prompt: stands in the branch without caption; may be empty.
-        scale: guidance scale, one number or one for each row.
+        captions: one caption for each row.
+        negative_prompt: text of the branch without caption; may be empty.
+        scale: guidance scale, one number or a tensor of shape (b,).
     """
     texts = backbone.encode_text(captions), backbone.encode_text([negative_prompt])
     schedule, others = _schedule(settings), _guidance_options(backbone, settings)
@@ -156,7 +156,7 @@ def _guidance_options(backbone: Backbone, settings: SamplingSettings) -> dict[st
 
 
 def _decode(backbone: Backbone, latents: Float[Tensor, "b c h w"]) -> tuple[list[Image.Image], list[bool]]:
-    """Pictures of latents, black where the model's safety checker blocks them, and whether it does."""
+    """Decode latents into pictures, black if the model's safety checker blocks them, with a flag for each."""
     images = to_images(backbone.decode(latents))
     flags = backbone.flag_unsafe(images)
     return [black_out(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)], flags

@@ -42,8 +42,8 @@ class Edited:
     Attributes:
         image: edited picture.
         seed: seed that it was drawn from.
-        parameters: everything that it takes to make it again, by name.
-        unet_rows: UNet rows that it took, three a denoising step at most.
+        parameters: all parameters needed to draw it again, by name.
+        unet_rows: number of UNet rows that it took, at most three a denoising step.
     """
 
     image: Image.Image
@@ -58,7 +58,7 @@ class Editor:
         editor = Editor.from_pretrained()  # or a folder, or "timbrooks/instruct-pix2pix"
         edited = editor.edit_one(image, "make it winter", seed=7)
 
-    Several threads may use one editor: their edits are drawn one after the other.
+    Several threads may share an editor: their edits are drawn one after the other.
 
     Args:
         backbone: components of an editor.
@@ -88,7 +88,7 @@ class Editor:
 
         Raises:
             ModelError: the model is missing, damaged, or no editor; or a file does not fit it.
-            ConfigError: cpu_offload without a GPU; or this machine cannot compile.
+            ConfigError: cpu_offload is set without a GPU, or this machine cannot compile.
         """
         return cls(load_for_inference(name, want="editor", device=device, precision=precision, **options))
 
@@ -99,11 +99,11 @@ class Editor:
         """Edit one picture once.
 
         Args:
-            image, instruction, seed, mask: one of each, see `edit`.
-            others: any other arguments of `edit`.
+            image, instruction, seed, mask: one picture, instruction, seed and mask, see `edit`.
+            others: other arguments of `edit`.
 
         Raises:
-            InstructionError, ImageError, ConfigError: as `edit`.
+            InstructionError, ImageError, ConfigError: see `edit`.
         """
         (edited,) = self.edit([image], [instruction], seeds=seed, masks=mask, **others)
         return edited
@@ -132,24 +132,23 @@ class Editor:
         A picture depends on its seed and not on its batch.
 
         Args:
-            images, instructions: of equal number, or one of the two single. Images of any mode, at least 16 pixels on
-                each side; they are taken upright, and white stands behind what is transparent.
-            negative_prompt: what the pictures should not show; takes the place of the empty prompt.
+            images, instructions: images and instructions, equally many or one of either. Images of any mode, at
+                least 16 pixels a side; they are turned upright and put on white if transparent.
+            negative_prompt: text in place of the empty prompt, which guidance leads away from.
             seeds: one seed, counted up over the samples; or one for each sample; or one for each picture made. Drawn,
                 and recorded in the result, if None.
-            samples: pictures of each image and instruction.
-            masks: where to edit, of the sizes of the images: white is edited, black stays as it is to the bit, grey
-                blends. One, or one for each image and instruction.
-            cross: every image with every instruction, image by image, whatever their numbers.
-            keep_size: bring results back to the sizes of their originals, and give them their transparency; else
-                they are as the model made them.
-            batch: pictures at a time; the UNet sees up to three rows for each.
-            on_step: called after each model call of each batch with its number and the latents.
-            previews: shown the clean pictures that the model predicts on the way.
-            preset: exact, balanced, fast or paper: settings that go together.
+            samples: number of samples of each image and instruction.
+            masks: masks of the sizes of the images: white is edited, black is kept to the bit, gray blends. One mask,
+                or one for each image and instruction.
+            cross: whether to combine every image with every instruction, image by image.
+            keep_size: whether to resize results to the sizes of their originals and to restore their transparency.
+            batch: number of pictures drawn at once; the UNet gets up to three rows for each.
+            on_step: callback after each model call of each batch, with its number and the latents.
+            previews: interval and callback for the clean pictures predicted during the run.
+            preset: name of a preset: exact, balanced, fast or paper.
             settings: all sampling settings at once, in place of the model's own.
-            options: sampling settings by name, see `ip2p.settings.EditSettings`; they come before those of the preset,
-                and these before the model's own. text_scale is s_T, how strongly to edit; image_scale is s_I, how much
+            options: sampling settings by name, see `ip2p.settings.EditSettings`; they override the preset, which
+                overrides the model's own. text_scale is s_T, how strongly to edit; image_scale is s_I, how much
                 to keep.
 
         Returns:
@@ -157,10 +156,10 @@ class Editor:
             the model's safety checker blocks is black, and its parameters say so.
 
         Raises:
-            InstructionError: an instruction is empty, or there are not as many as images or seeds.
+            InstructionError: an instruction is empty, or the numbers of images, instructions and seeds do not match.
             ImageError: an image is smaller than 16 x 16 pixels, or longer than 20 : 1; a mask has another size than
                 its image, or is all black.
-            ConfigError: a setting is not known, or out of range.
+            ConfigError: a setting is unknown, or out of range.
         """
         backbone = self.backbone
         chosen = resolve_settings(backbone, settings, preset, options, arguments=Editor.edit)
@@ -202,7 +201,7 @@ class Editor:
         )  # fmt: skip
 
     def _parameters(self, request: Request, settings: EditSettings) -> dict[str, Any]:
-        """Everything that the picture of a request depends on."""
+        """All parameters that the picture of a request depends on."""
         versions = (f"{name} {importlib.metadata.version(name)}" for name in ("ip2p", "torch", "diffusers"))
         return {
             "instruction": request.text,
@@ -219,7 +218,7 @@ class Editor:
 
 
 def _finish(request: Request, image: Image.Image, keep_size: bool) -> Image.Image:
-    """What the model made of a request, at the size of its original if wanted, and the original outside of the mask."""
+    """Finish a drawn picture: resize it to its original if wanted, and restore the original outside of the mask."""
     size = request.image.size if keep_size else image.size
     image = paste(
         resize(image, size), resize(request.image, size), resize(request.mask, size) if request.mask else None
@@ -228,7 +227,7 @@ def _finish(request: Request, image: Image.Image, keep_size: bool) -> Image.Imag
 
 
 def _batch_previews(previews: Previews, rows: Sequence[int], requests: Sequence[Request], keep_size: bool) -> Previews:
-    """Previews of one batch, for those who count in results."""
+    """Previews of one batch that report the index among all results."""
 
     def show(place: int, step: int, image: Image.Image) -> None:
         previews.show(rows[place], step, _finish(requests[place], image, keep_size))

@@ -1,4 +1,4 @@
-"""Draw from captions with a text-to-image model: from noise, or from pictures noised part of the way."""
+"""Draw pictures from captions with a text-to-image model: from noise, or from noised pictures (SDEdit)."""
 
 import warnings
 from collections.abc import Iterator
@@ -41,19 +41,19 @@ def generate(
 
     Args:
         backbone: text-to-image model.
-        captions: one or more.
-        negative_prompt: what the pictures should not show; takes the place of the empty prompt.
-        seeds: one for all captions, or one for each; drawn if None. A picture depends on its seed and not on its batch.
-        batch: pictures at a time.
-        on_step: called after each model call of each batch with its number and the latents.
-        preset: exact, balanced, fast or paper: settings that go together.
+        captions: one or more captions.
+        negative_prompt: text in place of the empty prompt, which guidance leads away from.
+        seeds: one seed for all captions, or one for each; drawn if None. A picture does not depend on its batch.
+        batch: number of pictures drawn at once.
+        on_step: callback after each model call of each batch, with its number and the latents.
+        preset: name of a preset: exact, balanced, fast or paper.
         settings: all sampling settings at once, in place of the model's own.
-        options: sampling settings by name, see `ip2p.settings.GenerationSettings`; they come before those of the
-            preset, and these before the model's own. resolution is the side of the pictures in pixels.
+        options: sampling settings by name, see `ip2p.settings.GenerationSettings`; they override the preset, which
+            overrides the model's own. resolution is the side of the pictures in pixels.
 
     Raises:
-        InstructionError: a caption is empty, or there are not as many as seeds.
-        ConfigError: a setting is not known, or out of range.
+        InstructionError: a caption is empty, or the numbers of captions and seeds do not match.
+        ConfigError: a setting is unknown, or out of range.
         ModelError: the backbone is no text-to-image model.
     """
     backbone.require("base")
@@ -87,16 +87,16 @@ def img2img(
     settings: GenerationSettings | None = None,
     **options: Any,
 ) -> list[Image.Image]:
-    """Noise pictures part of the way and denoise them under other captions (SDEdit, arXiv 2108.01073).
+    """Noise pictures to an intermediate level and denoise them under other captions (SDEdit, arXiv 2108.01073).
 
     Args:
-        images, captions: of equal number, or one of the two single. Results have the sizes of the images.
-        backbone, negative_prompt, seeds, batch, on_step, preset, settings: as for `generate`.
-        options: sampling settings by name, as for `generate`. strength is the share of the steps that is taken, more
-            than 0 and at most 1: how much may change; resolution is the long side that the model works on, in pixels.
+        images, captions: images and captions, equally many or one of either. Results have the sizes of the images.
+        backbone, negative_prompt, seeds, batch, on_step, preset, settings: see `generate`.
+        options: sampling settings by name, see `generate`. strength is the share of the denoising steps that is run,
+            more than 0 and at most 1; resolution is the long side that the model works at, in pixels.
 
     Raises:
-        InstructionError, ConfigError, ModelError: as `generate`.
+        InstructionError, ConfigError, ModelError: see `generate`.
     """
     backbone.require("base")
     chosen = resolve_settings(backbone, settings, preset, options, arguments=img2img)
@@ -122,7 +122,7 @@ def img2img(
 
 
 def _warn_of_blocked(drawn: list[Drawn]) -> Iterator[Image.Image]:
-    """The pictures; those that the model's safety checker blocked are black, and a warning says how many."""
+    """Return the pictures, and warn of those that the model's safety checker blocked, which are black."""
     if blocked := sum(each.blocked for each in drawn):
         warnings.warn(f"the model's safety checker blocked {blocked} pictures, which are black", stacklevel=3)
     return (each.image for each in drawn)

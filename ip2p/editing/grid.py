@@ -1,4 +1,4 @@
-"""One edit at many strengths: a sheet of the two scales against each other, all of it from one seed."""
+"""Grids: one edit at many pairs of text and image guidance scales, all from one seed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,15 +31,16 @@ def scale_grid(
 
     Args:
         editor: editor that draws.
-        image: picture of any size; the sheet shows it at the model's.
-        instruction: what to change.
-        text_scales: s_T of the columns, how strongly to edit.
-        image_scales: s_I of the rows, how much to keep.
-        seed, negative_prompt: the same in every cell.
+        image: picture of any size; the sheet shows it at the model's working size.
+        instruction: instruction of the edit.
+        text_scales: text guidance scales s_T of the columns.
+        image_scales: image guidance scales s_I of the rows.
+        seed, negative_prompt: seed and negative prompt of every cell.
         options: sampling settings of `Editor.edit`, without the two scales.
 
     Raises:
-        InstructionError, ConfigError: as `Editor.edit`; also scales that are none or too many.
+        InstructionError, ConfigError: see `Editor.edit`.
+        ConfigError: there are no scales, or too many.
     """
     cells = len(text_scales) * len(image_scales)
     if not 1 <= cells <= MAX_CELLS:
@@ -54,7 +55,7 @@ def scale_grid(
             "Give text_scales and image_scales",
             arguments=["text_scales", "image_scales"],
         )
-    for text_scale in text_scales:  # all numbers are looked at before the first picture is drawn
+    for text_scale in text_scales:  # all scales are checked before the first picture is drawn
         editor.backbone.settings.replace(text_scale=text_scale)
     for image_scale in image_scales:
         editor.backbone.settings.replace(image_scale=image_scale)

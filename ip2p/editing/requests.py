@@ -1,4 +1,4 @@
-"""Requests: what a call asks for, picture by picture, and the settings, sizes and batches they are drawn in."""
+"""Requests: one for each picture that a call asks for, with their settings, working sizes and batches."""
 
 import inspect
 import operator
@@ -28,11 +28,11 @@ class Request(NamedTuple):
     """One picture to make.
 
     Args:
-        image: RGB picture to make it of.
+        image: RGB picture to start from.
         text: instruction or caption.
-        seed: all of its randomness, 0 to 2**63 - 1.
-        mask: where to edit; everywhere if None.
-        alpha: transparency of the picture; None if it has none.
+        seed: seed of all randomness, 0 to 2**63 - 1.
+        mask: mask of the pixels to edit, white; all of them if None.
+        alpha: alpha channel of the picture; None if it has none.
     """
 
     image: Image.Image
@@ -43,7 +43,7 @@ class Request(NamedTuple):
 
     @property
     def generator(self) -> torch.Generator:
-        """All randomness of the picture, from its start."""
+        """A new generator of all randomness of the picture."""
         return torch.Generator().manual_seed(self.seed)
 
 
@@ -56,17 +56,17 @@ def plan_requests(
     masks: Masks = None,
     cross: bool = False,
 ) -> list[Request]:
-    """Requests in order: 1 x N, N x 1 or N x N images and texts, and each of them `samples` times.
+    """Plan requests in order: 1 x N, N x 1 or N x N images and texts, each of them `samples` times.
 
     Args:
-        images, texts: of equal number, or one of the two single. Images of any mode; they become RGB, upright.
-        seeds: one, counted up over the samples; or one for each sample; or one for each request. Drawn if None.
-        samples: of each image and text; None for one, or for as many as there are seeds for a single pair.
-        masks: one, or one for each pair of image and text, of the sizes of the images. None is white everywhere.
-        cross: every image with every text, image by image; masks are then one, or one for each image.
+        images, texts: images and texts, equally many or one of either. Images of any mode become RGB, upright.
+        seeds: one seed, counted up over the samples; or one for each sample; or one for each request. Drawn if None.
+        samples: number of samples of each image and text; None for one, or for a single pair one for each seed.
+        masks: one mask, or one for each pair of image and text, of the sizes of the images. None is white everywhere.
+        cross: whether to combine every image with every text, image by image; masks are then one, or one an image.
 
     Raises:
-        InstructionError: a text is empty, or numbers do not fit together.
+        InstructionError: a text is empty, or the numbers of images, texts and seeds do not match.
         ImageError: a mask has another size than its image, or is all black.
     """
     pictures = [split_alpha(_require_image(image)) for image in _as_list(images)]
@@ -81,7 +81,7 @@ def plan_requests(
     pairs = max(len(pictures), len(texts))
     if not pictures or not texts or {len(pictures), len(texts)} - {1, pairs}:
         raise InstructionError(
-            f"{len(pictures)} images and {len(texts)} texts do not fit together", "Give as many of both, or one of one"
+            f"{len(pictures)} images and {len(texts)} texts do not match", "Give equally many, or one of either"
         )
     if len(regions) not in (1, pairs):
         raise InstructionError(f"{len(regions)} masks for {pairs} edits", f"Give 1 or {pairs}")
@@ -101,17 +101,17 @@ def resolve_settings(
     *,
     arguments: Callable[..., Any],
 ) -> Any:
-    """The settings that a model is run with, of its own kind: each from the first of these that has it.
+    """Resolve the sampling settings of a run: options override the preset, which overrides settings or the model's own.
 
     Args:
-        backbone: model, whose own settings come last.
-        settings: settings in place of the model's own.
-        preset: name of a preset; it comes before both.
-        options: settings by name, None where they are not given; they come first.
-        arguments: function that was called with them, whose arguments an unknown name may have meant.
+        backbone: model with its own settings.
+        settings: settings in place of the model's own, of the same class.
+        preset: name of a preset.
+        options: settings by name, None if not given.
+        arguments: function that was called with the options; its arguments are suggested for unknown names.
 
     Raises:
-        ConfigError: a setting is not known, out of range, or of the other kind of model; or there is no such preset.
+        ConfigError: a setting is unknown, out of range, or of the other kind of model; or there is no such preset.
     """
     own = settings or backbone.settings
     require_known(type(own), options, also=inspect.signature(arguments).parameters)
@@ -127,10 +127,10 @@ def resolve_settings(
 
 
 def working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int]:
-    """Width and height for a model: long side near `resolution`, the aspect kept to the nearest multiples.
+    """Width and height that a model works at: the long side near `resolution`, both rounded to multiples.
 
     Raises:
-        ImageError: the picture is smaller or longer than makes sense.
+        ImageError: the picture is too small or too narrow.
     """
     check_shape(size, "the picture")
     long = max(size)
@@ -141,58 +141,58 @@ def working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """All of an image at another size. Nothing is cropped: it goes back to its own size later, and must fit there."""
+    """Resize an image without cropping, so that it can be resized back to its own size later."""
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def group_by_size(keys: Sequence[Hashable], most: int) -> Iterator[list[int]]:
-    """Positions whose keys are equal, at most so many at a time."""
+def group_by_size(keys: Sequence[Hashable], limit: int) -> Iterator[list[int]]:
+    """Group the positions of equal keys, at most `limit` in a group."""
     places: dict[Hashable, list[int]] = {}
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
     for found in places.values():
-        yield from (found[start : start + most] for start in range(0, len(found), most))
+        yield from (found[start : start + limit] for start in range(0, len(found), limit))
 
 
 def _as_list(images: Any) -> list[Any]:
-    """One picture, or none, as a list of one."""
+    """A sequence as a list; a single picture, or None, as a list of one."""
     return list(images) if isinstance(images, Sequence) and not isinstance(images, str) else [images]
 
 
 def _require_image(image: Any) -> Image.Image:
-    """The image itself, if it is one of PIL's.
+    """Check that an image is a PIL image.
 
     Raises:
-        ImageError: it is something else, such as a path or an array.
+        ImageError: it is not, but for example a path or an array.
     """
     if isinstance(image, Image.Image):
         return image
     fix = "Open the file first: PIL.Image.open(path)" if isinstance(image, str | Path) else "Give a PIL.Image.Image"
     if hasattr(image, "shape"):
-        fix = "Make one of it: PIL.Image.fromarray(array), of numbers from 0 to 255 in the last axis red, green, blue"
+        fix = "Convert it: PIL.Image.fromarray(array), for uint8 arrays (height, width, 3) in RGB"
     raise ImageError(f"a picture is a {type(image).__module__}.{type(image).__name__}", fix)
 
 
-def _whole(seed: Any) -> int:
-    """A seed as an int, whatever library's whole number it is.
+def _to_int(seed: Any) -> int:
+    """Convert a seed to an int, also from the integers of numpy or torch.
 
     Raises:
-        InstructionError: it is no whole number.
+        InstructionError: it is not a whole number.
     """
     try:
         return operator.index(seed)
     except TypeError:
-        raise InstructionError(f"the seed {seed!r} is no whole number", "Give one such as 7") from None
+        raise InstructionError(f"the seed {seed!r} is not a whole number", "Give one such as 7") from None
 
 
 def _plan_seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]]:
-    """Seeds of the samples of each pair of image and text."""
+    """Choose the seeds of the samples of each pair of image and text."""
     several: Iterable[Any] = seeds if isinstance(seeds, Iterable) else () if seeds is None else (seeds,)
-    given = [_whole(seed) for seed in several]
+    given = [_to_int(seed) for seed in several]
     if samples is None:
         samples = max(1, len(given)) if pairs == 1 else 1
     if samples < 1:
-        raise InstructionError(f"{samples} samples were asked for", "Ask for at least one")
+        raise InstructionError(f"{samples} samples were requested", "Request at least one")
     if not given:
         given = [random.SystemRandom().randrange(2**32 - samples)]
     if len(given) == 1:

@@ -1,9 +1,8 @@
-"""Edits in sequence: several instructions, each on what the last one made, and only what they change is replaced.
+"""Edits in sequence: several instructions, each applied to the last result; only changed pixels are replaced.
 
-An edited picture comes out of an autoencoder, which changes every pixel a little, and out of sampling, which wavers
-besides. One edit hides this, five do not. So an edit is compared with its own input after a trip through the
-autoencoder: where both are equal within the autoencoder's own error, the edit has changed nothing, and the input's
-pixels stay.
+The autoencoder changes every pixel a little, and so does sampling; over several edits this adds up. So an edit is
+compared with its own input after a round trip through the autoencoder: where both are equal within the autoencoder's
+error, the edit has changed nothing, and the input's pixels are kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,12 +25,12 @@ from ip2p.pictures.tensors import to_tensor
 from ip2p.seeding import derive_seed
 
 ERROR_FACTOR = 2.0
-"""Times the median error of the autoencoder up to which a difference is none; measured in docs/decisions.md."""
+"""Differences up to this multiple of the autoencoder's median error are ignored; measured in docs/decisions.md."""
 MIN_ERROR = 1 / 127.5
-"""The least error that an autoencoder is taken to have: one grey level of 256."""
+"""Lower bound of the autoencoder's error: one gray level of 256."""
 
 OnEdit = Callable[[int, list[Image.Image]], None]
-"""Called with the number of an edit, from 1, and the pictures after it."""
+"""Callback that receives the number of an edit, from 1, and the pictures after it."""
 
 
 @torch.no_grad()
@@ -51,21 +50,21 @@ def edit_in_sequence(
     """Edit pictures by several instructions, one after the other, at full size.
 
     Args:
-        editor: that edits.
-        images: one or more, all of them by the same instructions.
-        instructions: in order, at least one. The first is drawn from the seed, as by `Editor.edit`; each of the others
-            from a seed that follows from it.
-        seeds, samples, masks: as of `Editor.edit`; a mask holds in all edits.
-        keep_unchanged: pixels that an edit did not change stay as they were, to the bit.
-        previews: gives the previews of each edit by its number, from 1.
-        on_edit: called after each edit.
+        editor: editor to use.
+        images: one or more images, all edited by the same instructions.
+        instructions: instructions in order, at least one. The first edit uses the seed, as in `Editor.edit`; each of
+            the others a seed derived from it.
+        seeds, samples, masks: see `Editor.edit`; a mask applies to all edits.
+        keep_unchanged: whether to keep pixels that an edit did not change, to the bit.
+        previews: function from the number of an edit, from 1, to its previews.
+        on_edit: callback after each edit.
         settings: other arguments of `Editor.edit`.
 
     Returns:
         Pictures after the last edit, image by image, and within these sample by sample.
 
     Raises:
-        InstructionError, ImageError, ConfigError: as `Editor.edit`.
+        InstructionError, ImageError, ConfigError: see `Editor.edit`.
     """
     if not instructions:
         raise InstructionError("there is no instruction", 'Give one or more, such as "make it winter"')
@@ -89,7 +88,7 @@ def edit_in_sequence(
             pictures[place] = paste(made, before, request.mask)
         if on_edit:
             on_edit(number, list(pictures))
-    shared: dict[str, Any] = {"turns": list(instructions)} if len(instructions) > 1 else {}  # their name in files
+    shared: dict[str, Any] = {"turns": list(instructions)} if len(instructions) > 1 else {}  # the key in files
     shared["keep_unchanged"] = keep_unchanged
     return [
         Edited(with_alpha(image, request.alpha), request.seed, edit.parameters | shared | {"seed": request.seed}, rows)
@@ -98,12 +97,12 @@ def edit_in_sequence(
 
 
 def change_mask(backbone: Backbone, before: Image.Image, edit: Image.Image) -> Image.Image:
-    """Where an edit has changed a picture: a mask of the picture's size, 255 where it has and 0 where it has not.
+    """Compute the mask of the pixels that an edit has changed, of the picture's size: 255 if changed, 0 if not.
 
     Args:
-        backbone: whose autoencoder the edit came out of.
-        before: the picture, of any size.
-        edit: of it, as the model made it.
+        backbone: model whose autoencoder decoded the edit.
+        before: picture before the edit, of any size.
+        edit: edited picture at the model's working size.
     """
     source = to_tensor([resize(before, edit.size)]).to(backbone.device)
     round_trip = backbone.decode(backbone.encode_target(source))
@@ -115,24 +114,24 @@ def change_mask(backbone: Backbone, before: Image.Image, edit: Image.Image) -> I
 def change_per_pixel(
     source: Float[Tensor, "b 3 h w"], round_trip: Float[Tensor, "b 3 h w"], edit: Float[Tensor, "b 3 h w"], *, cell: int
 ) -> Float[Tensor, "b 1 h w"]:
-    """How much of each pixel an edit has changed, from 0 to 1.
+    """Compute how much an edit has changed each pixel, from 0 to 1.
 
     With d the mean difference of edit and round trip around a pixel, and m the median over the picture of the mean
-    difference of round trip and source: 0 up to d = f m, 1 from d = 2 f m, straight between; f is ERROR_FACTOR.
+    difference of round trip and source: 0 up to d = f m, 1 from d = 2 f m, linear between; f is ERROR_FACTOR.
 
     Args:
-        source: the picture in [-1, 1].
-        round_trip: the same out of the autoencoder.
-        edit: of the picture, out of the autoencoder too.
-        cell: side in pixels of what is averaged, that of a latent pixel.
+        source: pictures in [-1, 1], shape (b, 3, h, w).
+        round_trip: same pictures, encoded and decoded.
+        edit: edited pictures, decoded by the same autoencoder.
+        cell: side in pixels of the square to average over, that of a latent pixel.
     """
     error = _local_mean((round_trip - source).abs(), cell).flatten(1).median(1).values
-    least = ERROR_FACTOR * error.clamp_min(MIN_ERROR).view(-1, 1, 1, 1)
-    return ((_local_mean((edit - round_trip).abs(), cell) - least) / least).clamp(0, 1)
+    threshold = ERROR_FACTOR * error.clamp_min(MIN_ERROR).view(-1, 1, 1, 1)
+    return ((_local_mean((edit - round_trip).abs(), cell) - threshold) / threshold).clamp(0, 1)
 
 
 def _local_mean(x: Float[Tensor, "b 3 h w"], cell: int) -> Float[Tensor, "b 1 h w"]:
-    """Means over all channels and the square around each pixel."""
+    """Average over all channels and the square around each pixel."""
     return F.avg_pool2d(x.mean(1, keepdim=True), 2 * (cell // 2) + 1, 1, cell // 2, count_include_pad=False)
 
 

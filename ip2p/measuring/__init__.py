@@ -1,1 +1,1 @@
-"""How good pictures are: CLIP scores, evaluation on held-out scenes, tables."""
+"""Measure pictures: CLIP scores, evaluation on held-out scenes, tables."""

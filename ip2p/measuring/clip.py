@@ -1,4 +1,4 @@
-"""CLIP as a measure: unit vectors of pictures and texts, and the four scores of a pair of pictures."""
+"""CLIP embeddings of pictures and texts, and the four CLIP scores of a pair of pictures."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from ip2p.models.loading import load_whole
 from ip2p.pictures.tensors import to_tensor
 
 MAX_CACHED_TEXTS = 4096
-"""Texts whose vectors are kept; captions come again for every candidate of a triple, and then no more."""
+"""Number of texts whose embeddings are cached; captions repeat for the candidates of a triple only."""
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -35,14 +35,14 @@ class PairScores(NamedTuple):
 
 
 class Preprocessing(NamedTuple):
-    """What CLIP sees of a picture: its side in pixels, and the mean and spread of the channels of values in [0, 1]."""
+    """Preprocessing of pictures for CLIP: side in pixels, and mean and standard deviation by channel in [0, 1]."""
 
     side: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 side side"]:
-        """Pictures in [-1, 1], whole (not cropped), resized bicubically as the paper's authors do, normalised."""
+        """Resize pictures in [-1, 1] bicubically without cropping, as the paper's authors do, and normalize them."""
         x = images / 2 + 0.5
         if x.shape[-2:] != (self.side, self.side):
             x = F.interpolate(x, (self.side, self.side), mode="bicubic", antialias=True).clamp(0, 1)
@@ -54,10 +54,10 @@ class ClipScorer:
     """A CLIP model with its own preprocessing.
 
     Args:
-        model: with both towers.
-        tokenizer: of the model.
-        preprocessing: of the model.
-        batch: pictures or texts in one call of the model.
+        model: CLIP model with both encoders.
+        tokenizer: tokenizer of the model.
+        preprocessing: preprocessing of the model.
+        batch: number of pictures or texts in one call of the model.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class ClipScorer:
 
         Args:
             name: bundled name, folder, or hub id such as openai/clip-vit-large-patch14.
-            device: to compute on.
-            batch: pictures or texts in one call of the model.
+            device: device to compute on.
+            batch: number of pictures or texts in one call of the model.
 
         Raises:
             ModelError: there is no such model, or it is not a CLIP model in safetensors.
@@ -97,7 +97,7 @@ class ClipScorer:
 
     @torch.inference_mode()
     def embed_images(self, images: Sequence[Image.Image] | Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Unit vectors of pictures: PIL images of any sizes, or a tensor in [-1, 1]."""
+        """Embed pictures as unit vectors: PIL images of any sizes, or a tensor in [-1, 1]."""
         if not isinstance(images, Tensor):
             seen = [self.preprocessing(to_tensor([image])) for image in images]
         else:
@@ -110,7 +110,7 @@ class ClipScorer:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "b d"]:
-        """Unit vectors of texts; what is too long for the model is cut off at its end."""
+        """Embed texts as unit vectors; texts that are too long for the model are truncated."""
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if len(self._texts) + len(new) > MAX_CACHED_TEXTS:
             self._texts = {text: self._texts[text] for text in dict.fromkeys(texts) if text in self._texts}
@@ -131,10 +131,10 @@ class ClipScorer:
         captions: Sequence[str],
         edited_captions: Sequence[str],
     ) -> PairScores:
-        """The four scores of pairs, row by row.
+        """The four CLIP scores of pairs, row by row.
 
         With unit vectors i, j of the two pictures and s, t of the two captions:
-        source = i.s, edited = j.t, image = i.j, direction = cos(j - i, t - s), and 0 where either change is none.
+        source = i.s, edited = j.t, image = i.j, direction = cos(j - i, t - s), and 0 if either change is zero.
         """
         images = self.embed_images(source_images), self.embed_images(edited_images)
         texts = self.embed_texts(captions), self.embed_texts(edited_captions)
@@ -147,20 +147,20 @@ class ClipScorer:
 
     @property
     def _text_length(self) -> int:
-        longest: int = self.model.config.text_config.max_position_embeddings
-        return min(longest, self.tokenizer.model_max_length)
+        max_tokens: int = self.model.config.text_config.max_position_embeddings
+        return min(max_tokens, self.tokenizer.model_max_length)
 
 
 def _load_model(source: str | Path, device: str | torch.device) -> CLIPModel:
-    """Both towers with all of their weights, in fp32."""
+    """Load both encoders in fp32, and check that no weights are missing."""
     model: Any = load_whole(CLIPModel, source, dtype=torch.float32)
     return cast(CLIPModel, model.to(device))
 
 
 def _read_preprocessing(source: str | Path, model: CLIPModel) -> Preprocessing:
-    """What preprocessor_config.json says; the model's side and OpenAI's values where it says nothing.
+    """Read preprocessor_config.json; by default the model's side and OpenAI's mean and standard deviation.
 
-    Read as JSON, because the classes that transformers has for it want torchvision.
+    It is read as JSON, because the classes of transformers for it need torchvision.
     """
     file = cached_file(
         str(source), "preprocessor_config.json", _raise_exceptions_for_missing_entries=False,

@@ -1,7 +1,7 @@
-"""Measure an editor on held-out storybook scenes, where every edit has its exact target and a judge reads pictures.
+"""Evaluate an editor on held-out storybook scenes, where every edit has its exact target and a judge reads pictures.
 
-Beside it stand, on the same scenes and seeds: the input itself, a picture drawn from the edited caption, and SDEdit at
-the strength that did best on other scenes.
+Baselines on the same scenes and seeds are the input itself, a picture drawn from the edited caption, and SDEdit at the
+strength that did best on other scenes.
 """
 
 import json
@@ -40,7 +40,7 @@ EDITOR, COPY, TEXT_TO_IMAGE, SDEDIT = "editor", "copy of the input", "text-to-im
 logger = logging.getLogger(__name__)
 
 STRENGTHS = (0.3, 0.5, 0.7, 0.85)
-TRIAL_SCENES = 24  # for the strength of SDEdit; a few points of accuracy there are worth no minute here
+TRIAL_SCENES = 24  # for the strength of SDEdit; more scenes would cost minutes for little accuracy
 BATCH_SIZE = 16
 SHEET_ROWS = 12
 
@@ -49,7 +49,7 @@ Draw = Callable[[Sequence["Trial"]], list[Image.Image]]
 
 
 class Trial(NamedTuple):
-    """A case with its number, its seed and its pictures."""
+    """A case with its number, its seed and the pictures before and after the edit."""
 
     number: int
     case: Case
@@ -59,7 +59,7 @@ class Trial(NamedTuple):
 
 
 class Evaluation(BaseModel):
-    """What was measured, how, and on what. Printed, it is a table."""
+    """The results of an evaluation, with its settings. As text, it is a table."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -95,17 +95,17 @@ def evaluate(
     measure: Measure | None = None,
     say: Callable[[str], None] = logger.info,
 ) -> Evaluation:
-    """Measure an editor and its baselines, and write evaluation.json, evaluation.md and sheet.png.
+    """Evaluate an editor and its baselines, and write evaluation.json, evaluation.md and sheet.png.
 
     Args:
         editor_name: bundled name, folder or hub id of an editor.
-        base_name: of the text-to-image model that the baselines draw with.
-        scenes: held-out ones, each with one edit.
-        seed: of the scenes and of all noise; equal seeds give equal figures on equal machines.
+        base_name: bundled name, folder or hub id of the baselines' text-to-image model.
+        scenes: number of held-out scenes, each with one edit.
+        seed: seed of the scenes and of all noise; equal seeds give equal figures on equal machines.
         out: folder to write to.
-        free: take the sixty free instructions, which no template made, in place of `scenes` instructions.
-        measure: what judges pictures; the bundled judge if None.
-        say: takes lines about the progress, where there is no terminal for a bar.
+        free: whether to use the sixty free instructions, which no template made, in place of `scenes` instructions.
+        measure: function that judges pictures; the bundled judge if None.
+        say: function that prints a line about the progress, if there is no terminal for a bar.
 
     Raises:
         ModelError: a model is missing or of another kind.
@@ -113,7 +113,7 @@ def evaluate(
     measure = measure or Judge.from_pretrained("storybook-judge").measure
     editor = Editor.from_pretrained(editor_name)
     base = load_backbone(base_name, device=best_device(), want="base")
-    trials = trials_of(free_cases(seed), seed, "free") if free else held_out_trials(scenes, seed, "evaluate")
+    trials = make_trials(free_cases(seed), seed, "free") if free else held_out_trials(scenes, seed, "evaluate")
     strengths = _try_strengths(base, held_out_trials(TRIAL_SCENES, seed + 1, "strength"), measure, say)
     strength = max(strengths, key=lambda each: strengths[each])
     pictures = {
@@ -136,7 +136,7 @@ def evaluate(
 def judge_pictures(
     method: str, trials: Sequence[Trial], pictures: Sequence[Image.Image], measure: Measure
 ) -> list[Measurement]:
-    """What the judge says about a method's pictures, and how near they are to the exact targets."""
+    """Judge the pictures of a method, and measure their PSNR against the exact targets."""
     rows = []
     for start in range(0, len(trials), BATCH_SIZE):
         chosen, made = trials[start : start + BATCH_SIZE], pictures[start : start + BATCH_SIZE]
@@ -155,18 +155,18 @@ def judge_pictures(
 
 
 def psnr(x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
-    """Peak signal-to-noise ratio of pictures in [-1, 1] in dB, 10 log10(2^2 / mse); 60 where nothing differs."""
+    """Peak signal-to-noise ratio of pictures in [-1, 1] in dB, 10 log10(2^2 / mse); 60 for equal pictures."""
     mse = (x - target).square().flatten(1).mean(1)
     return (10 * torch.log10(4 / mse.clamp_min(1e-30))).clamp_max(60)
 
 
 def held_out_trials(count: int, seed: int, stage: str) -> list[Trial]:
-    """Held-out cases with their pictures."""
-    return trials_of(evaluation_cases(count, seed), seed, stage)
+    """Make trials of `count` held-out cases."""
+    return make_trials(evaluation_cases(count, seed), seed, stage)
 
 
-def trials_of(cases: Sequence[Case], seed: int, stage: str) -> list[Trial]:
-    """Cases with their seeds and pictures."""
+def make_trials(cases: Sequence[Case], seed: int, stage: str) -> list[Trial]:
+    """Make trials of cases: derive their seeds and render their pictures."""
     return [
         Trial(number, case, derive_seed(seed, stage, str(number)), render(case.scene), render(case.target))
         for number, case in enumerate(cases)
@@ -176,7 +176,7 @@ def trials_of(cases: Sequence[Case], seed: int, stage: str) -> list[Trial]:
 def _try_strengths(
     base: Backbone, trials: Sequence[Trial], measure: Measure, say: Callable[[str], None]
 ) -> dict[float, float]:
-    """Mean success x preservation of SDEdit by strength."""
+    """Measure the mean success x preservation of SDEdit by strength."""
     products = {}
     for strength in STRENGTHS:
         pictures = _draw_batches(f"{SDEDIT} at {strength}", _sdedit_with(base, strength), trials, say)
@@ -186,7 +186,7 @@ def _try_strengths(
 
 
 def _draw_batches(name: str, draw: Draw, trials: Sequence[Trial], say: Callable[[str], None]) -> list[Image.Image]:
-    """A method's pictures, batch by batch under a bar that tells its name."""
+    """Draw the pictures of a method in batches, with a progress bar."""
     made: list[Image.Image] = []
     with StageProgress(name, "pictures", total=len(trials), done=0, say=say, transient=True) as progress:
         for start in range(0, len(trials), BATCH_SIZE):
@@ -226,7 +226,7 @@ def _sdedit_with(base: Backbone, strength: float) -> Draw:
 
 
 def _write(evaluation: Evaluation, trials: Sequence[Trial], pictures: dict[str, list[Image.Image]], out: Path) -> None:
-    """The figures for programs and for people, and a sheet with an edit of every kind."""
+    """Write the figures as JSON and as tables, and a contact sheet with an edit of every kind."""
     first = {trial.case.edit.kind: trial for trial in reversed(trials)}
     shown = list(islice(sorted(first.values(), key=lambda trial: trial.number), SHEET_ROWS))
     sheet = contact_sheet(

@@ -1,4 +1,4 @@
-"""Which of several edits of a picture does best what was asked, by CLIP: whether it has changed as the text has."""
+"""Rank several edits of a picture by CLIP's directional similarity."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from PIL import Image
 from ip2p.measuring.clip import ClipScorer
 
 MIN_CHANGE = 1e-4
-"""Length of a change of a unit vector that rounding alone makes."""
+"""Upper bound of the change of a unit vector that rounding can cause."""
 
 
 def direction_scores(
@@ -19,17 +19,18 @@ def direction_scores(
     instruction: str,
     captions: tuple[str, str] | None = None,
 ) -> list[float]:
-    """How well the change of each edit points where the text does, in [-1, 1].
+    """Directional similarity of each edit, in [-1, 1].
 
-    The score is the cosine of the change of the picture and that of the text: edited caption minus caption where these
-    are known; else the instruction's own vector, which tells much less to a CLIP that has learned from captions.
+    The score is the cosine between the change of the picture's embedding and that of the text's: edited caption minus
+    caption if these are known; else the embedding of the instruction, which is less reliable, as CLIP learns from
+    captions.
 
     Args:
-        clip: that scores.
-        source: the picture before.
-        edits: pictures after, of any sizes.
-        instruction: that they were made by.
-        captions: of the picture before and after, if known.
+        clip: CLIP model.
+        source: picture before the edit.
+        edits: edited pictures of any sizes.
+        instruction: instruction of the edits.
+        captions: captions before and after the edit, if known.
     """
     if captions:
         count = len(edits)
@@ -41,5 +42,5 @@ def direction_scores(
 
 
 def best_index(scores: Sequence[float]) -> int:
-    """Place of the highest score, the first of equal ones."""
+    """Index of the highest score, the first of equal ones."""
     return int(torch.tensor(scores).argmax())

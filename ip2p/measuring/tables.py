@@ -1,4 +1,4 @@
-"""Measurements of several methods on the same scenes, made into scores with intervals and tables."""
+"""Scores with confidence intervals and tables, from measurements of several methods on the same scenes."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,12 @@ RESAMPLES = 2000
 
 
 class Measurement(BaseModel):
-    """What the judge says about one picture of one method.
+    """Measurement of one picture of one method.
 
-    success: the edited attribute is what was asked. attributes_kept, layout_kept, preservation: in [0, 1], how much of
-    what should have stayed did. psnr: in dB, to the exact target.
+    Args:
+        success: whether the edited attribute has the requested value.
+        attributes_kept, layout_kept, preservation: shares in [0, 1] of what had to stay and did, see `Outcome`.
+        psnr: PSNR against the exact target in dB.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,12 +37,12 @@ class Measurement(BaseModel):
 
     @property
     def product(self) -> float:
-        """success x preservation of this very picture: doing half of the edits and keeping the other half is no win."""
+        """success x preservation of this picture, so that unedited pictures and lost scenes both count as zero."""
         return self.success * self.preservation
 
 
 class Score(BaseModel):
-    """Means over scenes; low and high bound the product's mean with 95 % confidence."""
+    """Means over scenes; low and high are the 95 % confidence interval of the mean product."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,7 +58,7 @@ class Score(BaseModel):
 
 
 def score(rows: Sequence[Measurement], seed: int) -> Score:
-    """Means of rows, and a percentile bootstrap interval of the product (2000 resamples)."""
+    """Compute the means of rows, and a percentile bootstrap interval of the product (2000 resamples)."""
     assert rows, "no rows to score"
     names = ("success", "attributes_kept", "layout_kept", "preservation", "product", "psnr")
     means = {name: round(float(np.mean([getattr(row, name) for row in rows])), 4) for name in names}
@@ -67,7 +69,7 @@ def score(rows: Sequence[Measurement], seed: int) -> Score:
 
 
 def scores_by_method(rows: Iterable[Measurement], seed: int) -> dict[str, dict[str, Score]]:
-    """Scores by method, and within it over all scenes ("all") and by kind of edit, in order of first appearance."""
+    """Compute scores by method and, within it, over all scenes ("all") and by kind of edit, in order of appearance."""
     found: dict[str, dict[str, list[Measurement]]] = {}
     for row in rows:
         kinds = found.setdefault(row.method, {OVERALL: []})
@@ -77,12 +79,12 @@ def scores_by_method(rows: Iterable[Measurement], seed: int) -> dict[str, dict[s
 
 
 def overall_table(scores: dict[str, dict[str, Score]]) -> str:
-    """Markdown: one line for each method, over all scenes."""
+    """Table in Markdown with one line for each method, over all scenes."""
     return _table(["method"], [([method], kinds[OVERALL], []) for method, kinds in scores.items()], [])
 
 
 def kinds_table(scores: dict[str, dict[str, Score]]) -> str:
-    """Markdown: one line for each kind of edit; all figures of the first method, success x preservation of the rest."""
+    """Table in Markdown by kind of edit: all figures of the first method, success x preservation of the others."""
     first, *others = scores
     lines = [
         ([kind], value, [_share(scores[name][kind].product) for name in others])
@@ -93,7 +95,7 @@ def kinds_table(scores: dict[str, dict[str, Score]]) -> str:
 
 
 def full_table(scores: dict[str, dict[str, Score]]) -> str:
-    """Markdown: one line for each kind of edit and method."""
+    """Table in Markdown with one line for each kind of edit and method."""
     kinds = sorted(kind for kind in next(iter(scores.values())) if kind != OVERALL)
     return _table(
         ["kind", "method"], [([kind, method], scores[method][kind], []) for kind in kinds for method in scores], []
@@ -101,7 +103,7 @@ def full_table(scores: dict[str, dict[str, Score]]) -> str:
 
 
 def _table(left: list[str], lines: Sequence[tuple[list[str], Score, list[str]]], right: list[str]) -> str:
-    """Names, a score and more cells in each line, under their headers."""
+    """Format lines of names, a score and further cells under their headers."""
     shares = ["success", "attributes kept", "layout kept", "preservation"]
     header = [*left, "scenes", *shares, "success x preservation", "PSNR to target", *right]
     rows = [[*names, str(value.scenes), *_cells(value), *more] for names, value, more in lines]
@@ -109,12 +111,12 @@ def _table(left: list[str], lines: Sequence[tuple[list[str], Score, list[str]]],
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, names: int = 1) -> str:
-    """A table in Markdown whose columns also align as plain text.
+    """Format a table in Markdown whose columns also align as plain text.
 
     Args:
         header: titles of the columns.
         rows: cells, line by line.
-        names: number of columns on the left that hold words; figures are set to the right.
+        names: number of left-aligned columns of words; the others are right-aligned figures.
     """
     table = Table(box=MARKDOWN)
     for column, title in enumerate(header):

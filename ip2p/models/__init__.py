@@ -1,1 +1,1 @@
-"""Model weights in and out, and what is done to the networks."""
+"""Load, save and modify models."""

@@ -1,7 +1,7 @@
-"""Small files that change a model: LoRA weights, and embeddings of new words (textual inversion).
+"""Adapters of a model: LoRA weights, and embeddings of new words (textual inversion).
 
-diffusers' pipelines read them, in its own formats and those of kohya and AUTOMATIC1111; a pipeline is put around the
-backbone for that long.
+They are loaded by a temporary diffusers pipeline around the backbone, in the formats of diffusers, kohya and
+AUTOMATIC1111.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,18 +21,18 @@ from ip2p.models.single_file import PICKLE_SUFFIXES, read_weights
 
 CLIP_KEYS = ("clip_l", "clip_g")
 KEYS_WITHOUT_WORD = {"emb_params", "string_to_param", *CLIP_KEYS}
-"""Keys of embedding files that do not say their word, which is then the file's name."""
+"""Keys of embedding files that do not name their word; the word is then the file's name."""
 
 
 class Lora(NamedTuple):
-    """A LoRA file, and how much of it is added; any number."""
+    """A LoRA file and its scale, any number."""
 
     path: Path
     scale: float = 1.0
 
     @classmethod
     def parse(cls, text: str) -> "Lora":
-        """Of FILE or FILE:SCALE."""
+        """Parse FILE or FILE:SCALE."""
         path, _, scale = text.rpartition(":")
         try:
             return cls(Path(path), float(scale)) if path else cls(Path(text))
@@ -41,12 +41,12 @@ class Lora(NamedTuple):
 
 
 def merge_loras(backbone: Backbone, loras: Sequence[Lora], *, allow_pickle: bool = False) -> None:
-    """Add LoRA weights to those of the UNet and the text encoders, for good: an edit takes no longer than without.
+    """Merge LoRA weights into the UNet and the text encoders, so that inference is as fast as without.
 
     Args:
-        backbone: changed in place.
-        loras: added one after another.
-        allow_pickle: read pickled files too, weights only.
+        backbone: model to change in place.
+        loras: LoRA files with their scales, merged in order.
+        allow_pickle: whether to read pickled files too, weights only.
 
     Raises:
         ModelError: a file is missing, damaged, or of another family of models.
@@ -66,19 +66,19 @@ def merge_loras(backbone: Backbone, loras: Sequence[Lora], *, allow_pickle: bool
 
 
 def add_embeddings(backbone: Backbone, paths: Sequence[Path], *, allow_pickle: bool = False) -> list[str]:
-    """Teach the tokenizers and text encoders new words.
+    """Add the words of embedding files to the tokenizers and text encoders.
 
     Args:
-        backbone: changed in place.
-        paths: of embeddings; SDXL's have one for each text encoder.
-        allow_pickle: read pickled files too, weights only.
+        backbone: model to change in place.
+        paths: paths of embedding files; SDXL's have an embedding for each text encoder.
+        allow_pickle: whether to read pickled files too, weights only.
 
     Returns:
-        The words, to be used in instructions: as the file says, else its name.
+        The words to use in instructions: the one in the file, or else the file's name.
 
     Raises:
         ModelError: a file is missing, damaged, or of another family of models.
-        ConfigError: the model knows the word already.
+        ConfigError: the tokenizer has the word already.
     """
     return [_add_embedding(backbone, path, allow_pickle) for path in paths]
 
@@ -100,12 +100,12 @@ def _add_embedding(backbone: Backbone, path: Path, allow_pickle: bool) -> str:
 
 
 def _vectors(found: Mapping[str, Any], widths: Sequence[int]) -> list[Tensor]:
-    """Of an embedding file, for each text encoder, (n, width) or (width,).
+    """The vectors of an embedding file, one tensor (n, width) or (width,) for each text encoder.
 
     Raises:
-        ValueError: there are none, or they are of another width.
+        ValueError: there are none, or their width does not fit.
     """
-    plain = found.get("string_to_param") or found  # AUTOMATIC1111's pickles lay them a level deeper
+    plain = found.get("string_to_param") or found  # AUTOMATIC1111's pickles nest them one level deeper
     vectors = [next(iter(plain.values()), None)] if len(widths) == 1 else [found.get(name) for name in CLIP_KEYS]
     for each, width in zip(vectors, widths, strict=True):
         if not isinstance(each, Tensor):
@@ -116,10 +116,10 @@ def _vectors(found: Mapping[str, Any], widths: Sequence[int]) -> list[Tensor]:
 
 
 def require_readable(path: Path, *, allow_pickle: bool = False) -> None:
-    """Check that a file is there and of a kind that may be read.
+    """Check that a file exists and has a format that may be read.
 
     Raises:
-        ModelError: it is not.
+        ModelError: the file is missing, damaged, or of another format.
     """
     if not path.is_file():
         raise ModelError(f"there is no file {path}", "Check the name")
@@ -139,7 +139,7 @@ def require_readable(path: Path, *, allow_pickle: bool = False) -> None:
 
 @contextmanager
 def _as_pipeline(backbone: Backbone) -> Iterator[Any]:
-    """A pipeline of diffusers around the components of a backbone, sharing them."""
+    """Context manager with a diffusers pipeline that shares the components of a backbone."""
     components = {name: getattr(backbone, name) for name in COMPONENTS if name not in SAFETY_COMPONENTS}
     if not backbone.is_xl:
         without = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
@@ -150,7 +150,7 @@ def _as_pipeline(backbone: Backbone) -> Iterator[Any]:
 
 @contextmanager
 def _explain_mismatch(path: Path, what: str, backbone: Backbone) -> Iterator[None]:
-    """What diffusers and peft say of a file that does not fit, as an error of ours."""
+    """Context manager that turns errors of diffusers and peft about a file into a ModelError."""
     try:
         yield
     except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:

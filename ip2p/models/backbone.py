@@ -1,7 +1,7 @@
-"""The components of a latent diffusion model and what they do to pictures, texts and latents.
+"""Latent diffusion models: their components, and how these encode, predict and decode.
 
-Stable Diffusion 1, 2 and XL, text-to-image models and editors, and storybook's, which are of the same classes. Pictures
-are (b, 3, h, w) in [-1, 1]; latents (b, c, h/k, w/k) in fp32, whatever the precision of the weights.
+Supported are Stable Diffusion 1, 2 and XL, text-to-image models and editors, and storybook's, which have the same
+classes. Pictures have shape (b, 3, h, w) in [-1, 1]; latents (b, c, h/k, w/k) in fp32 for every precision of weights.
 """
 
 import threading
@@ -43,14 +43,16 @@ PipelineClass = Literal[
     "StableDiffusionXLPipeline",
     "StableDiffusionXLInstructPix2PixPipeline",
 ]
-SIZE_NUMBERS = 6  # that SDXL's UNet reads: of the original, of what is cropped off, of the target; each along two sides
+SIZE_NUMBERS = 6  # SDXL's size conditioning: original size, crop offset and target size, two numbers each
 
 
 class LoadingOptions(TypedDict, total=False):
-    """What may be said about loading a model besides its name.
+    """Options of loading a model.
 
-    config: for a single file, a folder or hub id with the configs and tokenizer of its family. allow_pickle: read
-    .ckpt files, weights only. safety_checker: keep the one that the model brings, if it brings one.
+    Args:
+        config: folder or hub id with the configs and tokenizer of the model's family, for a single file.
+        allow_pickle: whether to read .ckpt files, weights only.
+        safety_checker: whether to keep the model's safety checker, if it has one.
     """
 
     config: str | Path | None
@@ -60,25 +62,26 @@ class LoadingOptions(TypedDict, total=False):
 
 @dataclass
 class Backbone:
-    """A text-to-image model, or an editor, in components.
+    """The components of a text-to-image model or an editor.
 
-    Parts are of classes that type checkers cannot look into, hence Any.
+    Their classes have no types, hence Any.
 
     Args:
-        vae: AutoencoderKL or AutoencoderTiny, between pictures and latents.
-        text_encoder, tokenizer: CLIPTextModel and CLIPTokenizer, from texts to embeddings.
-        unet: UNet2DConditionModel that predicts from c channels (a text-to-image model) or 2c (an editor).
-        scheduler: as saved with the model; tells the noise schedule and what the UNet predicts.
-        name: that it was loaded by.
-        path: its folder.
-        own_settings: sampling settings by name that the model itself names, checked.
-        text_encoder_2, tokenizer_2: SDXL's second ones, CLIPTextModelWithProjection and CLIPTokenizer.
-        zero_empty_text: whether no text is zeros instead of the encoded empty text, as SDXL asks for.
-        safety: the checker that it brings, if it brings one.
-        adapters: names of the LoRA and embedding files that were added to it.
-        decoder, decoder_name: what decodes in place of the vae, and its name; see `ip2p.models.decoder`.
-        compiled: whether the UNet is compiled, so that its layers must not be replaced for a while.
-        lock: held by whoever draws: caches change layers of the networks for the length of a run.
+        vae: AutoencoderKL or AutoencoderTiny.
+        text_encoder, tokenizer: CLIPTextModel and CLIPTokenizer.
+        unet: UNet2DConditionModel with c input channels (text-to-image model) or 2c (editor).
+        scheduler: scheduler saved with the model; its config has the noise schedule and the prediction type.
+        name: name that the model was loaded by.
+        path: folder or file of the model.
+        own_settings: sampling settings from the model's `ip2p.json`, by name.
+        text_encoder_2, tokenizer_2: SDXL's second text encoder and tokenizer, CLIPTextModelWithProjection and
+            CLIPTokenizer.
+        zero_empty_text: whether the empty text is embedded as zeros, as in SDXL.
+        safety: safety checker of the model; None if it has none.
+        adapters: names of the LoRA and embedding files added to the model.
+        decoder, decoder_name: autoencoder that decodes in place of the vae, and its name; see `ip2p.models.decoder`.
+        compiled: whether the UNet is compiled, so that its layers cannot be replaced by caches.
+        lock: lock to acquire for a run, during which caches replace layers of the networks.
     """
 
     vae: Any
@@ -101,66 +104,66 @@ class Backbone:
 
     @property
     def latent_channels(self) -> int:
-        """Channels c of a latent."""
+        """Number c of latent channels."""
         return int(self.vae.config.latent_channels)
 
     @property
     def downscale(self) -> int:
-        """Pixels that one latent pixel stands for, along each side."""
+        """Side of a latent pixel in pixels."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @property
     def image_size(self) -> int:
-        """Side of the pictures that it was made for, in pixels."""
+        """Side in pixels of the pictures that the model was trained on."""
         size = self.unet.config.sample_size
         return int(size if isinstance(size, int) else max(size)) * self.downscale
 
     @property
     def is_editor(self) -> bool:
-        """Whether the UNet reads the latent of a picture beside the noisy one."""
+        """Whether the UNet takes image latents besides the noisy ones."""
         return int(self.unet.config.in_channels) == 2 * self.latent_channels
 
     @property
     def settings(self) -> EditSettings | GenerationSettings:
-        """Sampling settings of its kind: its own values, and the defaults where it names none."""
+        """Sampling settings: the model's own values, and defaults for the others."""
         kind = EditSettings if self.is_editor else GenerationSettings
         return kind(**select(kind, self.own_settings))
 
     @property
     def is_xl(self) -> bool:
-        """Whether it has SDXL's two text encoders."""
+        """Whether the model has SDXL's two text encoders."""
         return self.text_encoder_2 is not None
 
     @property
     def pipeline_class(self) -> PipelineClass:
-        """Of diffusers, that it is a model for."""
+        """Name of the diffusers pipeline class for this model."""
         if self.is_xl:
             return "StableDiffusionXLInstructPix2PixPipeline" if self.is_editor else "StableDiffusionXLPipeline"
         return "StableDiffusionInstructPix2PixPipeline" if self.is_editor else "StableDiffusionPipeline"
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet computes; accelerate's hook knows it where the UNet waits on the CPU."""
+        """Device that the UNet computes on; with CPU offload, it is taken from accelerate's hook."""
         hook = getattr(self.unet, "_hf_hook", None)
         return torch.device(getattr(hook, "execution_device", None) or self.unet.device)
 
     @property
     def modules(self) -> list[Any]:
-        """Its networks in the order of their use, without the safety checker's."""
+        """The networks in the order of their use, without the safety checker."""
         found = (self.text_encoder, self.text_encoder_2, self.unet, self.vae, self.decoder)
         return [each for each in found if each is not None]
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the UNet's weights."""
-        dtype: torch.dtype = self.unet.conv_in.weight.dtype  # the UNet's own property looks through all its modules
+        """Data type of the UNet's weights."""
+        dtype: torch.dtype = self.unet.conv_in.weight.dtype  # the UNet's own property searches all its modules
         return dtype
 
     def require(self, want: Kind) -> None:
-        """Check that its components belong together, and that it is a text-to-image model ("base") or an editor.
+        """Check that the components fit together, and that this is a text-to-image model ("base") or an editor.
 
         Raises:
-            ModelError: they do not, or it is another kind of model.
+            ModelError: the components do not fit, or it is another kind of model.
         """
         self._require_one_family()
         channels, latent = int(self.unet.config.in_channels), self.latent_channels
@@ -179,34 +182,34 @@ class Backbone:
             )
 
     def _require_one_family(self) -> None:
-        """The UNet is conditioned on what the text encoders give, in kind and in width."""
+        """Check that the UNet takes the embeddings of these text encoders, by their number and width."""
         config, second = self.unet.config, self.text_encoder_2
-        whole = "Give a whole model of one family: the UNet with the text encoders that it was trained with"
+        hint = "Give a whole model of one family: the UNet with the text encoders that it was trained with"
         if (config.addition_embed_type == "text_time") != self.is_xl:
             expected, got = ("one text encoder", "SDXL's two") if self.is_xl else ("SDXL's two text encoders", "one")
-            raise ModelError(f"the UNet of {self.name} expects {expected}, not {got}", whole)
+            raise ModelError(f"the UNet of {self.name} expects {expected}, not {got}", hint)
         width = self.text_encoder.config.hidden_size + (second.config.hidden_size if self.is_xl else 0)
         if config.cross_attention_dim != width:
             raise ModelError(
-                f"the UNet of {self.name} expects texts of width {config.cross_attention_dim}, not {width}", whole
+                f"the UNet of {self.name} expects texts of width {config.cross_attention_dim}, not {width}", hint
             )
         if self.is_xl:
             expected, pooled = config.projection_class_embeddings_input_dim, second.config.projection_dim
             got = pooled + SIZE_NUMBERS * config.addition_time_embed_dim
             if expected != got:
                 raise ModelError(
-                    f"the UNet of {self.name} expects {expected} numbers of size and pooled text, not {got}", whole
+                    f"the UNet of {self.name} expects {expected} numbers of size and pooled text, not {got}", hint
                 )
 
     def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "b n"]:
-        """Token ids, padded to the longest text that the encoder takes. What is beyond is cut off, with a warning."""
+        """Tokenize texts, padded to the length of the text encoder. Longer texts are truncated with a warning."""
         return _tokenize(self.tokenizer, self.text_encoder, texts, warn=True)
 
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
-        """Embed texts to condition the UNet on, in fp32; no text is the empty one.
+        """Embed texts in fp32 to condition the UNet on.
 
-        SDXL reads the last hidden states but one of two text encoders side by side, and a pooled embedding of the
-        whole text besides.
+        SDXL takes the penultimate hidden states of both text encoders, concatenated, and the pooled embedding of the
+        second one.
         """
         tokens = self.tokenize(texts).to(self.device)
         if not self.is_xl:
@@ -218,20 +221,20 @@ class Backbone:
         rows = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1).float()
         pooled = second.text_embeds.float()
         if self.zero_empty_text:
-            told = torch.tensor([bool(text) for text in texts], device=rows.device)[:, None]
-            rows, pooled = rows * told[:, None], pooled * told
+            filled = torch.tensor([bool(text) for text in texts], device=rows.device)[:, None]
+            rows, pooled = rows * filled[:, None], pooled * filled
         return Conditioning(rows, pooled)
 
     def encode_condition(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
-        """Latents that an editor reads beside the noisy ones: the posterior's mode, not scaled."""
+        """Encode pictures into image latents of an editor: the mode of the autoencoder's posterior, not scaled."""
         return self._posterior(x)[0]
 
     def target_posterior(
         self, x: Float[Tensor, "b 3 h w"]
     ) -> tuple[Float[Tensor, "b c i j"], Float[Tensor, "b c i j"]]:
-        """Mean and standard deviation of the latents that diffusion works on, scaled: (z - shift) * scale.
+        """Mean and standard deviation of the scaled latents that are denoised: (z - shift) * scale.
 
-        The deviation is zero where the autoencoder has no posterior.
+        The standard deviation is zero where the autoencoder has no posterior.
         """
         mean, std = self._posterior(x)
         scale = _scale(self.vae)
@@ -240,23 +243,23 @@ class Backbone:
     def encode_target(
         self, x: Float[Tensor, "b 3 h w"], generators: Sequence[torch.Generator] | None = None
     ) -> Float[Tensor, "b c i j"]:
-        """Scaled latents, sampled from the posterior with a generator for each row; its mean without generators."""
+        """Encode pictures into scaled latents, sampled with one generator for each row; the mean without generators."""
         mean, std = self.target_posterior(x)
         if generators is None or not std.any():
             return mean
         return mean + std * randn(tuple(mean.shape[1:]), generators, device=mean.device)
 
     def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
-        """Pictures in [-1, 1] of scaled latents."""
+        """Decode scaled latents into pictures in [-1, 1]."""
         decoder = self.decoder or self.vae
         unscaled = latents / _scale(decoder) + _shift(decoder)
         pictures: Tensor = decoder.decode(unscaled.to(decoder.dtype), return_dict=False)[0]
         return pictures.float().clamp(-1, 1)
 
     def predict(self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Conditioning) -> Float[Tensor, "b k h w"]:
-        """The UNet's prediction for latents scaled by the scheduler, an editor's with the condition behind them.
+        """The UNet's prediction for latents scaled by the scheduler; in an editor, image latents follow as channels.
 
-        SDXL's UNet reads sizes too: that the picture had the size that it is to have, and nothing was cropped off.
+        SDXL's size conditioning is the size of the picture, without cropping.
         """
         tokens, added = text.tokens.to(self.dtype), None
         if text.pooled is not None:
@@ -269,11 +272,11 @@ class Backbone:
         return prediction.float()
 
     def flag_unsafe(self, images: Sequence[Image.Image]) -> list[bool]:
-        """Which pictures the model's safety checker takes for unsafe; none where it has no checker."""
+        """Flag the pictures that the model's safety checker finds unsafe; none if it has no checker."""
         return self.safety.flag_unsafe(images, self.device) if self.safety else [False] * len(images)
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the autoencoder's latents, as it gives them."""
+        """Mean and standard deviation of the autoencoder's latents, not scaled."""
         encoded = self.vae.encode(x.to(self.vae.dtype))
         if not hasattr(encoded, "latent_dist"):
             return encoded.latents.float(), torch.zeros_like(encoded.latents, dtype=torch.float32)
@@ -296,16 +299,16 @@ def load_backbone(
     want: Kind = "any",
     **loading: Unpack[LoadingOptions],
 ) -> Backbone:
-    """Load a model, ready to compute, without gradients.
+    """Load a model in evaluation mode, without gradients.
 
     Args:
-        name: bundled, a folder, a single file in the original layout, or a hub id; no code of the model's is run.
-        device, dtype: to compute on and in.
+        name: bundled name, folder, single file in the original layout, or hub id; no code of the model is run.
+        device, dtype: device and data type of the networks.
         want: "base" for a text-to-image model, "editor" for an editor.
-        loading: see LoadingOptions.
+        loading: options of loading, see LoadingOptions.
 
     Raises:
-        ModelError: it is not there, of another kind, or damaged.
+        ModelError: the model is missing, of another kind, or damaged.
     """
     path = locate(name)
     try:
@@ -329,14 +332,14 @@ def save_backbone(
     dtype: torch.dtype = torch.float16,
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a model folder that `load_backbone` and the pipelines of diffusers load; whole, or not at all.
+    """Write a model folder atomically, for `load_backbone` and the pipelines of diffusers.
 
     Args:
-        backbone: stays as it is.
-        folder: replaced if there.
-        pipeline_class: of diffusers, that the folder is for.
-        dtype: of the weights on disk.
-        extra: texts of more files by name, such as "README.md".
+        backbone: model to write; it is not changed.
+        folder: folder to write; replaced if it exists.
+        pipeline_class: name of the diffusers pipeline class for the folder.
+        dtype: data type of the weights on disk.
+        extra: texts of further files by name, such as "README.md".
     """
     components = {name: getattr(backbone, name, None) for name in COMPONENTS}
     components |= {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
@@ -369,7 +372,7 @@ def _from_file(path: Path, dtype: torch.dtype, loading: LoadingOptions) -> Backb
 
 
 def _assemble(components: dict[str, Any], configs: Path, path: Path) -> Backbone:
-    """Components as one model, with the settings that their folder has."""
+    """Make a model of components, with the settings in their folder."""
     checker = [components.pop(name, None) for name in SAFETY_COMPONENTS]
     zero = "text_encoder_2" in components and bool(read_index(configs).get("force_zeros_for_empty_prompt", True))
     return Backbone(
@@ -380,16 +383,18 @@ def _assemble(components: dict[str, Any], configs: Path, path: Path) -> Backbone
 
 
 def _tokenize(tokenizer: Any, text_encoder: Any, texts: Sequence[str], *, warn: bool) -> Int[Tensor, "b n"]:
-    """Token ids for one text encoder; what is cut off is told if wanted."""
-    longest = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
-    if any(word.endswith("_1") for word in tokenizer.get_added_vocab()):  # textual inversion: one word, many tokens
+    """Tokenize texts for one text encoder, with a warning about truncated texts if `warn`."""
+    max_tokens = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    if any(
+        word.endswith("_1") for word in tokenizer.get_added_vocab()
+    ):  # textual inversion: one word of several tokens
         texts = TextualInversionLoaderMixin().maybe_convert_prompt(list(texts), tokenizer)
     rows = []
     for text, ids in zip(texts, tokenizer(list(texts), verbose=False).input_ids, strict=True):
-        if len(ids) > longest:
-            lost = tokenizer.decode(ids[longest - 1 : -1]).strip()
+        if len(ids) > max_tokens:
+            lost = tokenizer.decode(ids[max_tokens - 1 : -1]).strip()
             if warn:
-                warnings.warn(f"text longer than {longest - 2} tokens; not read: {lost!r} of {text!r}", stacklevel=2)
-            ids = [*ids[: longest - 1], ids[-1]]
-        rows.append(ids + [tokenizer.pad_token_id] * (longest - len(ids)))
-    return torch.tensor(rows, dtype=torch.long).reshape(len(rows), longest)
+                warnings.warn(f"text longer than {max_tokens - 2} tokens; not read: {lost!r} of {text!r}", stacklevel=2)
+            ids = [*ids[: max_tokens - 1], ids[-1]]
+        rows.append(ids + [tokenizer.pad_token_id] * (max_tokens - len(ids)))
+    return torch.tensor(rows, dtype=torch.long).reshape(len(rows), max_tokens)

@@ -1,4 +1,4 @@
-"""The models that come with ip2p: what they are called, and where they lie. Nothing heavy is imported to know that."""
+"""Names and folders of the models that come with ip2p. Nothing heavy is imported here."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from ip2p.errors import ModelError
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 WORLD_256 = BUNDLED / "256"
-"""Models of the storybook world as it is now; those beside it are of the world when it had 128 px."""
+"""Models of the current storybook world, 256 px; those beside it are of the former one, 128 px."""
 
 DEFAULT_BASE, DEFAULT_EDITOR = "storybook-128-base", "storybook-128-editor"
-"""What draws and edits if nothing is asked for, until their successors of 256 px are trained."""
+"""Default models, until their successors of 256 px are trained."""
 
 _FOLDERS = {
     "storybook-base": WORLD_256 / "base",
@@ -22,13 +22,13 @@ BUNDLED_NAMES = tuple(_FOLDERS)
 
 
 def bundled_path(name: str) -> Path:
-    """Folder of a model that comes with ip2p.
+    """The folder of a bundled model.
 
     Raises:
-        ModelError: no such name, or its weights are not there.
+        ModelError: there is no such name, or its weights are missing.
     """
     if name not in _FOLDERS:
-        raise ModelError(f"ip2p brings no model {name!r}", f"It brings {', '.join(BUNDLED_NAMES)}")
+        raise ModelError(f"there is no bundled model {name!r}", f"Give one of {', '.join(BUNDLED_NAMES)}")
     path = _FOLDERS[name]
     if not any(path.rglob("*.safetensors")):
         how = "python train/finetune.py" if name == DEFAULT_EDITOR else "python train/storybook/base.py"

@@ -1,4 +1,4 @@
-"""Between the two shapes of a model: a folder in diffusers' layout, and one file in the original layout."""
+"""Convert a model between a folder in diffusers' layout and a single file in the original layout."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,21 +23,21 @@ def convert(
     allow_pickle: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write a model in the other shape, or in the same one with other numbers.
+    """Write a model in the other layout, or in the same one with another data type.
 
-    The file holds what the original layout has a place for, so no safety checker. Where the numbers stay of one kind,
-    the weights are the same to the last bit.
+    A single file has no safety checker, for which the original layout has no place. With the same data type,
+    the weights are equal to the bit.
 
     Args:
         source: bundled name, folder, single file or hub id.
-        target: a .safetensors file, or a folder; a model that ip2p wrote there is replaced.
-        dtype: of the weights written; as the source's UNet has them if None.
-        config: for a single file, a folder or hub id with the configs and tokenizer of its family.
-        allow_pickle: read a pickled source, weights only.
-        overwrite: replace a model that another program wrote, too.
+        target: path of a .safetensors file, or of a folder; a model that ip2p wrote there is replaced.
+        dtype: data type of the weights written; that of the source's UNet if None.
+        config: folder or hub id with the configs and tokenizer of the model's family, for a single file.
+        allow_pickle: whether to read a pickled source, weights only.
+        overwrite: whether to replace a model that another program wrote, too.
 
     Raises:
-        ModelError: the source is not there, damaged, or has a component that the original layout has no place for.
+        ModelError: the source is missing, damaged, or has a component that the original layout has no place for.
         ConfigError: the target overlaps the source, or is something else than a model that may be replaced.
     """
     path = locate(source)
@@ -45,7 +45,7 @@ def convert(
     if target.suffix != ".safetensors" and (target.suffix in PICKLE_SUFFIXES or target.is_file()):
         raise ConfigError(f"cannot write {target}: single files are written as .safetensors", "Give such a name")
     backbone = load_backbone(source, config=config, allow_pickle=allow_pickle)
-    dtype = dtype or _dtype(path, allow_pickle)
+    dtype = dtype or _stored_dtype(path, allow_pickle)
     if target.suffix != ".safetensors":
         extra = {} if not (path / "ip2p.json").is_file() else {"ip2p.json": (path / "ip2p.json").read_text()}
         save_backbone(backbone, target, pipeline_class=backbone.pipeline_class, dtype=dtype, extra=extra)
@@ -56,8 +56,8 @@ def convert(
         write_single_file(components, configs, target, dtype=dtype)
 
 
-def _dtype(path: Path, allow_pickle: bool) -> torch.dtype:
-    """Of the UNet's first weight as it lies on disk."""
+def _stored_dtype(path: Path, allow_pickle: bool) -> torch.dtype:
+    """Data type on disk of the UNet's first weight."""
     if path.suffix in PICKLE_SUFFIXES:
         return read_checkpoint(path, allow_pickle=allow_pickle)[CONV_IN].dtype
     file = path if path.is_file() else sorted((path / "unet").glob("*.safetensors"))[0]

@@ -1,8 +1,7 @@
 """A small decoder in place of a model's own: pictures in a fraction of the time, with less fine detail.
 
-The one of `madebyollin/taesd` takes a twentieth of the work of Stable Diffusion's; any AutoencoderTiny will do that
-was trained on the same latents. Only decoding changes: what the editor reads of a picture comes from the model's own
-encoder.
+`madebyollin/taesd` takes a twentieth of the work of Stable Diffusion's decoder; any AutoencoderTiny trained on the same
+latents can be used. Only decoding changes: pictures are still encoded by the model's own encoder.
 """
 
 import json
@@ -24,14 +23,14 @@ DECODER_HINT = "Give a folder with an AutoencoderTiny, or a hub id such as madeb
 
 
 def replace_decoder(backbone: Backbone, name: str) -> None:
-    """Let a backbone decode by another autoencoder.
+    """Replace the decoder of a backbone.
 
     Args:
-        backbone: changed in place.
+        backbone: model to change in place.
         name: folder or hub id of an AutoencoderTiny.
 
     Raises:
-        ModelError: it is not there, damaged, of another class, or for other latents.
+        ModelError: the decoder is missing, damaged, of another class, or for other latents.
     """
     folder = Path(name)
     try:

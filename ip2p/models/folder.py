@@ -1,4 +1,4 @@
-"""Models as folders in diffusers' layout: `model_index.json`, and a folder for each component."""
+"""Model folders in diffusers' layout: `model_index.json`, and a folder for each component."""
 
 import json
 import re
@@ -52,10 +52,10 @@ FROM_TRANSFORMERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2
 
 
 def locate(name: str | Path) -> Path:
-    """Where a model lies: a folder or a single file, after a download if it is on the hub.
+    """Locate the folder or single file of a model, downloading it if it is on the hub.
 
     Raises:
-        ModelError: it is nowhere.
+        ModelError: there is no such model.
     """
     if str(name) in BUNDLED_NAMES:
         return bundled_path(str(name))
@@ -74,20 +74,20 @@ def locate(name: str | Path) -> Path:
 
 
 def fetch(hub_id: str, patterns: list[str]) -> Path:
-    """A model's files from the hub's cache or the hub, as far as they match; weights as safetensors in full precision.
+    """Fetch the matching files of a model from the hub or its cache; weights as safetensors in full precision.
 
     Raises:
-        OSError, ValueError, HfHubHTTPError: it is not there, or the hub is not.
+        OSError, ValueError, HfHubHTTPError: there is no such model, or the hub is not reachable.
     """
     ignored = ["*.bin", "*.fp16.*", "*.non_ema.*", "*.msgpack", "*.onnx", "*.onnx_data"]
     return Path(snapshot_download(hub_id, allow_patterns=patterns, ignore_patterns=ignored))
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """`model_index.json` of a model folder, its classes checked against those that we load.
+    """Read `model_index.json` of a model folder, and check its classes.
 
     Raises:
-        ModelError: it is missing or makes no sense, or the model is of another family.
+        ModelError: the file is missing or not readable, or the model is of another family.
     """
     try:
         index = json.loads((path / INDEX_FILE).read_text())
@@ -111,11 +111,11 @@ def read_index(path: Path) -> dict[str, Any]:
 
 
 def read_folder(path: Path, dtype: torch.dtype, *, safety_checker: bool = True) -> dict[str, Any]:
-    """All components of a model folder by name, with all of their weights; None for those that it does not have.
+    """Read all components of a model folder by name, and check that no weights are missing.
 
     Raises:
-        ModelError: it is of another family.
-        OSError, ValueError, KeyError, RuntimeError, SafetensorError: it is damaged.
+        ModelError: the model is of another family.
+        OSError, ValueError, KeyError, RuntimeError, SafetensorError: the folder is damaged.
     """
     index = read_index(path)
     with quiet():
@@ -126,13 +126,13 @@ def read_folder(path: Path, dtype: torch.dtype, *, safety_checker: bool = True) 
 
 
 def component_names(index: Mapping[str, Any], *, safety: bool) -> list[str]:
-    """Names of the components that a model has by its index; the safety checker with what it sees by, or neither."""
+    """Names of the components in an index; the safety checker and its feature extractor both, or neither."""
     safety = safety and all(index[name] for name in SAFETY_COMPONENTS)
     return [name for name in COMPONENTS if index[name] and (safety or name not in SAFETY_COMPONENTS)]
 
 
 def read_component(path: Path, component: str, name: str, dtype: torch.dtype) -> Any:
-    """One component of a model folder, of a class that `read_index` let through."""
+    """Read one component of a model folder, of a class that `read_index` has checked."""
     folder = path / component
     if not folder.is_dir():
         raise OSError(f"it has no folder {component}")
@@ -148,13 +148,13 @@ def read_component(path: Path, component: str, name: str, dtype: torch.dtype) ->
 
 
 def write_folder(folder: Path, components: Mapping[str, Any], index: Mapping[str, Any], dtype: torch.dtype) -> None:
-    """Write the components of a model and its index into a folder that is there.
+    """Write the components of a model and its index into an existing folder.
 
     Args:
-        folder: empty.
-        components: by name; None for those that the model does not have.
-        index: what `model_index.json` says besides the classes of the components.
-        dtype: of the weights on disk.
+        folder: empty folder.
+        components: components by name; None for those that the model does not have.
+        index: entries of `model_index.json` besides the classes of the components.
+        dtype: data type of the weights on disk.
     """
     entries: dict[str, Any] = {"_diffusers_version": version("diffusers"), **index}
     with quiet():
@@ -168,12 +168,12 @@ def write_folder(folder: Path, components: Mapping[str, Any], index: Mapping[str
 
 
 def _class_name(component: Any) -> str:
-    """Of a component, as other versions of transformers know it too."""
+    """Class name of a component that other versions of transformers know too."""
     return type(component).__name__.removesuffix("Pil")
 
 
 def _write_component(component: Any, folder: Path, dtype: torch.dtype) -> None:
-    """One component of a model; weights are rounded on the way, so that the model in memory keeps its own."""
+    """Write one component of a model; weights are rounded in the file, not in memory."""
     if not hasattr(component, "state_dict"):
         component.save_pretrained(folder)
         return
@@ -186,7 +186,7 @@ def _write_component(component: Any, folder: Path, dtype: torch.dtype) -> None:
     else:
         component.save_config(folder)
         config = json.loads((folder / "config.json").read_text())
-        config.pop("_name_or_path", None)  # where the weights once lay is nobody's business
+        config.pop("_name_or_path", None)  # a path on the machine that trained it
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         save_file(weights, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
 

@@ -1,4 +1,4 @@
-"""A model loaded to draw with: number format, added weights, memory and speed, whatever kind of model it is."""
+"""Load a model for inference: precision, adapters, memory and speed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +15,15 @@ from ip2p.models.packed_conv import pack_convolutions
 
 
 class InferenceOptions(LoadingOptions, total=False):
-    """Options of `load_for_inference`, beside those of `load_backbone`.
+    """Options of `load_for_inference`, besides those of `load_backbone`.
 
     Args:
         loras: LoRA files with their scales, merged into the weights.
-        embeddings: files of textual inversion, whose words are added.
+        embeddings: files of textual inversion, whose words are added to the tokenizers.
         decoder: folder or hub id of a small decoder in place of the model's own, such as madebyollin/taesd.
-        cpu_offload: keep the networks in main memory and move them to the GPU one by one.
-        vae_tiling: decode large pictures in tiles.
-        compiled: compile the UNet, which takes a minute or more and makes every run faster.
+        cpu_offload: whether to keep the networks in main memory and move them to the GPU one by one.
+        vae_tiling: whether to decode large pictures in tiles.
+        compiled: whether to compile the UNet, which takes a minute or more and makes every run faster.
     """
 
     loras: Sequence[Lora]
@@ -48,20 +48,20 @@ def load_for_inference(
     compiled: bool = False,
     **loading: Unpack[LoadingOptions],
 ) -> Backbone:
-    """Load a text-to-image model or an editor to draw with; its weights must not change afterwards.
+    """Load a text-to-image model or an editor for inference; its weights must not change afterwards.
 
     Args:
         name: bundled name, folder, .safetensors file in the original layout, or hub id.
         want: "base" for a text-to-image model, "editor" for an editor.
-        device: device to compute on; the best there is if None: cuda, then mps, then cpu.
-        precision: fp32, bf16, fp16, or auto, which measures; if None fp16 on an NVIDIA GPU, and fp32 elsewhere, so that
-            a seed means the same picture.
+        device: device to compute on; the best one if None: cuda, then mps, then cpu.
+        precision: fp32, bf16, fp16, or auto, which measures; None is fp16 on an NVIDIA GPU and fp32 elsewhere, so that
+            a seed always draws the same picture.
         loras, embeddings, decoder, cpu_offload, vae_tiling, compiled: see InferenceOptions.
         loading: config, allow_pickle and safety_checker, see LoadingOptions.
 
     Raises:
         ModelError: the model is missing, damaged, or of another kind; or a file does not fit it.
-        ConfigError: cpu_offload without a GPU; or this machine cannot compile.
+        ConfigError: cpu_offload is set without a GPU, or this machine cannot compile.
     """
     device = torch.device(device or best_device())
     precision = precision or ("fp16" if device.type == "cuda" else "fp32")
@@ -96,7 +96,7 @@ def load_for_inference(
 
 
 def _predict_once(backbone: Backbone) -> None:
-    """One prediction for three rows of the size that the model is made for, as an edit asks for it."""
+    """Make one prediction for three rows of the model's picture size, as in an edit."""
     side = backbone.image_size // backbone.downscale
     x = torch.zeros(3, int(backbone.unet.config.in_channels), side, side, device=backbone.device)
     with torch.inference_mode():

@@ -1,8 +1,8 @@
-"""Where the weights of a diffusers model lie in a checkpoint of the original layout.
+"""Convert the state dicts of a diffusers model to the key names of a checkpoint in the original (LDM) layout.
 
-diffusers knows the way from there to here. This is the way back, by what the two layouts are: the original counts the
-blocks of a UNet in the order in which they run, and diffusers by level. Names of single layers come from diffusers' own
-tables. Every result is read back with diffusers' converters and compared before it counts.
+diffusers converts from the original layout; this is the inverse. The original numbers the blocks of a UNet in the order
+in which they run, diffusers by level. Names of single layers come from diffusers' own tables. Every result is converted
+back with diffusers' converters and compared.
 """
 
 import re
@@ -41,14 +41,14 @@ OPEN_CLIP_REST = {
 }
 
 LDM_TABLES: Any = DIFFUSERS_TO_LDM_MAPPING
-"""diffusers' names of single layers by component, with the original ones."""
+"""Tables from diffusers' names of single layers to the original ones, by component."""
 
 
 def to_original(components: Mapping[str, Any]) -> dict[str, Tensor]:
-    """All weights of a model by their original names.
+    """Convert all weights of a model to their original key names.
 
     Args:
-        components: vae, text_encoder, unet, and text_encoder_2 of SDXL.
+        components: components vae, text_encoder and unet, and for SDXL text_encoder_2.
 
     Raises:
         ModelError: the original layout has no place for a weight.
@@ -69,7 +69,7 @@ def to_original(components: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def original_unet(unet: Any) -> dict[str, Tensor]:
-    """Weights of a UNet2DConditionModel by their original names.
+    """Convert the weights of a UNet2DConditionModel to their original key names.
 
     Raises:
         ModelError: it has blocks that the original layout does not know.
@@ -89,7 +89,7 @@ def original_unet(unet: Any) -> dict[str, Tensor]:
 
 
 def original_vae(vae: Any) -> dict[str, Tensor]:
-    """Weights of an AutoencoderKL by their original names; projections of its attention as 1 x 1 convolutions.
+    """Convert the weights of an AutoencoderKL; projections of its attention become 1 x 1 convolutions.
 
     Raises:
         ModelError: it has blocks that the original layout does not know.
@@ -107,10 +107,10 @@ def original_vae(vae: Any) -> dict[str, Tensor]:
 
 
 def original_open_clip(text_encoder: Any, prefix: str) -> dict[str, Tensor]:
-    """Weights of a CLIP text encoder as OpenCLIP names them, the projections to q, k and v in one matrix.
+    """Convert the weights of a CLIP text encoder to OpenCLIP's key names, with q, k and v in one matrix.
 
     Raises:
-        ModelError: it is of a shape that OpenCLIP does not have.
+        ModelError: OpenCLIP has no place for a weight.
     """
     weights = _clip_weights(text_encoder)
     found: dict[str, Tensor] = {}
@@ -134,7 +134,7 @@ def original_open_clip(text_encoder: Any, prefix: str) -> dict[str, Tensor]:
 
 
 def _unet_places(unet: Any) -> Iterator[tuple[str, str]]:
-    """Modules of a UNet by diffusers' names, and where they lie; each level ends with a block for its size."""
+    """Pairs of diffusers' and original module names of a UNet; each level ends with a down- or upsampling block."""
     row = unet.config.layers_per_block + 1
     for level, block in enumerate(unet.down_blocks):
         for layer in range(len(block.resnets)):
@@ -154,7 +154,7 @@ def _unet_places(unet: Any) -> Iterator[tuple[str, str]]:
 
 
 def _vae_places(vae: Any) -> Iterator[tuple[str, str]]:
-    """The same for an autoencoder, whose decoder the original counts from the highest resolution down."""
+    """Pairs of module names of an autoencoder; the original numbers decoder levels from the highest resolution down."""
     for half in ("encoder", "decoder"):
         for name, at in (("resnets.0", "block_1"), ("attentions.0", "attn_1"), ("resnets.1", "block_2")):
             yield f"{half}.mid_block.{name}", f"{half}.mid.{at}"
@@ -168,7 +168,7 @@ def _vae_places(vae: Any) -> Iterator[tuple[str, str]]:
 
 
 def _split(name: str, places: Mapping[str, str]) -> tuple[str, str]:
-    """A weight's name as that of its module in the table and the rest; the module is empty where it has no place."""
+    """Split a key into the name of a module in `places` and the rest; the module is empty if there is none."""
     words = name.split(".")
     for count in range(len(words) - 1, 0, -1):
         if ".".join(words[:count]) in places:
@@ -177,7 +177,7 @@ def _split(name: str, places: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _replace_start(name: str, table: Mapping[str, str]) -> str:
-    """A name inside of a block with its beginning replaced, where the table knows it."""
+    """Replace the beginning of a name by the table, if it is there."""
     for ours, original in table.items():
         if name.startswith(f"{ours}."):
             return original + name.removeprefix(ours)
@@ -185,7 +185,7 @@ def _replace_start(name: str, table: Mapping[str, str]) -> str:
 
 
 def _clip_weights(text_encoder: Any) -> dict[str, Tensor]:
-    """Weights of a CLIP text encoder, without the wrapper that some versions and classes have around it."""
+    """Weights of a CLIP text encoder without the prefix text_model, which only some versions have."""
     return {name.removeprefix("text_model."): value for name, value in text_encoder.state_dict().items()}
 
 
@@ -196,7 +196,11 @@ def _add_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
 def _check_round_trip(
     found: dict[str, Tensor], weights: Mapping[str, Tensor], back: Mapping[str, Tensor], what: str
 ) -> dict[str, Tensor]:
-    """The original weights, if diffusers makes of them what they came from."""
+    """Return converted weights if diffusers converts them back to the same ones.
+
+    Raises:
+        ModelError: a weight is lost or differs.
+    """
     lost = sorted(name for name, value in weights.items() if name not in back or not _is_same(back[name], value))
     if lost:
         raise ModelError(
@@ -207,5 +211,5 @@ def _check_round_trip(
 
 
 def _is_same(one: Tensor, two: Tensor) -> bool:
-    """Whether both are the same numbers, mostly because they are the same memory."""
+    """Whether two tensors are equal; a shared memory address is checked first."""
     return one.shape == two.shape and (one.data_ptr() == two.data_ptr() or torch.equal(one, two))

@@ -1,4 +1,4 @@
-"""Networks by the loaders of other libraries: without their chatter, and never with weights missing."""
+"""Load networks with diffusers and transformers, without their log messages and never with missing weights."""
 
 import logging
 import sys
@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("diffusers", "transformers")
+QUIET_LIBRARIES = ("diffusers", "transformers")
 
-# diffusers imports image processors that want torchvision; transformers warns that it takes others, which we want.
+# diffusers imports image processors that need torchvision; transformers warns that it uses others, as intended.
 logging.getLogger("transformers.utils.import_utils").addFilter(
     lambda record: "requires torchvision" not in record.getMessage()
 )
@@ -19,16 +19,16 @@ logging.getLogger("transformers.utils.import_utils").addFilter(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep away progress bars of a blink, and warnings that libraries mean for programmers."""
-    # Those that are loaded already: a language model needs no diffusers, which takes a second to import.
-    logs = [import_module(f"{name}.utils.logging") for name in LIBRARIES if name in sys.modules]
+    """Context manager that hides the progress bars, log messages and some warnings of diffusers and transformers."""
+    # Only those that are imported already: a language model needs no diffusers, which takes a second to import.
+    logs = [import_module(f"{name}.utils.logging") for name in QUIET_LIBRARIES if name in sys.modules]
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     for log in logs:
         log.set_verbosity(log.CRITICAL)
         log.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            # peft asks transformers' models for it.
+            # peft reads it from transformers' models.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             yield
     finally:
@@ -39,17 +39,17 @@ def quiet() -> Iterator[None]:
 
 
 def load_whole(loader: Any, source: str | Path, *, what: str = "it", **options: Any) -> Any:
-    """Load a network from safetensors, with all of its weights.
+    """Load a network from safetensors, and check that no weights are missing.
 
     Args:
         loader: class of transformers or diffusers, with a method `from_pretrained`.
         source: folder or hub id.
         what: name of the network in an error.
-        options: more arguments of `from_pretrained`.
+        options: other arguments of `from_pretrained`.
 
     Raises:
-        ValueError: it lacks weights.
-        OSError, RuntimeError, KeyError, SafetensorError: it is not there, or damaged.
+        ValueError: weights are missing.
+        OSError, RuntimeError, KeyError, SafetensorError: the network is missing or damaged.
     """
     with quiet():
         module, info = loader.from_pretrained(source, use_safetensors=True, output_loading_info=True, **options)
@@ -58,10 +58,14 @@ def load_whole(loader: Any, source: str | Path, *, what: str = "it", **options: 
 
 
 def refuse_missing(names: Iterable[str], what: str = "it") -> None:
-    """Refuse a network that lacks weights; libraries would put random numbers in their place.
+    """Refuse a network with missing weights, which libraries would initialize at random.
+
+    Args:
+        names: names of the missing weights.
+        what: name of the network in an error.
 
     Raises:
-        ValueError: there is a name.
+        ValueError: there are missing weights.
     """
     missing = sorted(names)
     if missing:

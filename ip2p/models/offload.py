@@ -1,4 +1,4 @@
-"""Less GPU memory for more time, by diffusers' and accelerate's own means."""
+"""CPU offload and tiled decoding: less GPU memory for more time, by diffusers and accelerate."""
 
 import torch
 from accelerate import cpu_offload_with_hook
@@ -8,35 +8,35 @@ from ip2p.models.backbone import Backbone
 
 
 def offload(backbone: Backbone, device: torch.device | str) -> None:
-    """Keep networks in the computer's memory, each on the GPU only while it computes.
+    """Keep the networks in main memory, each on the GPU only while it computes.
 
     Args:
-        backbone: on the CPU; changed in place.
-        device: to compute on.
+        backbone: model on the CPU, to change in place.
+        device: device to compute on.
 
     Raises:
-        ConfigError: that is the CPU, so there is nothing to be saved.
+        ConfigError: the device is the CPU.
     """
     require_gpu(torch.device(device))
-    chain(backbone, torch.device(device))
+    hook_networks(backbone, torch.device(device))
 
 
 def require_gpu(device: torch.device) -> None:
-    """Told before a model is loaded.
+    """Check that a device is no CPU; called before a model is loaded.
 
     Raises:
         ConfigError: the device is the CPU.
     """
     if device.type == "cpu":
         raise ConfigError(
-            "cpu_offload spares the memory of a GPU, and this computes on the CPU",
+            "cpu_offload needs a GPU, and the device is the CPU",
             "Leave it out",
             arguments=["cpu_offload"],
         )
 
 
-def chain(backbone: Backbone, device: torch.device) -> None:
-    """Let each network move to the device when it is called and send the one before it back, as diffusers does."""
+def hook_networks(backbone: Backbone, device: torch.device) -> None:
+    """Hook each network to move to the device when called, and the one before it back, as diffusers does."""
     before = None
     for network in backbone.modules:
         _, before = cpu_offload_with_hook(network, device, prev_module_hook=before)

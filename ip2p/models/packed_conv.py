@@ -1,9 +1,9 @@
-"""Convolutions for a CPU whose weights are kept in the layout that they are computed in.
+"""Convolutions on a CPU with weights packed in oneDNN's layout.
 
-A plain convolution of PyTorch brings its weights into the processor's layout at every call. Where a UNet has many
-channels and few pixels that takes as long as computing does: half of the time of Stable Diffusion's innermost
-convolutions. Here it is done once for each size of input, as `torch.compile` does when it freezes weights, at the cost
-of memory. Results differ from plain ones in rounding alone.
+A plain convolution of PyTorch reorders its weights into the processor's layout at every call. With many channels and
+few pixels this takes as long as computing: half of the time of Stable Diffusion's innermost convolutions. Here it is
+done once for each input size, as in `torch.compile` with frozen weights, at the cost of memory. Results differ from
+plain ones only in rounding.
 """
 
 import platform
@@ -13,35 +13,35 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-MAX_PIXELS = 1024
-"""Pixels of all rows of an input; with more, computing takes so long that the layout does not matter."""
+MAX_PACKED_PIXELS = 1024
+"""Limit of the pixels of all rows of an input; with more, the time of reordering does not matter."""
 MAX_SIZES = 3
-"""Sizes of input that a convolution keeps weights for: edits take one to three rows a picture."""
-MAX_BYTES = 2 * 2**30
-"""Of all packed weights of an editor; and never more than half of the memory that is free."""
+"""Number of input sizes that a convolution keeps packed weights for: edits take one to three rows a picture."""
+MAX_PACKED_BYTES = 2 * 2**30
+"""Limit of the bytes of all packed weights, besides half of the free memory."""
 
 
 class MemoryBudget:
-    """Memory that convolutions share."""
+    """Bytes that convolutions share for their packed weights."""
 
     def __init__(self, size: int) -> None:
         self.left = size
 
     def take(self, size: int) -> bool:
-        """Whether there is so much; it is taken then."""
+        """Take `size` bytes; False if there are not enough."""
         enough = size <= self.left
         self.left -= size if enough else 0
         return enough
 
 
 class PackedConv2d(nn.Conv2d):
-    """A convolution that keeps its weight in layouts for the last sizes of input, besides the plain one."""
+    """A convolution that keeps its weight packed for the last input sizes, besides the plain weight."""
 
     packed: OrderedDict[torch.Size, Tensor]
     budget: MemoryBudget
 
     def forward(self, input: Tensor) -> Tensor:
-        """As a plain convolution: pictures (b, c, h, w)."""
+        """Convolve an input of shape (b, c, h, w)."""
         weight = self._weight_for(input.shape) if input.is_cpu else None
         if weight is None:
             return super().forward(input)
@@ -51,11 +51,11 @@ class PackedConv2d(nn.Conv2d):
         return result
 
     def _weight_for(self, shape: torch.Size) -> Tensor | None:
-        """The weight packed for a size of input; None if that is not worth its memory."""
+        """The weight packed for an input size; None if it is not to be packed."""
         if shape in self.packed:
             self.packed.move_to_end(shape)
             return self.packed[shape]
-        if shape[0] * shape[2] * shape[3] > MAX_PIXELS:
+        if shape[0] * shape[2] * shape[3] > MAX_PACKED_PIXELS:
             return None
         if len(self.packed) == MAX_SIZES:
             self.packed.popitem(last=False)
@@ -67,12 +67,12 @@ class PackedConv2d(nn.Conv2d):
         return self.packed[shape]
 
 
-def pack_convolutions(*networks: nn.Module, max_bytes: int = MAX_BYTES) -> None:
-    """Let the convolutions of networks pack their weights, where they lie in fp32 on an x86 processor.
+def pack_convolutions(*networks: nn.Module, max_bytes: int = MAX_PACKED_BYTES) -> None:
+    """Let the fp32 convolutions of networks on an x86 processor pack their weights.
 
     Args:
-        networks: changed in place, and for inference alone from now on: weights must not change any more.
-        max_bytes: bytes of packed weights, of all of them together.
+        networks: networks to change in place, for inference only: their weights must not change afterwards.
+        max_bytes: limit of the bytes of all packed weights.
     """
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     if not there or platform.machine() not in ("x86_64", "AMD64"):

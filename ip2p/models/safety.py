@@ -1,4 +1,4 @@
-"""The safety checker that a model brings: which pictures it takes for unsafe, and what is shown instead."""
+"""The safety checker of a model, which flags unsafe pictures, and the black picture shown instead."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from ip2p.models.loading import quiet
 
 @dataclass(frozen=True)
 class SafetyChecker:
-    """Stable Diffusion's checker: compares a picture's CLIP embedding with those of unwanted concepts.
+    """Stable Diffusion's safety checker, which compares a picture's CLIP embedding with those of unwanted concepts.
 
     Args:
         checker: StableDiffusionSafetyChecker.
-        feature_extractor: CLIPImageProcessor, from pictures to what the checker sees.
+        feature_extractor: CLIPImageProcessor that prepares pictures for the checker.
     """
 
     checker: Any
@@ -25,11 +25,11 @@ class SafetyChecker:
 
     @torch.no_grad()
     def flag_unsafe(self, images: Sequence[Image.Image], device: torch.device) -> list[bool]:
-        """Which pictures are unsafe, by the checker's own thresholds.
+        """Flag unsafe pictures by the checker's own thresholds.
 
         Args:
-            images: RGB, of any sizes.
-            device: the checker moves there at its first use and stays.
+            images: RGB pictures of any sizes.
+            device: device that the checker is moved to.
         """
         seen = self.feature_extractor(list(images), return_tensors="pt").pixel_values
         checker = self.checker.to(device)
@@ -39,5 +39,5 @@ class SafetyChecker:
 
 
 def black_out(image: Image.Image) -> Image.Image:
-    """A black picture of the same size: what is shown of a blocked one, as in diffusers."""
+    """A black picture of the same size, shown instead of a blocked one, as in diffusers."""
     return Image.new("RGB", image.size)

@@ -1,8 +1,7 @@
-"""A whole model in one file of the original layout, as ComfyUI and diffusers' `from_single_file` read it.
+"""Single-file checkpoints: a whole model in the original layout, as ComfyUI and diffusers' `from_single_file` read it.
 
-Such a file holds weights only. Configs, tokenizers and the noise schedule come from elsewhere: a folder or hub id that
-is given; the file itself, where `write_single_file` has put them into its header; else the hub, from the model of
-the same shape that diffusers names.
+Such a file has weights only. Configs, tokenizers and the noise schedule come from a given folder or hub id; or from the
+file's header, where `write_single_file` puts them; or from the hub model of the same architecture that diffusers names.
 """
 
 import json
@@ -55,14 +54,14 @@ CONFIG_HINT = "a model folder of the same family, whose configs and tokenizer ar
 
 
 def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
-    """What a file of weights holds, by name.
+    """Read a file of weights by name.
 
     Args:
-        path: of a .safetensors file, or of a pickled one.
-        allow_pickle: read a pickled one, of which tensors and plain containers are let through and no code runs.
+        path: path of a .safetensors file, or of a pickled one.
+        allow_pickle: whether to read a pickled one; only tensors and plain containers are loaded, and no code is run.
 
     Raises:
-        ModelError: it is neither, pickled without leave, more than weights, or damaged.
+        ModelError: the file has another format, is pickled without allow_pickle, has more than weights, or is damaged.
     """
     pickled = path.suffix in PICKLE_SUFFIXES
     if not pickled and path.suffix != ".safetensors":
@@ -70,13 +69,13 @@ def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     if pickled and not allow_pickle:
         raise ModelError(
             f"{path} is a pickle, not .safetensors",
-            "Give a .safetensors file of the model, or allow_pickle=True if you trust where it is from",
+            "Give a .safetensors file of the model, or allow_pickle=True if you trust its source",
             arguments=["allow_pickle"],
         )
     try:
         found = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} holds more than weights", "Give a .safetensors file of the model") from error
+        raise ModelError(f"{path} has more than weights", "Give a .safetensors file of the model") from error
     except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
         raise ModelError(f"{path} is damaged ({one_line(error)})", DAMAGED_HINT) from error
     while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
@@ -87,22 +86,22 @@ def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
-    """The tensors of a file by name; see `read_weights`."""
+    """Read the tensors of a file by name; see `read_weights`."""
     found = read_weights(path, allow_pickle=allow_pickle)
     return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 @contextmanager
 def open_configs(path: Path, checkpoint: Mapping[str, Tensor], config: str | Path | None) -> Iterator[Path]:
-    """The folder with the configs and tokenizers of a single file; it may vanish after the block.
+    """Context manager with a folder of the configs and tokenizers of a single file; it may be temporary.
 
     Args:
-        path: of the file.
-        checkpoint: its tensors; their shapes tell which hub model is meant.
-        config: a folder or hub id that is to be used.
+        path: path of the file.
+        checkpoint: tensors of the file; their shapes determine the hub model.
+        config: folder or hub id to use instead; None for the header or the hub.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there are no configs.
     """
     if config is not None and Path(config).is_dir():
         yield Path(config)
@@ -126,16 +125,16 @@ def open_configs(path: Path, checkpoint: Mapping[str, Tensor], config: str | Pat
 
 
 def read_single_file(checkpoint: Mapping[str, Tensor], configs: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """All components of a model, but for a safety checker, which the original layout has no place for.
+    """Make all components of a model except a safety checker, for which the original layout has no place.
 
     Args:
-        checkpoint: tensors by their original names.
+        checkpoint: tensors by their original key names.
         configs: folder with configs and tokenizers.
-        dtype: to load in.
+        dtype: data type of the networks.
 
     Raises:
         ModelError: the weights are of another family than the configs.
-        OSError, ValueError, KeyError, RuntimeError: something is missing or of another shape.
+        OSError, ValueError, KeyError, RuntimeError: a weight or config is missing, or of another shape.
     """
     index = read_index(configs)
     if CONV_IN not in checkpoint:
@@ -153,13 +152,13 @@ def read_single_file(checkpoint: Mapping[str, Tensor], configs: Path, dtype: tor
 
 
 def write_single_file(components: Mapping[str, Any], configs: Path, target: Path, *, dtype: torch.dtype) -> None:
-    """Write a model into one .safetensors file in the original layout, configs and tokenizers into its header.
+    """Write a model into one .safetensors file in the original layout, with configs and tokenizers in its header.
 
     Args:
-        components: by name.
+        components: components by name.
         configs: folder with the configs and tokenizers.
-        target: replaced if there; whole, or not at all.
-        dtype: of the weights in the file.
+        target: path of the file, written atomically; replaced if it exists.
+        dtype: data type of the weights in the file.
 
     Raises:
         ModelError: the original layout has no place for a component of the model.
@@ -175,7 +174,7 @@ def write_single_file(components: Mapping[str, Any], configs: Path, target: Path
 def _read_network(
     component: str, name: str, checkpoint: Mapping[str, Tensor], configs: Path, dtype: torch.dtype
 ) -> nn.Module:
-    """One network, with all of its weights."""
+    """Make one network, and check that no weights are missing."""
     module: Any
     if component in CONVERTERS:
         loader = getattr(diffusers, name)
@@ -184,7 +183,7 @@ def _read_network(
             config = config | {"in_channels": checkpoint[CONV_IN].shape[1]}
         with init_empty_weights():
             module = loader.from_config(config)
-        # Not by from_single_file, which does not say which weights it misses.
+        # Not by from_single_file, which does not report missing weights.
         module.load_state_dict(CONVERTERS[component](dict(checkpoint), config), strict=False, assign=True)
     else:
         module = create_diffusers_clip_model_from_ldm(
@@ -200,13 +199,13 @@ def _read_network(
 
 
 def _read_header(path: Path) -> dict[str, str]:
-    """Metadata of a .safetensors file."""
+    """Read the metadata of a .safetensors file."""
     with safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
 
 
 def _unpack(configs: str, folder: Path, path: Path) -> None:
-    """Write the configs of a header into a folder; none may lie anywhere else."""
+    """Write the configs in a header into a folder, and refuse names that lead out of it."""
     try:
         files = {str(name): str(text) for name, text in json.loads(configs).items()}
     except (ValueError, AttributeError) as error:
@@ -219,7 +218,7 @@ def _unpack(configs: str, folder: Path, path: Path) -> None:
 
 
 def _is_config_file(name: str) -> bool:
-    """Whether a name is of a config or tokenizer file in a model folder, of a component that has any."""
+    """Whether a name is that of a config or tokenizer file in a model folder."""
     folder, _, file = name.rpartition("/")
     if not folder:
         return file in (INDEX_FILE, SETTINGS_FILE)

@@ -1,4 +1,4 @@
-"""Give a text-to-image UNet eyes, input channels for the picture to edit, and suit it to the device it trains on."""
+"""Widen a text-to-image UNet by input channels for the picture to edit, and choose its attention for training."""
 
 import copy
 from typing import Any
@@ -11,7 +11,7 @@ from ip2p.errors import ModelError
 
 
 def widen_conv_in(unet: Any, extra: int | None = None) -> Any:
-    """Add input channels to the first convolution of a UNet, in place, so that it computes what it computed before.
+    """Add input channels to the first convolution of a UNet in place, without changing its output.
 
     Weights of the old channels and the bias are copied, weights of the new channels are zero: for any content of the
     new channels the output is the base model's, until training changes it (InstructPix2Pix, arXiv 2211.09800,
@@ -19,13 +19,13 @@ def widen_conv_in(unet: Any, extra: int | None = None) -> Any:
 
     Args:
         unet: UNet2DConditionModel of a text-to-image model, with c input channels.
-        extra: channels to add behind the old ones; c if None.
+        extra: number of channels to add after the old ones; c if None.
 
     Returns:
         The same UNet, with c + extra input channels.
 
     Raises:
-        ModelError: it takes more channels than it predicts, so it is an editor or an inpainter already.
+        ModelError: the UNet is widened already: it is an editor or an inpainting model.
     """
     channels, predicted = unet.config.in_channels, unet.config.out_channels
     if channels != predicted:
@@ -45,10 +45,10 @@ def widen_conv_in(unet: Any, extra: int | None = None) -> Any:
 
 
 def suit_attention(unet: Any, device: torch.device) -> None:
-    """Make a UNet that trains on a CPU attend by plain matrix products, with the same results.
+    """Let a UNet that trains on a CPU compute attention by plain matrix products, with the same results.
 
-    On short sequences the backward pass of a CPU's fused attention takes more time than the maps take memory: the
-    storybook UNet (256 and 64 tokens) trains 1.4 to 1.6 times faster without it.
+    On short sequences the backward pass of a CPU's fused attention is slow: the storybook UNet (256 and 64 tokens)
+    trains 1.4 to 1.6 times faster without it.
     """
     if device.type == "cpu":
         unet.set_attn_processor(AttnProcessor())

@@ -1,4 +1,4 @@
-"""Any mode of Pillow as 8-bit sRGB: deep pixels scaled, colour profiles honoured, alpha apart and put back."""
+"""Convert pictures of any Pillow mode to 8-bit sRGB: deep pixels scaled, color profiles applied, alpha split off."""
 
 import io
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ STRIP_PIXELS = 1_000_000
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as a new one in sRGB: RGB, or RGBA where it has transparency; without metadata.
+    """Convert a picture of any mode to sRGB: RGB, or RGBA if it has transparency; without metadata.
 
-    It is turned as its EXIF says. Deep and floating-point pixels are scaled, not clipped, and not-a-number is black.
+    It is turned by its EXIF orientation. Deep and floating-point pixels are scaled, not clipped, and NaN is black.
     """
     profile = image.info.get("icc_profile")
     colors, alpha = _separate_alpha(_turn_upright(image))
@@ -27,7 +27,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """A picture of any mode as RGB, with white behind what is transparent, and its alpha (mode L) if it has one."""
+    """Split a picture of any mode into RGB over a white background and its alpha (mode L), None if it has none."""
     picture = to_srgb(image)
     if picture.mode == "RGB":
         return picture, None
@@ -38,12 +38,12 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB, upright, with white behind what is transparent."""
+    """Convert a picture of any mode to RGB, upright, over a white background."""
     return split_alpha(image)[0]
 
 
 def with_alpha(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
-    """An RGB picture as RGBA with the alpha (mode L, of its size) of another; as it is if there is none."""
+    """Add alpha (mode L, same size) to an RGB picture; unchanged if there is none."""
     if alpha is None:
         return image
     picture = image.copy()
@@ -52,15 +52,15 @@ def with_alpha(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF says; as it lies where the EXIF is unreadable."""
+    """Turn a picture by its EXIF orientation; unchanged if the EXIF is unreadable."""
     try:
         return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
-    except Exception:  # a picture is worth more than its metadata
+    except Exception:  # unreadable metadata must not lose the picture
         return image
 
 
 def _separate_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours in RGB, L, CMYK or LAB, and alpha."""
+    """Split a picture into colors (RGB, L, CMYK or LAB) and alpha."""
     if image.mode == "F" or image.mode.startswith("I"):
         return _to_8_bit(image), _alpha_of_key(image)
     if image.mode == "La":  # Pillow converts it to LA only
@@ -74,7 +74,7 @@ def _separate_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None
 
 
 def _apply_profile(colors: Image.Image, profile: object) -> Image.Image:
-    """Colours in RGB, L, CMYK or LAB as a new RGB picture, by its colour profile (bytes) if that fits."""
+    """Convert colors (RGB, L, CMYK or LAB) to a new RGB picture by the color profile (bytes), if it fits."""
     try:
         source = _read_profile(colors.mode, profile)
         if source is None:
@@ -83,12 +83,12 @@ def _apply_profile(colors: Image.Image, profile: object) -> Image.Image:
             colors = colors.convert("RGB")
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), colors.mode, "RGB")
         return transform.apply(colors)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a damaged profile; the pixels are what counts
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a damaged profile; only the pixels matter
         return colors.convert("RGB")
 
 
 def _read_profile(mode: str, profile: object) -> ImageCms.ImageCmsProfile | None:
-    """What the numbers of a mode mean, if that is anything but sRGB."""
+    """Read the color profile of a picture; None for sRGB, and for a profile that does not fit the mode."""
     if mode == "LAB":
         return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     if not isinstance(profile, bytes):
@@ -101,18 +101,18 @@ def _read_profile(mode: str, profile: object) -> ImageCms.ImageCmsProfile | None
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Deep grey as L. White is the least of what such numbers are usually counted to that holds them all."""
+    """Convert deep gray to mode L. White is the smallest of the usual maxima of the mode that no pixel exceeds."""
     values = np.asarray(image)
     peak = max(float(np.nan_to_num(strip, nan=0, posinf=0).max(initial=0)) for strip in _strips(values))
     white = next((white for white in WHITES.get(image.mode, (65535.0,)) if peak <= white), peak)
-    grey = np.empty(values.shape, np.uint8)
-    for strip, out in zip(_strips(values), _strips(grey), strict=True):
+    gray = np.empty(values.shape, np.uint8)
+    for strip, out in zip(_strips(values), _strips(gray), strict=True):
         out[:] = (np.nan_to_num(strip).astype(np.float64) / white * 255).round().clip(0, 255)
-    return Image.fromarray(grey)
+    return Image.fromarray(gray)
 
 
 def _alpha_of_key(image: Image.Image) -> Image.Image | None:
-    """Alpha of a deep picture that names one value as transparent."""
+    """Alpha of a deep picture that marks one value as transparent."""
     key = image.info.get("transparency")
     return (
         Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8)) if isinstance(key, int) else None
@@ -120,6 +120,6 @@ def _alpha_of_key(image: Image.Image) -> Image.Image | None:
 
 
 def _strips(values: np.ndarray) -> Iterator[np.ndarray]:
-    """A picture in strips of rows, so that copies of many bytes a pixel stay small."""
+    """Split a picture into strips of rows, so that copies with many bytes a pixel stay small."""
     rows = max(1, STRIP_PIXELS // max(1, values.shape[1]))
     yield from (values[start : start + rows] for start in range(0, max(1, len(values)), rows))

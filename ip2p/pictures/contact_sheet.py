@@ -14,8 +14,8 @@ def contact_sheet(
     labels: Sequence[str] | None = None,
     header: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Pictures in rows on white, with a wrapped label on the left of each row and a title above each column."""
-    assert rows and any(rows), "a sheet of nothing"
+    """Draw pictures in rows on white, with a wrapped label on the left of each row and a title above each column."""
+    assert rows and any(rows), "no pictures for a sheet"
     assert labels is None or len(labels) == len(rows), f"{len(labels or ())} labels for {len(rows)} rows"
     font = ImageFont.load_default(TEXT_SIZE)
     width = max(image.width for row in rows for image in row)
@@ -40,7 +40,7 @@ def contact_sheet(
 
 
 def _wrap(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    """Text broken between words where a line would be wider than `width` pixels."""
+    """Break text between words so that no line is wider than `width` pixels, where possible."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:
@@ -51,5 +51,5 @@ def _wrap(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: 
 
 
 def _text_height(text: str) -> int:
-    """Pixels that wrapped text takes from top to bottom, line gaps included."""
+    """Height of wrapped text in pixels, line gaps included."""
     return (text.count("\n") + 1) * (TEXT_SIZE + 4) if text else 0

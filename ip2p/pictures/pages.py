@@ -1,4 +1,4 @@
-"""HTML pages of one file each, without scripts or links: templates, pictures inside the page, charts in SVG."""
+"""Self-contained HTML pages without scripts or links: templates, embedded pictures, charts in SVG."""
 
 import base64
 import functools
@@ -14,22 +14,22 @@ FOLDER = Path(__file__).parent
 
 
 def render_page(template: Path, **values: Any) -> str:
-    """A page as HTML. Every text among the values is escaped.
+    """Render a page as HTML. Every text among the values is escaped.
 
     Args:
-        template: a file that extends `base.html`; its folder and this one are searched for others.
-        values: by their names in the template.
+        template: path of a file that extends `base.html`; its folder and this one are searched for other templates.
+        values: values by their names in the template.
     """
     return _environment(template.parent).get_template(template.name).render(values)
 
 
 def data_uri(picture: bytes, kind: str) -> str:
-    """Address of a picture that lies inside the page itself; the kind is png or jpeg."""
+    """Encode a picture as a data URI; the kind is png or jpeg."""
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def thumbnail(png: bytes, side: int) -> str:
-    """Address of a PNG picture made small enough, as JPEG inside the page."""
+    """Shrink a PNG picture to `side` pixels at most and encode it as the data URI of a JPEG."""
     image = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
     image.thumbnail((side, side))
     stream = io.BytesIO()
@@ -44,14 +44,14 @@ class Bar(NamedTuple):
     right: float
     bottom: float
     top: float
-    colour: str
+    color: str
 
 
 class Curve(NamedTuple):
     """Points joined by a line, in units of the data, each with a dot of some pixels."""
 
     points: Sequence[tuple[float, float]]
-    colour: str
+    color: str
     dot: int
 
 
@@ -59,11 +59,11 @@ class Chart(NamedTuple):
     """Bars, curves and vertical lines in one frame; in a template, `{{ chart }}` draws it.
 
     Attributes:
-        width, height: of the frame in pixels.
+        width, height: width and height of the frame in pixels.
         x, y: lowest and highest value of each axis.
-        bounds: places of the vertical lines.
+        bounds: positions of the vertical lines on the x axis.
         top, left, right: labels at the upper end of the y axis and at both ends of the x axis.
-        title: stands below.
+        title: title below the chart.
     """
 
     width: int
@@ -79,23 +79,23 @@ class Chart(NamedTuple):
     title: str = ""
 
     def across(self, value: int | float) -> float:
-        """Pixels from the left edge of the frame to a value of x."""
+        """Convert a value of x to pixels from the left edge of the frame."""
         low, high = self.x
         return (value - low) / max(high - low, 1e-9) * self.width
 
     def down(self, value: int | float) -> float:
-        """Pixels from the upper edge of the frame to a value of y."""
+        """Convert a value of y to pixels from the upper edge of the frame."""
         low, high = self.y
         return self.height - (value - low) / max(high - low, 1e-9) * self.height
 
     def __html__(self) -> str:
-        """The chart as SVG; templates call this by themselves."""
+        """The chart as SVG; templates call this."""
         return _environment(FOLDER).get_template("chart.html").render(chart=self)
 
 
 @functools.cache
 def _environment(folder: Path) -> Environment:
-    """Templates of a folder, beside those that all pages share."""
+    """The templates of a folder and those that all pages share."""
     return Environment(
         loader=FileSystemLoader([folder, FOLDER]), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,

@@ -1,4 +1,4 @@
-"""How a picture was made, as text: what viewers of generated pictures show, and the command that makes it again."""
+"""Parameters of a picture as text for viewers of generated pictures, and as the command that draws it again."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 from ip2p.settings import ALL_SETTINGS, SCHEDULERS
 from ip2p.version import __version__
 
-# The text is in the manner of the Stable Diffusion web UI, whose names many programs know.
+# The text has the format of the Stable Diffusion web UI, whose names many programs know.
 WEB_UI_NAMES = {
     name: ALL_SETTINGS[name].web_ui_name for name in ("steps", "scheduler", "text_scale", "scale", "image_scale")
 } | {"seed": "Seed", "size": "Size", "model": "Model"}
@@ -23,17 +23,17 @@ CLI_OPTIONS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()}
 }  # fmt: skip
 CLI_FLAGS = {"native": "native", "compiled": "compile"}
 PAIR = re.compile(r'\s*([^:,"\n]{1,60}):\s*("(?:[^"\\]|\\.)*"|\{[^}]*\}|[^,]*)(?:,|$)')
-LEAST_PAIRS = 3
+MIN_PAIRS = 3
 NEGATIVE = "Negative prompt:"
-MAX_TEXT = 100_000
+MAX_TEXT_CHARACTERS = 100_000
 
 
 def as_text(parameters: Mapping[str, Any], size: tuple[int, int]) -> str:
-    """The prompt on lines of its own, then one of `Name: value` pairs: Steps: 20, Sampler: Euler a, ...
+    """Format parameters: the prompt, then one line of `Name: value` pairs: Steps: 20, Sampler: Euler a, ...
 
     Args:
-        parameters: those of a picture.
-        size: its width and height in pixels.
+        parameters: parameters of a picture by name.
+        size: width and height of the picture in pixels.
     """
     prompt = next((str(parameters[key]) for key in PROMPT_KEYS if key in parameters), "")
     given = {**parameters, "size": f"{size[0]}x{size[1]}"}
@@ -46,11 +46,11 @@ def as_text(parameters: Mapping[str, Any], size: tuple[int, int]) -> str:
 
 
 def from_text(text: str) -> dict[str, Any]:
-    """Parameters of `as_text`, or of another program's text under the names that it uses.
+    """Parse the text of `as_text`, or of another program under the names that it uses.
 
-    A text without pairs is something else and gives nothing.
+    A text without pairs gives no parameters.
     """
-    prompt, _, line = text[:MAX_TEXT].strip().rpartition("\n")
+    prompt, _, line = text[:MAX_TEXT_CHARACTERS].strip().rpartition("\n")
     pairs = _parse_pairs(line)
     if not pairs:
         return {}
@@ -63,10 +63,10 @@ def from_text(text: str) -> dict[str, Any]:
 
 
 def command(parameters: Mapping[str, Any], output: str) -> str | None:
-    """The shell command that makes a picture again, or None if ip2p did not make it by a command.
+    """The shell command that draws a picture again; None if no command of ip2p drew it.
 
     Args:
-        parameters: those of the picture; without "input", the name of the edited picture is left to fill in.
+        parameters: parameters of the picture; without "input", a placeholder stands for the edited picture.
         output: name of the file to write.
     """
     if "instruction" in parameters:
@@ -101,7 +101,7 @@ def slug(text: str) -> str:
 
 
 def printable(value: object) -> str:
-    """A value on one line, with nothing in it that a terminal would act on."""
+    """A value on one line without control characters."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text if text.isprintable() else json.dumps(text)
 
@@ -111,13 +111,13 @@ def _title(key: str) -> str:
 
 
 def _quote(value: object) -> str:
-    """A value that can stand among others: in JSON's quotes where it has a comma, a colon or more than one line."""
+    """Quote a value as JSON if it has a comma, a colon, a quote or a line break."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if re.search(r'[,:\n"]', text) else text
 
 
 def _parse_pairs(line: str) -> dict[str, str]:
-    """`Name: value` pairs, if a line is nothing else and has three or more."""
+    """Parse `Name: value` pairs; empty if the line has anything else, or fewer than three."""
     found, place = {}, 0
     while place < len(line):
         pair = PAIR.match(line, place)
@@ -126,7 +126,7 @@ def _parse_pairs(line: str) -> dict[str, str]:
         name, value = pair[1].strip(), pair[2].strip()
         found[name] = _unquote(value)
         place = pair.end()
-    return found if len(found) >= LEAST_PAIRS else {}
+    return found if len(found) >= MIN_PAIRS else {}
 
 
 def _unquote(value: str) -> str:
@@ -137,8 +137,8 @@ def _unquote(value: str) -> str:
 
 
 def _to_own_names(pairs: Mapping[str, str]) -> dict[str, Any]:
-    """Pairs of `as_text` under our own names, numbers as numbers."""
-    other = "scale" if "Image CFG scale" in pairs else "text_scale"  # both are a CFG scale to other programs
+    """Rename pairs of `as_text` to our own names, and parse numbers."""
+    other = "scale" if "Image CFG scale" in pairs else "text_scale"  # other programs call both CFG scale
     keys = {name: key for key, name in WEB_UI_NAMES.items() if key != other}
     schedulers = {sampler: name for name, sampler in WEB_UI_SAMPLERS.items()}
     found = {keys.get(name, name.lower().replace(" ", "_")): value for name, value in pairs.items()}
@@ -146,14 +146,14 @@ def _to_own_names(pairs: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _parse_number(text: str) -> Any:
-    """A number or a truth value if it is one and nothing else, as JSON writes them."""
+    """Parse a number or a truth value; any other text is returned unchanged."""
     if text in ("True", "None"):
         return True if text == "True" else None
     return json.loads(text) if re.fullmatch(r"-?(0|[1-9]\d{0,30})(\.\d+)?(e[+-]?\d{1,3})?", text) else text
 
 
 def _quote_for_shell(word: str) -> str:
-    """A word as a shell reads it; in bash's escapes where it has characters that a terminal would act on."""
+    """Quote a word for a shell; control characters as bash's escapes."""
     if word.isprintable():
         return shlex.quote(word)
     safe = set(range(0x20, 0x7F)) - set(b"\\'")

@@ -1,7 +1,7 @@
-"""Picture files in: any of six formats as 8-bit sRGB, upright, one frame, alpha kept.
+"""Read picture files of six formats as 8-bit sRGB, upright, one frame, alpha kept.
 
-Files are guarded before they are decoded: by bytes, format, pixels, shape, frames, and by how much work they make. What
-goes wrong inside Pillow comes out as one line. No network addresses are opened, and nothing here needs torch.
+Before a file is decoded, its bytes, format, pixels, shape, frames and decoding work are checked against limits. Errors
+inside Pillow become ImageErrors of one line. No network addresses are opened, and nothing here needs torch.
 """
 
 import io
@@ -22,7 +22,7 @@ from ip2p.pictures.color import to_srgb
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 40_000_000
-MAX_PIXELS_WEBP = 25_000_000  # its decoder holds four copies at once
+MAX_PIXELS_WEBP = 25_000_000  # its decoder needs four copies at once
 MAX_ASPECT = 20
 MIN_SIDE = 16
 MAX_FRAMES = 1000
@@ -33,33 +33,33 @@ MAX_READS = 500_000
 FORMAT_HINT = f"Give a {', '.join(READ_FORMATS[:-1])} or {READ_FORMATS[-1]} file"
 SMALLER_HINT = "Make it smaller first"
 SAVE_AGAIN_HINT = "Save it again, or give another file"
-JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # of a JPEG; neither a stuffed byte nor a restart
+JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart marker
 JPEG_END, JPEG_SCAN = b"\xff\xd9", b"\xff\xda"
 
-STDERR_LOCK = threading.Lock()  # two threads that silence it at once would leave it silent
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its complaints come out beside our one line
+STDERR_LOCK = threading.Lock()  # two threads that silence stderr at once would leave it silent
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its messages are printed beside our one line
 
 
 def open_image(path: str | Path, frame: int | None = None) -> Image.Image:
-    """Read a picture file, turned as its EXIF says, its colour profile honoured, deep pixels scaled.
+    """Read a picture file: turned by its EXIF orientation, its color profile applied, deep pixels scaled to 8 bits.
 
     Args:
-        path: at most 50 MB and 40 million pixels (WebP 25), at least 16 pixels on each side, the long side at most 20
-            times the short one.
-        frame: which one of an animation or of many pages, from 0; None where there is only one.
+        path: path of a file of at most 50 MB and 40 million pixels (WebP 25), at least 16 pixels on each side, the long
+            side at most 20 times the short one.
+        frame: index of the frame of an animation or of the page, from 0; None if there is only one.
 
     Returns:
-        RGB, or RGBA where the file has transparency.
+        The picture as RGB, or RGBA if the file has transparency.
 
     Raises:
-        ImageError: missing, a folder, empty, no picture, of another format, torn, beyond these bounds, or animated and
-            no frame chosen.
+        ImageError: the file is missing, a folder, empty, no picture, of another format, damaged or beyond these limits;
+            or it has several frames and none is chosen.
     """
     data = read_bytes(path)
     with open_guarded(data, path) as image:
         check_shape(image.size, str(path))
         if image.format in ("JPEG", "MPO") and _count_scans(data) > MAX_SCANS:
-            raise ImageError(f"{path} is drawn in more than {MAX_SCANS} scans", SAVE_AGAIN_HINT)
+            raise ImageError(f"{path} has more than {MAX_SCANS} scans", SAVE_AGAIN_HINT)
         _seek_frame(image, frame, path)
         if image.format == "TIFF":
             with STDERR_LOCK, _silence_stderr():
@@ -69,10 +69,10 @@ def open_image(path: str | Path, frame: int | None = None) -> Image.Image:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a file that may be a picture.
+    """Read the bytes of a picture file.
 
     Raises:
-        ImageError: missing, a folder, empty, too large, or not to be read.
+        ImageError: the file is missing, a folder, empty, too large or not readable.
     """
     path = Path(path)
     try:
@@ -93,16 +93,16 @@ def read_bytes(path: str | Path) -> bytes:
 
 @contextmanager
 def open_guarded(data: bytes, path: str | Path) -> Iterator[Image.Image]:
-    """A picture whose header has been read and whose pixels have not; whatever a decoder raises is an ImageError.
+    """Context manager that opens a picture without decoding its pixels; any decoder error becomes an ImageError.
 
     Args:
-        data: of the file.
-        path: to name it by.
+        data: bytes of the file.
+        path: path of the file, for errors.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning)  # damaged metadata; the pixels are what counts
+            warnings.filterwarnings("ignore", category=UserWarning)  # damaged metadata; only the pixels matter
             with Image.open(_LimitedReader(data), formats=READ_FORMATS) as image:
                 _check_pixels(image, path)  # by the header, before any pixel is decoded
                 yield image
@@ -111,19 +111,19 @@ def open_guarded(data: bytes, path: str | Path) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels", SMALLER_HINT) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not a picture that we can read", FORMAT_HINT) from error
+        raise ImageError(f"{path} is not a readable picture", FORMAT_HINT) from error
     except _TooManyReads as error:
-        raise ImageError(f"{path} is in more than {MAX_READS} pieces", SAVE_AGAIN_HINT) from error
-    except Exception as error:  # decoders answer broken bytes with any exception at all
+        raise ImageError(f"{path} needs more than {MAX_READS} reads", SAVE_AGAIN_HINT) from error
+    except Exception as error:  # decoders raise exceptions of any kind for damaged bytes
         raise ImageError(f"{path} is damaged ({one_line(error, 120)})", SAVE_AGAIN_HINT) from error
 
 
 def check_shape(size: tuple[int, int], name: str) -> None:
-    """Refuse what no model makes sense of.
+    """Check that a picture is neither too small nor too narrow for a model.
 
     Args:
         size: width and height in pixels.
-        name: of the picture, to tell.
+        name: name of the picture, for errors.
 
     Raises:
         ImageError: a side is under 16 pixels, or the long one more than 20 times the short one.
@@ -138,11 +138,11 @@ def check_shape(size: tuple[int, int], name: str) -> None:
 
 
 class _TooManyReads(Exception):
-    """A file makes its reader come back half a million times."""
+    """A file needs more than MAX_READS reads."""
 
 
 class _LimitedReader(io.BytesIO):
-    """Bytes that may be asked for so many times: what is read in a loop of Python, chunk by chunk, ends in time."""
+    """Bytes that can be read MAX_READS times, so that decoders with a Python loop over chunks end in time."""
 
     reads = 0
 
@@ -155,10 +155,10 @@ class _LimitedReader(io.BytesIO):
 
 @contextmanager
 def _silence_stderr() -> Iterator[None]:
-    """Without what libtiff writes to the screen, past Python, about files that it cannot decode."""
+    """Context manager that hides what libtiff itself writes to stderr about files that it cannot decode."""
     try:
         screen = os.dup(2)
-    except OSError:  # closed: nothing to be silent about
+    except OSError:  # stderr is closed
         yield
         return
     try:
@@ -172,13 +172,13 @@ def _silence_stderr() -> Iterator[None]:
 
 def _check_pixels(image: Image.Image, path: str | Path) -> None:
     pixels = image.width * image.height
-    most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
-    if pixels > most:
-        raise ImageError(f"{path} has {pixels / 1e6:.0f} million pixels, more than {most // 10**6}", SMALLER_HINT)
+    limit = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
+    if pixels > limit:
+        raise ImageError(f"{path} has {pixels / 1e6:.0f} million pixels, more than {limit // 10**6}", SMALLER_HINT)
 
 
 def _count_scans(data: bytes) -> int:
-    """How often a JPEG goes over its picture. A progressive one does some ten times; a thousand takes minutes."""
+    """Number of scans of a JPEG. A progressive one has about ten; a thousand take minutes to decode."""
     place, scans = 2, 0
     while (found := JPEG_MARKER.search(data, place)) and found[0] != JPEG_END:
         scans += found[0] == JPEG_SCAN
@@ -187,31 +187,31 @@ def _count_scans(data: bytes) -> int:
 
 
 def _seek_frame(image: Image.Image, frame: int | None, path: str | Path) -> None:
-    """Go to a frame, or see that there is only one."""
+    """Seek a frame; without one, check that there is only one."""
     count = _count_frames(image)
     found = f"{count} frames" if count <= MAX_FRAMES else f"more than {MAX_FRAMES} frames"
     last = min(count, MAX_FRAMES) - 1
     if frame is None:
-        # The further pictures of a camera's JPEG are previews and depth, and no animation.
+        # Further pictures in a camera's JPEG are previews and depth maps, not an animation.
         if count > 1 and image.format != "MPO":
             raise ImageError(f"{path} has {found}", f"Choose one with frame, 0 to {last}", arguments=["frame"])
         return
     if not 0 <= frame <= last:
         raise ImageError(f"{path} has no frame {frame}, it has {found}", f"Choose one from 0 to {last}")
     if image.format not in ("TIFF", "MPO") and image.width * image.height * frame > MAX_FRAME_PIXELS:
-        raise ImageError(f"frame {frame} of {path} lies behind too many pixels", "Choose an earlier one")
+        raise ImageError(f"frame {frame} of {path} comes after too many pixels", "Choose an earlier one")
     image.seek(frame)
     _check_pixels(image, path)
     check_shape(image.size, f"{path}, frame {frame},")
 
 
 def _count_frames(image: Image.Image) -> int:
-    """Number of frames or pages; MAX_FRAMES + 1 if more."""
+    """Number of frames or pages; MAX_FRAMES + 1 if there are more."""
     if not getattr(image, "is_animated", False):
         return 1
     if image.format != "TIFF":
         return min(int(image.n_frames), MAX_FRAMES + 1)  # type: ignore[attr-defined]
-    count = 1  # Pillow's own count of pages takes time squared
+    count = 1  # Pillow's own count of pages takes quadratic time
     try:
         while count <= MAX_FRAMES:
             image.seek(count)

@@ -1,4 +1,4 @@
-"""PIL images and tensors: Float "b 3 h w" in [-1, 1]."""
+"""Convert between PIL images and tensors, shape (b, 3, h, w) in [-1, 1]."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from ip2p.errors import ImageError
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Float[Tensor, "b 3 h w"]:
-    """Pictures of one size as a float32 tensor in [-1, 1]: 0 becomes -1 and 255 becomes 1.
+    """Convert pictures of one size to a float32 tensor in [-1, 1]: 0 becomes -1 and 255 becomes 1.
 
     Raises:
         ImageError: sizes differ.
@@ -27,6 +27,6 @@ def to_tensor(images: Sequence[Image.Image]) -> Float[Tensor, "b 3 h w"]:
 
 
 def to_images(x: Float[Tensor, "b 3 h w"]) -> list[Image.Image]:
-    """A tensor in [-1, 1], clamped, as pictures with values rounded to 0..255: the inverse of `to_tensor`."""
+    """Convert a tensor in [-1, 1] to pictures, clamped and rounded to 0..255: the inverse of `to_tensor`."""
     pixels = x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
     return [Image.fromarray(row) for row in pixels.permute(0, 2, 3, 1).contiguous().numpy()]

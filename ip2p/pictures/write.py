@@ -1,7 +1,7 @@
-"""Picture files out: PNG, JPEG or WebP, whole or absent, that tell how they were made; and that told back.
+"""Write PNG, JPEG and WebP files atomically with the parameters of the picture, and read the parameters back.
 
-Each carries its parameters twice, as JSON and as the text that viewers of generated pictures show, and an XMP mark that
-a trained model took part (IPTC digital source type):
+Each file has its parameters twice, as JSON and as the text that viewers of generated pictures show, and an XMP mark
+that a trained model was used (IPTC digital source type):
 
                 PNG                   JPEG and WebP
     JSON        text "ip2p"           XMP ip2p:parameters
@@ -40,10 +40,10 @@ UNICODE_PREFIX = b"UNICODE\0"
 
 
 def format_of(path: Path) -> str:
-    """PNG, JPEG or WEBP, by the ending of a name.
+    """The format of a file name by its ending: PNG, JPEG or WEBP.
 
     Raises:
-        ImageError: another ending.
+        ImageError: the name has another ending.
     """
     if path.suffix.lower() not in WRITE_FORMATS:
         raise ImageError(
@@ -59,23 +59,23 @@ def save_picture(
     """Write a picture in the format of its name. Equal pictures give equal files.
 
     Args:
-        image: RGB or RGBA. JPEG has no transparency; there white stands behind the picture, and a warning tells so.
-        path: ends in .png, .jpg, .jpeg or .webp; its folder is made if missing.
-        parameters: JSON values, such as {"instruction": "make it winter", "seed": 3}.
+        image: RGB or RGBA picture. JPEG has no transparency: the picture is put on white, with a warning.
+        path: path that ends in .png, .jpg, .jpeg or .webp; its folder is created if missing.
+        parameters: JSON values by name, such as {"instruction": "make it winter", "seed": 3}.
         source_type: EDITED or GENERATED.
 
     Raises:
-        ImageError: another ending, or the file cannot be written.
+        ImageError: the name has another ending, or the file cannot be written.
     """
     path = Path(path)
     kind = format_of(path)
     if kind == "JPEG" and image.mode == "RGBA":
         if image.getchannel("A").getextrema() != (255, 255):
-            warnings.warn(f"{path} is a JPEG: what was transparent is white in it", stacklevel=1)
+            warnings.warn(f"{path} is a JPEG: its transparent parts are white", stacklevel=1)
         image = to_rgb(image)
     try:
         data = _encode(image, kind, parameters, source_type)
-    except (OSError, ValueError) as error:  # WebP has at most 16383 pixels a side, and JPEG's metadata 64 KB
+    except (OSError, ValueError) as error:  # WebP has at most 16383 pixels a side, JPEG at most 64 KB of metadata
         raise ImageError(f"cannot write {path} as {kind} ({error})", "Give a name that ends in .png") from error
     try:
         atomic_write(path, data)
@@ -84,22 +84,22 @@ def save_picture(
 
 
 def read_parameters(path: str | Path) -> dict[str, Any]:
-    """What `save_picture` wrote into a picture; or what another program did, in the web UI's text.
+    """Read the parameters that `save_picture` wrote, or another program in the text format of the web UI.
 
     Raises:
-        ImageError: no picture, or one without parameters.
+        ImageError: the file is no picture, or has no parameters.
     """
     with open_guarded(read_bytes(path), path) as image:
         if image.format == "PNG" and not {"ip2p", "parameters"} & set(image.info):
-            image.load()  # what is written may stand behind the pixels
+            image.load()  # texts may follow the pixels
         found = _read_json(image) or from_text(_read_text(image))
     if not found:
-        raise ImageError(f"{path} carries no parameters", "Give a picture that ip2p wrote, as it wrote it")
+        raise ImageError(f"{path} has no parameters", "Give an unmodified picture that ip2p wrote")
     return found
 
 
 def _encode(image: Image.Image, kind: str, parameters: Mapping[str, Any], source_type: str) -> bytes:
-    """The bytes of a file."""
+    """Encode a picture with its metadata as the bytes of a file."""
     text, own = as_text(parameters, image.size), json.dumps(dict(parameters))
     stream = io.BytesIO()
     if kind == "PNG":
@@ -114,12 +114,12 @@ def _encode(image: Image.Image, kind: str, parameters: Mapping[str, Any], source
 
 
 def _replace_surrogates(text: str) -> str:
-    """Text without halves of characters, which a command line that is no UTF-8 gives."""
+    """Replace lone surrogates, which a command line that is not UTF-8 gives."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _exif(text: str) -> bytes:
-    """EXIF with nothing but a comment in UTF-16."""
+    """Make EXIF with a comment in UTF-16 only."""
     exif = Image.Exif()
     exif.get_ifd(EXIF_IFD)[USER_COMMENT] = UNICODE_PREFIX + _replace_surrogates(text).encode("utf-16-be")
     # Pillow writes the comment as type 1, BYTE; the standard says 7, UNDEFINED, and other readers insist on it.
@@ -128,7 +128,7 @@ def _exif(text: str) -> bytes:
 
 
 def _xmp(source_type: str, own: str | None = None) -> str:
-    """An XMP packet with the digital source type, and our parameters in JSON if given."""
+    """Make an XMP packet with the digital source type, and our parameters in JSON if given."""
     attribute = "" if own is None else f' xmlns:ip2p="urn:ip2p" ip2p:parameters="{html.escape(own)}"'
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -140,7 +140,7 @@ def _xmp(source_type: str, own: str | None = None) -> str:
 
 
 def _read_json(image: Image.Image) -> dict[str, Any] | None:
-    """Our JSON in a picture, if it has any that can be read."""
+    """Read our JSON from a picture; None if there is none that is valid."""
     try:
         text = image.info.get("ip2p")
         if text is None:
@@ -149,12 +149,12 @@ def _read_json(image: Image.Image) -> dict[str, Any] | None:
             text = html.unescape(found[1] or found[2])
         parameters = json.loads(text)
         return parameters if isinstance(parameters, dict) else None
-    except Exception:  # metadata that others have written over may be anything
+    except Exception:  # other programs may have overwritten the metadata
         return None
 
 
 def _read_text(image: Image.Image) -> str:
-    """The text of the web UI in a picture, or nothing."""
+    """Read the web UI's text from a picture; empty if there is none."""
     try:
         text = image.info.get("parameters")
         if text is None:
@@ -165,11 +165,11 @@ def _read_text(image: Image.Image) -> str:
 
 
 def _decode_comment(value: bytes | str) -> str:
-    """An EXIF comment: UTF-16 in either order of bytes, or ASCII."""
+    """Decode an EXIF comment: UTF-16 in either byte order, or ASCII."""
     if isinstance(value, str):
         return value
     if not value.startswith(UNICODE_PREFIX):
         return value.removeprefix(b"ASCII\0\0\0").decode().strip("\0 ")
     code = value.removeprefix(UNICODE_PREFIX)
-    big = code[0::2].count(0) >= code[1::2].count(0)  # the upper halves of letters are zero
+    big = code[0::2].count(0) >= code[1::2].count(0)  # the high bytes of Latin letters are zero
     return code.decode("utf-16-be" if big else "utf-16-le")

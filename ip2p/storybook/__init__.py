@@ -1,1 +1,1 @@
-"""Storybook: the small illustrated world that the bundled models know, with exact targets for every edit."""
+"""Storybook: the small illustrated world of the bundled models, with exact targets for every edit."""

@@ -1,4 +1,4 @@
-"""Animals, and what flies: each with an outline and colours that nothing else has."""
+"""Animals and flying things, each with an outline and colors of its own."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def fox(brush: Brush) -> None:
 
 
 def rabbit(brush: Brush) -> None:
-    """A round, sitting, grey-brown body with two tall ears."""
+    """A round, sitting, gray-brown body with two tall ears."""
     fur: Color = (176, 150, 136)
     for x in (0.16, 0.42):
         brush.disc((x, 1.0), (0.11, 0.34), fur)
@@ -74,7 +74,7 @@ def rabbit(brush: Brush) -> None:
 
 
 def cat(brush: Brush) -> None:
-    """A dark grey sitting cat with pointed ears, green eyes and an upright tail."""
+    """A dark gray sitting cat with pointed ears, green eyes and an upright tail."""
     fur: Color = (92, 96, 112)
     brush.limb([(-0.3, 0.14), (-0.58, 0.3), (-0.6, 0.72), (-0.46, 0.9)], fur, 0.13)
     brush.polygon([(-0.4, 0), (0.4, 0), (0.38, 0.3), (0.24, 0.66), (-0.24, 0.66), (-0.4, 0.3)], fur)

@@ -1,4 +1,4 @@
-"""A brush that draws one thing in a frame of its own: the origin at its foot, its height as the unit, y upwards."""
+"""A brush that draws one thing in its own coordinates: origin at its foot, its height as the unit, y upwards."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Brush:
         self._line = max(2, round(draw.im.size[0] * OUTLINE))
 
     def polygon(self, points: Sequence[Point], color: Color, outline: Color | None = INK) -> None:
-        """A filled polygon with an inked outline."""
+        """Draw a filled polygon with an inked outline."""
         corners = [self._at(point) for point in points]
         self._draw.polygon(corners, fill=self._tint(color))
         if outline is not None:
-            self._closed(corners, self._tint(outline))
+            self._draw_outline(corners, self._tint(outline))
 
     def box(self, box: Box, color: Color, outline: Color | None = INK) -> None:
-        """A rectangle given as (left, bottom, right, top)."""
+        """Draw a rectangle given as (left, bottom, right, top)."""
         left, bottom, right, top = box
         self.polygon([(left, bottom), (right, bottom), (right, top), (left, top)], color, outline)
 
     def arch(self, box: Box, color: Color, outline: Color | None = INK) -> None:
-        """A rectangle (left, bottom, right, top) whose upper end is pointed and round like a church window."""
+        """Draw a rectangle (left, bottom, right, top) with a pointed arch at its top, like a church window."""
         left, bottom, right, top = box
         middle, shoulder = (left + right) / 2, top - 0.5 * (right - left)
         curve = [(left, shoulder), (left + 0.18 * (right - left), shoulder + 0.68 * (top - shoulder)), (middle, top)]
@@ -55,19 +55,19 @@ class Brush:
         self.polygon([(left, bottom), *curve, *mirrored, (right, bottom)], color, outline)
 
     def disc(self, center: Point, radius: Point, color: Color, outline: Color | None = INK) -> None:
-        """An ellipse with half axes `radius`."""
+        """Draw an ellipse with half axes `radius`."""
         x, y = self._at(center)
         rx, ry = radius[0] * self._height, radius[1] * self._height
         ink = None if outline is None else self._tint(outline)
         self._draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=self._tint(color), outline=ink, width=self._line)
 
     def line(self, points: Sequence[Point], color: Color, width: Real = 1.0) -> None:
-        """An open line, `width` in units of the outline."""
+        """Draw an open line, `width` in units of the outline."""
         corners = [self._at(p) for p in points]
         self._draw.line(corners, fill=self._tint(color), width=max(1, round(self._line * width)), joint="curve")
 
     def limb(self, points: Sequence[Point], color: Color, width: Real) -> None:
-        """A thick line with round ends and an outline, `width` in units of the height."""
+        """Draw a thick line with round ends and an outline, `width` in units of the height."""
         outline = 2 * self._line / self._height
         for color_now, thickness in ((INK, width + outline), (color, width)):
             corners = [self._at(p) for p in points]
@@ -78,7 +78,7 @@ class Brush:
                 self._draw.ellipse(box, fill=self._tint(color_now))
 
     def roof(self, points: Sequence[Point], color: Color, snow: bool) -> None:
-        """A polygon of tiles; with snow its upper part is white and droops over what stays bare."""
+        """Draw a tiled roof; with snow its upper part is white and droops over the lower one."""
         self.polygon(points, color, None)
         if snow:
             low, high = min(y for _, y in points), max(y for _, y in points)
@@ -86,10 +86,10 @@ class Brush:
             cap = _above(points, cut)
             self.polygon(cap, SNOW, None)
             self._droop(cap, cut)
-        self._closed([self._at(point) for point in points], self._tint(INK))
+        self._draw_outline([self._at(point) for point in points], self._tint(INK))
 
     def window(self, box: Box, lit: bool) -> None:
-        """Dark glass by day; a warm light with a glow around it, which the hour does not tint, when `lit`."""
+        """Draw a window: dark glass or, if `lit`, a warm glow that is not tinted."""
         left, bottom, right, top = box
         if not lit:
             self.box(box, GLASS)
@@ -100,11 +100,11 @@ class Brush:
     def _at(self, point: Point) -> Point:
         return self._x + point[0] * self._height, self._foot - point[1] * self._height
 
-    def _closed(self, corners: Sequence[Point], color: Color) -> None:
+    def _draw_outline(self, corners: Sequence[Point], color: Color) -> None:
         self._draw.line([*corners, corners[0], corners[1]], fill=color, width=self._line, joint="curve")
 
     def _droop(self, cap: Sequence[Point], cut: Real) -> None:
-        """Half discs of snow along the lower edge of a cap."""
+        """Draw half discs of snow along the lower edge of a cap."""
         edge = [x for x, y in cap if abs(y - cut) < 1e-6]
         if not edge:
             return

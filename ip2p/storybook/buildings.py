@@ -1,4 +1,4 @@
-"""Buildings of the storybook world, each with an outline of its own, and with walls, roof and door in their colours."""
+"""Buildings of the storybook world, each with an outline of its own, and colors of walls, roof and door."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ WHITE: Color = (252, 250, 246)
 
 
 class Look(NamedTuple):
-    """How a building is painted.
+    """Colors and state of a building.
 
     Args:
-        wall: colour of the walls.
-        roof: colour of the roof.
-        door: colour of the door.
+        wall: color of the walls.
+        roof: color of the roof.
+        door: color of the door.
         snow: whether snow lies on the roof.
         lit: whether its windows are lit.
     """

@@ -1,4 +1,4 @@
-"""Edits of scenes: one attribute changes, the layout stays, and so every edit has its exact target."""
+"""Edits of scenes: one attribute changes, the layout stays, so that every edit has its exact target."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _BY_ATTRIBUTE = {"building": "swap_building", "color": "recolor"}
 
 @dataclass(frozen=True)
 class Case:
-    """An edit to measure an editor by.
+    """An edit for the evaluation of an editor.
 
     Args:
-        scene: before the edit.
-        edit: what changes.
-        caption: of the scene.
-        instruction: asks for the edit.
-        edited_caption: of the target, the caption changed in place.
+        scene: scene before the edit.
+        edit: change of one attribute.
+        caption: caption of the scene.
+        instruction: instruction for the edit.
+        edited_caption: caption of the target, edited in place.
     """
 
     scene: Scene
@@ -40,12 +40,12 @@ class Case:
 def possible_edits(
     attributes: Mapping[str, str], vocabulary: Vocabulary = "base", reserved: bool = False
 ) -> list[Edit]:
-    """Every edit of one attribute, in the order of `ATTRIBUTES` and their values.
+    """List every edit of one attribute, in the order of `ATTRIBUTES` and their values.
 
     Args:
-        attributes: of a scene, all of them.
-        vocabulary: whose values may be asked for.
-        reserved: True gives the kind RESERVED.no_triple too.
+        attributes: all attributes of a scene by name.
+        vocabulary: vocabulary of the new values.
+        reserved: whether to include the kind RESERVED.no_triple.
     """
     edits = [
         _edit(attributes, name, value)
@@ -62,7 +62,7 @@ def edit_to(scene: Scene, attribute: str, value: str) -> Edit:
 
 
 def edit_between(scene: Scene, edited: Scene) -> Edit:
-    """The edit that leads from a scene to another one that differs in one attribute."""
+    """The edit from a scene to another one that differs in one attribute."""
     name = next(name for name, value in edited.attributes.items() if value != scene.attributes[name])
     return edit_to(scene, name, edited.attributes[name])
 
@@ -81,18 +81,18 @@ def _kind(attribute: str, old: str, new: str) -> str:
 def apply(scene: Scene, edit: Edit) -> Scene:
     """The scene after an edit; its layout stays."""
     changes: dict[str, str] = {edit.attribute: edit.value}
-    return replace(scene, **changes)  # type: ignore[arg-type]  # an attribute, never the layout
+    return replace(scene, **changes)  # type: ignore[arg-type]  # the name of an attribute, never the layout
 
 
 def evaluation_cases(count: int = 500, seed: int = 2024) -> list[Case]:
-    """Held-out scenes, each with an edit and its exact target; case k follows from the seed and k alone.
+    """Make held-out scenes, each with an edit and its exact target; case k depends on the seed and k alone.
 
-    The kinds of edit that triples ask for take turns, and so do common and held-out phrasings of instructions, kind by
-    kind. Captions are phrased as in training: they are what other methods draw from.
+    The kinds of edit in triples alternate, and so do common and held-out phrasings of instructions, kind by kind.
+    Captions are phrased as in training, because other methods draw from them.
 
     Args:
-        count: of cases.
-        seed: of all draws.
+        count: number of cases.
+        seed: seed of all random draws.
     """
     return [_case(seed, number) for number in range(count)]
 

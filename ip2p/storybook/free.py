@@ -1,4 +1,4 @@
-"""Sixty instructions as people type them, written before any template was, for evaluation alone."""
+"""Sixty instructions as people type them, written before any template, for evaluation only."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ip2p.storybook.scene import Scene, sample_scene
 
 
 class Wish(NamedTuple):
-    """An instruction and what it asks for.
+    """An instruction and the change that it asks for.
 
     Args:
         text: instruction as typed.
-        attribute: attribute that shall change.
-        value: value that it shall get.
-        needs: values of a scene for which the instruction makes sense, by attribute.
+        attribute: attribute to change.
+        value: new value.
+        needs: attributes, by name, that a scene must have for the instruction to make sense.
     """
 
     text: str
@@ -94,7 +94,7 @@ FREE: tuple[Wish, ...] = (
 
 
 def free_cases(seed: int = 2024) -> list[Case]:
-    """A held-out scene for each of the sixty instructions, one that the instruction makes sense for."""
+    """Make a held-out scene for each of the sixty instructions, such that the instruction makes sense."""
     return [_case(seed, number, wish) for number, wish in enumerate(FREE)]
 
 

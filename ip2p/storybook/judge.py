@@ -1,10 +1,10 @@
 """The judge: a small network that reads the attributes and the layout from a picture of the storybook world.
 
-It measures, and nothing else: no filter and no training of an editor asks it. An edit is judged against the scene that
-was edited, whose attributes and layout are known: the edited attribute has to be read as asked, all else as it was.
+It is used for evaluation only: no filter and no training of an editor uses it. An edit is judged against the scene that
+was edited, whose attributes and layout are known: the edited attribute must be read as requested, all else unchanged.
 
-A picture that shows no value of an attribute clearly is read as `UNCLEAR` there: every attribute has a class "none of
-these", and a building, an animal or a thing in the sky that is not drawn whole is unclear whatever it resembles.
+An attribute without a clear value is read as `UNCLEAR`: every attribute has a class "none of these", and a building, an
+animal or a thing in the sky that is not drawn whole is unclear whatever it resembles.
 """
 
 import json
@@ -30,48 +30,48 @@ SIDE = 256
 WIDTHS = (32, 96, 160)
 BLOCKS = (1, 2, 2)
 GROUPS = 8
-BATCH = 64
+BATCH_SIZE = 64
 
 LAYOUT = ("horizon", "building_x", "building_size", "mirrored")
 TOLERANCE = (0.04, 0.06, 0.06, 0.5)
-"""How far a reading of the layout may be off, in fractions of the side; "mirrored" is a probability."""
+"""Allowed errors of a layout reading, in fractions of the side; "mirrored" is a probability."""
 
 OBJECTS = ("building", "animal", "sky")
 """Attributes whose values are things, which can be drawn whole or in pieces."""
 
 UNCLEAR = "unclear"
-"""What is read where a picture shows none of an attribute's values; its class is the one behind all values."""
+"""Reading of a picture that shows none of an attribute's values; its class follows those of the values."""
 
 IGNORED = -100
-"""A target that the loss passes over."""
+"""Target that the loss ignores."""
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-REMEDY = "Give storybook-judge or a folder that `python train/storybook/base.py` wrote"
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+JUDGE_HINT = "Give storybook-judge or a folder that `python train/storybook/base.py` wrote"
 
 
 class Reading(NamedTuple):
-    """What the judge reads from pictures.
+    """Attributes and layout that the judge reads from pictures.
 
     Attributes:
-        attributes: by name, the index of the value in `ATTRIBUTES`; the number of values where it is `UNCLEAR`.
-        layout: in the order of `LAYOUT`, fractions of the side as seen in the picture; mirrored is a probability.
+        attributes: indices of the values in `ATTRIBUTES` by name, shape (b,); the number of values if `UNCLEAR`.
+        layout: layouts in the order of `LAYOUT`, shape (b, 4), in fractions of the side; mirrored is a probability.
     """
 
     attributes: dict[str, Int[Tensor, " b"]]
     layout: Float[Tensor, "b 4"]
 
     def values(self, row: int) -> dict[str, str]:
-        """The value of every attribute of one picture, by name; `UNCLEAR` where there is none."""
+        """The value of every attribute of one picture, by name, or `UNCLEAR`."""
         return {name: (*ATTRIBUTES[name], UNCLEAR)[int(indices[row])] for name, indices in self.attributes.items()}
 
 
-class Output(NamedTuple):
-    """What the network says about pictures.
+class JudgeOutput(NamedTuple):
+    """Output of the network in fp32.
 
     Attributes:
-        logits: by name of the attribute, (b, values + 1) in fp32; the last one stands for `UNCLEAR`.
-        whole: in the order of `OBJECTS`, (b, 3) logits in fp32 of each thing being drawn whole.
-        layout: in the order of `LAYOUT`, (b, 4) in fp32, each in [0, 1]; mirrored is a probability, not a logit.
+        logits: logits by name of the attribute, shape (b, values + 1); the last class is `UNCLEAR`.
+        whole: logits of each thing being drawn whole, in the order of `OBJECTS`, shape (b, 3).
+        layout: layouts in the order of `LAYOUT`, shape (b, 4), in [0, 1]; mirrored is a probability, not a logit.
     """
 
     logits: dict[str, Float[Tensor, "b n"]]
@@ -79,7 +79,7 @@ class Output(NamedTuple):
     layout: Float[Tensor, "b 4"]
 
     def reading(self) -> Reading:
-        """The likeliest value of each attribute, and the layout; a thing in pieces is unclear."""
+        """The likeliest value of each attribute, and the layout; a thing that is not whole is unclear."""
         read = {name: rows.argmax(-1) for name, rows in self.logits.items()}
         for column, name in enumerate(OBJECTS):
             values = ATTRIBUTES[name]
@@ -90,15 +90,15 @@ class Output(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an edit went, by the judge.
+    """The judge's verdict on one edit.
 
     Attributes:
-        success: the edited attribute is read as the asked value.
+        success: whether the edited attribute is read as the requested value.
         attributes_kept: share of the other attributes that are read as they are in the source scene.
         layout_kept: share of the quantities in `LAYOUT` that are read within `TOLERANCE` of the source scene's.
-        preservation: attributes_kept * layout_kept, so that a picture of another composition, or of other things in
-            the same composition, does not pass for a preserved one.
-        everything_kept: all other attributes and all of the layout.
+        preservation: attributes_kept * layout_kept, so that neither another composition nor other things in the same
+            composition count as preserved.
+        everything_kept: whether all other attributes and all of the layout are kept.
     """
 
     success: bool
@@ -109,7 +109,7 @@ class Outcome(NamedTuple):
 
 
 class _Config(BaseModel):
-    """What a judge's config.json says: what it reads, in order, and how wide it is."""
+    """The config.json of a judge: attributes and layout in order, and widths."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -119,7 +119,7 @@ class _Config(BaseModel):
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions with group normalisation beside a shortcut; stride 2 halves the side."""
+    """Two 3x3 convolutions with group normalization and a shortcut; stride 2 halves the side."""
 
     def __init__(self, before: int, width: int, stride: int) -> None:
         super().__init__()
@@ -138,14 +138,14 @@ class _Block(nn.Module):
 
 
 class JudgeNet(nn.Module):
-    """A ResNet at 64, 32 and 16 px with heads for attributes, whole things and the layout; rows do not see each other.
+    """A ResNet at 64, 32 and 16 px with heads for attributes, whole things and the layout; rows are independent.
 
-    Attributes come from the mean and the largest value of each feature at 32 and at 16 px: the mean knows what is
-    everywhere (style, season), the largest value what is small (an animal has 40 to 60 px). The layout comes from
-    the features at 16 px with their places.
+    Attributes are read from the mean and the maximum of each feature at 32 and at 16 px: the mean shows what is
+    everywhere (style, season), the maximum what is small (an animal has 40 to 60 px). The layout is read from the
+    feature map at 16 px.
 
     Args:
-        widths: channels at 64, 32 and 16 px, multiples of 8.
+        widths: numbers of channels at 64, 32 and 16 px, multiples of 8.
     """
 
     def __init__(self, widths: tuple[int, int, int] = WIDTHS) -> None:
@@ -172,21 +172,21 @@ class JudgeNet(nn.Module):
             nn.Linear(64, len(LAYOUT)),
         )  # fmt: skip
 
-    def forward(self, x: Float[Tensor, "b 3 256 256"]) -> Output:
-        """Read pictures in [-1, 1]; under autocast, too, what comes out is fp32."""
+    def forward(self, x: Float[Tensor, "b 3 256 256"]) -> JudgeOutput:
+        """Read pictures in [-1, 1]; the output is fp32, also under autocast."""
         middle = self.middle(self.fine(self.stem(x)))
         coarse = self.coarse(middle)
         pooled = torch.cat([part for h in (middle, coarse) for part in (h.mean((2, 3)), h.amax((2, 3)))], dim=1)
         seen = self.trunk(pooled)
         logits = {name: head(seen).float() for name, head in self.heads.items()}
-        return Output(logits, self.whole(seen).float(), self.place(coarse).float().sigmoid())
+        return JudgeOutput(logits, self.whole(seen).float(), self.place(coarse).float().sigmoid())
 
 
 class Judge:
-    """A network that reads pictures, and what follows from its readings.
+    """A network that reads pictures, and the verdicts that follow from its readings.
 
     Args:
-        net: on any device; pictures go there and readings come back to the CPU.
+        net: network on any device; pictures are moved there, and readings back to the CPU.
     """
 
     def __init__(self, net: JudgeNet) -> None:
@@ -200,7 +200,7 @@ class Judge:
 
         Args:
             name_or_folder: bundled name, or a folder that `save_pretrained` wrote.
-            device: to compute on.
+            device: device to compute on.
 
         Raises:
             ModelError: there is no such judge, it is damaged, or it reads other attributes or values than scenes have.
@@ -208,43 +208,43 @@ class Judge:
         bundled = str(name_or_folder) in BUNDLED_NAMES
         folder = bundled_path(str(name_or_folder)) if bundled else Path(name_or_folder)
         try:
-            config = _Config.model_validate_json((folder / CONFIG).read_bytes())
+            config = _Config.model_validate_json((folder / CONFIG_FILE).read_bytes())
             _check(config, folder)
             if any(width <= 0 or width % GROUPS for width in config.widths):
                 raise ValueError(f"its widths {config.widths} are no multiples of {GROUPS}")
             net = JudgeNet(config.widths)
-            net.load_state_dict(load_file(folder / WEIGHTS))  # rounded on disk, fp32 in memory
+            net.load_state_dict(load_file(folder / WEIGHTS_FILE))  # rounded on disk, fp32 in memory
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ModelError(f"cannot load the judge {name_or_folder} ({_reason(error)})", REMEDY) from error
+            raise ModelError(f"cannot load the judge {name_or_folder} ({_reason(error)})", JUDGE_HINT) from error
         return cls(net.to(device))
 
     def save_pretrained(self, folder: Path, extra: Mapping[str, str] | None = None) -> None:
-        """Write config.json and the weights in fp16; whole, or not at all.
+        """Write config.json and the weights in fp16, atomically.
 
         Args:
-            folder: replaced if there.
-            extra: texts of more files by name, such as "README.md".
+            folder: folder to write; replaced if it exists.
+            extra: texts of further files by name, such as "README.md".
         """
         config = _Config(attributes=ATTRIBUTES, layout=LAYOUT, widths=self.net.widths)
         weights = {
             key: value.detach().to("cpu", torch.float16).contiguous() for key, value in self.net.state_dict().items()
         }
         with atomic_dir(folder) as temporary:
-            (temporary / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-            save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
+            (temporary / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+            save_file(weights, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
             for file, text in (extra or {}).items():
                 (temporary / file).write_text(text)
 
     @torch.inference_mode()
     def read(self, x: Float[Tensor, "b 3 h w"]) -> Reading:
-        """Attributes and layout of pictures in [-1, 1], of any size; 64 at a time."""
+        """Read the attributes and layouts of pictures in [-1, 1], of any size, in batches of 64."""
         device = next(self.net.parameters()).device
         readings: list[Reading] = []
-        for rows in x.float().split(BATCH):
+        for rows in x.float().split(BATCH_SIZE):
             rows = rows.to(device)
             if rows.shape[-2:] != (SIDE, SIDE):
                 rows = F.interpolate(rows, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
-            output: Output = self.net(rows)
+            output: JudgeOutput = self.net(rows)
             readings.append(output.reading())
         return Reading(
             {name: torch.cat([reading.attributes[name] for reading in readings]).cpu() for name in ATTRIBUTES},
@@ -252,7 +252,7 @@ class Judge:
         )
 
     def measure(self, x: Float[Tensor, "b 3 h w"], cases: Sequence[Case]) -> list[Outcome]:
-        """Judge edited pictures in [-1, 1], each against its case."""
+        """Judge edited pictures in [-1, 1] against their cases."""
         return outcomes(self.read(x), cases)
 
 
@@ -268,7 +268,7 @@ def layout_target(layout: Layout) -> list[float]:
 
 
 def outcomes(reading: Reading, cases: Sequence[Case]) -> list[Outcome]:
-    """How edits went, by what was read from the edited pictures, row by row."""
+    """Judge edits by the readings of the edited pictures, row by row."""
     assert len(cases) == len(reading.layout), f"{len(cases)} cases for {len(reading.layout)} pictures"
     found = []
     for row, case in enumerate(cases):
@@ -297,39 +297,39 @@ def whole_target(scene: Scene) -> list[int]:
 
 
 def judge_loss(
-    output: Output, attributes: Int[Tensor, "b n"], whole: Int[Tensor, "b 3"], layout: Float[Tensor, "b 4"]
+    output: JudgeOutput, attributes: Int[Tensor, "b n"], whole: Int[Tensor, "b 3"], layout: Float[Tensor, "b 4"]
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy of the attributes + mean loss of the layout + binary cross-entropy of whole things.
 
-    The layout's quantities are counted in tolerances, so that one tolerance off costs as much as a doubtful attribute:
+    Layout errors are measured in tolerances, so that an error of one tolerance costs as much as a doubtful attribute:
     smooth L1 of (read - true) / tolerance, quadratic below one half; mirrored has its binary cross-entropy.
 
     Args:
-        output: of the network.
-        attributes: indices as `attribute_target` gives them; the number of values where the attribute is unclear, and
-            `IGNORED` where nobody can tell.
-        whole: 1 or 0 as `whole_target` gives it, or `IGNORED`.
-        layout: as `layout_target` gives it.
+        output: output of the network.
+        attributes: indices from `attribute_target`; the number of values if the attribute is unclear, and `IGNORED` if
+            it is unknown.
+        whole: targets from `whole_target`: 1, 0 or `IGNORED`.
+        layout: targets from `layout_target`.
     """
     entropies = [_entropy(output.logits[name], attributes[:, k]) for k, name in enumerate(ATTRIBUTES)]
-    told = whole != IGNORED
+    known = whole != IGNORED
     pieces = F.binary_cross_entropy_with_logits(output.whole, whole.clamp_min(0).float(), reduction="none")
     off = (output.layout - layout)[:, :3] / layout.new_tensor(TOLERANCE[:3])
     distances = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.5, reduction="none").mean(0)
-    with torch.autocast(layout.device.type, enabled=False):  # which refuses probabilities; these are fp32
+    with torch.autocast(layout.device.type, enabled=False):  # binary_cross_entropy refuses autocast; these are fp32
         mirrored = F.binary_cross_entropy(output.layout[:, 3], layout[:, 3])
-    seen = (pieces * told).sum() / told.sum().clamp_min(1)
+    seen = (pieces * known).sum() / known.sum().clamp_min(1)
     return torch.stack(entropies).mean() + torch.stack([*distances, mirrored]).mean() + 0.5 * seen
 
 
 def _entropy(logits: Float[Tensor, "b n"], target: Int[Tensor, " b"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the rows that have a target; 0 if none has one."""
+    """Mean cross-entropy of the rows with a target; 0 if there are none."""
     total = F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum")
     return total / (target != IGNORED).sum().clamp_min(1)
 
 
 def _check(config: _Config, folder: Path) -> None:
-    """Refuse a judge that reads other things than scenes have, or in another order."""
+    """Refuse a judge whose attributes or layout are not those of scenes, in their order."""
     if list(config.attributes) != list(ATTRIBUTES):
         wrong = f"the attributes {', '.join(config.attributes)}, and scenes have {', '.join(ATTRIBUTES)}"
     elif config.layout != LAYOUT:
@@ -344,8 +344,8 @@ def _check(config: _Config, folder: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What an exception says, in one short line."""
+    """The message of an exception in one short line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{CONFIG}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
+        return f"{CONFIG_FILE}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
     return one_line(error)

@@ -12,39 +12,39 @@ from ip2p.storybook.phrases import PATTERNS, PLURALS, ROWS, UNSAID, WORDS, Phras
 from ip2p.storybook.requests import EXTRAS, IMPERATIVES, INSTRUCTIONS, NAMES, WRAPPERS
 from ip2p.storybook.scene import ATTRIBUTES, Edit, Scene
 
-LONGEST = 46
-"""Words and marks of a caption, edited or not, at most: the text encoder has 48 places, two for tokens of its own."""
+MAX_CAPTION_TOKENS = 46
+"""Limit of the words and marks of a caption, edited or not: the text encoder has 48 positions, two of them special."""
 
-_SAID_ANYWAY = 0.2  # how often a caption names a value that it need not
-_SYNONYM = 0.3  # how often a building or an animal is called by another of its names
-_ADDED, _REPLACED = 5, 3  # words by which an edit lengthens a caption at most
-_WRAPPED = 0.3  # how often an imperative gets a "please" or a "could you"
-_CARELESS = 0.03  # how often an instruction has a typo, and how often it lacks its articles
+_SAID_ANYWAY = 0.2  # probability that a caption names a value that it need not
+_SYNONYM = 0.3  # probability that a building or an animal gets another of its names
+_ADDED, _REPLACED = 5, 3  # most words by which an edit lengthens a caption
+_WRAPPED = 0.3  # probability that an imperative gets a "please" or a "could you"
+_CARELESS = 0.03  # probability of a typo in an instruction, and of missing articles
 _PARTS = ("roof", "door")
 _TOKEN = re.compile(r"[a-z]+|[^a-z\s]")
 
 
 def caption(scene: Scene, rng: random.Random, held_out: bool = False) -> str:
-    """A caption that names all that the scene has, though "clear" and "illustration" only at times and "none" never.
+    """Write a caption that names all values of a scene, "clear" and "illustration" only at times and "none" never.
 
     Args:
-        scene: with values of any vocabulary.
+        scene: scene with values of any vocabulary.
         rng: source of all randomness.
-        held_out: True takes a sentence that training never sees, and may take such phrases.
+        held_out: whether to use a sentence that training never sees, possibly with such phrases.
     """
     named = scene.attributes
     for name, value in UNSAID.items():
         if named[name] == value and (value == "none" or rng.random() >= _SAID_ANYWAY):
             named[name] = ""
-    room = LONGEST - (_REPLACED if all(named.values()) else _ADDED)
+    room = MAX_CAPTION_TOKENS - (_REPLACED if all(named.values()) else _ADDED)
     while True:
-        text = _drawn(named, rng, held_out)
+        text = _write_caption(named, rng, held_out)
         if len(_TOKEN.findall(text)) <= room:
             return text
 
 
-def _drawn(named: dict[str, str], rng: random.Random, held_out: bool) -> str:
-    """A sentence for the values named ("" goes unsaid), however long."""
+def _write_caption(named: dict[str, str], rng: random.Random, held_out: bool) -> str:
+    """Write a sentence of any length for the named values; "" is not named."""
     pattern = rng.choice(PATTERNS.held_out if held_out else PATTERNS.common)
     slots = {}
     for slot in _slots(pattern):
@@ -53,32 +53,32 @@ def _drawn(named: dict[str, str], rng: random.Random, held_out: bool) -> str:
             continue
         value, rows = named[_attribute(slot)], _rows(slot, held_out)
         slots[slot] = rng.choice(rows).get(value, "") if rows else value
-    return _with_synonyms(_tidy(pattern.format(**slots)), named, rng)
+    return _use_synonyms(_tidy(pattern.format(**slots)), named, rng)
 
 
 def _trim(named: Mapping[str, str]) -> str:
-    """Roof and door of a building, as far as they are named."""
+    """The phrase for roof and door of a building, if they are named."""
     parts = [f"a {named[part]} {part}" for part in _PARTS if named[part]]
     return f"with {' and '.join(parts)}" if parts else ""
 
 
-def _with_synonyms(text: str, named: Mapping[str, str], rng: random.Random) -> str:
-    """The text with the building or the animal called by another of their names now and then."""
+def _use_synonyms(text: str, named: Mapping[str, str], rng: random.Random) -> str:
+    """Replace the name of the building or the animal by another one at times."""
     for name in ("building", "animal"):
         first, *others = WORDS[name].get(named[name], (named[name],))
         if others and rng.random() < _SYNONYM:
-            text = _whole(first).sub(rng.choice(others), text)
-    return _with_articles(text)
+            text = _word_pattern(first).sub(rng.choice(others), text)
+    return _fix_articles(text)
 
 
 def parse(text: str) -> dict[str, str]:
-    """Attributes that a caption names; nothing of a text with words that no storybook caption has.
+    """Parse the attributes that a caption names; empty for a text with words that no storybook caption has.
 
-    An attribute named with two values is left out, and a colour counts directly before the building, the roof or the
-    door only.
+    An attribute named with two values is left out, and a color counts only directly before the building, the roof or
+    the door.
 
     Args:
-        text: any, in upper or lower case.
+        text: any text, in upper or lower case.
     """
     if not _tokens(text) <= _readable():
         return {}
@@ -87,42 +87,42 @@ def parse(text: str) -> dict[str, str]:
 
 
 def instruction(edit: Edit, scene: Scene, rng: random.Random, held_out: bool = False, plain: bool = False) -> str:
-    """A sentence that asks for an edit, at times politely, carelessly, or with a capital and a full stop.
+    """Write an instruction for an edit, at times polite, careless, or with a capital and a full stop.
 
     Args:
-        edit: what to ask for.
+        edit: edit to ask for.
         scene: scene before the edit.
         rng: source of all randomness.
-        held_out: True takes one of the phrasings that training never sees, and writes it with care.
-        plain: True leaves the phrasing as it stands in the tables, in lower case.
+        held_out: whether to use a phrasing that training never sees, without careless errors.
+        plain: whether to leave the phrasing as it is in the tables, in lower case.
     """
-    text = _asked(edit, scene, rng, held_out)
-    return text if plain else _written(text, rng, held_out)
+    text = _write_request(edit, scene, rng, held_out)
+    return text if plain else _type_sentence(text, rng, held_out)
 
 
 def instruction_for_both(first: Edit, second: Edit, scene: Scene, rng: random.Random, held_out: bool = False) -> str:
-    """A sentence that asks for two edits at once.
+    """Write an instruction for two edits at once.
 
     Args:
         first: edit of one attribute.
         second: edit of another attribute.
-        scene: scene before both.
+        scene: scene before both edits.
         rng: source of all randomness.
-        held_out: True takes phrasings that training never sees.
+        held_out: whether to use phrasings that training never sees.
     """
     assert first.attribute != second.attribute, f"both edits change {first.attribute}"
     wishes = []
     for edit in (first, second):
         wish = ""
         while _first_word(wish) not in IMPERATIVES:
-            wish = _asked(edit, scene, rng, held_out, wrapped=False)
+            wish = _write_request(edit, scene, rng, held_out, wrapped=False)
         wishes.append(wish)
     joint = rng.choice((" and then ", " and also ") if held_out else (" and ", ", and ", " and "))
-    return _written(joint.join(wishes), rng, held_out)
+    return _type_sentence(joint.join(wishes), rng, held_out)
 
 
 def with_typo(text: str, rng: random.Random) -> str:
-    """The text with one letter of a longer word swapped with the next, dropped, doubled or replaced."""
+    """Add a typo: one letter of a longer word is swapped with the next, dropped, doubled or replaced."""
     words = [match.span() for match in re.finditer(r"[a-z]{5,}", text)]
     if not words:
         return text
@@ -134,7 +134,7 @@ def with_typo(text: str, rng: random.Random) -> str:
 
 
 def unknown_words(text: str) -> list[str]:
-    """Words of a text that no caption and no instruction has, in their order; one wrong letter is forgiven.
+    """List the words of a text that no caption and no instruction has, in order; one wrong letter is allowed.
 
     Args:
         text: any text, such as an instruction that somebody typed.
@@ -155,15 +155,15 @@ def _is_known(word: str, known: set[str]) -> bool:
     return bool(near & known)
 
 
-def _asked(edit: Edit, scene: Scene, rng: random.Random, held_out: bool, wrapped: bool = True) -> str:
-    """A phrasing with its slots filled, in lower case and without a full stop."""
+def _write_request(edit: Edit, scene: Scene, rng: random.Random, held_out: bool, wrapped: bool = True) -> str:
+    """Choose a phrasing and fill its slots, in lower case and without a full stop."""
     phrasings = INSTRUCTIONS.get(f"{edit.kind}_{edit.value}") or INSTRUCTIONS[edit.kind]
     extra = EXTRAS.get(edit.value, Phrasings(()))
     template = rng.choice(phrasings.held_out + extra.held_out if held_out else phrasings.common + extra.common)
     names = {
-        "building": _named("building", scene.building, rng),
-        "new": _named(edit.attribute, edit.value, rng),
-        "old": _named(edit.attribute, scene.attributes[edit.attribute], rng),
+        "building": _choose_name("building", scene.building, rng),
+        "new": _choose_name(edit.attribute, edit.value, rng),
+        "old": _choose_name(edit.attribute, scene.attributes[edit.attribute], rng),
     }
     for slot in ROWS:
         if _attribute(slot) == edit.attribute:
@@ -172,19 +172,19 @@ def _asked(edit: Edit, scene: Scene, rng: random.Random, held_out: bool, wrapped
     plain = _first_word(text) in IMPERATIVES and not text.endswith(("?", "please"))
     if wrapped and plain and rng.random() < _WRAPPED:
         text = rng.choice(WRAPPERS.held_out if held_out else WRAPPERS.common).format(text)
-    return _with_articles(text)
+    return _fix_articles(text)
 
 
-def _named(attribute: str, value: str, rng: random.Random) -> str:
-    """What an instruction calls a value: its own name, or another one now and then for things."""
+def _choose_name(attribute: str, value: str, rng: random.Random) -> str:
+    """The name of a value in an instruction; buildings and animals get another of their names at times."""
     names = WORDS[attribute].get(value, ())
     if attribute in ("building", "animal") and len(names) > 1 and rng.random() < _SYNONYM:
         return rng.choice(names[1:])
     return NAMES.get(value, value)
 
 
-def _written(text: str, rng: random.Random, carefully: bool) -> str:
-    """How people type a sentence: as it is, with a capital and a full stop, without articles, or with a typo."""
+def _type_sentence(text: str, rng: random.Random, carefully: bool) -> str:
+    """Vary a sentence as people type it: with a capital and a full stop, without articles, or with a typo."""
     if not carefully and rng.random() < _CARELESS:
         text = re.sub(r"\b(?:an?|the) (?=\w)", "", text)
     if not carefully and rng.random() < _CARELESS:
@@ -199,54 +199,54 @@ def _first_word(text: str) -> str:
 
 
 def edited_caption(text: str, scene: Scene, edit: Edit) -> str:
-    """The caption with the edited attribute changed, and not a word more.
+    """Edit a caption in place: only the edited attribute changes.
 
-    A phrase for the value gives way to the same phrase for the new value, or is cut where the new value goes unsaid. A
-    value that the caption does not name is added.
+    The phrase for the value is replaced by the same phrase for the new value, or removed if the new value needs no
+    naming. A value that the caption does not name is added.
 
     Args:
-        text: a caption in the storybook language.
-        scene: that the caption describes.
-        edit: what changes.
+        text: caption in the storybook language.
+        scene: scene that the caption describes.
+        edit: change of one attribute.
 
     Raises:
-        ValueError: the caption does not name the building or the colour that shall change.
+        ValueError: the caption does not name the building or the color to change.
     """
     name, new = edit.attribute, edit.value
     old, unsaid = scene.attributes[name], UNSAID.get(name) == new
     for value, start, end in _mentions(text, name):
         if value == old:
             start, end, phrase = _replacement(text, start, end, name, old, new)
-            cut = unsaid and name not in _PARTS  # "with a brown roof" reads well, so the word gives way to another
-            return _tidy(f"{text[:start]} {'' if cut else _cased(phrase, text[start])} {text[end:]}")
+            cut = unsaid and name not in _PARTS  # "with a brown roof" reads well, so the word is replaced
+            return _tidy(f"{text[:start]} {'' if cut else _match_case(phrase, text[start])} {text[end:]}")
     if name in ("building", "color"):
         raise ValueError(f"the caption {text!r} names no {name} {old!r}; give one that does")
-    return text if unsaid else _added(text, name, new)
+    return text if unsaid else _add_value(text, name, new)
 
 
 def vocabulary() -> list[str]:
-    """Every word and punctuation mark of all captions and instructions, sorted; for a tokenizer of words."""
+    """Every word and punctuation mark of all captions and instructions, sorted, for a word-level tokenizer."""
     asked = [*INSTRUCTIONS.values(), *EXTRAS.values(), WRAPPERS]
     texts = [_literal(text) for phrasings in asked for text in (*phrasings.common, *phrasings.held_out)]
     joints = "and then also , . ?"
     return sorted(_caption_words() | _tokens(" ".join([*texts, *NAMES.values(), joints])))
 
 
-def _added(text: str, name: str, value: str) -> str:
-    """The text with a value named that it did not name: a style in front where that reads well, all else at the end."""
+def _add_value(text: str, name: str, value: str) -> str:
+    """Add a value that the text does not name: a style in front if that reads well, all else at the end."""
     if name == "style" and re.match(r"(an?|the)\b", text, re.IGNORECASE):
         phrase = _rows("style_of")[0][value]
-        return _tidy(f"{_cased(phrase, text[0])} {text[0].lower()}{text[1:]}")
+        return _tidy(f"{_match_case(phrase, text[0])} {text[0].lower()}{text[1:]}")
     if name in _PARTS:
-        return _with_part(text, name, value)
+        return _add_part(text, name, value)
     phrase = _rows("style_as" if name == "style" else name)[0][value]
     body = text.rstrip(" .")
     comma = "," if re.search("[,:]", body) else ""
     return _tidy(f"{body}{comma} {phrase}{text[len(body) :]}")
 
 
-def _with_part(text: str, name: str, value: str) -> str:
-    """The text with a roof or a door of a colour, right behind the building."""
+def _add_part(text: str, name: str, value: str) -> str:
+    """Add a roof or a door of a color, right after the building."""
     _, _, end = next(_mentions(text, "building"))
     before, after = text[:end], text[end:]
     other = re.match(r" with (an? \w+ (?:roof|door)\b)", after)
@@ -257,12 +257,12 @@ def _with_part(text: str, name: str, value: str) -> str:
 
 
 def _replacement(text: str, start: int, end: int, name: str, old: str, new: str) -> tuple[int, int, str]:
-    """Span of the phrase around a word for the old value, and the phrase for the new one; by default of words alone."""
+    """Span of the phrase around a word for the old value, and the phrase for the new one; single words by default."""
     best = 0, 0, ""
     found, first = text[start:end].lower(), WORDS[name][old][0]
     for row in _all_rows(name):
-        as_here = _whole(first).sub(found, row.get(old, ""))  # with the name that this caption has for the value
-        for match in _whole(f"{row.get(old, '')}|{as_here}" if row.get(old) else "").finditer(text):
+        as_here = _word_pattern(first).sub(found, row.get(old, ""))  # with the name that this caption has for the value
+        for match in _word_pattern(f"{row.get(old, '')}|{as_here}" if row.get(old) else "").finditer(text):
             longer = match.end() - match.start() > best[1] - best[0]
             if longer and match.start() <= start and end <= match.end():
                 best = match.start(), match.end(), row.get(new, "")
@@ -279,7 +279,7 @@ def _replacement(text: str, start: int, end: int, name: str, old: str, new: str)
 
 
 def _mentions(text: str, name: str) -> Iterator[tuple[str, int, int]]:
-    """Values of an attribute that a text names, with their spans."""
+    """Find the values of an attribute that a text names, with their spans."""
     values, pattern = _readers()[name]
     for match in pattern.finditer(text):
         yield values[match.group().lower()], match.start(), match.end()
@@ -287,13 +287,13 @@ def _mentions(text: str, name: str) -> Iterator[tuple[str, int, int]]:
 
 @cache
 def _readers() -> dict[str, tuple[dict[str, str], re.Pattern[str]]]:
-    """For each attribute the value of each word, and a pattern that finds the words."""
+    """For each attribute, the values by word, and a pattern that finds the words."""
     readers = {}
     for name, words in WORDS.items():
         values = {word: value for value, synonyms in words.items() for word in synonyms}
         if name in ("building", "animal", "sky"):
             values |= {_plural(word): value for word, value in values.items()}
-        readers[name] = values, _whole("|".join(values))
+        readers[name] = values, _word_pattern("|".join(values))
     buildings = "|".join(readers["building"][0])
     for name, things in (("color", buildings), ("roof", "roof"), ("door", "door")):
         colors = readers[name][0]
@@ -302,14 +302,14 @@ def _readers() -> dict[str, tuple[dict[str, str], re.Pattern[str]]]:
 
 
 @cache
-def _whole(alternatives: str) -> re.Pattern[str]:
-    """Finds alternatives (letters, spaces, colons) that neither begin nor end inside a word; never the empty one."""
+def _word_pattern(alternatives: str) -> re.Pattern[str]:
+    """Compile a pattern of alternatives (letters, spaces, colons) that match whole words only, never the empty one."""
     return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)" if alternatives else r"(?!)", re.IGNORECASE)
 
 
 @cache
 def _rows(slot: str, held_out: bool = False) -> list[dict[str, str]]:
-    """Phrases by value, a table for each row of a slot; none for the building and its colour."""
+    """Phrases by value, a table for each row of a slot; none for the building and its color."""
     phrasings = ROWS.get(slot, Phrasings(()))
     rows = phrasings.common + (phrasings.held_out if held_out else ())
     values = ATTRIBUTES[_attribute(slot)]
@@ -331,7 +331,7 @@ def _caption_words() -> frozenset[str]:
 
 
 def _spoken() -> Iterator[str]:
-    """All names of what captions fill in as words alone, or may call by another name."""
+    """All names of buildings, animals and colors in captions."""
     for name in ("building", "animal", "color", *_PARTS):
         for names in WORDS[name].values():
             yield from names
@@ -339,7 +339,7 @@ def _spoken() -> Iterator[str]:
 
 @cache
 def _readable() -> frozenset[str]:
-    """Words and marks that a caption may have to be read: plurals and other spellings too."""
+    """Words and marks of captions that can be parsed: plurals and other spellings too."""
     return _caption_words().union(["."], *(_tokens(" ".join(values)) for values, _ in _readers().values()))
 
 
@@ -363,18 +363,18 @@ def _plural(word: str) -> str:
     return PLURALS.get(word, f"{word}s")
 
 
-def _cased(phrase: str, first: str) -> str:
-    """The phrase, with a capital where the letter that it replaces was one."""
+def _match_case(phrase: str, first: str) -> str:
+    """Capitalize a phrase if the letter that it replaces is a capital."""
     return phrase[:1].upper() + phrase[1:] if first.isupper() else phrase
 
 
 def _tidy(text: str) -> str:
-    """One space between words, the strongest mark where marks have met, none at the ends, and a or an as it should."""
+    """Fix spaces, adjacent punctuation marks (the strongest stays), marks at the ends, and articles."""
     text = re.sub(r"\s*([,:.])(?:\s*[,:.])*", lambda run: max(run.group(), key=" ,:.".find), text)
     text = re.sub(r"(?<=[,:.])(?=\w)", " ", text)
-    return _with_articles(re.sub(r"\s+", " ", text).strip().lstrip(",:. ").rstrip(",: "))
+    return _fix_articles(re.sub(r"\s+", " ", text).strip().lstrip(",:. ").rstrip(",: "))
 
 
-def _with_articles(text: str) -> str:
-    """The text with "an" before vowels and "a" before all else, which is right for every word that storybook has."""
+def _fix_articles(text: str) -> str:
+    """Fix articles: "an" before vowels and "a" before all else, which is right for every storybook word."""
     return re.sub(r"\b(a)n?(?= (.))", lambda found: found[1] + "n" * (found[2].lower() in "aeiou"), text, flags=re.I)

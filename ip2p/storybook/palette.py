@@ -1,4 +1,4 @@
-"""Colours of the storybook world: what each thing is painted with, and how the hour and the weather tint it."""
+"""Colors of the storybook world, and their tints by time of day and weather."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _WEATHER_LIGHT = {"clear": 1.0, "rain": 0.84, "fog": 0.97, "storm": 0.68}
 
 
 def mix(a: Color, b: Color, t: float) -> Color:
-    """Colour between `a` (t = 0) and `b` (t = 1)."""
+    """Mix two colors: `a` at t = 0, `b` at t = 1."""
     return (
         round(a[0] + (b[0] - a[0]) * t),
         round(a[1] + (b[1] - a[1]) * t),
@@ -72,7 +72,7 @@ def mix(a: Color, b: Color, t: float) -> Color:
 
 
 def light(time: str, weather: str) -> Tint:
-    """The light of an hour under a weather, as a map of colours; lamps and stars are painted without it."""
+    """The light at a time of day under a weather, as a map of colors; lamps and stars are painted without it."""
     r, g, b = (channel * _WEATHER_LIGHT[weather] for channel in _TIME_TINT[time])
 
     def tint(color: Color) -> Color:
@@ -82,14 +82,14 @@ def light(time: str, weather: str) -> Tint:
 
 
 def brighter(tint: Tint, share: float) -> Tint:
-    """A light that takes only 1 - `share` from every colour of what `tint` takes."""
+    """A light that darkens every color by only 1 - `share` of what `tint` does."""
     return lambda color: mix(tint(color), color, share)
 
 
 def sky_gradient(time: str, weather: str) -> tuple[Color, Color]:
-    """Colours of the sky at the top and at the horizon."""
+    """Colors of the sky at the top and at the horizon."""
     top, bottom = SKIES[time]
     veil, strength = WEATHER_SKY[weather]
-    # A veil takes the hour's light too, or rain at night would be brighter than a clear night.
+    # The veil is tinted by the time of day too, or rain at night would be brighter than a clear night.
     veil = light(time, "clear")(veil)
     return mix(top, veil, strength), mix(bottom, veil, strength)

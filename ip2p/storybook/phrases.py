@@ -1,19 +1,19 @@
-"""Phrases of storybook captions: tables only, of words, slots and sentences; those of instructions are `requests`.
+"""Phrases of storybook captions: tables of words, slots and sentences; those of instructions are in `requests`.
 
 A row has one phrase for each value of an attribute, in the order of `ATTRIBUTES`, so that an edit of a caption is a
-step along a row: "by a lake" becomes "on a beach". What is held out appears in evaluation only, and is made of words
-that the rest uses too, so that it asks for understanding and not for words never seen.
+step along a row: "by a lake" becomes "on a beach". Held-out phrases appear in evaluation only; their words all occur
+in other phrases too, so that they do not test unknown words.
 """
 
 from typing import NamedTuple
 
 
 class Phrasings(NamedTuple):
-    """Ways to say something.
+    """Phrasings of one meaning.
 
     Args:
-        common: for training.
-        held_out: for evaluation alone.
+        common: phrasings for training.
+        held_out: phrasings for evaluation only.
     """
 
     common: tuple[str, ...]
@@ -24,9 +24,9 @@ UNSAID = {
     "weather": "clear", "clouds": "one", "roof": "brown", "door": "brown", "animal": "none", "sky": "none",
     "style": "illustration",
 }  # fmt: skip
-"""Values that a caption need not name; an edit to one of them cuts what was named."""
+"""Values that a caption need not name; an edit to one of them removes the phrase of the old value."""
 
-# By these a caption is read. The first one stands for a value where no row fits.
+# Captions are parsed by these words. The first one is used for a value if no row fits.
 WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "place": {
         "meadow": ("meadow", "field", "grassland"),
@@ -94,15 +94,15 @@ PLURALS = {
     "sheep": "sheep", "fox": "foxes", "bunny": "bunnies", "kitty": "kitties", "puppy": "puppies", "pony": "ponies",
     "church": "churches", "fortress": "fortresses",
 }  # fmt: skip
-"""Those that do not end in a mere s."""
+"""Irregular plurals."""
 
 
 def _animals(phrase: str) -> str:
-    """A row of animals: the phrase with each one's name, and nothing where there is none."""
+    """Make a row of animals: the phrase with each animal's name, and empty for none."""
     return " | ".join(["", *(phrase.format(names[0]) for names in WORDS["animal"].values())])
 
 
-# Slots of the patterns below. A slot's name begins with its attribute's; what follows tells where its rows fit.
+# Slots of the patterns below. A slot's name starts with its attribute's; the rest says where its rows fit.
 ROWS: dict[str, Phrasings] = {
     "place": Phrasings(
         (

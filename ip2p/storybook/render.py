@@ -1,4 +1,4 @@
-"""Scenes into pictures: `render(scene)` draws the same pixels for the same scene, always."""
+"""Render scenes as pictures: `render(scene)` always draws the same pixels for the same scene."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ip2p.storybook.scene import Scene
 from ip2p.storybook.styles import apply_style
 
 SIDE = 256
-"""Pixels of a picture's side."""
+"""Side of a picture in pixels."""
 
 OVERSAMPLING = 2
 ANIMAL_HEIGHT = 0.2
@@ -48,7 +48,7 @@ def render(scene: Scene) -> Image.Image:
 
 
 def _things(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
-    """What flies, the building, and the animal."""
+    """Draw the flying thing, the building and the animal."""
     layout = scene.layout
     if scene.sky in FLYERS:
         height = FLYER_HEIGHT[scene.sky]
@@ -68,6 +68,6 @@ def _building(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
 
 
 def _light_of_things(scene: Scene) -> Tint:
-    """The light of the scene, by night a little brighter than on the land, or nobody would find them."""
+    """The light of the scene for things, at night a little brighter than on the land, so that they are visible."""
     tint = light(scene.time, scene.weather)
     return brighter(tint, 0.3) if scene.time == "night" else tint

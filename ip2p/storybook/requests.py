@@ -1,8 +1,8 @@
-"""Phrases of instructions: tables only, by kind of edit, with what is held out for evaluation.
+"""Phrases of instructions: tables by kind of edit, with phrases held out for evaluation.
 
 A template is an imperative, a question or a wish. `WRAPPERS` make more of every imperative: "could you …?", "please …".
-In a template {new} and {old} name the value asked for and the one in the scene, {building} names the building, and a
-slot of a caption ("{season}") is the phrase of the value asked for.
+In a template {new} and {old} are the names of the new value and of the one in the scene, {building} is that of the
+building, and a slot of a caption ("{season}") is the phrase of the new value.
 """
 
 from ip2p.storybook.phrases import Phrasings
@@ -13,7 +13,7 @@ NAMES = {
     "glass": "stained glass picture",
     "clear": "clear weather",
 }
-"""What instructions call a value, where that is not the value itself."""
+"""Names of values in instructions, if they are not the values themselves."""
 
 WRAPPERS = Phrasings(
     (
@@ -27,7 +27,7 @@ IMPERATIVES = frozenset(
     "add bring build change clear color cover delete draw erase get give have leave let lose make move paint place put "
     "redraw remove render replace send set show stop swap switch take transform turn".split()
 )
-"""First words of templates that WRAPPERS go around."""
+"""First words of templates that WRAPPERS are used for."""
 
 _ADD = (
     "add a {new}", "draw a {new}", "there should be a {new}", "give it a {new}", "show it with a {new}",
@@ -75,7 +75,7 @@ _SWAP = Phrasings(
 
 
 def _part(name: str) -> Phrasings:
-    """Phrasings that give a part of the building another colour."""
+    """Phrasings that give a part of the building another color."""
     return Phrasings(
         (
             f"paint the {name} {{new}}", f"make the {name} {{new}}", f"turn the {name} {{new}}",
@@ -284,7 +284,7 @@ INSTRUCTIONS: dict[str, Phrasings] = {
     "remove_sky": _REMOVE,
     "swap_sky": _SWAP,
 }  # fmt: skip
-"""By kind of edit, or by kind and value where one value is asked for in words of its own."""
+"""Instructions by kind of edit, or by kind and value if the value has phrases of its own."""
 
 EXTRAS: dict[str, Phrasings] = {
     "spring": Phrasings(
@@ -317,4 +317,4 @@ EXTRAS: dict[str, Phrasings] = {
     "sketch": Phrasings(("make it a pencil sketch", "draw it in pencil"), ("redraw it in pencil",)),
     "illustration": Phrasings(("make it a storybook illustration", "draw it cleanly again"), ("redraw it cleanly",)),
 }  # fmt: skip
-"""More, for some values asked for."""
+"""Further instructions for some values."""

@@ -1,9 +1,9 @@
-"""Scenes of the storybook world: what is shown, where it stands, and which values are held back.
+"""Scenes of the storybook world: attributes, layout, and concepts reserved for evaluation.
 
 A scene is a set of attributes and a layout. *Natural* layouts are drawn from P(layout | attributes), as in
-photographs: the horizon goes with the season and the place, the building's place and size with its kind, the mirroring
-with the time of day. So the same noise under another caption moves things, and Prompt-to-Prompt has something to hold.
-An edit changes attributes and keeps the layout, so that every edit has its exact target.
+photographs: the horizon depends on the season and the place, the building's position and size on its kind, the
+mirroring on the time of day. So another caption moves things even with the same noise, unless Prompt-to-Prompt keeps
+them. An edit changes attributes and keeps the layout, so that every edit has its exact target.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ EDIT_KINDS = (
 
 @dataclass(frozen=True)
 class Reserved:
-    """Concepts held back by name, before anything was trained.
+    """Concepts reserved by name, before anything was trained.
 
     Args:
-        clip_only: values that the CLIPs see and the base model and the editor never do (shifting a domain by text).
-        unseen: values that only the judge sees (textual inversion, teaching from examples).
-        no_triple: a kind of edit whose two ends the base model can draw, but which no triple asks for.
-        pairs: combinations of building and colour that only evaluation shows.
+        clip_only: values that only the CLIPs are trained on, for domain shifts by text.
+        unseen: values that only the judge is trained on, for textual inversion and learning from examples.
+        no_triple: kind of edit that no triple asks for, though the base model can draw both pictures.
+        pairs: combinations of building and color that are used in evaluation only.
     """
 
     clip_only: dict[str, tuple[str, ...]]
@@ -62,16 +62,16 @@ RESERVED = Reserved(
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things stand, in fractions of the picture's side, before mirroring.
+    """Positions of things, in fractions of the picture's side, before mirroring.
 
     Args:
-        horizon: height of the horizon from the top, 0.42 to 0.68.
+        horizon: distance of the horizon from the top, 0.42 to 0.68.
         building_x: middle of the building, 0.2 to 0.55.
         building_size: height of the building, 0.24 to 0.52.
-        mirrored: the finished picture is flipped left to right.
+        mirrored: whether the finished picture is flipped left to right.
         animal_x: middle of the animal, 0.66 to 0.78.
         sky_x, sky_y: middle of the thing in the sky, 0.57 to 0.65 and 0.15 to 0.24.
-        seed: of the small things (flowers, clouds, stars, texture).
+        seed: seed of the small things (flowers, clouds, stars, texture).
     """
 
     horizon: float
@@ -110,12 +110,12 @@ class Scene:
 
 @dataclass(frozen=True)
 class Edit:
-    """One attribute gets another value.
+    """A change of one attribute to another value.
 
     Args:
-        kind: one of EDIT_KINDS; it follows from the attribute and the two values.
-        attribute: one of ATTRIBUTES.
-        value: that it gets, one of the attribute's.
+        kind: kind of edit, one of EDIT_KINDS; it follows from the attribute and the two values.
+        attribute: name of the attribute, one of ATTRIBUTES.
+        value: new value, one of the attribute's.
     """
 
     kind: str
@@ -124,22 +124,22 @@ class Edit:
 
 
 def values(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
-    """Values each attribute may take for a reader that sees `vocabulary`.
+    """The values of each attribute in a vocabulary.
 
     Args:
-        vocabulary: "base" (base model, editor), "clip" (adds the CLIP-only concepts) or "all" (the judge's).
+        vocabulary: "base" (base model, editor), "clip" (adds the CLIP-only concepts) or "all" (judge).
     """
     hidden: dict[str, set[str]] = {name: set() for name in ATTRIBUTES}
     if vocabulary != "all":
-        for name, held in RESERVED.unseen.items():
-            hidden[name].update(held)
+        for name, reserved in RESERVED.unseen.items():
+            hidden[name].update(reserved)
     if vocabulary == "base":
-        for name, held in RESERVED.clip_only.items():
-            hidden[name].update(held)
+        for name, reserved in RESERVED.clip_only.items():
+            hidden[name].update(reserved)
     return {name: tuple(v for v in all_values if v not in hidden[name]) for name, all_values in ATTRIBUTES.items()}
 
 
-# Share of the common value of an attribute; the rest share what remains. Everything else is drawn evenly.
+# Probability of the common value of an attribute; the others share the rest. Other attributes are drawn uniformly.
 _COMMON = {
     "weather": ("clear", 0.5),
     "clouds": ("one", 0.4),
@@ -161,7 +161,7 @@ def _draw(rng: random.Random, name: str, allowed: tuple[str, ...]) -> str:
 
 
 def is_held_out(attributes: dict[str, str]) -> bool:
-    """Whether these attributes belong to the combinations that only evaluation shows."""
+    """Whether these attributes belong to the combinations that are used in evaluation only."""
     return (attributes["building"], attributes["color"]) in RESERVED.pairs
 
 
@@ -170,8 +170,8 @@ def sample_scene(rng: random.Random, vocabulary: Vocabulary = "base", held_out: 
 
     Args:
         rng: source of all randomness.
-        vocabulary: whose values may appear.
-        held_out: True allows the combinations that training never shows, False refuses them.
+        vocabulary: vocabulary of the values.
+        held_out: whether combinations that training never shows may appear.
     """
     allowed = values(vocabulary)
     while True:
@@ -194,7 +194,7 @@ _MIRRORED = {"day": 0.1, "sunset": 0.5, "night": 0.9}
 
 
 def natural_layout(attributes: dict[str, str], rng: random.Random) -> Layout:
-    """Draw from P(layout | attributes); every quantity has noise of its own."""
+    """Draw a layout from P(layout | attributes), with noise on every quantity."""
     horizon = _HORIZON[attributes["season"]] + _HORIZON_SHIFT[attributes["place"]] + rng.gauss(0, 0.016)
     size = _BUILDING_SIZE[attributes["building"]] * (1 + rng.gauss(0, 0.07))
     return Layout(

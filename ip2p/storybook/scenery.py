@@ -1,7 +1,7 @@
-"""What stands around the things of a scene: sky, land and water, trees, and the weather.
+"""The surroundings of a scene: sky, land and water, trees, and the weather.
 
 Functions draw on a square canvas of `side` pixels; positions are fractions of the side. `rng` places the small things,
-and every call draws the same number from it whatever the attributes are, so that an edit leaves the rest in place.
+and every call draws equally many numbers from it for all attributes, so that an edit leaves the rest in place.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ip2p.storybook.brush import OUTLINE, Brush
 from ip2p.storybook.palette import INK, SAND, SEASONS, WATER, Color, Tint, light, mix, sky_gradient
 from ip2p.storybook.scene import Scene
 
-REFLECTED = 0.38  # share of what stands behind a lake in the colour of its water
+REFLECTED = 0.38  # share of the reflection in the color of a lake's water
 MOON: Color = (252, 246, 214)
 STARS = ((0.3, 0.2), (0.45, 0.27), (0.5, 0.05), (0.62, 0.08), (0.76, 0.2), (0.95, 0.24))
 CLOUDS = ((0.335, 0.1), (0.89, 0.1), (0.9, 0.33))
-"""Middles of clouds, left to right and down; the first is the one that is alone."""
+"""Centers of clouds, left to right and down; the first one is used for a single cloud."""
 CLOUD_COLORS: dict[str, Color] = {
     "day": (255, 255, 255),
     "sunset": (255, 214, 190),
@@ -41,7 +41,7 @@ RAINBOW: tuple[Color, ...] = (
 
 
 def sky(scene: Scene, side: int) -> Image.Image:
-    """A canvas filled with the sky's gradient, which ends at the horizon."""
+    """Make a canvas filled with the sky's gradient, which ends at the horizon."""
     top, bottom = (np.array(color, np.float32) for color in sky_gradient(scene.time, scene.weather))
     share = np.clip(np.arange(side) / (scene.layout.horizon * side), 0, 1)[:, None]
     column = (top + (bottom - top) * share).round().astype(np.uint8)
@@ -49,7 +49,7 @@ def sky(scene: Scene, side: int) -> Image.Image:
 
 
 def lights_of_the_sky(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
-    """Sun, or moon and stars, where the weather lets them through."""
+    """Draw the sun, or moon and stars, if the weather lets them through."""
     wobble = [(rng.uniform(-0.02, 0.02), rng.uniform(-0.02, 0.02)) for _ in STARS]
     if scene.weather in ("rain", "storm"):
         return
@@ -67,7 +67,7 @@ def lights_of_the_sky(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Rando
 
 
 def clouds(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
-    """One cloud or three, white, grey or dim with the hour and the weather, where nothing else stands in the sky."""
+    """Draw one cloud or three, colored by time of day and weather, away from other things in the sky."""
     drift = [(rng.uniform(-0.025, 0.025), rng.uniform(-0.012, 0.012)) for _ in CLOUDS]
     count = {"none": 0, "one": 1, "three": 3}[scene.clouds]
     if scene.weather == "clear" or (scene.weather, scene.time) == ("fog", "night"):
@@ -79,7 +79,7 @@ def clouds(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: in
 
 
 def land(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
-    """What the place is made of, from the horizon down."""
+    """Draw the land of the place, from the horizon down."""
     tint = light(scene.time, scene.weather)
     near, far, _, _ = SEASONS[scene.season]
     horizon = scene.layout.horizon
@@ -103,13 +103,13 @@ def water_line(scene: Scene) -> tuple[float, float]:
 
 
 def reflect(canvas: Image.Image, shown: Image.Image, scene: Scene, side: int) -> None:
-    """Mirror what stands behind a lake in its water, dimly.
+    """Reflect things behind a lake dimly in its water.
 
     Args:
-        canvas: picture whose water takes the reflection.
-        shown: the same picture with everything that is to be reflected.
+        canvas: picture to draw the reflection on.
+        shown: same picture with everything that is reflected.
         scene: scene with a lake.
-        side: pixels of the canvas' side.
+        side: side of the canvas in pixels.
     """
     top, bottom = (round(part * side) for part in water_line(scene))
     height = min(bottom - top, top)
@@ -121,7 +121,7 @@ def reflect(canvas: Image.Image, shown: Image.Image, scene: Scene, side: int) ->
 
 
 def trees(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
-    """Two trees at the right and one at the left, dressed by the season; palms on a beach in summer and spring."""
+    """Draw two trees at the right and one at the left, dressed by the season; firs in the mountains."""
     spots = [(0.9 + rng.uniform(-0.025, 0.025), 0.3), (0.78 + rng.uniform(-0.02, 0.02), 0.22), (0.05, 0.2)]
     foot = scene.layout.horizon + 0.11
     tint = light(scene.time, scene.weather)
@@ -134,7 +134,7 @@ def trees(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int
 
 
 def small_things(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
-    """Flowers, tufts, fallen leaves or heaps of snow in front."""
+    """Draw flowers, tufts, fallen leaves or heaps of snow in front."""
     spots = [((k + rng.uniform(0.15, 0.85)) / 6, rng.uniform(0.1, 0.95)) for k in range(6)]
     tint = light(scene.time, scene.weather)
     top = 0.87 if scene.place == "lake" else scene.layout.horizon + 0.2
@@ -156,7 +156,7 @@ def small_things(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, si
 
 
 def rainbow(canvas: Image.Image, scene: Scene, side: int) -> None:
-    """A broad bow behind the building."""
+    """Draw a broad rainbow behind the building."""
     draw = ImageDraw.Draw(canvas)
     x, y, width = 0.5 * side, (scene.layout.horizon + 0.06) * side, 0.024 * side
     tint = light("day" if scene.time == "day" else "sunset", "clear")
@@ -166,9 +166,9 @@ def rainbow(canvas: Image.Image, scene: Scene, side: int) -> None:
 
 
 def weather(canvas: Image.Image, scene: Scene, side: int) -> Image.Image:
-    """What hangs in the air, over everything: streaks of rain, a veil of fog, a bolt of lightning.
+    """Draw the weather over everything: streaks of rain, a veil of fog, a bolt of lightning.
 
-    Streaks lie on a lattice of 32 px of the finished picture, so that an autoencoder meets them in few places only.
+    Streaks lie on a lattice of 32 px of the finished picture, so that an autoencoder sees them in few positions only.
     """
     if scene.weather == "fog":
         return _fog(canvas, scene, side)
@@ -206,7 +206,7 @@ def _star(draw: ImageDraw.ImageDraw, x: float, y: float, r: float) -> None:
 
 
 def _cloud(draw: ImageDraw.ImageDraw, x: float, y: float, size: float, color: Color, side: int) -> None:
-    """Four puffs with an outline and a shaded lower edge."""
+    """Draw four puffs with an outline and a shaded lower edge."""
     puffs = ((-1.0, 0.25, 0.6), (-0.35, -0.1, 0.78), (0.4, 0.0, 0.72), (1.0, 0.3, 0.52))
     for grown, lifted, shade in ((OUTLINE, 0.0, mix(color, INK, 0.4)), (0, 0, mix(color, INK, 0.16)), (0, 0.24, color)):
         for dx, dy, r in puffs:
@@ -215,7 +215,7 @@ def _cloud(draw: ImageDraw.ImageDraw, x: float, y: float, size: float, color: Co
 
 
 def _wavy(draw: ImageDraw.ImageDraw, top: float, swing: float, color: Color, side: int) -> None:
-    """Ground below a gently waving line."""
+    """Draw ground below a gently waving line."""
     edge = [(x / 16, top + swing * math.sin(0.9 + x * 0.55)) for x in range(17)]
     draw.polygon([*((x * side, y * side) for x, y in edge), (side, side), (0, side)], fill=color)
 
@@ -283,7 +283,7 @@ def _tuft(draw: ImageDraw.ImageDraw, x: float, y: float, size: float, color: Col
 
 
 def _tree(brush: Brush, season: str) -> None:
-    """A round crown; in winter bare branches with snow on them."""
+    """Draw a round crown; in winter bare branches with snow on them."""
     bark: Color = (112, 78, 58)
     _, _, leaves, bright = SEASONS[season]
     brush.box((-0.07, 0, 0.07, 0.5), bark)
@@ -297,7 +297,7 @@ def _tree(brush: Brush, season: str) -> None:
 
 
 def _fir(brush: Brush, season: str) -> None:
-    """Three tiers of needles, each with snow in winter, tinged by the season otherwise."""
+    """Draw three tiers of needles, with snow in winter and tinged by the season otherwise."""
     brush.box((-0.06, 0, 0.06, 0.2), (112, 78, 58))
     _, _, leaves, _ = SEASONS[season]
     needles = (38, 96, 78) if season == "winter" else mix((38, 104, 66), leaves, 0.55)

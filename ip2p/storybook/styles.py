@@ -1,4 +1,4 @@
-"""Art styles: what becomes of a drawn picture. Colours, outlines and places stay readable in every one of them."""
+"""Art styles, applied to a drawn picture. Colors, outlines and positions stay readable in all of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image, ImageFilter
 Pixels = npt.NDArray[np.float32]
 
 GRID = 8
-"""Patterns repeat every so many pixels: a step of the autoencoder, which then learns them once for all places."""
+"""Period of patterns in pixels, that of the autoencoder's latent pixels, which then learns them once."""
 
 PAPER = np.array((250, 244, 230), np.float32)
 
 
 def apply_style(image: Image.Image, style: str) -> Image.Image:
-    """A 256 px picture in a style of `scene.ATTRIBUTES`."""
+    """Apply a style of `scene.ATTRIBUTES` to a 256 px picture."""
     return STYLES[style](image)
 
 
@@ -31,7 +31,7 @@ def watercolor(image: Image.Image) -> Image.Image:
 
 
 def sketch(image: Image.Image) -> Image.Image:
-    """Coloured pencil: grey contours and slanted hatching over pale colours."""
+    """Colored pencil: gray contours and slanted hatching over pale colors."""
     pixels = _pixels(image)
     tone = pixels.mean(2) / 255
     rows, columns = np.indices(tone.shape)
@@ -43,7 +43,7 @@ def sketch(image: Image.Image) -> Image.Image:
 
 
 def poster(image: Image.Image) -> Image.Image:
-    """A print in few, strong colours: five tones in each channel, red deepened, dark tones lifted."""
+    """A print in few, strong colors: five tones in each channel, red deepened, dark tones lifted."""
     strong = _vivid(_pixels(image), 1.7)
     toned = np.round((strong / 255) ** 0.8 * 4) / 4
     return _image(toned * np.array((255, 236, 206), np.float32))
@@ -62,7 +62,7 @@ def mosaic(image: Image.Image) -> Image.Image:
 
 
 def neon(image: Image.Image) -> Image.Image:
-    """Glowing lines in the colours of things, on near black."""
+    """Glowing lines in the colors of things, on near black."""
     pixels = _pixels(image)
     glow = np.clip(_edges(pixels, 2) * 2.5, 0, 1)
     halo = _pixels(Image.fromarray((glow * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(4)))
@@ -96,14 +96,14 @@ def _image(pixels: npt.NDArray[np.floating]) -> Image.Image:
 
 
 def _vivid(pixels: Pixels, amount: float) -> Pixels:
-    """Saturation times `amount`."""
-    grey = pixels.mean(2, keepdims=True)
-    vivid: Pixels = np.clip(grey + (pixels - grey) * np.float32(amount), 0, 255)
+    """Multiply the saturation by `amount`."""
+    gray = pixels.mean(2, keepdims=True)
+    vivid: Pixels = np.clip(gray + (pixels - gray) * np.float32(amount), 0, 255)
     return vivid
 
 
 def _edges(pixels: Pixels, reach: int) -> Pixels:
-    """Strength of contours, about 0 to 1, from what differs `reach` pixels to each side."""
+    """Strength of contours, about 0 to 1, from differences over `reach` pixels to each side."""
     tone = np.pad(pixels, ((reach, reach), (reach, reach), (0, 0)), mode="edge") / 255
     across = np.abs(tone[reach:-reach, 2 * reach :] - tone[reach:-reach, : -2 * reach]).max(2)
     down = np.abs(tone[2 * reach :, reach:-reach] - tone[: -2 * reach, reach:-reach]).max(2)
@@ -113,7 +113,7 @@ def _edges(pixels: Pixels, reach: int) -> Pixels:
 
 @cache
 def _frame(side: int) -> Pixels:
-    """1 inside, falling to 0 at an uneven border."""
+    """A mask that is 1 inside and falls to 0 at an uneven border."""
     ramp = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
     wobble = 4.0 * np.sin(np.arange(side) / 14.0) + 3.0 * np.sin(np.arange(side) / 6.2 + 1)
     inward = np.minimum(ramp[:, None] + wobble[None, :], ramp[None, :] + wobble[:, None])

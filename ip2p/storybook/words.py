@@ -1,6 +1,6 @@
-"""Common English words of pictures and of editing, beyond those that the storybook language itself uses.
+"""Common English words of pictures and editing, besides those of the storybook language.
 
-Each one has a token of its own, so that a model that goes on learning from other captions need not spell them.
+Each one is a single token, so that a model fine-tuned on other captions need not spell it.
 """
 
 COMMON = frozenset(

@@ -85,8 +85,8 @@ def test_seeds_may_be_numpys(editor: Editor) -> None:
     [
         ("'a.png'", "a picture is a builtins.str. Open the file first"),
         ("pathlib.Path('a.png')", "Open the file first"),
-        ("numpy.zeros((16, 16, 3))", "a picture is a numpy.ndarray. Make one of it"),
-        ("torch.zeros(3, 16, 16)", "a picture is a torch.Tensor. Make one of it"),
+        ("numpy.zeros((16, 16, 3))", "a picture is a numpy.ndarray. Convert it"),
+        ("torch.zeros(3, 16, 16)", "a picture is a torch.Tensor. Convert it"),
         ("7", "a picture is a builtins.int. Give a PIL.Image.Image"),
     ],
 )

@@ -14,12 +14,12 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
 from ip2p.errors import DataError
-from ip2p.storybook.language import LONGEST, vocabulary
+from ip2p.storybook.language import MAX_CAPTION_TOKENS, vocabulary
 from ip2p.storybook.words import COMMON
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
-POSITIONS = LONGEST + 2  # of the text encoders: the longest caption with start and end token
+POSITIONS = MAX_CAPTION_TOKENS + 2  # of the text encoders: the longest caption with start and end token
 
 
 def make_tokenizer(folder: Path, positions: int = POSITIONS) -> CLIPTokenizer:

@@ -48,7 +48,7 @@ BAD = {
     "a picture of a few pixels": (["edit", "small.png", "make it winter"], "12 x 40 pixels, smaller than 16 x 16"),
     "an animation": (["edit", "moving.gif", "make it winter"], "has 2 frames. Choose one with --frame, 0 to 1"),
     "a frame that is not there": (["edit", "moving.gif", "make it", "--frame", "2"], "moving.gif has no frame 2"),
-    "no parameters": (["inspect", "barn.png"], "barn.png carries no parameters"),
+    "no parameters": (["inspect", "barn.png"], "barn.png has no parameters"),
     "no picture to inspect": (["inspect", "text.png"], "text.png is not a picture"),
     "no caption": (["generate", " "], "the caption is empty"),
     "an output of another format": (["edit", "barn.png", "make it winter", "-o", "a.gif"], "ends in .png, .jpg or"),
@@ -236,7 +236,7 @@ def test_transparency_goes_through_and_a_jpeg_tells_that_it_has_none(
     assert open_image("clear.png").getextrema()[3] == (0, 0)
     assert "transparent" not in capsys.readouterr().err
     assert edited(editor_folder, "-o", "white.jpg") == 0
-    assert "ip2p: white.jpg is a JPEG: what was transparent is white in it" in capsys.readouterr().err.splitlines()
+    assert "ip2p: white.jpg is a JPEG: its transparent parts are white" in capsys.readouterr().err.splitlines()
 
 
 def test_a_picture_is_drawn_from_a_caption(base_folder: Path) -> None:

@@ -146,7 +146,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "an output outside": ({"image": "0.png", "instruction": "a", "output": "../0.png"}, "outside of the folder"),
     "an output far outside": ({"image": "0.png", "instruction": "a", "output": "/tmp/a.png"}, "outside of the folder"),
     "an output inside and out": ({"image": "0.png", "instruction": "a", "output": "a/../../0.png"}, "outside of"),
-    "an output by a link": ({"image": "0.png", "instruction": "a", "output": "link/0.png"}, "by a link"),
+    "an output by a link": ({"image": "0.png", "instruction": "a", "output": "link/0.png"}, "is a link"),
     "an output of another kind": ({"image": "0.png", "instruction": "a", "output": "a.exe"}, "ends in .png"),
     "an output of ours": ({"image": "0.png", "instruction": "a", "output": "results.png"}, "sheet of all results"),
     "an output that is there": ({"image": "0.png", "instruction": "a", "output": "mine.png"}, "was not made by"),

@@ -259,7 +259,7 @@ def test_bundled_models_that_are_missing_say_how_to_make_them(
         monkeypatch.setitem(bundled._FOLDERS, name, tmp_path / name)
     with pytest.raises(ModelError, match=r"storybook-clip-a.*train/storybook/base\.py"):
         bundled_path("storybook-clip-a")
-    with pytest.raises(ModelError, match="brings no model 'storybook'"):
+    with pytest.raises(ModelError, match="no bundled model 'storybook'"):
         bundled_path("storybook")
     shutil.copytree(base_folder, tmp_path / "storybook-base")
     assert load_backbone("storybook-base", want="base").name == "storybook-base"

@@ -8,17 +8,17 @@ import torch
 from ip2p import Editor
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import load_backbone
-from ip2p.models.offload import chain, tile
+from ip2p.models.offload import hook_networks, tile
 
 
 def test_offloading_on_a_cpu_is_refused_before_anything_is_loaded() -> None:
-    with pytest.raises(ConfigError, match="this computes on the CPU. Leave it out"):
+    with pytest.raises(ConfigError, match="the device is the CPU. Leave it out"):
         Editor.from_pretrained("no/such-model", device="cpu", cpu_offload=True)
 
 
 def test_networks_that_move_compute_the_same(sd_editor_folder: Path) -> None:
     backbone, moving = load_backbone(sd_editor_folder), load_backbone(sd_editor_folder)
-    chain(moving, torch.device("cpu"))
+    hook_networks(moving, torch.device("cpu"))
     x, t, pictures = torch.randn(1, 8, 8, 8), torch.tensor(500), torch.rand(1, 3, 32, 32)
     for _ in range(2):
         assert torch.equal(moving.encode_condition(pictures), backbone.encode_condition(pictures))

@@ -9,7 +9,7 @@ from torch import nn
 
 from ip2p import Editor
 from ip2p.models.backbone import load_backbone, save_backbone
-from ip2p.models.packed_conv import MAX_PIXELS, MAX_SIZES, PackedConv2d, pack_convolutions
+from ip2p.models.packed_conv import MAX_PACKED_PIXELS, MAX_SIZES, PackedConv2d, pack_convolutions
 
 
 @pytest.mark.parametrize("settings", [
@@ -29,7 +29,7 @@ def test_a_packed_convolution_is_the_plain_one(settings: dict[str, Any]) -> None
         for form in (torch.contiguous_format, torch.channels_last):
             assert torch.allclose(conv(x.contiguous(memory_format=form)), plain, atol=1e-5)
             assert len(conv.packed) <= MAX_SIZES and (x.shape in conv.packed) == (
-                len(x) * x[0, 0].numel() <= MAX_PIXELS
+                len(x) * x[0, 0].numel() <= MAX_PACKED_PIXELS
             )
     assert torch.equal(conv.state_dict()["weight"], weight)
 

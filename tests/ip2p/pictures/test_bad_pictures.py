@@ -182,7 +182,7 @@ def webp_header(width: int, height: int) -> bytes:
 
 
 WHOLE = {kind: encoded(PICTURE, kind) for kind in KINDS}
-NO_PICTURE, DAMAGED, PIXELS = "not a picture that we can read", "is damaged", "million pixels, more than"
+NO_PICTURE, DAMAGED, PIXELS = "not a readable picture", "is damaged", "million pixels, more than"
 EITHER = f"{NO_PICTURE}|{DAMAGED}"
 REFUSED: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "nothing": (b"", "is empty"),
@@ -230,12 +230,12 @@ REFUSED: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "a bomb of text": (png(20, 20, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(90_000_000), 1))), DAMAGED),
     "a bomb of profiles": (png(20, 20, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(9_000_000), 1))), DAMAGED),
     "a thousand texts": (png(20, 20, *[chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000), 1))] * 100), DAMAGED),
-    "300,000 chunks": (lambda: png(20, 20, chunk(b"prVt", b"") * 300_000), "in more than 500000 pieces"),
-    "600,000 segments": (lambda: b"\xff\xd8" + b"\xff\xe5\0\2" * 600_000, "in more than 500000 pieces"),
-    "300,000 comments": (lambda: gif(20, 20, b"!\xfe\1a\0" * 300_000), "in more than 500000 pieces"),
-    "300,000 frames": (lambda: gif(20, 20, FRAME * 300_000), "in more than 500000 pieces"),
+    "300,000 chunks": (lambda: png(20, 20, chunk(b"prVt", b"") * 300_000), "needs more than 500000 reads"),
+    "600,000 segments": (lambda: b"\xff\xd8" + b"\xff\xe5\0\2" * 600_000, "needs more than 500000 reads"),
+    "300,000 comments": (lambda: gif(20, 20, b"!\xfe\1a\0" * 300_000), "needs more than 500000 reads"),
+    "300,000 frames": (lambda: gif(20, 20, FRAME * 300_000), "needs more than 500000 reads"),
     "30,000 pages": (pages(30_000), "has more than 1000 frames. Choose one with frame, 0 to 999"),
-    "a thousand scans": (scans(1000), "drawn in more than 200 scans"),
+    "a thousand scans": (scans(1000), "has more than 200 scans"),
     "runs of one pixel": (lambda: bmp(900, 900, b"\1\5" * 810_000, bits=8, compression=1), "500000 pieces"),
     "no pixels": (png(20, 20), DAMAGED),
     "a header of an unknown depth": (png(20, 20, pixels(bytes(9999)), depth=3), EITHER),

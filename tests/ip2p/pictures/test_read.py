@@ -106,7 +106,7 @@ def test_a_frame_far_behind_is_not_waited_for(tmp_path: Path, monkeypatch: pytes
     path = saved(tmp_path, encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]))
     monkeypatch.setattr(read, "MAX_FRAME_PIXELS", 500)
     assert open_image(path, frame=1).size == (20, 16)
-    with pytest.raises(ImageError, match="frame 2 of .* lies behind too many pixels"):
+    with pytest.raises(ImageError, match="frame 2 of .* comes after too many pixels"):
         open_image(path, frame=2)
 
 

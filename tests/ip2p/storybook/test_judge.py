@@ -24,8 +24,8 @@ from ip2p.storybook.judge import (
     UNCLEAR,
     Judge,
     JudgeNet,
+    JudgeOutput,
     Outcome,
-    Output,
     Reading,
     attribute_target,
     judge_loss,
@@ -55,13 +55,13 @@ class Prescribed(JudgeNet):
         self.said = [(*ATTRIBUTES[name], UNCLEAR).index(value) for name, value in attributes.items()]
         self.layout, self.pieces = layout, whole
 
-    def forward(self, x: Tensor) -> Output:
+    def forward(self, x: Tensor) -> JudgeOutput:
         ones = {
             name: torch.eye(len(values) + 1)[index].expand(len(x), -1)
             for (name, values), index in zip(ATTRIBUTES.items(), self.said, strict=True)
         }
         whole, layout = (torch.tensor(row).expand(len(x), -1) for row in (self.pieces, self.layout))
-        return Output(ones, whole, layout)
+        return JudgeOutput(ones, whole, layout)
 
 
 def measured(
@@ -239,20 +239,20 @@ def test_the_loss_is_none_where_all_is_right_and_counts_layouts_in_tolerances() 
     }
     whole, sure = torch.tensor([whole_target(SCENE)]), torch.full((1, 3), 50.0)
     assert whole.tolist() == [[1, 1, IGNORED]]
-    assert judge_loss(Output(logits, sure, layout), attributes, whole, layout).item() == pytest.approx(0, abs=1e-6)
+    assert judge_loss(JudgeOutput(logits, sure, layout), attributes, whole, layout).item() == pytest.approx(0, abs=1e-6)
     nobody = torch.full_like(attributes, IGNORED)
     blind = {name: torch.zeros_like(rows) for name, rows in logits.items()}
-    assert judge_loss(Output(blind, sure, layout), nobody, whole, layout).item() == pytest.approx(0, abs=1e-6)
-    doubtful = judge_loss(Output(logits, torch.zeros(1, 3), layout), attributes, whole, layout)
+    assert judge_loss(JudgeOutput(blind, sure, layout), nobody, whole, layout).item() == pytest.approx(0, abs=1e-6)
+    doubtful = judge_loss(JudgeOutput(logits, torch.zeros(1, 3), layout), attributes, whole, layout)
     assert doubtful.item() == pytest.approx(0.6931 / 2, rel=1e-3)
     for quantity in range(3):
         off = layout.clone()
         off[:, quantity] += TOLERANCE[quantity]
-        loss = judge_loss(Output(logits, sure, off), attributes, whole, layout)
+        loss = judge_loss(JudgeOutput(logits, sure, off), attributes, whole, layout)
         assert loss.item() == pytest.approx((1 - 0.25) / len(LAYOUT), rel=1e-4)
     wrong = layout.clone()
     wrong[:, 3] = 0.5
-    assert judge_loss(Output(logits, sure, wrong), attributes, whole, layout).item() == pytest.approx(
+    assert judge_loss(JudgeOutput(logits, sure, wrong), attributes, whole, layout).item() == pytest.approx(
         0.6931 / 4, rel=1e-3
     )
 

@@ -9,7 +9,7 @@ import pytest
 from ip2p.storybook.edits import possible_edits
 from ip2p.storybook.free import FREE, free_cases
 from ip2p.storybook.language import (
-    LONGEST,
+    MAX_CAPTION_TOKENS,
     caption,
     edited_caption,
     instruction,
@@ -71,7 +71,7 @@ def test_what_need_not_be_said_is_said_at_times() -> None:
 
 def test_captions_are_short_varied_and_well_formed() -> None:
     texts = [text for _, text in captions(600, 2)]
-    assert max(len(tokens(text)) for text in texts) <= LONGEST
+    assert max(len(tokens(text)) for text in texts) <= MAX_CAPTION_TOKENS
     assert all(text == text.lower() and well_formed(text) for text in texts)
     rng = random.Random(0)
     scene = sample_scene(rng)
@@ -95,7 +95,7 @@ def test_an_edit_changes_one_attribute_of_the_caption() -> None:
             assert differ == {edit.attribute}, (text, changed)
             assert after.get(edit.attribute, UNSAID.get(edit.attribute)) == edit.value
             assert well_formed(changed), (text, changed)
-            assert len(tokens(changed)) <= LONGEST, changed
+            assert len(tokens(changed)) <= MAX_CAPTION_TOKENS, changed
 
 
 def test_an_edit_and_its_reverse_leave_the_other_words() -> None:
