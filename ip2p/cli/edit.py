@@ -130,8 +130,8 @@ def edit(
     about = describe_source(image, frame, native) | ({"mask": mask.name} if mask else {})
     asked = {"turns": instructions, "input_sha256": about["input_sha256"]}
     reads = [image, *filter(None, [mask])]
-    for path, each in zip(paths, seeds, strict=True):
-        require_free(path, asked | {"seed": each}, reads)
+    for path, drawn in zip(paths, seeds, strict=True):
+        require_free(path, asked | {"seed": drawn}, reads)
     if judge:
         require_free(*output_paths(output, name, seeds[:1]), asked, reads)
     previews, on_edit = progress_writer(paths, seeds, instructions, every, reads) if save_progress else (None, None)
