@@ -133,7 +133,8 @@ def edit(
     for path, drawn in zip(paths, seeds, strict=True):
         require_free(path, asked | {"seed": drawn}, reads)
     if judge:
-        require_free(*output_paths(output, name, seeds[:1]), asked, reads)
+        (best,) = output_paths(output, name, seeds[:1])
+        require_free(best, asked, reads)
     previews, on_edit = progress_writer(paths, seeds, instructions, every, reads) if save_progress else (None, None)
     if editor.model == BUNDLED_EDITOR:
         say(f"the bundled editor draws storybook scenes; for photos use --model {PHOTO_EDITOR}")
