@@ -172,6 +172,12 @@ class SamplingSettings(BaseModel):
                 f"Give {name} as {describe(cls, name).allowed}",
                 arguments=[name],
             ) from None
+        if made.guidance_start > made.guidance_stop:
+            raise ConfigError(
+                f"guidance_start={made.guidance_start:g} is above guidance_stop={made.guidance_stop:g}",
+                "Give guidance_start as at most guidance_stop",
+                arguments=["guidance_start", "guidance_stop"],
+            )
         if made.tolerance and made.reuse > 1:  # features are cached for whole batches, not row by row
             raise ConfigError(
                 "tolerance and reuse cannot be combined", "Leave one of the two at its default",

@@ -58,6 +58,7 @@ def batch(
         out,
         editor.load_editor,
         model=editor.name,
+        weights=editor.fingerprint(),
         defaults=settings | {"negative_prompt": negative_prompt},
         size=at_once,
         say=say,

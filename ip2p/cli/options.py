@@ -274,6 +274,20 @@ class ModelChoice(NamedTuple):
         loras = [Lora.parse(text) for text in self.options["loras"]]
         return load_for_inference(self.model, want=want, **{**self.options, "loras": loras})
 
+    def fingerprint(self) -> str:
+        """Tell the files of the model, and those that are added to it, from others.
+
+        Raises:
+            ModelError: one of them is not there.
+        """
+        from ip2p.models.adapters import Lora
+        from ip2p.models.folder import fingerprint_model
+
+        options = self.options
+        added = [*(Lora.parse(text).path for text in options["loras"]), *options["embeddings"]]
+        decoder = [options["decoder"]] if options["decoder"] and Path(options["decoder"]).exists() else []
+        return "-".join(fingerprint_model(each)[:16] for each in (self.model, *added, *decoder))
+
     def load_editor(self) -> "Editor":
         """Load the model as an editor, see `load`."""
         from ip2p.editing.editor import Editor

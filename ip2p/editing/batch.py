@@ -73,13 +73,14 @@ class BatchRun:
         load: Callable[[], Editor],
         *,
         model: str,
+        weights: str = "",
         defaults: dict[str, Any],
         size: int,
         say: Say,
     ) -> None:
         self.file, self.out, self.load, self.size, self.say = file, out, load, size, say
         self.defaults = {name: value for name, value in defaults.items() if value is not None}
-        self.edits = list(read_batch_file(file, self.defaults | {"model": model}))
+        self.edits = list(read_batch_file(file, self.defaults | {"model": model}, weights))
         if not self.edits:
             raise DataError(f"{file} has no rows", 'Write one a line: {"image": ..., "instruction": ...}')
         self._require_own_summary()
@@ -234,7 +235,9 @@ class BatchRun:
         for each, made in zip(group, edited, strict=True):
             try:
                 save_picture(made.image, self.out / each.edit.output, made.parameters | {ID_KEY: each.edit.id})
-                yield _to_result(each.edit)
+                yield _to_result(each.edit) | {
+                    key: made.parameters[key] for key in ("blocked",) if key in made.parameters
+                }
             except Ip2pError as error:
                 yield _to_result(each.edit, _describe(error))
 

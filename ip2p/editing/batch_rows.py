@@ -1,7 +1,9 @@
 """Rows of a batch file, read and checked line by line, so that an invalid one does not stop the others."""
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
@@ -99,31 +101,39 @@ class PlannedEdit(NamedTuple):
     error: str
 
 
-def read_batch_file(path: Path, defaults: dict[str, Any]) -> Iterator[PlannedEdit]:
+def read_batch_file(path: Path, defaults: dict[str, Any], weights: str = "") -> Iterator[PlannedEdit]:
     """Plan the edits of a batch file, sample by sample. An invalid line gives an edit with an error.
 
     Args:
         path: path of a file of JSON lines; empty ones are skipped.
         defaults: settings of rows without their own, and the model's name.
+        weights: fingerprint of the model's files. The ids of edits depend on it, and on the contents of pictures and
+            masks, so that a result is known to be stale when one of them has changed.
 
     Raises:
         DataError: there is no such file, or it cannot be read.
     """
     known: dict[str, int] = {}
     written: dict[str, int] = {}
+    digest = cache(_digest)
+
+    def contents(row: BatchRow) -> list[str]:
+        return [digest(path.parent / name) for name in (row.image, row.mask) if name]
+
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield from _plan_line(line, number, defaults, known, written)
+                    yield from _plan_line(line, number, defaults, known, written, lambda row: contents(row) + [weights])
     except OSError as error:
         raise DataError(f"cannot read {path} ({error.strerror})", "Give a file of JSON lines") from error
 
 
 def _plan_line(
-    line: bytes, number: int, defaults: dict[str, Any], known: dict[str, int], written: dict[str, int]
-) -> Iterator[PlannedEdit]:
-    """Plan the edits of one line; `known` counts lines of equal contents, `written` has the line of each output."""
+    line: bytes, number: int, defaults: dict[str, Any], known: dict[str, int], written: dict[str, int],
+    contents: Callable[[BatchRow], list[str]],
+) -> Iterator[PlannedEdit]:  # fmt: skip
+    """Plan the edits of one line; `known` counts equal lines, `written` has the line of each output."""
     try:
         row = _parse_row(line, number)
         if row.output:
@@ -135,8 +145,9 @@ def _plan_line(
         return
     key = fingerprint(defaults | row.contents)
     known[key] = known.get(key, 0) + 1
+    now = fingerprint({"row": key, "files": contents(row)})
     for sample in range(row.samples):
-        name = f"{key}-{known[key]}-{sample}"
+        name = f"{now}-{known[key]}-{sample}"
         first = derive_seed(0, "edits", f"{key}-{known[key]}") % 2**32 if row.seed is None else row.seed
         seed = (first + sample) % 2**63
         output, error_line = _output_name(row, seed, name), ""
@@ -144,6 +155,15 @@ def _plan_line(
             error_line = f"{output} is the output of line {written[output.lower()]} too. Give each a name of its own"
         written.setdefault(output.lower(), number)
         yield PlannedEdit(name, number, row, seed, output, error_line)
+
+
+def _digest(path: Path) -> str:
+    """Hash the contents of a file; an empty string if it cannot be read, which is told when it is its turn."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
 
 
 def _parse_row(line: bytes, number: int) -> BatchRow:

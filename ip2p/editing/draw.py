@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from ip2p.device import precision_name
 from ip2p.diffusion.feature_cache import FeatureCache
 from ip2p.diffusion.guidance import DualGuidance, Guidance, TextGuidance, UNetCall
 from ip2p.diffusion.guidance_cache import CachedDualGuidance, CachedTextGuidance, CacheSchedule
@@ -19,6 +20,7 @@ from ip2p.diffusion.noise import ForwardProcess
 from ip2p.diffusion.previews import DenoiserWithPreviews, Previews
 from ip2p.diffusion.sampling import Constrain, Denoise, OnStep, make_scheduler, sample
 from ip2p.diffusion.text_cache import MAX_BATCHES, TextCache
+from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone
 from ip2p.models.safety import black_out
 from ip2p.pictures.tensors import to_images
@@ -88,6 +90,7 @@ def draw(
             denoise, noise, scheduler, steps=settings.steps, generators=generators, origin=origin, start=start,
             on_step=on_step, constrain=constrain,
         )  # fmt: skip
+    _require_finite(backbone, latents, "latents")
     decoded = [_decode(backbone, rows) for rows in latents.split(decode_rows or len(latents))]
     images, flags = ([each for part in parts for each in part] for parts in zip(*decoded, strict=True))
     return [Drawn(*each) for each in zip(images, flags, guidance.rows_each, strict=True)]
@@ -157,6 +160,25 @@ def _guidance_options(backbone: Backbone, settings: SamplingSettings) -> dict[st
 
 def _decode(backbone: Backbone, latents: Float[Tensor, "b c h w"]) -> tuple[list[Image.Image], list[bool]]:
     """Decode latents into pictures, black if the model's safety checker blocks them, with a flag for each."""
-    images = to_images(backbone.decode(latents))
+    decoded = backbone.decode(latents)
+    _require_finite(backbone, decoded, "decoded pictures")
+    images = to_images(decoded)
     flags = backbone.flag_unsafe(images)
     return [black_out(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)], flags
+
+
+def _require_finite(backbone: Backbone, values: Tensor, what: str) -> None:
+    """Check that nothing overflowed, which would show as a black picture.
+
+    Raises:
+        ModelError: a value is not finite.
+    """
+    if values.isfinite().all():
+        return
+    bad = next((name for name, weight in backbone.named_weights() if not weight.isfinite().all()), None)
+    if bad:
+        raise ModelError(f"the weights {bad} of {backbone.name} are not finite", "Download the model again")
+    raise ModelError(
+        f"the {what} of {backbone.name} are not finite in {precision_name(backbone.dtype)}",
+        "Give precision=bf16 or precision=fp32, or less guidance", arguments=["precision"],
+    )  # fmt: skip

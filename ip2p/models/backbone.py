@@ -6,7 +6,7 @@ classes. Pictures have shape (b, 3, h, w) in [-1, 1]; latents (b, c, h/k, w/k) i
 
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -152,6 +152,13 @@ class Backbone:
         """The networks in the order of their use, without the safety checker."""
         found = (self.text_encoder, self.text_encoder_2, self.unet, self.vae, self.decoder)
         return [each for each in found if each is not None]
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Weights of all networks by name, such as unet.conv_in.weight."""
+        for part in (*COMPONENTS, "decoder"):
+            network = getattr(self, part, None)
+            if isinstance(network, torch.nn.Module):
+                yield from ((f"{part}.{name}", weight) for name, weight in network.named_parameters())
 
     @property
     def dtype(self) -> torch.dtype:

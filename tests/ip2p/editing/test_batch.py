@@ -115,6 +115,40 @@ def test_a_row_takes_every_setting_a_preset_and_a_negative_prompt(pictures: Path
     assert made[3]["text_every"] == 3 and len({each["edit"] for each in made}) == 4
 
 
+def test_a_result_is_stale_when_what_it_was_made_of_has_changed(pictures: Path, editor: Editor) -> None:
+    mask = Image.new("L", (32, 32), 255)
+    mask.save(pictures / "mask.png")
+    rows = [{"image": "0.png", "instruction": "make it winter"}, {"image": "2.png", "instruction": "a cow"}]
+    file = write_rows(pictures / "edits.jsonl", [rows[0] | {"mask": "mask.png"}, rows[1]])
+
+    def again(weights: str = "one") -> BatchSummary:
+        batch = BatchRun(
+            file, file.with_suffix(""), lambda: editor, model="tiny", weights=weights, defaults={"steps": 1}, size=4,
+            say=str,
+        )  # fmt: skip
+        return batch.run()
+
+    assert again() == BatchSummary(done=2, failed=0, before=0)
+    assert again() == BatchSummary(done=0, failed=0, before=2)
+    noise(9).save(pictures / "2.png")
+    assert again() == BatchSummary(done=1, failed=0, before=1)
+    mask.paste(0, (0, 0, 16, 16))
+    mask.save(pictures / "mask.png")
+    assert again() == BatchSummary(done=1, failed=0, before=1)
+    assert again("two") == BatchSummary(done=2, failed=0, before=0)
+
+
+def test_a_stale_result_of_a_given_name_is_told_and_kept(pictures: Path, editor: Editor) -> None:
+    row = {"image": "0.png", "instruction": "make it winter", "output": "winter.png"}
+    file = write_rows(pictures / "edits.jsonl", [row])
+    assert run(file, editor) == BatchSummary(done=1, failed=0, before=0)
+    before = (file.with_suffix("") / "winter.png").read_bytes()
+    noise(9).save(pictures / "0.png")
+    assert run(file, editor) == BatchSummary(done=0, failed=1, before=0)
+    assert "is the result of another edit" in results(file.with_suffix(""))[0]["error"]
+    assert (file.with_suffix("") / "winter.png").read_bytes() == before
+
+
 HOSTILE: dict[str, tuple[Any, str]] = {
     "no JSON": (b'{"image": "0.png", ', "line 1 is not JSON"),
     "bytes": (b"\xff\xfe\x00", "line 1 is not JSON"),

@@ -328,3 +328,24 @@ def test_what_makes_no_sense_is_told(
 ) -> None:
     with pytest.raises(error, match=message):
         editor.edit([picture(1), picture(2)], texts, **settings)
+
+
+@pytest.mark.parametrize("part", ["unet.conv_in.weight", "vae.decoder"])
+def test_weights_that_are_not_finite_are_told(editor_folder: Path, part: str) -> None:
+    """Not as a black picture."""
+    editor = Editor.from_pretrained(str(editor_folder), device="cpu")
+    weights = {name: weight for name, weight in editor.backbone.named_weights() if name.startswith(part)}
+    with torch.no_grad():
+        next(iter(weights.values())).mul_(float("nan"))
+    with pytest.raises(ModelError, match=f"the weights {part}.* are not finite"):
+        editor.edit(picture(1), "make it winter", seeds=3, steps=2)
+
+
+def test_an_overflow_is_told(editor: Editor) -> None:
+    with pytest.raises(ModelError, match="the latents of .* are not finite in fp32. Give precision=bf16"):
+        editor.edit(picture(1), "make it winter", seeds=3, steps=2, text_scale=1e38)
+
+
+def test_guidance_that_ends_before_it_begins_is_refused(editor: Editor) -> None:
+    with pytest.raises(ConfigError, match=r"guidance_start=0.6 is above guidance_stop=0.4"):
+        editor.edit(picture(1), "make it winter", guidance_start=0.6, guidance_stop=0.4)
