@@ -3,7 +3,7 @@
 Ip2pError
 ├── ImageError         a picture cannot be read or written
 ├── InstructionError   an instruction or a caption is empty or not text
-├── ModelError         weights are missing, damaged, or of another kind than asked for
+├── ModelError         weights are missing, damaged, or of another kind than requested
 ├── ConfigError        a config file, key or value is wrong
 ├── DataError          a record, shard or data set is missing, torn or of another shape
 ├── WriterError        the language model that writes triples cannot be reached or refuses
@@ -42,7 +42,7 @@ class InstructionError(Ip2pError):
 
 
 class ModelError(Ip2pError):
-    """Weights are missing, damaged, or of another kind than asked for."""
+    """Weights are missing, damaged, or of another kind than requested."""
 
 
 class ConfigError(Ip2pError):

@@ -27,47 +27,47 @@ def render(scene: Scene) -> Image.Image:
     """Draw a scene as an RGB picture of 256 x 256 pixels, back to front, at twice the size for smooth edges."""
     side = SIDE * OVERSAMPLING
     rng = random.Random(scene.layout.seed)
-    canvas = scenery.sky(scene, side)
+    canvas = scenery.make_sky(scene, side)
     draw = ImageDraw.Draw(canvas)
-    scenery.lights_of_the_sky(draw, scene, rng, side)
+    scenery.draw_sky_lights(draw, scene, rng, side)
     if scene.sky == "rainbow":
-        scenery.rainbow(canvas, scene, side)
-    scenery.clouds(draw, scene, rng, side)
-    scenery.land(draw, scene, side)
-    scenery.trees(draw, scene, rng, side)
+        scenery.draw_rainbow(canvas, scene, side)
+    scenery.draw_clouds(draw, scene, rng, side)
+    scenery.draw_land(draw, scene, side)
+    scenery.draw_trees(draw, scene, rng, side)
     if scene.place == "lake":
         shown = canvas.copy()
-        _building(ImageDraw.Draw(shown), scene, side)
-        scenery.reflect(canvas, shown, scene, side)
-    scenery.small_things(draw, scene, rng, side)
-    _things(draw, scene, side)
+        _draw_building(ImageDraw.Draw(shown), scene, side)
+        scenery.draw_reflection(canvas, shown, scene, side)
+    scenery.draw_small_things(draw, scene, rng, side)
+    _draw_things(draw, scene, side)
     if scene.layout.mirrored:
         canvas = ImageOps.mirror(canvas)
-    canvas = scenery.weather(canvas, scene, side)
+    canvas = scenery.draw_weather(canvas, scene, side)
     return apply_style(canvas.resize((SIDE, SIDE), Image.Resampling.BOX), scene.style)
 
 
-def _things(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
+def _draw_things(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
     """Draw the flying thing, the building and the animal."""
     layout = scene.layout
     if scene.sky in FLYERS:
         height = FLYER_HEIGHT[scene.sky]
         foot = (layout.sky_y + height / 2) * side
-        FLYERS[scene.sky](Brush(draw, layout.sky_x * side, foot, height * side, _light_of_things(scene)))
-    _building(draw, scene, side)
+        FLYERS[scene.sky](Brush(draw, layout.sky_x * side, foot, height * side, _thing_light(scene)))
+    _draw_building(draw, scene, side)
     if scene.animal in ANIMALS:
-        brush = Brush(draw, layout.animal_x * side, ANIMAL_FOOT * side, ANIMAL_HEIGHT * side, _light_of_things(scene))
+        brush = Brush(draw, layout.animal_x * side, ANIMAL_FOOT * side, ANIMAL_HEIGHT * side, _thing_light(scene))
         ANIMALS[scene.animal](brush)
 
 
-def _building(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
+def _draw_building(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
     layout, lit = scene.layout, scene.time != "day"
     look = Look(WALLS[scene.color], ROOFS[scene.roof], DOORS[scene.door], scene.season == "winter", lit)
     foot, height = (layout.horizon + 0.16) * side, layout.building_size * side
-    BUILDINGS[scene.building](Brush(draw, layout.building_x * side, foot, height, _light_of_things(scene)), look)
+    BUILDINGS[scene.building](Brush(draw, layout.building_x * side, foot, height, _thing_light(scene)), look)
 
 
-def _light_of_things(scene: Scene) -> Tint:
+def _thing_light(scene: Scene) -> Tint:
     """The light of the scene for things, at night a little brighter than on the land, so that they are visible."""
     tint = light(scene.time, scene.weather)
     return brighter(tint, 0.3) if scene.time == "night" else tint

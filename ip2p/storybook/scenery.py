@@ -40,7 +40,7 @@ RAINBOW: tuple[Color, ...] = (
 )
 
 
-def sky(scene: Scene, side: int) -> Image.Image:
+def make_sky(scene: Scene, side: int) -> Image.Image:
     """Make a canvas filled with the sky's gradient, which ends at the horizon."""
     top, bottom = (np.array(color, np.float32) for color in sky_gradient(scene.time, scene.weather))
     share = np.clip(np.arange(side) / (scene.layout.horizon * side), 0, 1)[:, None]
@@ -48,7 +48,7 @@ def sky(scene: Scene, side: int) -> Image.Image:
     return Image.fromarray(np.repeat(column[:, None], side, axis=1))
 
 
-def lights_of_the_sky(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
+def draw_sky_lights(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
     """Draw the sun, or moon and stars, if the weather lets them through."""
     wobble = [(rng.uniform(-0.02, 0.02), rng.uniform(-0.02, 0.02)) for _ in STARS]
     if scene.weather in ("rain", "storm"):
@@ -66,7 +66,7 @@ def lights_of_the_sky(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Rando
         _disc(draw, 0.12, 0.14, 0.072, (255, 214, 64), side)
 
 
-def clouds(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
+def draw_clouds(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
     """Draw one cloud or three, colored by time of day and weather, away from other things in the sky."""
     drift = [(rng.uniform(-0.025, 0.025), rng.uniform(-0.012, 0.012)) for _ in CLOUDS]
     count = {"none": 0, "one": 1, "three": 3}[scene.clouds]
@@ -78,7 +78,7 @@ def clouds(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: in
         _cloud(draw, x + dx, y + dy, 0.07, color, side)
 
 
-def land(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
+def draw_land(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:
     """Draw the land of the place, from the horizon down."""
     tint = light(scene.time, scene.weather)
     near, far, _, _ = SEASONS[scene.season]
@@ -102,7 +102,7 @@ def water_line(scene: Scene) -> tuple[float, float]:
     return (horizon, horizon + 0.13) if scene.place == "beach" else (horizon + 0.13, 0.86)
 
 
-def reflect(canvas: Image.Image, shown: Image.Image, scene: Scene, side: int) -> None:
+def draw_reflection(canvas: Image.Image, shown: Image.Image, scene: Scene, side: int) -> None:
     """Reflect things behind a lake dimly in its water.
 
     Args:
@@ -120,7 +120,7 @@ def reflect(canvas: Image.Image, shown: Image.Image, scene: Scene, side: int) ->
     canvas.paste(Image.composite(upside_down, water, mask.crop((0, top, side, top + height))), (0, top))
 
 
-def trees(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
+def draw_trees(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
     """Draw two trees at the right and one at the left, dressed by the season; firs in the mountains."""
     spots = [(0.9 + rng.uniform(-0.025, 0.025), 0.3), (0.78 + rng.uniform(-0.02, 0.02), 0.22), (0.05, 0.2)]
     foot = scene.layout.horizon + 0.11
@@ -133,7 +133,7 @@ def trees(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int
             _tree(brush, scene.season)
 
 
-def small_things(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
+def draw_small_things(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
     """Draw flowers, tufts, fallen leaves or heaps of snow in front."""
     spots = [((k + rng.uniform(0.15, 0.85)) / 6, rng.uniform(0.1, 0.95)) for k in range(6)]
     tint = light(scene.time, scene.weather)
@@ -155,7 +155,7 @@ def small_things(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, si
             _disc(draw, x, y - 0.3 * size, size * 1.2, tint((252, 253, 255)), side)
 
 
-def rainbow(canvas: Image.Image, scene: Scene, side: int) -> None:
+def draw_rainbow(canvas: Image.Image, scene: Scene, side: int) -> None:
     """Draw a broad rainbow behind the building."""
     draw = ImageDraw.Draw(canvas)
     x, y, width = 0.5 * side, (scene.layout.horizon + 0.06) * side, 0.024 * side
@@ -165,7 +165,7 @@ def rainbow(canvas: Image.Image, scene: Scene, side: int) -> None:
         draw.arc((x - radius, y - radius, x + radius, y + radius), 180, 360, fill=tint(color), width=round(width) + 1)
 
 
-def weather(canvas: Image.Image, scene: Scene, side: int) -> Image.Image:
+def draw_weather(canvas: Image.Image, scene: Scene, side: int) -> Image.Image:
     """Draw the weather over everything: streaks of rain, a veil of fog, a bolt of lightning.
 
     Streaks lie on a lattice of 32 px of the finished picture, so that an autoencoder sees them in few positions only.

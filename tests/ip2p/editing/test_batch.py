@@ -172,7 +172,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "a seed of truth": ({"image": "0.png", "instruction": "a", "seed": True}, "seed=True cannot be used"),
     "a missing picture": ({"image": "9.png", "instruction": "a"}, "9.png. Check the name"),
     "a picture of zeros": ({"image": "a\0b.png", "instruction": "a"}, "there is no picture"),
-    "a text for a picture": ({"image": "hostile.jsonl", "instruction": "a"}, "is not a picture"),
+    "a text for a picture": ({"image": "hostile.jsonl", "instruction": "a"}, "is not a readable picture"),
     "a mask of another size": (
         {"image": "0.png", "instruction": "a", "mask": "1.png"},
         "1.png is 48 x 24 pixels, the picture 32 x 32",

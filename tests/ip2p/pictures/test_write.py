@@ -167,5 +167,5 @@ def test_pictures_without_parameters_are_told(tmp_path: Path, kind: str, comment
 
 def test_what_is_no_picture_has_no_parameters(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"text")
-    with pytest.raises(ImageError, match="not a picture"):
+    with pytest.raises(ImageError, match="not a readable picture"):
         read_parameters(tmp_path / "a.png")

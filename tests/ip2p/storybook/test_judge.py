@@ -157,7 +157,7 @@ def test_as_many_cases_as_pictures() -> None:
 
 def test_readings_do_not_depend_on_the_batch(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = judge.read(noise(5))
-    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "BATCH_SIZE", 2)
     parts = judge.read(noise(5))
     assert whole.layout.shape == (5, 4) and 0 <= whole.layout.min() and whole.layout.max() <= 1
     assert torch.allclose(whole.layout, parts.layout, atol=1e-5)
