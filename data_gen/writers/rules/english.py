@@ -235,7 +235,7 @@ def _swap_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> It
         if thing.single not in (_MASS if mass else _SWAPS) or not words.NO_SWAP.isdisjoint(thing.adjectives):
             continue
         if thing.noun == "orange" and not thing.determiner:
-            continue  # the colour
+            continue  # the color
         for other in (_MASS if mass else _SWAPS)[thing.single]:
             if re.search(rf"\b(?:{other}|{plural(other)})\b", caption, re.IGNORECASE):
                 continue

@@ -354,11 +354,11 @@ ANIMALS = frozenset(
 )
 VEHICLES = frozenset("car truck bus van jeep tractor motorcycle bicycle scooter bulldozer tank".split())
 METALS = frozenset("golden silver copper bronze brass".split())
-"""Materials with a colour of their own."""
+"""Materials with a color of their own."""
 NO_SWAP = frozenset("rubber prickly bald bearded hot siamese arabian".split())
 """Adjectives that make a name with their noun."""
 PLAIN = frozenset("striped checkered colorful colourful transparent rusty golden silver floral patchwork".split())
-"""Adjectives beside which a colour would say something else."""
+"""Adjectives that do not go with a color."""
 COLORLESS = pattern(
     "black_and_white monochrome sketch charcoal pencil engraving woodcut noir silhouettes? grayscale marble"
 )

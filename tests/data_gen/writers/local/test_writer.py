@@ -171,7 +171,7 @@ def test_an_answer_ends_when_it_is_whole(chat: Path) -> None:
 
 
 def test_a_whole_answer_ends_the_writing(chat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here the model says what it is told, which goes on after the answer; a neighbour's answer is cut off."""
+    """The model returns given text that continues after the answer; another row's answer is cut off."""
     writer = LocalWriter(settings(chat, parallel=2), seed=1, device="cpu")
     tokenizer = writer.language.tokenizer
     scripts = [tokenizer(text).input_ids for text in (f"Yes: {REPLY} Again: {REPLY}", "never " * 200)]
