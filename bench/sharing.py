@@ -43,7 +43,7 @@ class SharingFigures(NamedTuple):
     """Figures of one setting, as means over all edits.
 
     Attributes:
-        share: what the pictures share, attention or features.
+        share: shared part of the UNet: attention or features.
         p: share of the denoising steps that share.
         changed: share of the edits whose requested value the judge reads in the edited picture.
         kept: share of the other attributes that the judge reads the same in both pictures.

@@ -243,7 +243,7 @@ class Stages:
 
         Args:
             stage: stage to run.
-            unit: what progress counts, such as captions.
+            unit: unit of the progress, such as captions.
             sizes: size of each shard, in units.
             make: function that makes the rows of a shard.
             schema: columns of the rows.

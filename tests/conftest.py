@@ -1,4 +1,4 @@
-"""Tiny random models of the real classes, made once and saved as diffusers pipeline folders."""
+"""Tiny random models of the real classes, made once and saved as diffusers folders."""
 
 import json
 import string
@@ -63,7 +63,7 @@ def write_tokenizer(folder: Path, words: Sequence[str] = ("make", "it", "winter"
 
 
 def tiny_text_encoder(vocabulary: int) -> CLIPTextModel:
-    """One layer, 16 wide."""
+    """Make a text encoder of one layer, 16 wide."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=vocabulary, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
@@ -99,7 +99,7 @@ def tiny_vae(kind: str) -> AutoencoderKL | AutoencoderTiny:
 
 
 def write_model(folder: Path, *, editor: bool, vae: str, scheduler: SchedulerMixin) -> Path:
-    """Save a tiny random model the way diffusers does, without any code of ip2p."""
+    """Save a tiny random model by diffusers, without code of ip2p."""
     torch.manual_seed(7)
     tokenizer = write_tokenizer(folder / "words")
     parts = {
@@ -120,7 +120,7 @@ def storybook_scheduler() -> SchedulerMixin:
 
 
 def sd_scheduler() -> SchedulerMixin:
-    """Stable Diffusion 1.5's own."""
+    """Make Stable Diffusion 1.5's scheduler."""
     return PNDMScheduler(skip_prk_steps=True, set_alpha_to_one=False, **SCHEDULE)
 
 
@@ -183,7 +183,7 @@ def guarded_folder(sd_editor_folder: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def write_xl(folder: Path, *, editor: bool) -> Path:
-    """Save a tiny random model of SDXL's classes the way diffusers does."""
+    """Save a tiny random model of SDXL's classes by diffusers."""
     torch.manual_seed(7)
     tokenizer = write_tokenizer(folder / "words")
     size = {
@@ -227,7 +227,7 @@ def xl_editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def peer_scheduler() -> Callable[[Any, str], Any]:
-    """The scheduler that a name means, made of a model's own by the class of diffusers itself and not by our table."""
+    """Make the scheduler of a name by the class of diffusers, and not by the table of ip2p."""
     classes: dict[str, tuple[Any, dict[str, Any]]] = {
         "euler_a": (EulerAncestralDiscreteScheduler, {}),
         "euler": (EulerDiscreteScheduler, {}),

@@ -1,4 +1,4 @@
-"""The shape of the repository: who may import whom, where modules stand, what they are called, how long they are."""
+"""The structure of the repository: imports, and places, names and lengths of modules."""
 
 import ast
 import importlib.metadata
@@ -46,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
 
 
 class Import(NamedTuple):
-    """One import of a module: what, and whether it happens at import, in a call, or for type checkers alone."""
+    """One import: its module, and whether it is at module level, in a function, or for type checkers only."""
 
     module: str
     when: Literal["import", "call", "types"]
@@ -54,7 +54,7 @@ class Import(NamedTuple):
 
 
 def imports(node: ast.AST, when: Literal["import", "call", "types"] = "import") -> Iterator[Import]:
-    """All imports in a syntax tree, `from a import b` as a.b."""
+    """Yield all imports in a syntax tree, with `from a import b` as a.b."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (Import(alias.name, when) for alias in child.names)
@@ -72,7 +72,7 @@ IMPORTS = {path: list(imports(ast.parse(path.read_text()))) for path in SOURCES}
 
 
 def installed_name(path: Path) -> str:
-    """Dotted name of a module of the library: data_gen/rows.py is ip2p.data_gen.rows."""
+    """Return the dotted name of a module of the library: data_gen/rows.py is ip2p.data_gen.rows."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts if parts[0] == "ip2p" else ("ip2p", *parts)).removesuffix(".__init__")
 
@@ -81,7 +81,7 @@ MODULES = {installed_name(path) for path in LIBRARY}
 
 
 def known(path: Path, *whens: str) -> set[str]:
-    """Modules of the library that a file imports at these times, all of them if none is named."""
+    """Return the modules of the library that a file imports, of these kinds of imports or of all."""
     found = set()
     for each in IMPORTS[path]:
         names = (each.module, each.module.rpartition(".")[0])
@@ -92,13 +92,13 @@ def known(path: Path, *whens: str) -> set[str]:
 
 
 def place(module: str) -> str:
-    """The room that a module stands in, or the module itself where it stands in none."""
+    """Return the package of a module, or the module itself if it is in none."""
     words = module.split(".")
     return ".".join(words[: 3 if words[1:2] in (["data_gen"], ["train"]) else 2])
 
 
 def within(modules: set[str], package: str) -> set[str]:
-    """Those that belong to a package."""
+    """Return the modules of a package."""
     return {module for module in modules if f"{module}.".startswith(f"{package}.")}
 
 
@@ -138,7 +138,7 @@ def test_the_graph_of_rooms_has_no_cycle() -> None:
 
 
 def test_pairs_are_made_without_exact_targets_and_without_the_judge() -> None:
-    """What measures must not have made: renders and the judge are for evaluation."""
+    """Exact renders and the judge are for evaluation only."""
     for path in (ROOT / "data_gen").rglob("*.py"):
         assert not known(path) & {"ip2p.storybook.render", "ip2p.storybook.judge"}, path
 

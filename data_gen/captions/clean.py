@@ -1,26 +1,26 @@
-"""Captions of the web, made fit to be edited by stated rules: what one says about the picture stays, and no more.
+"""Clean captions from the web by fixed rules, so that only the description of the picture stays.
 
-The rules speak English; text of other languages is left as it is, for the checks of triples to refuse. In this order:
+The rules are for English; other languages are unchanged, and the checks of triples refuse them. In this order:
 
-1. Only the first RAW characters are looked at: nobody edits a page, and a caption of a megabyte costs no time.
-2. HTML entities are characters, tags are nothing.
-3. Terminal escapes, control, zero-width, bidirectional and private characters, and halves of characters go.
+1. Only the first RAW characters are read, so that a caption of a megabyte costs no time.
+2. HTML entities become characters, and tags are removed.
+3. Terminal escapes, control, zero-width, bidirectional and private characters, and surrogates go.
 4. Credits go ("(Photo: J. Doe)", "© 2015 J. Doe", "J. Doe/Getty Images"), then emoji and other small pictures.
-5. One way to write a character (NFKC), a quotation mark, a dash.
+5. Characters (NFKC), quotation marks and dashes are normalized.
 6. Web and mail addresses, hashtags and @mentions go.
-7. File names go, or are the words that they are made of; so are leftovers of them ("IMG_2034", "jpg").
-8. Prices and what sells go ("free shipping", "50% off", "royalty-free stock photo of").
-9. Resolutions and what goes with them ("4k", "1920x1080 wallpaper") and sizes ("30x40 cm") go.
+7. File names go, or become the words in them; so are leftovers of them ("IMG_2034", "jpg").
+8. Prices and sales phrases go ("free shipping", "50% off", "royalty-free stock photo of").
+9. Resolutions and related words ("4k", "1920x1080 wallpaper") and sizes ("30x40 cm") go.
 10. Numbers of items go: "(12)", "#4532", "B07XJ8C8F5", and all of six digits and more.
 11. Of parts between bars the one with most words stays, the first of equals; names of sites go on either side of a dash
     and at the end ("| Etsy", " - Wikipedia", "by Shutterstock").
 12. Text that is mostly capitals is lowered.
 13. Repeated and dangling punctuation, decoration and quotation marks around the whole go; spaces are single.
-14. Nothing is left of a text without letters.
+14. A text without letters becomes empty.
 15. At most max_words words stay: whole sentences, else whole clauses, else words, as far as they fit.
 
-One rule may bare what another one removes, so all are applied until nothing changes. That makes `clean` idempotent; a
-text that is not at rest after PASSES passes was made to be unclean, and nothing of it is left.
+One rule may expose text that another one removes, so all are applied until nothing changes, which makes `clean`
+idempotent. A text that still changes after PASSES passes is adversarial, and becomes empty.
 """
 
 import html
@@ -35,7 +35,7 @@ CLAUSE = 4
 
 
 def _any(*patterns: str) -> re.Pattern[str]:
-    """Any of the patterns, in capitals or not."""
+    """Compile a pattern that matches any of the patterns, ignoring case."""
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
@@ -145,11 +145,11 @@ LOOSE = frozenset("a an the of in on at with and or to for from by near under ov
 
 
 def clean(text: str, max_words: int = 40) -> str:
-    """A caption without what is not about the picture; "" if nothing is left. `clean(clean(x)) == clean(x)`.
+    """Clean a caption; returns "" if nothing is left. `clean(clean(x)) == clean(x)`.
 
     Args:
-        text: a text of any length and content; only its first RAW characters are looked at.
-        max_words: that may be left, at least 1.
+        text: text of any length and content; only its first RAW characters are read.
+        max_words: largest number of words that stay, at least 1.
     """
     for _ in range(PASSES):
         before = text
@@ -163,53 +163,53 @@ def clean(text: str, max_words: int = 40) -> str:
 
 
 def without_markup(text: str) -> str:
-    """Entities first: pages quote tags by them. "&amp;amp;lt;" is one entity that was escaped again and again."""
+    """Decode entities and remove tags, in this order; "&amp;amp;lt;" is an entity that was escaped several times."""
     text = ENTITY.sub(lambda found: html.unescape(found[0]), AMPERSANDS.sub("&", text))
     return TAG.sub(" ", text)
 
 
 def without_codes(text: str) -> str:
-    """What terminals obey and nobody sees. Removed, not replaced by spaces: it stands inside words."""
+    """Remove control and invisible characters, without spaces in their place, since they may be inside words."""
     return UNSEEN.sub("", ESCAPE.sub("", text))
 
 
 def without_credits(text: str) -> str:
-    """Who took the picture is not in it."""
+    """Remove credits of photographers and agencies."""
     return CREDIT.sub(" ", text)
 
 
 def in_one_form(text: str) -> str:
-    """Wide, ligated and mathematical letters are letters; emoji go before, for NFKC makes "TM" of a trade mark sign."""
+    """Normalize characters by NFKC, after removing emoji, since NFKC makes "TM" of a trade mark sign."""
     return unicodedata.normalize("NFKC", EMOJI.sub(" ", text).translate(MARKS)).translate(MARKS)
 
 
 def without_addresses(text: str) -> str:
-    """Addresses with the preposition before them, hashtags and mentions."""
+    """Remove addresses with the preposition before them, hashtags and mentions."""
     return LABEL.sub(" ", ADDRESS.sub(" ", text))
 
 
 def without_files(text: str) -> str:
-    """A file that was given a name by a person is its words; one that a camera named is nothing."""
+    """Replace file names by the words in them, and remove those given by cameras."""
     return EXTENSION.sub(" ", CAMERA.sub(" ", FILE_NAME.sub(_file_words, PREFIX.sub("", text))))
 
 
 def without_selling(text: str) -> str:
-    """Prices and shops' phrases, with the "of" that would be left of "stock photo of a barn"."""
+    """Remove prices and sales phrases, with the "of" that would be left of "stock photo of a barn"."""
     return SELLING.sub(" ", text)
 
 
 def without_sizes(text: str) -> str:
-    """A picture is drawn at the model's size, whatever its caption says. Wallpaper alone may be on a wall."""
+    """Remove resolutions and sizes; "wallpaper" alone stays, since it may be on a wall."""
     return SIZE.sub(" ", text)
 
 
 def without_numbers(text: str) -> str:
-    """Numbers of a series, articles and files; years and counts have fewer digits and no brackets."""
+    """Remove numbers of series, articles and files; years and counts have fewer digits and no brackets."""
     return NUMBER.sub(" ", text)
 
 
 def without_sites(text: str) -> str:
-    """Bars part titles of pages and hardly ever sentences, so one part is the caption. Dashes may be of a sentence."""
+    """Remove names of sites; of parts between bars one is the caption, while dashes may belong to a sentence."""
     parts = [part for part in BARS.split(text) if _has_letters(part) and not SITE_ALONE.fullmatch(part)]
     text = max(parts, key=lambda part: len(part.split()), default="")
     clauses = [clause for clause in DASH.split(text) if _has_letters(clause) and not SITE_ALONE.fullmatch(clause)]
@@ -217,14 +217,14 @@ def without_sites(text: str) -> str:
 
 
 def without_shouting(text: str) -> str:
-    """Lowered if most words of two letters and more are capitals; a few are abbreviations and stay."""
+    """Lowercase a text if most of its words are capitals; a few of them may be abbreviations, and stay."""
     words = re.findall(r"[A-Za-z]{2,}", text)
     loud = [word for word in words if word.isupper()]
     return text.lower() if 2 * len(loud) > len(words) and sum(map(len, loud)) > 3 else text
 
 
 def without_decoration(text: str) -> str:
-    """One sign where several stand, none where they hang loose, no quotation marks around the whole."""
+    """Remove repeated and dangling punctuation, and quotation marks around the whole text."""
     text = " ".join(DOTS.sub(". ", DECORATION.sub(" ", text)).split())
     text = REPEATED.sub(r"\1", BEFORE_SPACE.sub(r"\1", text))
     text = MIXED.sub(lambda found: next((sign for sign in "?!." if sign in found[0]), found[0][0]), text)
@@ -243,7 +243,7 @@ RULES: tuple[Callable[[str], str], ...] = (
 
 
 def fit(text: str, max_words: int) -> str:
-    """The first sentences that fit into so many words; else the first clauses; else words, without loose ends."""
+    """Shorten a text to the first sentences that fit, else the first clauses, else words without a dangling end."""
     words = text.split()
     if len(words) <= max_words:
         return text
@@ -259,12 +259,12 @@ def fit(text: str, max_words: int) -> str:
 
 
 def _start(text: str) -> str:
-    """The whole words among the first characters."""
+    """Return the whole words among the first RAW characters."""
     return text if len(text) <= RAW else text[:RAW].rpartition(" ")[0] or text[:RAW]
 
 
 def _ends_sentence(word: str) -> bool:
-    """Whether a sentence ends with a word; it does not with "St." or an initial."""
+    """Return whether a sentence ends with a word; it does not with "St." or an initial."""
     bare = word.rstrip("\"')]")
     return bare.endswith((".", "!", "?")) and bare.lower() not in NO_END and not re.fullmatch(r"[A-Z]\.", bare)
 
@@ -274,7 +274,7 @@ def _ends_clause(word: str) -> bool:
 
 
 def _file_words(found: re.Match[str]) -> str:
-    """The words in a file's name: two and more, or a single one that is the whole name."""
+    """Return the words in a file's name: two and more, or a single one that is the whole name."""
     parts = [part for part in FILE_PARTS.split(found[1].replace("%20", " ")) if part.isalpha()]
     words = [part for part in parts if len(part) > 1 and part.lower() not in FILE_NAMES]
     if len(words) > 1:

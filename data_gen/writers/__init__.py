@@ -1,4 +1,4 @@
-"""Writers of triples, by their names in the settings."""
+"""Writers of triples: rules, a language model behind an API, or a local one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,16 +8,16 @@ from ip2p.data_gen.triples.proposals import Writer
 
 
 def open_writer(settings: TriplesConfig, folder: Path, *, seed: int, say: Callable[[str], None]) -> Writer:
-    """The writer that the settings name.
+    """Open the writer that the settings name.
 
     Args:
         settings: settings of the triples.
-        folder: folder of the build, where a writer may keep the answers it got.
+        folder: folder of the build, where a writer may store answers.
         seed: seed of the run.
-        say: prints a line.
+        say: function that prints a line.
 
     Raises:
-        ConfigError: it lacks a setting.
+        ConfigError: a setting of the writer is missing.
         ModelError: a local model is missing or of another kind.
         WriterError: a server refuses, or cannot be reached.
     """

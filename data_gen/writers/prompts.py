@@ -1,4 +1,4 @@
-"""The prompt of a language model, and how its reply is read: the same for an API, a batch, and a local model."""
+"""The prompt for a language model, and parsing of its reply, for an API, a batch, and a local model."""
 
 import json
 import random
@@ -56,21 +56,20 @@ class InvertibleReply(BaseModel):
 
 
 def reply_model(inverse: bool) -> type[BaseModel]:
-    """The form of a reply."""
+    """Return the model of a reply, with or without inverse instructions."""
     return InvertibleReply if inverse else Reply
 
 
 def messages(caption: str, count: int, shots: Sequence[SeedTriple], *, inverse: bool = False) -> list[Message]:
-    """A request for edits of a caption.
+    """Return the messages that request edits of a caption.
 
-    A caption is data: it stands as a JSON string in the user's turn and nowhere else, so that it cannot close what it
-    stands in.
+    A caption is data: it is sent only as a JSON string in the user's message, so that it cannot end the string.
 
     Args:
-        caption: the caption as it is, whatever it says.
-        count: edits wanted, at least 1.
-        shots: examples, each as a turn of its own.
-        inverse: whether the way back is wanted, too.
+        caption: unchanged caption.
+        count: number of edits to request, at least 1.
+        shots: examples, each sent as its own question and answer.
+        inverse: whether to request inverse instructions, too.
     """
     turns: list[Message] = [{"role": "system", "content": SYSTEM + (INVERSE if inverse else "")}]
     for shot in shots:
@@ -82,14 +81,14 @@ def messages(caption: str, count: int, shots: Sequence[SeedTriple], *, inverse: 
 
 
 def shots_for(caption_id: str, count: int, seed: int, *, inverse: bool = False) -> list[SeedTriple]:
-    """Examples for a caption: drawn anew for each, of as many kinds as there are examples."""
+    """Draw examples for a caption, of as many kinds as there are examples."""
     return draw_shots(count, random.Random(derive_seed(seed, "shots", caption_id)), inverse=inverse)
 
 
 def read_reply(text: str, count: int) -> list[Proposal]:
-    """The edits in a reply, at most `count`; a single refused proposal if it has none that can be read.
+    """Parse the edits in a reply, at most `count`; a single refused proposal if there is none.
 
-    Models without constrained output wrap JSON in fences or prose: the first object that has edits is taken.
+    Models without constrained output wrap JSON in fences or prose: the first object with edits is used.
     """
     for candidate in _objects(text):
         try:
@@ -108,7 +107,7 @@ def read_reply(text: str, count: int) -> list[Proposal]:
 
 
 def _objects(text: str) -> list[str]:
-    """What may be the JSON in a reply, likeliest first: all of it, a fenced block, and the outermost braces."""
+    """Yield possible JSON objects of a reply: all of it, a fenced block, and the outermost braces."""
     fenced = re.findall(r"```(?:json)?\s*(.*?)```", text, re.DOTALL)
     braced = re.search(r"\{.*\}", text, re.DOTALL)
     return [text, *fenced, *([braced[0]] if braced else [])]

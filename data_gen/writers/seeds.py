@@ -1,4 +1,4 @@
-"""Seed triples, written by hand: the examples that a language model is shown of what is wanted."""
+"""Seed triples, written by hand, which serve as examples for language models."""
 
 import random
 from collections import Counter
@@ -18,14 +18,14 @@ SEEDS_FILE = "seeds.jsonl"
 
 
 class SeedTriple(NamedTuple):
-    """A triple that shows what is wanted.
+    """A seed triple.
 
     Args:
-        caption: before the edit.
-        instruction: what to change, in a few words.
-        edited_caption: after the edit, in the caption's own words wherever nothing changes.
+        caption: caption before the edit.
+        instruction: instruction, in a few words.
+        edited_caption: caption after the edit, in the caption's own words where nothing changes.
         kind: one of KINDS.
-        inverse: the instruction that leads back, or "" where none is natural.
+        inverse: instruction of the inverse edit; "" if there is no natural one.
     """
 
     caption: str
@@ -37,19 +37,19 @@ class SeedTriple(NamedTuple):
 
 @cache
 def load_seeds() -> tuple[SeedTriple, ...]:
-    """All seed triples, in the order of the file; read once."""
+    """Load all seed triples, in the order of the file; cached."""
     lines = (resources.files(__package__) / SEEDS_FILE).read_text(encoding="utf-8").splitlines()
     read = TypeAdapter(SeedTriple).validate_json
     return tuple(read(line) for line in lines)
 
 
 def draw_shots(count: int, rng: random.Random, *, inverse: bool = False) -> list[SeedTriple]:
-    """Different seeds, of kinds as even as can be: no kind comes twice before every kind has come once.
+    """Draw different seed triples, with their kinds as even as possible.
 
     Args:
-        count: seeds wanted; all are drawn where there are fewer.
-        rng: source of all randomness.
-        inverse: True draws only seeds that can be undone.
+        count: number of seeds; all are drawn if there are fewer.
+        rng: random generator.
+        inverse: whether to draw only seeds with an inverse instruction.
     """
     pool = [seed for seed in load_seeds() if seed.inverse or not inverse]
     rng.shuffle(pool)

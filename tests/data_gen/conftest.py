@@ -70,7 +70,7 @@ def make_config(settings: list[str]) -> Callable[..., DatasetConfig]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A language model's server of its own, and hardly any waiting between tries."""
+    """Start a local server of a language model, with short pauses between retries."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARY-0123456789")
     monkeypatch.setattr(client, "ROUND_PAUSE", 0.01)
     monkeypatch.setattr(batch_writer, "POLL_SECONDS", 0.0)

@@ -1,4 +1,4 @@
-"""A run of the language model that is killed again and again: nothing lost, nothing doubled, nothing overspent."""
+"""A run of the API writer that is killed repeatedly: no answer is lost or doubled, and the budget holds."""
 
 import json
 import os
@@ -51,13 +51,13 @@ for line in sys.stdin:  # each line is a run of its own, in a process of its own
 
 
 def barns(count: int) -> list[Caption]:
-    """Captions that differ, those of the driver."""
+    """Return the driver's captions, all different."""
     texts = [f"a red barn, number {number}, by a lake" for number in range(count)]
     return [Caption(id=content_id(text), text=text, source="test") for text in texts]
 
 
 def bill(request: dict[str, Any]) -> float:
-    """What the server charges for a request at 10 and 40 USD a million."""
+    """Return the cost of a request at 10 and 40 USD per million tokens."""
     usage = json.loads(answer_by_rules({k: v for k, v in request.items() if k != "authorization"}).body)["usage"]
     return (10 * usage["prompt_tokens"] + 40 * usage["completion_tokens"]) / 1e6
 

@@ -1,4 +1,4 @@
-"""The whole way with tiny random models: what it writes, and that kills, changes and bad input do no harm."""
+"""A whole build with tiny random models: its files, and kills, changed settings and bad input."""
 
 import hashlib
 import json
@@ -31,18 +31,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:text longer than")
 
 
 def digest(folder: Path) -> dict[str, str]:
-    """Hash of every file below a folder."""
+    """Hash every file below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def quiet(_: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[[Path], DatasetDict]:
-    """load_dataset with a cache of the test's own."""
+    """Call load_dataset with a separate cache."""
     return lambda folder: load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
 
 

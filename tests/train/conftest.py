@@ -17,7 +17,7 @@ INSTRUCTIONS = ("make it winter", "add a rainbow", "turn it blue", "make it nigh
 
 
 def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
-    """Letters are tokens, so every English sentence has some."""
+    """Write a tokenizer whose tokens are letters, so that it can encode every sentence."""
     folder.mkdir(parents=True)
     letters = string.ascii_lowercase + string.digits + string.punctuation
     tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
@@ -60,7 +60,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_pairs(folder: Path, count: int, *, size: tuple[int, int] = (32, 32)) -> Path:
-    """A packed data set of pictures that differ in brightness."""
+    """Write a packed data set of pictures with different brightness."""
     features = Features({"original_image": Image(), "edit_prompt": Value("string"), "edited_image": Image()})
     rows = []
     for index in range(count):
@@ -76,7 +76,7 @@ def write_pairs(folder: Path, count: int, *, size: tuple[int, int] = (32, 32)) -
 
 @pytest.fixture(scope="session")
 def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-one pairs of 32 px, of which one is held out."""
+    """Write twenty-one pairs of 32 px, one of them held out."""
     return write_pairs(tmp_path_factory.mktemp("data") / "packed", 21)
 
 

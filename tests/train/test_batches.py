@@ -1,4 +1,4 @@
-"""Batches: the data set that is refused, the order that never ends, crop and flip, the cache."""
+"""Batches: invalid data sets, the endless order, crop and flip, and the cache."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Checkpoints: exact, atomic, checked, and never younger than the one that replaces them."""
+"""Checkpoints: exact, atomic, and verified."""
 
 import json
 import warnings

@@ -1,4 +1,4 @@
-"""The command: its configs load, and say what the paper says."""
+"""The command: its configs load, and that of the paper has the paper's settings."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The loop: it learns, it resumes exactly, it stops politely, it refuses what cannot train, it leaves an editor."""
+"""The fine-tuning run: it learns, resumes exactly, stops on signals, refuses bad input, and writes an editor."""
 
 import json
 import os
@@ -28,7 +28,7 @@ LEARNT = ("step", "samples", "loss", "gradient_norm", "learning_rate")
 
 @pytest.fixture
 def settings(tiny_base: Path, pairs_folder: Path, tmp_path: Path) -> list[str]:
-    """Overrides for a run of seconds."""
+    """Return the settings of a run of a few seconds."""
     chosen = {
         "base": tiny_base, "dataset": pairs_folder, "out": tmp_path / "run", "steps": 6, "batch": 2, "accumulation": 2,
         "minutes": "null", "precision": "fp32", "warmup": 2, "checkpoint_every": 2, "validate_every": 100, "size": 32,
@@ -54,7 +54,7 @@ def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
+    """Stands for SIGKILL: no code catches it."""
 
 
 @pytest.mark.slow

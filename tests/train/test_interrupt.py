@@ -1,4 +1,4 @@
-"""Signals: a request at first, exit codes as a shell knows them, and handlers given back."""
+"""Signals: requests to stop, exit codes, and restored handlers."""
 
 import signal
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from ip2p.train.interrupt import Interrupts
 
 @pytest.fixture(autouse=True)
 def ctrl_c_as_in_a_terminal() -> Iterator[None]:
-    """A shell lets its background jobs ignore it."""
+    """Restore the handler of SIGINT, which background jobs of a shell ignore."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""The objective: what is dropped how often, what the target is, and that a sample's randomness is its own."""
+"""The objective: dropped conditions, targets, and the independent randomness of each sample."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -70,7 +70,7 @@ def test_dropped_text_is_the_empty_prompt_and_dropped_image_a_zero_latent() -> N
 
 
 class Perfect(nn.Module):
-    """Returns what it is told to be right."""
+    """Returns a given prediction."""
 
     def __init__(self, answer: Tensor) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Muon: what it orthogonalizes, which parameters it takes, that its state survives, and that it learns."""
+"""Muon: orthogonalization, parameter groups, saved state, and learning."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from ip2p.train.optimizer import Muon, build_optimizer, orthogonalize
 
 
 def network() -> nn.Sequential:
-    """A small network with every sort of parameter."""
+    """Make a small network with all kinds of parameters."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.SiLU(), nn.Conv2d(16, 32, 3, padding=1), nn.Flatten(),

@@ -1,4 +1,4 @@
-"""The report: readable with nothing in it, and with a loss that was not a number."""
+"""The report: without metrics, and with a loss of NaN."""
 
 import json
 from pathlib import Path

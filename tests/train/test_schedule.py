@@ -1,4 +1,4 @@
-"""Progress and learning rate: warm-up, decay, time box."""
+"""Progress and learning rate: warm-up, decay, and time limit."""
 
 import pytest
 

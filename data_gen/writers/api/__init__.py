@@ -1,1 +1,1 @@
-"""Triples by a language model behind an OpenAI-compatible API."""
+"""Write triples by a language model behind an OpenAI-compatible API."""

@@ -1,8 +1,8 @@
-"""The Batch API as the writer: half the price, within a day, for those who need no answer at once.
+"""Write triples by the Batch API: half the price, with answers within a day.
 
-All questions go up as one file and come back in any order; they are joined by the hash that names each. A batch that
-expires or is cancelled leaves what it had answered; what is missing goes into the next one. What a batch is made of
-stands in the ledger before it is started, and in the batch, too: a run that is killed at any point finds it again.
+All questions are uploaded as one file, and answers come in any order with the key of their question. A batch that
+expires or is canceled still gives some answers; the missing questions go into the next one. The questions of a batch
+are in the ledger before it starts, and in its metadata, so a run that was killed finds the batch again.
 """
 
 import hashlib
@@ -30,20 +30,20 @@ ENDPOINT: Final = "/v1/chat/completions"
 MAX_REQUESTS = 50_000
 MAX_FILE_BYTES = 190_000_000
 POLL_SECONDS = 30.0
-"""Seconds between two looks at a batch."""
+"""Seconds between two polls of a batch."""
 MAX_WAIT = 26 * 3600.0
-"""Seconds after which a batch that says nothing is given up; its window is a day."""
+"""Seconds after which a batch without an end is given up; it should take at most a day."""
 MAX_BATCHES = 5
-"""Batches for one set of questions, each with what the one before left."""
+"""Largest number of batches for one set of questions; each has the unanswered ones of the batch before."""
 LISTED_BATCHES = 100
-"""Number of the account's latest batches among which one of a killed run is looked for."""
+"""Number of the account's latest batches that are searched for one of a killed run."""
 END_STATES = ("completed", "failed", "expired", "cancelled")
 NOTE = "batch"
 METADATA_KEY = "ip2p"
 
 
 class StartedBatch(BaseModel):
-    """A batch as the ledger remembers it: questions by key, the reservation for them, and its id once it has one."""
+    """A batch in the ledger: questions by key, their reservation, and its id once it has one."""
 
     keys: list[str]
     reservation: int
@@ -51,12 +51,12 @@ class StartedBatch(BaseModel):
 
     @property
     def contents_id(self) -> str:
-        """Names what it is made of, in the batch's metadata."""
+        """Hash of the questions, for the batch's metadata."""
         return hashlib.sha256("\n".join([str(self.reservation), *self.keys]).encode()).hexdigest()[:32]
 
 
 class BatchWriter(ApiWriter):
-    """Asks a language model for edits by batches. See ApiWriter for arguments, and for what is raised."""
+    """Asks a language model for edits in batches. See ApiWriter for arguments and errors."""
 
     def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
         by_key = {question.key: question for question in questions}
@@ -77,7 +77,7 @@ class BatchWriter(ApiWriter):
         give_up(self.ledger, questions, f"{self.name} in {MAX_BATCHES} batches", advance)
 
     def _find_or_start(self, client: openai.OpenAI, left: Sequence[Question]) -> StartedBatch:
-        """The batch that is under way, or a new one for as many questions as fit into it and into the budget."""
+        """Return the running batch, or start one with as many questions as fit into it and into the budget."""
         noted = self.ledger.notes.get(NOTE)
         started = StartedBatch.model_validate(noted) if noted else self._reserve(left)
         if not started.id:  # a killed run may have started it and not have noted that
@@ -115,7 +115,7 @@ class BatchWriter(ApiWriter):
         )
 
     def _line(self, question: Question) -> bytes:
-        """A question as a line of the file."""
+        """Return the line of the uploaded file for a question."""
         arguments = RequestFormat(ReplyFormat.JSON_SCHEMA).arguments(
             self.reply, most=question.most.tokens_out, temperature=self.settings.temperature, seed=self.seed % 2**31
         )
@@ -124,7 +124,7 @@ class BatchWriter(ApiWriter):
         return json.dumps(line).encode() + b"\n"
 
     def _wait(self, client: openai.OpenAI, started: StartedBatch) -> Batch:
-        """Look at the batch until it has ended. A status that is not known counts as running."""
+        """Poll the batch until it has ended; an unknown status counts as running."""
         deadline, status = time.monotonic() + MAX_WAIT, ""
         while True:
             batch = client.batches.retrieve(started.id)
@@ -141,7 +141,7 @@ class BatchWriter(ApiWriter):
         self, client: openai.OpenAI, batch: Batch, started: StartedBatch, by_key: Mapping[str, Question],
         advance: Callable[[], None], last: bool,
     ) -> None:  # fmt: skip
-        """Write down what came back. Answers come first and the end of the batch last: a killed run does it again."""
+        """Write answers to the ledger, and the end of the batch last, so that a killed run repeats it."""
         cost, seen = Cost(), set[str]()
         files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
         for line in (line for file in files for line in _parse_lines(client.files.content(file).text)):
@@ -164,7 +164,7 @@ class BatchWriter(ApiWriter):
             raise WriterError(f"the server refuses the batch ({said[:160] or 'it does not say why'})", RESUME_HINT)
 
     def _read(self, line: Mapping[str, Any], question: Question) -> tuple[str, Fault | None, Cost]:
-        """Text, fault and price in a line of the output or of the errors."""
+        """Return text, fault and cost in a line of the output or error file."""
         response = line.get("response") or {}
         status, body = response.get("status_code"), response.get("body")
         if status != 200:
@@ -185,7 +185,7 @@ def _read_contents_id(batch: Batch) -> str:
 
 
 def _parse_lines(text: str) -> Iterator[dict[str, Any]]:
-    """Objects of a JSONL text; what is none is left out, and its question counts as missing."""
+    """Yield the objects of a JSONL text; invalid lines are skipped, and their questions count as missing."""
     for line in text.split("\n"):  # splitlines would cut at signs that JSON may hold
         try:
             value = json.loads(line)

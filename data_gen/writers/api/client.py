@@ -1,8 +1,8 @@
-"""Many questions to a language model at once, through faults of all kinds, within a budget, and safe to kill.
+"""Ask a language model many questions concurrently, within a budget; handles all faults, and is safe to kill.
 
-The SDK tries a request again that the server turned down for now. What it gives up goes back to the queue; the queue
-is what the ledger has no answer for, so a run that was killed goes on where it was. Money is reserved for each request
-on the wire, those that the SDK repeats included.
+The SDK retries requests that the server refuses temporarily. If it gives up, the question goes back to the queue, which
+has all questions without an answer in the ledger, so a run that was killed resumes. The cost of every request is
+reserved before it is sent, including retries of the SDK.
 """
 
 import asyncio
@@ -38,23 +38,27 @@ from ip2p.records import Reason
 from ip2p.seeding import derive_seed
 
 TIMEOUT = 60.0
-"""Seconds for one request; the SDK's own ten minutes would hold a place in the queue for half an hour."""
+"""Time limit of a request in seconds; the SDK's default of ten minutes would block a worker for half an hour."""
 RETRIES = 2
 """Retries of the SDK before a question goes back to the queue."""
 ROUNDS = 4
-"""Through the queue, each with what the one before left."""
+"""Largest number of rounds; each asks the questions without an answer from the round before."""
 ROUND_PAUSE = 2.0
 """Seconds before the second round, doubled for each further one."""
 PROBES = 3
-"""Questions by which the form of asking is looked for at most."""
+"""Largest number of questions to find the server's request format with."""
 FAILED_SHARE = 0.02
-"""Share of questions that may stay without an answer; their rows are refused. More is a server that fails."""
+"""Largest share of questions without an answer, whose rows are refused; with more, the run stops."""
 
 
 class Question(NamedTuple):
     """A question to the model.
 
-    key: names it and its answer. messages: of the request. edits: wanted. most: what it costs at most.
+    Attributes:
+        key: hash of the question.
+        messages: messages of the request.
+        edits: number of requested edits.
+        most: largest possible cost.
     """
 
     key: str
@@ -64,7 +68,7 @@ class Question(NamedTuple):
 
 
 class _Call:
-    """A request of the SDK: what it may cost, its open reservation, and whether it was on the wire before."""
+    """A request of the SDK: its largest possible cost, its open reservation, and whether it was sent before."""
 
     def __init__(self, most: Cost, reservation: int) -> None:
         self.most = most
@@ -73,23 +77,23 @@ class _Call:
 
 
 _CALL: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("call", default=None)
-"""The call of the question that this task asks; the hooks of the HTTP client run in the same task."""
+"""The call of the current task, for the hooks of the HTTP client, which run in the same task."""
 
 
 class Client:
     """Asks a server.
 
     Args:
-        ledger: ledger of answers and money.
-        model: name that the server knows.
-        key: secret; never shown, never written.
+        ledger: ledger of answers and costs.
+        model: name of the model on the server.
+        key: secret API key; never shown or written.
         base_url: address of the server; "" for OpenAI's own.
         price: price of the model.
-        reply: form of an answer.
+        reply: pydantic model of an answer.
         temperature: sampling temperature.
-        parallel: requests in flight at most.
+        parallel: largest number of requests in progress.
         seed: seed of the run.
-        advance: called for every question that is answered or refused for good.
+        advance: function called for every question that is answered or finally refused.
     """
 
     def __init__(
@@ -110,10 +114,10 @@ class Client:
         )  # fmt: skip
 
     async def ask_all(self, questions: Sequence[Question]) -> None:
-        """Ask until every question has an answer or a reason, in the ledger.
+        """Ask until the ledger has an answer or a reason for every question.
 
         Raises:
-            WriterError: the server fails or refuses, or the budget is spent. What was answered is kept.
+            WriterError: the server fails or refuses, or the budget is spent. Earlier answers are kept.
         """
         async with self.client:
             for number in range(ROUNDS):
@@ -124,10 +128,10 @@ class Client:
         give_up(self.ledger, questions, self.server, self.advance)
 
     async def find_request_format(self, questions: Sequence[Question]) -> None:
-        """Find out by a question how this server wants to be asked; by another one where it refuses that for itself.
+        """Find the server's request format with a question, or with another one if it refuses the first.
 
         Raises:
-            WriterError: the server cannot be reached, or refuses us.
+            WriterError: the server cannot be reached, or refuses all requests.
         """
         for question in questions[:PROBES]:
             if await self._probe(question):
@@ -135,11 +139,11 @@ class Client:
         self._remember(self.request_format or RequestFormat(ReplyFormat.TEXT))
 
     async def _probe(self, question: Question) -> bool:
-        """Ask one question in all forms until one is understood.
+        """Ask one question in all request formats until one works.
 
-        A form is understood when its answer can be read, or speaks of the content. A server that does not know a form
-        turns it down, fails, or overlooks it, so that prose comes back: then the next form is tried, each of them
-        twice, because a small model fails now and then, and so does any server.
+        A format works if the answer can be parsed or is a refusal of the content. A server without support for a format
+        refuses it, fails, or ignores it and answers in prose. Each format is tried twice, because servers and small
+        models fail at random.
         """
         fault: Fault | None = None
         for form in ReplyFormat:
@@ -169,7 +173,7 @@ class Client:
         return [question for question in questions if question.key not in self.ledger.answers]
 
     async def _round(self, questions: Sequence[Question]) -> None:
-        """Ask each question once; some alone before, if nothing is known of the server."""
+        """Ask each question once, after finding the request format if it is unknown."""
         if questions and self.request_format is None:
             await self.find_request_format(questions)
         if left := self._unanswered(questions):
@@ -184,7 +188,7 @@ class Client:
             raise self.stopped
 
     async def _work(self, questions: Iterator[Question]) -> None:
-        """Ask questions from a shared queue, until it is empty or someone has found that it makes no sense to go on."""
+        """Ask questions from the shared queue until it is empty or the run stops."""
         assert self.request_format is not None
         try:
             for question in questions:
@@ -202,7 +206,7 @@ class Client:
             self.stopped = self.stopped or error
 
     async def _wait_to_ask(self, question: Question) -> None:
-        """Until the server takes requests, and this one fits the budget or nothing that is under way can free any."""
+        """Wait until the server accepts requests and the budget has room, or no open request can free any."""
         await self.rate_limiter.wait()
         while not self.stopped and self._in_flight and not self.ledger.fits(question.most):
             await asyncio.sleep(0.02)
@@ -216,17 +220,17 @@ class Client:
         last: bool = False,
         retries: int = RETRIES,
     ) -> tuple[Fault | None, str]:
-        """Ask once, and write down what came of it.
+        """Ask a question once, and write the outcome to the ledger.
 
         Args:
             question: the question to ask.
-            request_format: what the server accepts.
-            number: number of the attempt; another draws another answer.
-            last: whether an answer that cannot be read refuses the question.
-            retries: retries of the SDK.
+            request_format: request format that the server accepts.
+            number: number of the attempt, from which the sampling seed follows.
+            last: whether an answer that cannot be parsed refuses the question.
+            retries: number of retries by the SDK.
 
         Returns:
-            What was wrong, and what the server said about it.
+            The fault, and what the server said about it.
         """
         call, cost, text, complaint = _Call(question.most, self.ledger.reserve(question.most)), Cost(), "", ""
         _CALL.set(call)
@@ -249,7 +253,7 @@ class Client:
     def _write_down(
         self, question: Question, call: _Call, cost: Cost, text: str, fault: Fault | None, last: bool
     ) -> None:
-        """Cost and answer in one line of the ledger."""
+        """Write cost and answer in one line of the ledger."""
         answer: Answer | None = None
         if fault is None:
             answer = Answer(text)
@@ -264,7 +268,7 @@ class Client:
             self.advance()
 
     async def _send(self, question: Question, request_format: RequestFormat, number: int, retries: int) -> Any:
-        """One request of the SDK; gives the raw response, so that its price is known even where it cannot be read."""
+        """Send a request; returns the raw response, whose cost is known even if it cannot be parsed."""
         completions = self.client.with_options(max_retries=retries).chat.completions.with_raw_response
         send: Callable[..., Any] = completions.parse if request_format.form is ReplyFormat.PARSE else completions.create
         draw = random.Random(derive_seed(self.seed, "ask", question.key, number)).randrange(2**31)
@@ -274,7 +278,7 @@ class Client:
         return await send(model=self.model, messages=question.messages, **arguments)
 
     def _cost(self, body: str, question: Question) -> Cost:
-        """The cost that an answer reports; all that was reserved if it reports none."""
+        """Return the cost that an answer reports, or else the reserved cost."""
         try:
             usage = json.loads(body)["usage"]
             return self.price.of(int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
@@ -282,7 +286,7 @@ class Client:
             return question.most
 
     async def _reserve(self, request: httpx2.Request) -> None:
-        """Before every request on the wire: for each that the SDK repeats, another reservation."""
+        """Reserve the cost before every request, including retries of the SDK."""
         if call := _CALL.get():
             if call.sent and call.reservation is not None:  # it got no answer; it and the next may both be billed
                 self.ledger.settle(call.reservation, call.most, fault="lost")
@@ -292,7 +296,7 @@ class Client:
             call.sent = True
 
     async def _read_response(self, response: httpx2.Response) -> None:
-        """After every answer on the wire: what it says of limits, and that what was turned down is not billed."""
+        """Read rate limits from every response, and release the reservation of a refused request."""
         call = _CALL.get()
         self.rate_limiter.read_headers(response.headers, call.most.tokens if call else 0)
         if call is None or call.reservation is None or response.status_code < 400:
@@ -309,28 +313,28 @@ class Client:
             raise fault.error
 
     def _watch(self, fault: Fault | None) -> None:
-        """Stop when nothing but failures comes back."""
+        """Stop the run after too many failures in a row."""
         self._failed_in_a_row = self._failed_in_a_row + 1 if fault and fault.do is Action.AGAIN else 0
         if fault and self._failed_in_a_row >= max(8, 2 * self.parallel):
             raise WriterError(f"the server cannot be reached or fails ({fault.name})", RESUME_HINT)
 
 
 def connect(base_url: str, key: str, **options: Any) -> openai.OpenAI:
-    """A client that asks one thing at a time; servers of one's own take any key, and the SDK insists on some."""
+    """Return a synchronous client; a local server accepts any key, but the SDK requires one."""
     return openai.OpenAI(api_key=key or "none", base_url=base_url or None, timeout=TIMEOUT, **options)
 
 
 def give_up(ledger: Ledger, asked: Sequence[Question], server: str, advance: Callable[[], None]) -> None:
-    """Refuse the few questions that no round brought an answer for.
+    """Refuse the few questions without an answer after all rounds.
 
     Args:
         ledger: ledger of the answers.
         asked: all questions of this run.
         server: name of the server in errors.
-        advance: called for each that is refused.
+        advance: function called for each refused question.
 
     Raises:
-        WriterError: they are more than a few.
+        WriterError: too many questions have no answer.
     """
     left = [question for question in asked if question.key not in ledger.answers]
     if len(left) > max(1, FAILED_SHARE * len(asked)):
@@ -341,7 +345,7 @@ def give_up(ledger: Ledger, asked: Sequence[Question], server: str, advance: Cal
 
 
 def read_completion(completion: ChatCompletion, question: Question, key: str) -> tuple[str, Fault | None]:
-    """The text of an answer, without the secret key; or what is wrong with it."""
+    """Return the text of an answer without the secret key, or its fault."""
     if fault := classify_completion(completion):
         return "", fault
     text = redact(completion.choices[0].message.content or "", key)
@@ -351,7 +355,7 @@ def read_completion(completion: ChatCompletion, question: Question, key: str) ->
 
 
 def _parse_completion(raw: Any) -> ChatCompletion:
-    """The completion in a response; also where its text does not have the form that was asked for."""
+    """Parse the completion in a response, even if its text does not have the requested form."""
     try:
         completion: ChatCompletion = raw.parse()
     except ValidationError:

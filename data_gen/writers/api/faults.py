@@ -1,7 +1,7 @@
-"""What can go wrong with a request to a language model, and what follows from it.
+"""Faults of requests to a language model, and their consequences.
 
-The SDK tries again after 408, 409, 429, 5xx and lost connections; what it raises in the end, and what it never tries
-again, is sorted here, in one place. Bodies that are no answer raise a whole zoo besides `openai.OpenAIError`.
+The SDK retries after 408, 409, 429, 5xx and lost connections. The errors that it finally raises are classified here.
+Invalid bodies raise many errors besides `openai.OpenAIError`.
 """
 
 import json
@@ -23,10 +23,10 @@ NO_CONTENT = ("content_filter", "content_policy_violation")
 
 
 class Action(Enum):
-    """What follows from a fault.
+    """The consequence of a fault.
 
-    AGAIN: the same question goes back to the queue. MEND: it is asked once more with another seed, and then refused.
-    REFUSE: this caption is refused. STOP: nothing else is asked.
+    AGAIN: the question goes back to the queue. MEND: it is asked once more with another seed, and then refused.
+    REFUSE: its caption is refused. STOP: the run stops.
     """
 
     AGAIN = "again"
@@ -38,8 +38,12 @@ class Action(Enum):
 class Fault(NamedTuple):
     """A fault.
 
-    name: for counting. do: what follows. reason: of the row, if it is refused. wait: seconds before anything else is
-    asked, as the server said. error: what the run stops with.
+    Attributes:
+        name: name of the fault in the counts.
+        do: consequence.
+        reason: reason of the row, if it is refused.
+        wait: seconds to wait before the next request, as told by the server.
+        error: error that stops the run.
     """
 
     name: str
@@ -49,16 +53,16 @@ class Fault(NamedTuple):
     error: WriterError | None = None
 
     def ends(self, *, last: bool) -> bool:
-        """Whether its question is refused for good, at the last try or before."""
+        """Return whether the question is finally refused."""
         return self.do is Action.REFUSE or (last and self.do is Action.MEND)
 
 
 def classify_error(error: Exception, key: str) -> Fault:
-    """Sort what the SDK raised.
+    """Classify an error of the SDK.
 
     Args:
         error: error of a request, or of reading its answer.
-        key: secret that some servers repeat in what they say; it is never shown.
+        key: secret API key, which is removed from messages.
     """
     if isinstance(budget := error.__cause__ or error, BudgetError):  # the SDK takes it for a lost connection
         return Fault("budget", Action.STOP, error=budget)
@@ -80,7 +84,7 @@ def classify_error(error: Exception, key: str) -> Fault:
 
 
 def classify_completion(completion: ChatCompletion) -> Fault | None:
-    """What is wrong with an answer that raised nothing; None if it has a text."""
+    """Return the fault of a completion; None if it has a text."""
     if not completion.choices:
         return Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY)
     choice = completion.choices[0]
@@ -96,19 +100,19 @@ def classify_completion(completion: ChatCompletion) -> Fault | None:
 
 
 def describe(error: Exception, key: str) -> str:
-    """What an error says, in one line and without secrets."""
+    """Return the message of an error, in one line and without secrets."""
     text = " ".join(str(error).split())
     return redact(text, key)[:160] or type(error).__name__
 
 
 def redact(text: str, key: str) -> str:
-    """A text without the key, nor anything that looks like one."""
+    """Remove the key, and anything that looks like one, from a text."""
     text = text.replace(key, "***") if len(key) > 4 else text
     return re.sub(r"\b(sk|key)-[\w*-]{6,}", "***", text)
 
 
 def parse_duration(text: str | None) -> float:
-    """A duration as servers write it: "1.5" in seconds, "20ms", "6m0s", "1h2m". 0 for anything else."""
+    """Parse a duration to seconds: "1.5", "20ms", "6m0s", "1h2m"; 0 for anything else."""
     if not text:
         return 0.0
     if re.fullmatch(r"\d+(\.\d+)?", text):
@@ -120,7 +124,7 @@ def parse_duration(text: str | None) -> float:
 
 
 def _classify_status(error: openai.APIStatusError, said: str) -> Fault:
-    """Sort by status and code."""
+    """Classify an error by its status and code."""
     if error.code in NO_MONEY:
         fix = f"Add credit, or set {KEY_VARIABLE} to a key of another account. {RESUME_HINT}"
         return Fault("quota", Action.STOP, error=WriterError(f"the account has no money left ({said})", fix))

@@ -1,8 +1,7 @@
-"""Every request to a language model, and every answer: one append-only file that is cache, bill and memory at once.
+"""The ledger: one append-only file with all requests to a language model, their costs and their answers.
 
-A line is on the disk before what it tells of goes on: a reservation before its request is sent, an answer together
-with its price. So a killed run asks nothing twice that was answered, and cannot spend more than it was given: what was
-under way when it died counts as spent.
+A reservation is on the disk before its request is sent, and an answer together with its cost. So after a kill no
+answered question is asked again, and the budget cannot be exceeded: open reservations count as spent.
 """
 
 import json
@@ -21,7 +20,7 @@ LEDGER_FILE = "asked.jsonl"
 
 
 class Cost(NamedTuple):
-    """What a request costs: tokens read and written, and USD."""
+    """The cost of a request: input tokens, output tokens, and USD."""
 
     tokens_in: int = 0
     tokens_out: int = 0
@@ -29,7 +28,7 @@ class Cost(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """Read and written."""
+        """Input and output tokens."""
         return self.tokens_in + self.tokens_out
 
     def __add__(self, other: object) -> "Cost":
@@ -37,12 +36,12 @@ class Cost(NamedTuple):
         return Cost(self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out, self.usd + other.usd)
 
     def minus(self, other: "Cost") -> "Cost":
-        """The difference."""
+        """Return the difference of two costs."""
         return Cost(self.tokens_in - other.tokens_in, self.tokens_out - other.tokens_out, self.usd - other.usd)
 
 
 class Spending(NamedTuple):
-    """What a language model cost over all runs: requests, their cost, and faults by name."""
+    """Spending over all runs: number of requests, their cost, and numbers of faults by name."""
 
     requests: int
     cost: Cost
@@ -50,33 +49,34 @@ class Spending(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The final result of a question: a text, or the reason (of `Reason`) why there is none."""
+    """The final answer to a question: a text, or the reason (of `Reason`) why there is none."""
 
     text: str = ""
     reason: str = ""
 
 
 def total(costs: Iterable[Cost]) -> Cost:
-    """The sum."""
+    """Return the sum of costs."""
     return sum(costs, Cost())
 
 
 class Ledger:
-    """The file of all requests of a build; a context, which locks it against other runs.
+    """The ledger of a build; a context that locks the file against other runs.
 
     Args:
         path: path of the file; made if missing.
-        max_usd, max_tokens: most that all requests together may cost; 0 for no limit.
+        max_usd: largest cost of all requests together, in USD; 0 for no limit.
+        max_tokens: largest number of tokens of all requests together; 0 for no limit.
 
     Attributes:
         answers: answers by key of the question.
-        spent: cost of all runs so far, including what was reserved and never settled.
+        spent: cost of all runs so far, including reservations that were never settled.
         faults: number of faults by name.
         requests: number of requests sent.
-        notes: everything else that was recorded, by name.
+        notes: other recorded values by name.
 
     Raises:
-        DataError: another run has locked it, or it is damaged.
+        DataError: another run has locked the file, or it is damaged.
     """
 
     def __init__(self, path: Path, *, max_usd: float = 0.0, max_tokens: int = 0) -> None:
@@ -105,27 +105,27 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Let other runs have it."""
+        """Close the file, and unlock it for other runs."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
     @property
     def spending(self) -> Spending:
-        """What all runs so far have spent."""
+        """Return the spending of all runs so far."""
         return Spending(self.requests, self.spent, self.faults.copy())
 
     def fits(self, most: Cost) -> bool:
-        """Whether what a request costs at most is left, beside all that is reserved."""
+        """Return whether the budget, minus all reservations, has room for a cost."""
         too_dear = self.max_usd and self.spent.usd + most.usd > self.max_usd
         too_long = self.max_tokens and self.spent.tokens + most.tokens > self.max_tokens
         return not (too_dear or too_long)
 
     def reserve(self, most: Cost) -> int:
-        """Set aside what a request costs at most, before it is sent; gives the number of the reservation.
+        """Reserve the largest possible cost of a request before it is sent; returns the number of the reservation.
 
         Raises:
-            BudgetError: it does not fit what is left.
+            BudgetError: the remaining budget is too small.
         """
         if not self.fits(most):
             limit = f"{self.max_usd:g} USD" if self.max_usd else f"{self.max_tokens} tokens"
@@ -138,22 +138,22 @@ class Ledger:
         return number
 
     def settle(self, number: int, cost: Cost, *, fault: str = "", **answer: Any) -> None:
-        """Replace a reservation by what the request did cost, with what came of it in the same line.
+        """Replace a reservation by the actual cost, and record fault and answer in the same line.
 
         Args:
-            number: number that `reserve` returned.
-            cost: that is billed; nothing for a request that the server turned down.
-            fault: what went wrong, by name.
-            answer: `key` of the question, `text` and `reason`, where this ends it.
+            number: number of the reservation.
+            cost: billed cost; zero for a request that the server refused.
+            fault: name of the fault; "" for none.
+            answer: `key` of the question, `text` and `reason`, if this is its final answer.
         """
         self._append({"settle": number, "cost": list(cost), "fault": fault, **answer})
 
     def answer(self, key: str, answer: Answer) -> None:
-        """End a question whose requests are all settled."""
+        """Record the final answer to a question whose requests are all settled."""
         self._append({"key": key, "text": answer.text, "reason": answer.reason})
 
     def note(self, name: str, value: Any) -> None:
-        """Remember something else; a later note of the same name replaces it."""
+        """Record another value; a later note of the same name replaces it."""
         self._append({"note": name, "value": value})
 
     def _append(self, line: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ class Ledger:
         self._apply(line)
 
     def _read(self) -> None:
-        """Take in what earlier runs wrote. Only a last line can be torn, and it tells of nothing that went on."""
+        """Read the lines of earlier runs; an incomplete last line is dropped, since its request was never sent."""
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
@@ -192,7 +192,7 @@ class Ledger:
 
 
 def read_spending(folder: Path) -> Spending:
-    """What all runs of a build have spent so far.
+    """Read the spending of all runs of a build.
 
     Raises:
         DataError: another run writes to the folder.

@@ -1,4 +1,4 @@
-"""What requests to a language model will cost: tokens, estimated without its tokenizer, and USD."""
+"""Estimated costs of requests to a language model: tokens, without its tokenizer, and USD."""
 
 import math
 from ipaddress import ip_address
@@ -18,31 +18,31 @@ PUBLISHED = {
     "gpt-4o": (2.5, 10.0),
     "gpt-4o-mini": (0.15, 0.6),
 }
-"""USD per million tokens read and written, as OpenAI published them in 2025; what the settings say goes first."""
+"""USD per million tokens read and written, as OpenAI published them in 2025; prices in the settings replace them."""
 
 BATCH_SHARE = 0.5
 """The Batch API's price, as a share of the usual one."""
 
 
 class Price(NamedTuple):
-    """USD per million tokens read and written, and where that is from."""
+    """USD per million input and output tokens, and the source of the price."""
 
     read: float
     written: float
     source: str
 
     def of(self, tokens_in: int, tokens_out: int) -> Cost:
-        """The cost of a request."""
+        """Return the cost of a request."""
         return Cost(tokens_in, tokens_out, (tokens_in * self.read + tokens_out * self.written) / 1e6)
 
 
 def price_of(settings: TriplesConfig, model: str) -> Price:
-    """The price of a model.
+    """Return the price of a model.
 
-    A server of one's own, in the same machine or network, costs nothing unless the settings say a price.
+    A server in the same machine or network costs nothing unless the settings have a price.
 
     Raises:
-        ConfigError: money is limited, and nobody knows the price.
+        ConfigError: the budget is limited, but the price is unknown.
     """
     share = BATCH_SHARE if settings.writer == "openai-batch" else 1.0
     if settings.price_in is not None and settings.price_out is not None:
@@ -62,19 +62,19 @@ def price_of(settings: TriplesConfig, model: str) -> Price:
 
 
 def tokens_about(text: str) -> int:
-    """Tokens of a text, as it is likely: a token has about four letters of English, and other signs cost more."""
+    """Estimate the tokens of a text: about one for four English letters, and more for other characters."""
     plain = sum(map(str.isascii, text))
     return math.ceil(plain / 4 + (len(text.encode(errors="replace")) - plain) / 2)
 
 
 def tokens_at_most(text: str) -> int:
-    """Tokens of a text, as a reservation has to count them: no usual text has more."""
+    """Estimate an upper bound of the tokens of a text, for reservations."""
     plain = sum(map(str.isascii, text))
     return math.ceil(plain / 2.5) + len(text.encode(errors="replace")) - plain + 16
 
 
 def _is_own(url: str) -> bool:
-    """Whether an address is this machine or in a private network."""
+    """Return whether an address is on this machine or in a private network."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_private

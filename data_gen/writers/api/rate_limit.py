@@ -1,4 +1,4 @@
-"""When the next request may leave: servers say how many they will take, and until when not."""
+"""Rate limits of a server: when the next request may be sent."""
 
 import asyncio
 import time
@@ -8,22 +8,22 @@ from ip2p.data_gen.writers.api.faults import RESUME_HINT, parse_duration
 from ip2p.errors import WriterError
 
 MAX_WAIT = 900.0
-"""Seconds that a run waits for a server; one that asks for more stops the run."""
+"""Largest number of seconds to wait for a server; if it asks for more, the run stops."""
 
 LIMITS = ("requests", "tokens")
 
 
 class RateLimiter:
-    """One gate for all requests in flight: what a server says to one of them holds for all."""
+    """Delays all requests as the response to any of them says."""
 
     def __init__(self) -> None:
         self._closed_until = 0.0
 
     async def wait(self) -> None:
-        """Until the gate is open.
+        """Wait until the next request may be sent.
 
         Raises:
-            WriterError: that would take longer than `MAX_WAIT`.
+            WriterError: the wait would be longer than `MAX_WAIT`.
         """
         while (left := self._closed_until - time.monotonic()) > 0:
             if left > MAX_WAIT:
@@ -31,15 +31,15 @@ class RateLimiter:
             await asyncio.sleep(left)
 
     def pause(self, length: float) -> None:
-        """Close the gate for so many seconds from now, or longer if it is closed for longer."""
+        """Send no request for some seconds from now; never shortens a pause."""
         self._closed_until = max(self._closed_until, time.monotonic() + length)
 
     def read_headers(self, headers: Mapping[str, str], tokens: int) -> None:
-        """Read what a server says of its limits in the headers of any answer.
+        """Read the rate limits in the headers of a response.
 
         Args:
-            headers: Retry-After, and the x-ratelimit-* of OpenAI and those who do as it does.
-            tokens: that the next request may need.
+            headers: headers, such as Retry-After and OpenAI's x-ratelimit-*.
+            tokens: largest number of tokens of the next request.
         """
         self.pause(parse_duration(headers.get("retry-after")))
         for what in LIMITS:

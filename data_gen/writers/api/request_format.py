@@ -1,7 +1,7 @@
-"""How a server wants to be asked for JSON. OpenAI-compatible ones differ, and some overlook what they do not know.
+"""Request formats for JSON answers. OpenAI-compatible servers differ, and some ignore unknown arguments.
 
-In the order of trust: the SDK's parse with a strict schema; the same schema without strictness; a JSON object with the
-schema beside it, as llama.cpp reads it; plain text, from which the JSON is picked out.
+From most to least reliable: the SDK's parse with a strict schema; the same schema without strictness; a JSON object
+with a schema beside it, as for llama.cpp; plain text, from which the JSON is extracted.
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 
 class ReplyFormat(StrEnum):
-    """How the form of the answer is asked for."""
+    """The way to request the form of the answer."""
 
     PARSE = "parse"
     JSON_SCHEMA = "json_schema"
@@ -20,15 +20,18 @@ class ReplyFormat(StrEnum):
 
 
 LENGTH_ARGUMENTS = ("max_tokens", "max_completion_tokens")
-"""Names of the bound of an answer: older and newer models of OpenAI's each refuse the other."""
+"""Names of the argument that limits the length; older and newer models of OpenAI accept different ones."""
 OPTIONAL_ARGUMENTS = ("temperature", "seed")
 """Arguments that some models refuse."""
 
 
 class RequestFormat(NamedTuple):
-    """What a server accepts.
+    """The request format that a server accepts.
 
-    form: form of the answer. cap: name of the limit of its length. without: optional arguments that it refuses.
+    Attributes:
+        form: way to request the form of the answer.
+        cap: name of the argument that limits its length.
+        without: optional arguments that the server refuses.
     """
 
     form: ReplyFormat = ReplyFormat.PARSE
@@ -36,11 +39,11 @@ class RequestFormat(NamedTuple):
     without: tuple[str, ...] = ()
 
     def arguments(self, reply: type[BaseModel], *, most: int, temperature: float, seed: int) -> dict[str, Any]:
-        """Arguments of a request besides model and messages.
+        """Return the arguments of a request besides model and messages.
 
         Args:
-            reply: form of the answer.
-            most: tokens of the answer.
+            reply: pydantic model of the answer.
+            most: largest number of tokens of the answer.
             temperature: sampling temperature.
             seed: sampling seed.
         """
@@ -63,7 +66,7 @@ class RequestFormat(NamedTuple):
                 return {}
 
     def adapt(self, complaint: str) -> "RequestFormat | None":
-        """This format without what a server complains of; None if the complaint names nothing that can be left."""
+        """Return the format without the argument that a server refuses; None if the message names no optional one."""
         if self.cap == LENGTH_ARGUMENTS[0] and LENGTH_ARGUMENTS[0] in complaint:
             return self._replace(cap=LENGTH_ARGUMENTS[1])
         named = [name for name in OPTIONAL_ARGUMENTS if name in complaint and name not in self.without]
@@ -71,7 +74,7 @@ class RequestFormat(NamedTuple):
 
 
 def parse_request_format(value: Any) -> RequestFormat | None:
-    """A request format as it was noted; None if it was not, or is of another version."""
+    """Parse a request format from the ledger; None if there is none, or it is from another version."""
     try:
         form, cap, without = value
         return RequestFormat(ReplyFormat(form), str(cap), tuple(without))

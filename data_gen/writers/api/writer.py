@@ -1,4 +1,4 @@
-"""A language model as the writer of triples: OpenAI's API, or any server that speaks it (vLLM, Ollama, llama.cpp)."""
+"""Write triples by a language model behind OpenAI's API, or a compatible server (vLLM, Ollama, llama.cpp)."""
 
 import asyncio
 import os
@@ -22,23 +22,24 @@ from ip2p.progress import StageProgress
 from ip2p.records import Caption, Reason, content_id
 
 URL_VARIABLE = "OPENAI_BASE_URL"
-"""Environment variable that the SDK reads where no address is set."""
+"""Environment variable of the SDK for the server's address."""
 TOKENS_PER_EDIT = 60
-"""That an edit in an answer is likely to have."""
+"""Estimated number of tokens for each edit in an answer."""
 MAX_TOKENS_PER_EDIT = 200
-"""Tokens that an answer may have for each edit; what is longer is cut off."""
+"""Largest number of tokens for each edit in an answer, which is cut off there."""
 MODERATION_BATCH = 32
 
 
 class Bill(NamedTuple):
-    """The outcome of asking in one session.
+    """The requests of one session, and their cost.
 
     Attributes:
         model: the model that was asked.
-        answered, refused: numbers of captions that got edits, and that will get none.
+        answered: number of captions with edits.
+        refused: number of captions without edits.
         requests: number of requests sent.
         cost: cost of these requests.
-        seconds: duration.
+        seconds: duration of the session.
         faults: number of faults by name.
     """
 
@@ -64,20 +65,20 @@ class Bill(NamedTuple):
 class ApiWriter:
     """Asks a language model for edits, many captions at a time.
 
-    What is wrong with one reply refuses one caption, with a reason. What is wrong with the server, the key or the
-    account stops the run instead, so that no caption is lost to it. Answers lie in the folder's `asked.jsonl`.
+    A fault of a reply refuses its caption, with a reason. A fault of the server, the key or the account stops the run
+    instead, so that no caption is lost. Answers are stored in `asked.jsonl` in the folder.
 
     Args:
         settings: model, base_url, parallel requests, budget.
         folder: folder of the build.
         seed: seed of the run; examples and draws follow from it.
-        say: prints a line.
-        api_key: None takes it from the environment variable OPENAI_API_KEY; it is never shown.
+        say: function that prints a line.
+        api_key: secret API key; None for that in the environment variable OPENAI_API_KEY.
 
     Raises:
-        ConfigError: no model is named and the server has several, or money is limited and the price not known.
+        ConfigError: no model is named and the server has several, or the budget is limited and the price is unknown.
         DataError: another run writes to the folder.
-        WriterError: there is no key, and the server is OpenAI's own; or the server cannot be reached.
+        WriterError: there is no key for OpenAI's server, or the server cannot be reached.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class ApiWriter:
         self.ledger = Ledger(folder / LEDGER_FILE, max_usd=settings.max_usd, max_tokens=settings.max_tokens)
 
     def question(self, caption: Caption, count: int) -> Question:
-        """The question for a caption; its examples are drawn for it alone."""
+        """Make the question for a caption, with its own examples."""
         shots = shots_for(caption.id, self.settings.shots, self.seed, inverse=self.settings.inverse)
         turns = messages(caption.text, count, shots, inverse=self.settings.inverse)
         read = sum(tokens_at_most(turn["content"]) for turn in turns)
@@ -111,7 +112,7 @@ class ApiWriter:
         return Question(key, turns, count, self.price.of(read, MAX_TOKENS_PER_EDIT * count))
 
     def prepare(self, captions: Sequence[Caption], count: int) -> None:
-        """Ask for all captions that have no answer yet.
+        """Ask about all captions without an answer.
 
         Raises:
             WriterError: the server cannot be reached, or refuses the key, the model or the account; or the budget is
@@ -134,10 +135,10 @@ class ApiWriter:
             self._moderate(questions)
 
     def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
-        """Edits of each caption, in the order of the captions, from the answers that are there.
+        """Return the edits of each caption, in order, from the stored answers.
 
         Raises:
-            WriterError: one has no answer: `prepare` was stopped.
+            WriterError: a caption has no answer, because `prepare` was stopped.
         """
         return [self._proposals(self.question(caption, count)) for caption in captions]
 
@@ -148,7 +149,7 @@ class ApiWriter:
         return question.messages, answer.text if answer else ""
 
     def estimate(self, questions: Sequence[Question]) -> str:
-        """One line with the estimated cost, before anything is asked."""
+        """Return one line with the estimated cost of questions."""
         read = sum(tokens_about(turn["content"]) for question in questions for turn in question.messages)
         likely = self.price.of(read, sum(TOKENS_PER_EDIT * question.edits for question in questions))
         most = sum(question.most.usd for question in questions)
@@ -161,11 +162,11 @@ class ApiWriter:
         )
 
     def close(self) -> None:
-        """Let other runs write to the folder."""
+        """Close the ledger, so that other runs may write to the folder."""
         self.ledger.close()
 
     def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
-        """Ask them, one request each."""
+        """Ask questions, with one request for each."""
         asyncio.run(self._client(advance).ask_all(questions))
 
     def _client(self, advance: Callable[[], None]) -> Client:
@@ -189,7 +190,7 @@ class ApiWriter:
         ]
 
     def _moderate(self, questions: Sequence[Question]) -> None:
-        """Ask the server's moderation about every edit that it was not asked about."""
+        """Ask the server's moderation about every edit that it has not judged yet."""
         left = [each for each in questions if f"flagged {each.key}" not in self.ledger.notes]
         with connect(self.settings.base_url, self.key) as client:
             for start in range(0, len(left), MODERATION_BATCH):
@@ -211,7 +212,7 @@ class ApiWriter:
         return f"{self.ledger.spent.usd:.4f} USD, {self.ledger.requests} requests"
 
     def _bill(self, asked: Sequence[Question], before: Spending, seconds: float) -> Bill:
-        """The bill of this session: what has changed since `before`."""
+        """Return the bill of this session, from the spending before it."""
         answers = [self.ledger.answers[each.key] for each in asked if each.key in self.ledger.answers]
         refused = sum(bool(answer.reason) for answer in answers)
         now = self.ledger.spending
@@ -222,11 +223,11 @@ class ApiWriter:
 
 
 def only_model(base_url: str, key: str) -> str:
-    """The model of a server that has one.
+    """Return the only model of a server.
 
     Raises:
-        ConfigError: it has none or several.
-        WriterError: it cannot be reached.
+        ConfigError: the server has no model or several.
+        WriterError: the server cannot be reached.
     """
     if not base_url:
         raise ConfigError("the writer is a language model, and none is named", "Name one by triples.model=...")
@@ -248,7 +249,7 @@ def only_model(base_url: str, key: str) -> str:
 
 
 def last_day(model: str, base_url: str, key: str) -> str:
-    """The day on which a server stops a model, where it says one; "" else. What goes wrong here is told when asking."""
+    """Return the day on which a server retires a model; "" if it gives none, or fails, which is reported later."""
     try:
         with connect(base_url, key, max_retries=0) as client:
             return str(getattr(client.models.retrieve(model), "shutdown_date", None) or "")

@@ -1,1 +1,1 @@
-"""Triples by a language model on this machine."""
+"""Write triples by a local language model."""

@@ -1,7 +1,7 @@
-"""Teaches a language model to write triples: LoRA on the seed triples, the lasting form of the paper's tuned GPT-3.
+"""Fine-tune a language model to write triples: LoRA on the seed triples.
 
 The paper's authors fine-tuned GPT-3 on 700 triples written by hand, for one epoch (arXiv 2211.09800, section 3.1). Here
-the model is anybody's and stays as it is; a folder of a few megabytes says how to change it.
+any causal language model can be used, and the result is a LoRA adapter of a few megabytes.
 """
 
 import random
@@ -37,10 +37,10 @@ WARMUP = 0.1
 
 
 class Recipe(NamedTuple):
-    """How a writer is tuned.
+    """Hyperparameters of the fine-tuning.
 
     Args:
-        epochs: number of times that each seed triple is seen, at least 1.
+        epochs: number of epochs over the seed triples, at least 1.
         rank: rank of the LoRA matrices, at least 1.
         learning_rate: peak learning rate, reached after the first tenth of the steps; it then falls as a cosine.
         batch: answers in a training step, at least 1.
@@ -55,7 +55,7 @@ class Recipe(NamedTuple):
 
 
 class Example(NamedTuple):
-    """Tokens, and the same with IGNORED in place of the prompt, whose loss does not count."""
+    """Token ids, and the labels: the same with IGNORED in place of the prompt."""
 
     tokens: list[int]
     labels: list[int]
@@ -72,26 +72,26 @@ def tune_writer(
 ) -> Path:
     """Tune a language model on seed triples and write the LoRA adapter, for `triples.writer=local triples.model=OUT`.
 
-    Seeds whose captions fall into a random tenth are held out; the loss on them before and after is said and written
-    into the adapter's card. A seed with an inverse teaches both requests, with and without the way back.
+    A random tenth of the captions is held out; the loss on their seeds before and after is printed and written into the
+    adapter's card. A seed with an inverse gives two examples, with and without it.
 
-    Nothing is written before the end, and then all at once: a killed run leaves `out` as it was.
+    The adapter is written atomically at the end, so a run that was killed leaves `out` unchanged.
 
     Args:
         model: folder or hub id of a causal language model in safetensors, or a GGUF file.
-        out: folder of the adapter; one that is there already is replaced.
-        seeds: None takes the project's own.
-        recipe: None takes the defaults.
+        out: folder of the adapter; an existing adapter is replaced.
+        seeds: seed triples; None for the bundled ones.
+        recipe: hyperparameters; None for the defaults.
         device: device to compute on; the best available if None.
-        say: takes each line about the progress.
+        say: function that prints a line.
 
     Returns:
-        out.
+        The folder of the adapter.
 
     Raises:
-        ConfigError: `out` holds something else than an adapter, or a number of the recipe is not positive.
+        ConfigError: `out` has other contents than an adapter, or a hyperparameter is not positive.
         DataError: there are too few seeds.
-        ModelError: the model cannot be loaded, or is tuned already.
+        ModelError: the model cannot be loaded, or is fine-tuned already.
         TrainingError: the loss is not finite.
     """
     recipe = recipe or Recipe()
@@ -114,7 +114,7 @@ def tune_writer(
 
 
 def split(seeds: Sequence[SeedTriple], seed: int) -> tuple[list[SeedTriple], list[SeedTriple]]:
-    """Seeds to learn from, and a tenth to test with; seeds with the same caption are on the same side.
+    """Split seeds into training seeds and a held-out tenth; seeds with the same caption stay together.
 
     Raises:
         DataError: there are fewer than 10 captions.
@@ -130,7 +130,7 @@ def split(seeds: Sequence[SeedTriple], seed: int) -> tuple[list[SeedTriple], lis
 
 
 def examples(seeds: Sequence[SeedTriple], language: LanguageModel) -> list[Example]:
-    """What a writer learns from seeds: an answer to each, and one with the inverse where there is one."""
+    """Make training examples from seeds: one for each, and another with the inverse if there is one."""
     wanted = [(seed, inverse) for seed in seeds for inverse in ((False, True) if seed.inverse else (False,))]
     return [_example(seed, language, inverse) for seed, inverse in wanted]
 
@@ -145,7 +145,7 @@ def _example(seed: SeedTriple, language: LanguageModel, inverse: bool) -> Exampl
 
 @torch.no_grad()
 def mean_loss(language: LanguageModel, rows: Sequence[Example], batch: int) -> float:
-    """Cross-entropy of the answers in nats per token; puts the model into evaluation mode."""
+    """Return the cross-entropy of the answers in nats per token; puts the model into evaluation mode."""
     language.model.eval()
     total, count = 0.0, 0
     for start in range(0, len(rows), batch):
@@ -157,7 +157,7 @@ def mean_loss(language: LanguageModel, rows: Sequence[Example], batch: int) -> f
 
 
 def _train(language: LanguageModel, rows: Sequence[Example], recipe: Recipe, say: Callable[[str], None]) -> None:
-    """AdamW over epochs, each in an order of its own."""
+    """Train by AdamW, with a new order in each epoch."""
     # Not the loop of ip2p.train: data_gen knows nothing of it, and a minute of tuning needs no checkpoints.
     weights = [weight for weight in language.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, recipe.learning_rate, weight_decay=0.0)
@@ -181,7 +181,7 @@ def _train(language: LanguageModel, rows: Sequence[Example], recipe: Recipe, say
 
 
 def _loss(language: LanguageModel, rows: Sequence[Example]) -> Tensor:
-    """Mean cross-entropy of the answers' tokens."""
+    """Return the mean cross-entropy of the answers' tokens."""
 
     def column(values: Sequence[list[int]], padding: int) -> Tensor:
         stacked = pad_sequence([torch.tensor(each) for each in values], batch_first=True, padding_value=padding)
@@ -197,7 +197,7 @@ def _loss(language: LanguageModel, rows: Sequence[Example]) -> Tensor:
 
 
 def _add_lora(model: PreTrainedModel, source: str, recipe: Recipe) -> Any:
-    """The model with small matrices beside each linear layer of its blocks; nothing else learns."""
+    """Add LoRA matrices to each linear layer of the model's blocks, and freeze all other weights."""
     from peft import LoraConfig, get_peft_model  # here, because it takes seconds
 
     torch.manual_seed(derive_seed(recipe.seed, "tuning", "lora"))
@@ -211,7 +211,7 @@ def _add_lora(model: PreTrainedModel, source: str, recipe: Recipe) -> Any:
 
 
 def _check(model: str, out: Path, recipe: Recipe) -> None:
-    """Refuse what would fail, or destroy something, only after minutes."""
+    """Check the arguments before the slow work starts."""
     if min(recipe.epochs, recipe.rank, recipe.batch, recipe.learning_rate) <= 0:
         raise ConfigError(f"epochs, rank, batch and learning rate must be positive, not {recipe}", "Raise them")
     if (Path(model) / ADAPTER_FILE).is_file():
@@ -223,7 +223,7 @@ def _check(model: str, out: Path, recipe: Recipe) -> None:
 def _card(
     source: str, recipe: Recipe, kept: Sequence[SeedTriple], held_out: Sequence[SeedTriple], before: float, after: float
 ) -> str:
-    """The model card."""
+    """Return the text of the model card."""
     seeds = fingerprint({"seeds": [list(each) for each in (*kept, *held_out)]})
     rows = {
         "base model": source, "seeds to learn from": len(kept), "seeds held out": len(held_out), "seeds' hash": seeds,

@@ -1,4 +1,4 @@
-"""A language model on this machine as the writer of triples: any causal one, or one that was fine-tuned for it."""
+"""Write triples by a local language model: any causal one, or one that was fine-tuned by `tune_writer`."""
 
 import json
 import re
@@ -45,9 +45,9 @@ REPLY_START = re.compile(r'\{\s*"edits"')
 
 
 class PromptFormat(BaseModel):
-    """How a fine-tuned writer is asked: `question`, `edit` or `both`, `opening`; it answers with the rest of the JSON.
+    """The prompt of a fine-tuned writer: `question`, `edit` or `both`, and `opening`; the model completes the JSON.
 
-    No rules and no examples: those it has learned.
+    It has no rules or examples, since the model has learned them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,16 +57,19 @@ class PromptFormat(BaseModel):
     opening: str = Field(default='{"edits": [{"instruction":', description="the start of every answer")
 
     def turns(self, caption: str, *, inverse: bool) -> list[Message]:
-        """A request; it is no conversation but a text that the model goes on with."""
+        """Return a request, as one text that the model continues."""
         question = messages(caption, 1, [])[1]
         return [question | {"content": question["content"] + (self.both if inverse else self.edit) + self.opening}]
 
 
 class LanguageModel(NamedTuple):
-    """A causal language model, ready to write.
+    """A causal language model for inference.
 
-    form: how it is asked, if it was fine-tuned; else None.
-    ends: ids of the tokens that end a text, at least one.
+    Attributes:
+        model: language model.
+        tokenizer: tokenizer of the model.
+        form: prompt format of a fine-tuned writer; None for other models.
+        ends: ids of the tokens that end a text, at least one.
     """
 
     model: PreTrainedModel
@@ -76,12 +79,12 @@ class LanguageModel(NamedTuple):
 
     @property
     def context(self) -> int | None:
-        """Tokens that the model reads and writes at most; None where nothing says so."""
+        """Length of the model's context in tokens; None if unknown."""
         longest: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return longest
 
     def encode(self, turns: Sequence[Message]) -> list[int]:
-        """The tokens of a request, in the form that the model was trained with."""
+        """Encode a request as token ids, in the chat template of the model."""
         turns = [turn | {"content": escape_special_tokens(turn["content"], self.tokenizer)} for turn in turns]
         if self.tokenizer.chat_template and not self.form:
             text = _render(self.tokenizer, turns)
@@ -92,15 +95,15 @@ class LanguageModel(NamedTuple):
 class LocalWriter:
     """Asks a language model on this machine for edits, `settings.parallel` captions at a time.
 
-    A proposal depends on the seed and the caption's id, and not on the captions beside it: each row of a batch has
-    random numbers of its own. In fp32 that holds but for ties; in bf16, where a batch rounds logits otherwise, for
-    most.
+    A proposal depends on the seed and the caption's id, but not on other captions of its batch: each row has its own
+    random numbers. In fp32 this is true except for ties; in bf16, which rounds logits differently in other batches,
+    for most proposals.
 
     Args:
-        settings: model (a folder, a hub id, a folder that `tune_writer` wrote, or a GGUF file), shots, temperature,
-            parallel, inverse.
+        settings: settings of the triples: model (a folder, a hub id, an adapter from `tune_writer`, or a GGUF file),
+            shots, temperature, parallel, inverse.
         seed: seed of the run.
-        device: device to compute on, in bf16 on CUDA and otherwise in fp32; the best available if None.
+        device: device, which computes in bf16 on CUDA and otherwise in fp32; None for the best available.
 
     Raises:
         ConfigError: no model is named.
@@ -116,10 +119,10 @@ class LocalWriter:
         self.language = load_language_model(settings.model, device)
 
     def prepare(self, captions: Sequence[Caption], count: int) -> None:
-        """All of the work is in `write`."""
+        """Do nothing, since all work is in `write`."""
 
     def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
-        """For each caption up to `count` different edits, in the order of the captions; or one that says why not.
+        """Return up to `count` different edits for each caption, in order; or one refused proposal.
 
         Raises:
             WriterError: there is not enough memory.
@@ -134,18 +137,18 @@ class LocalWriter:
         return [[each for each in dict.fromkeys(some) if not each.reason] or some[:1] or unasked for some in proposals]
 
     def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
-        """See Writer. The model is asked anew, and says the same."""
+        """See Writer. The model answers again, with the same result."""
         requests = self._requests(0, caption, count)
         answers = self._answers(requests) if requests else []
         return requests[0].turns if requests else [], "\n".join(text for text, _ in answers)
 
     def close(self) -> None:
-        """The model goes with the writer."""
+        """Do nothing, since the model is freed with the writer."""
 
     def _requests(self, row: int, caption: Caption, count: int) -> list["_Generation"]:
-        """What the model is asked about a caption, with as many examples as it has room for; nothing if it has none.
+        """Make the requests for a caption, with as many examples as fit into the context; none if no request fits.
 
-        A fine-tuned model needs no examples, and writes one edit at a time: it is asked `count` times.
+        A fine-tuned model needs no examples, and writes one edit at a time, so there are `count` requests.
         """
         form, context = self.language.form, self.language.context
         rounds, asked = (count, 1) if form else (1, count)
@@ -159,7 +162,7 @@ class LocalWriter:
         return []
 
     def _turns(self, caption: Caption, count: int, shots: int) -> list[Message]:
-        """A request."""
+        """Return the messages of a request."""
         inverse = self.settings.inverse
         if self.language.form:
             return self.language.form.turns(caption.text, inverse=inverse)
@@ -167,7 +170,7 @@ class LocalWriter:
 
     @torch.inference_mode()
     def _answers(self, requests: Sequence["_Generation"]) -> list[tuple[str, bool]]:
-        """What the model answers to requests of the same count, and whether it brought each answer to its end."""
+        """Generate the answers to requests with the same count; returns each answer, and whether it is complete."""
         model, tokenizer, form, ends = self.language
         generate: Any = model.generate  # whose type differs between releases
         opening = form.opening if form else ""
@@ -192,7 +195,7 @@ class LocalWriter:
         return list(zip(texts, ended, strict=True))
 
     def _proposals(self, text: str, count: int, ended: bool) -> list[Proposal]:
-        """The edits in an answer."""
+        """Parse the edits in an answer."""
         proposals = read_reply(find_reply(text) or text, count)
         if not ended and proposals[0].reason is Reason.BAD_REPLY:
             return [Proposal(reason=Reason.CUT_OFF)]
@@ -200,7 +203,7 @@ class LocalWriter:
 
 
 class _Generation(NamedTuple):
-    """One generation: the caption's row, edits wanted, the prompt, and a number in [0, 1) for each token to come."""
+    """One generation: row of the caption, number of edits, prompt, and a number in [0, 1) for each new token."""
 
     row: int
     edits: int
@@ -210,22 +213,22 @@ class _Generation(NamedTuple):
 
 
 class RowSampler(LogitsProcessor):
-    """Samples by given numbers: the token is the one in whose part of [0, 1) a row's number for this step falls.
+    """Samples tokens by given uniform numbers, through the inverse of the cumulative distribution.
 
-    transformers draws all rows of a batch from one global generator, so that a row would depend on its neighbours. This
-    leaves one token possible, and the greedy search that follows takes it.
+    transformers draws all rows of a batch from one global generator, so that a row would depend on the others. This
+    logits processor leaves one token possible, which greedy search then takes.
 
     Args:
-        draws: numbers in [0, 1), a row for each row of the batch, a column for each token to come.
+        draws: numbers in [0, 1), with a row for each row of the batch and a column for each new token.
         width: length of the prompts, in tokens.
-        temperature: divides the logits; 0 takes the likeliest token.
+        temperature: sampling temperature; 0 takes the likeliest token.
     """
 
     def __init__(self, draws: Float[Tensor, "b steps"], width: int, temperature: float) -> None:
         self.draws, self.width, self.temperature = draws, width, temperature
 
     def __call__(self, input_ids: Int[Tensor, "b n"], scores: Float[Tensor, "b v"]) -> Float[Tensor, "b v"]:
-        """Scores that leave one token of each row possible."""
+        """Return scores that leave one token of each row possible."""
         if self.temperature == 0:
             return scores
         odds = (scores.float() / self.temperature).softmax(-1).cumsum(-1)
@@ -235,19 +238,19 @@ class RowSampler(LogitsProcessor):
 
 
 class StopAtReplyEnd(StoppingCriteria):
-    """Ends a row once its answer is whole: small models go on talking, and those without a chat form never end.
+    """Stops a row once its answer is complete: small models often continue, and base models never stop.
 
     Args:
         tokenizer: tokenizer of the model.
         width: length of the prompts, in tokens.
-        opening: what of the answer stands in the prompt.
+        opening: start of the answer, which is part of the prompt.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, width: int, opening: str) -> None:
         self.tokenizer, self.width, self.opening = tokenizer, width, opening
 
     def __call__(self, input_ids: Int[Tensor, "b n"], scores: Any, **options: Any) -> Bool[Tensor, " b"]:
-        """Which rows have ended."""
+        """Return which rows are complete."""
         last = self.tokenizer.batch_decode(input_ids[:, -1:])
         ended = ["}" in token and self._whole(row) for token, row in zip(last, input_ids, strict=True)]
         return torch.tensor(ended, device=input_ids.device)
@@ -258,7 +261,7 @@ class StopAtReplyEnd(StoppingCriteria):
 
 
 def find_reply(text: str) -> str | None:
-    """The first JSON object with edits in a text, without what stands around it; None if there is none yet."""
+    """Return the first complete JSON object with edits in a text; None if there is none."""
     start = REPLY_START.search(text)
     try:
         return text[start.start() : json.JSONDecoder().raw_decode(text, start.start())[1]] if start else None
@@ -267,7 +270,7 @@ def find_reply(text: str) -> str | None:
 
 
 def to_plain_text(turns: Sequence[Message]) -> str:
-    """A conversation as plain text, for models that have learned from texts alone; it ends where the answer begins."""
+    """Format a conversation as plain text, for models without a chat template; it ends before the answer."""
     names = {"system": "", "user": "Question: ", "assistant": "Answer: "}
     return "\n".join(names[turn["role"]] + turn["content"] for turn in turns) + "\nAnswer:"
 
@@ -285,7 +288,7 @@ def escape_special_tokens(content: str, tokenizer: PreTrainedTokenizerBase) -> s
 
 
 def pad_left(rows: Sequence[Sequence[int]], padding: int) -> Int[Tensor, "b n"]:
-    """Rows that end together."""
+    """Pad rows on the left to the same length."""
     tokens = [torch.tensor(row) for row in rows]
     return pad_sequence(tokens, batch_first=True, padding_value=padding, padding_side="left")
 
@@ -296,10 +299,10 @@ def load_language_model(source: str, device: str | torch.device | None = None) -
     Args:
         source: folder or hub id of a model in safetensors, a GGUF file, or a folder with a LoRA adapter, which is
             merged into its base model.
-        device: device to compute on; the best available if None.
+        device: device to compute on; None for the best available.
 
     Raises:
-        ModelError: there is no such model, it is of another kind, or a package that it needs is not installed.
+        ModelError: there is no such model, it is of another kind, or a required package is not installed.
     """
     path, device = Path(source), device or _best_device()
     try:
@@ -328,7 +331,7 @@ def _best_device() -> torch.device:
 
 
 def _load_plain(source: str, device: str | torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A whole model, with all of its weights."""
+    """Load a model without an adapter."""
     options: dict[str, Any] = {"trust_remote_code": False}
     if source.endswith(".gguf"):
         if not Path(source).is_file():
@@ -344,7 +347,7 @@ def _load_plain(source: str, device: str | torch.device) -> tuple[PreTrainedMode
 
 
 def _load_adapted(folder: Path, device: str | torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A base model with a LoRA adapter merged into it."""
+    """Load a base model, and merge a LoRA adapter into it."""
     from peft import PeftModel  # here, because it takes seconds
 
     if not (folder / ADAPTER_WEIGHTS).is_file():
@@ -358,7 +361,7 @@ def _load_adapted(folder: Path, device: str | torch.device) -> tuple[PreTrainedM
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Ids of the tokens that end a text, the tokenizer's first."""
+    """Return the ids of the tokens that end a text, that of the tokenizer first."""
     own = model.generation_config.eos_token_id if model.generation_config else None
     ids = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
     ends = tuple(dict.fromkeys(each for each in ids if each is not None))
@@ -368,7 +371,7 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> t
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> str:
-    """A conversation in the model's own form. Models that think aloud are asked not to: others ignore the switch."""
+    """Apply the model's chat template, with reasoning switched off; models without it ignore the switch."""
     options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
     try:
         return str(tokenizer.apply_chat_template(list(turns), **options))

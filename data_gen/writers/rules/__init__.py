@@ -1,1 +1,1 @@
-"""Triples by rules."""
+"""Write triples by rules."""

@@ -1,8 +1,7 @@
 """Rules that edit any English caption: its season, time of day, weather, style and place, and the things in it.
 
-A rule changes one thing that a caption names, or adds what it does not name; it never leaves a caption that speaks
-against itself, such as "a snowy hill in summer". Where words leave doubt, there is no edit. Capitals in the middle of
-a sentence are names, and stay.
+A rule changes one thing that a caption names, or adds something; it never makes a caption that contradicts itself, such
+as "a snowy hill in summer". In doubt, there is no edit. Capitalized words within a sentence are names, and stay.
 """
 
 import random
@@ -17,9 +16,9 @@ from ip2p.data_gen.writers.rules.scenery import Aspect, Value
 
 MOSTLY_LETTERS = 0.7
 EARLY = 45
-"""Characters within which a caption names whom it is about."""
+"""Number of characters within which a caption names its subject."""
 LONG = 8
-"""Words from which on a caption gets a comma before what is added."""
+"""Number of words from which a caption gets a comma before an addition."""
 
 _SAID = {
     aspect.kind: [
@@ -56,7 +55,7 @@ _PLACES = tuple(
 
 
 def english_edits(caption: str, rng: random.Random) -> list[Proposal]:
-    """All edits that the rules know for a caption, each with an instruction drawn by rng; none if it is not English."""
+    """Return all edits of a caption by the rules, each with a random instruction; none if it is not English."""
     if not _is_english(caption):
         return []
     shouted = caption.isupper()
@@ -82,21 +81,21 @@ def english_edits(caption: str, rng: random.Random) -> list[Proposal]:
 
 
 def _is_english(text: str) -> bool:
-    """Whether a text has a word and consists mostly of the letters a to z."""
+    """Return whether a text has a word and consists mostly of the letters a to z."""
     seen = [sign for sign in text if not sign.isspace()]
     letters = sum(sign.isascii() and sign.isalpha() for sign in seen)
     return bool(re.search(r"[A-Za-z]{3}", text)) and letters >= MOSTLY_LETTERS * len(seen)
 
 
 def _is_open_air(caption: str) -> bool:
-    """Whether a caption tells of a place under the sky, and of none under a roof."""
+    """Return whether a caption names an outdoor place, and no indoor one."""
     return bool(scenery.OUTSIDE.search(caption)) and not (
         scenery.INSIDE.search(caption) or scenery.NO_SCENE.search(caption)
     )
 
 
 def _aspect_edits(caption: str, aspect: Aspect, rng: random.Random) -> Iterator[Proposal]:
-    """Other values of an aspect, said in the form in which the caption says its own."""
+    """Yield edits to other values of an aspect, in the grammatical form of the caption's value."""
     said = next(
         ((match, form, value) for shape, form, value in _SAID[aspect.kind] if (match := shape.search(caption))), None
     )
@@ -115,12 +114,12 @@ def _aspect_edits(caption: str, aspect: Aspect, rng: random.Random) -> Iterator[
 
 
 def _with_value(caption: str, value: Value) -> str:
-    """A caption that says a value which it did not say."""
+    """Add a value to a caption."""
     return append(caption, (", " if "," in caption else " ") + value.forms[0].split("|")[0])
 
 
 def _style_edits(caption: str, rng: random.Random) -> Iterator[Proposal]:
-    """Other media: "a photo of ..." becomes "a mosaic of ..."; a caption that names none gets one at its end."""
+    """Yield edits to other media: "a photo of ..." becomes "a mosaic of ..."; without a medium, one is appended."""
     opening = scenery.MEDIUM.match(caption)
     if scenery.SAID_MEDIUM.search(caption[opening.end() :] if opening else caption):
         return  # it names a medium somewhere else, or two
@@ -138,7 +137,7 @@ def _style_edits(caption: str, rng: random.Random) -> Iterator[Proposal]:
 
 
 def _place_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
-    """Another place for the same thing; and one for a thing that is nowhere."""
+    """Yield edits to another place, or that add a place to a caption without one."""
     for places, shape in _PLACES:
         for match in shape.finditer(caption):
             rest = f"{caption[: match.start()]} {caption[match.end() :]}"
@@ -154,14 +153,14 @@ def _place_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> I
 
 
 def _propose_place(edited: str, new: str, old: str, rng: random.Random) -> Proposal:
-    """The edit that leads from an old place to a new one, each with its preposition."""
+    """Make the edit from an old place to a new one, each with its preposition."""
     asked = rng.choice(scenery.PLACE_INSTRUCTIONS)
     inverse = asked.format(old, old.split(" ", 1)[1]) if old else ""
     return Proposal(asked.format(new, new.split(" ", 1)[1]), edited, "place", inverse=inverse)
 
 
 def _is_nowhere(caption: str, found: Sequence[Phrase]) -> bool:
-    """Whether a caption begins with an animal, a person or a vehicle, and tells of no place."""
+    """Return whether a caption begins with an animal, a person or a vehicle, and names no place."""
     opening = scenery.MEDIUM.match(caption)
     start = opening.end() if opening else 0
     if not found or found[0].single not in _LIVING | words.VEHICLES or caption[start : found[0].start].strip():
@@ -174,7 +173,7 @@ def _is_nowhere(caption: str, found: Sequence[Phrase]) -> bool:
 
 
 def _color_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
-    """Another colour for each thing that has one, and one for things that may have any."""
+    """Yield edits to another color of each object with one, and edits that add a color."""
     if words.COLORLESS.search(caption):
         return
     for thing in found:
@@ -204,7 +203,7 @@ def _color_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> I
 
 
 def _material_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
-    """Another material for each thing that names one, and one for things that do not."""
+    """Yield edits to another material of each object with one, and edits that add a material."""
     for thing in found:
         said = [word for word in thing.adjectives if word in words.NOUN_OF_MATERIAL]
         if thing.single not in words.MATERIALS or len(said) > 1 or words.SAID_MATERIAL.search(caption, thing.head):
@@ -224,19 +223,19 @@ def _material_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -
 
 
 def _adjective(caption: str, thing: Phrase, adjective: str) -> tuple[int, int]:
-    """Where one of the adjectives of a phrase begins and ends, in characters."""
+    """Return start and end of an adjective of a phrase, in characters."""
     start = thing.inner + caption[thing.inner : thing.head].lower().index(adjective)
     return start, start + len(adjective)
 
 
 def _swap_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
-    """Another noun of the same group for each noun that has one."""
+    """Yield edits to another noun of the same group, for each noun."""
     for thing in found:
         mass = thing.single in _MASS
         if thing.single not in (_MASS if mass else _SWAPS) or not words.NO_SWAP.isdisjoint(thing.adjectives):
             continue
         if thing.noun == "orange" and not thing.determiner:
-            continue  # the colour
+            continue  # the color
         for other in (_MASS if mass else _SWAPS)[thing.single]:
             if re.search(rf"\b(?:{other}|{plural(other)})\b", caption, re.IGNORECASE):
                 continue
@@ -248,7 +247,7 @@ def _swap_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> It
 
 
 def _expression_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
-    """Another face for the first person of a caption."""
+    """Yield edits to other expressions of the first person in a caption."""
     person = next((each for each in found if each.single in words.PERSONS and each.start < EARLY), None)
     if person is None:
         return
@@ -269,7 +268,7 @@ def _expression_edits(caption: str, found: Sequence[Phrase], rng: random.Random)
 
 
 def _add_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
-    """Something that may well be in the place that a caption names."""
+    """Yield edits that add an object to the place in a caption."""
     for addition in words.ADDITIONS:
         where = list(addition.where.finditer(caption))
         if not where or addition.unless.search(caption) or (addition.outside and not _is_open_air(caption)):
@@ -289,14 +288,14 @@ def _add_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Ite
 
 
 def _joined(caption: str, things: str) -> str:
-    """A caption that shows things besides."""
+    """Add objects to a caption."""
     if re.search(r"\bwith\b", caption, re.IGNORECASE):
         return append(caption, f", and {things}")
     return append(caption, f"{',' if ',' in caption or len(caption.split()) > LONG else ''} with {things}")
 
 
 def _wear_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
-    """Something to wear for the only person or animal of a caption."""
+    """Yield edits that give the only person or animal of a caption something to wear."""
     living = [each for each in found if each.single in _LIVING]
     if len(living) != 1 or living[0].many or "," in caption or words.DRESSED.search(caption):
         return
@@ -310,7 +309,7 @@ def _wear_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> It
 
 
 def _remove_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
-    """The caption without a thing that it names by the way."""
+    """Yield edits that remove an incidental object from a caption."""
     for thing in found:
         if thing.single not in words.REMOVABLE | words.WEARABLE or thing.determiner in _DEFINITE:
             continue
@@ -321,7 +320,7 @@ def _remove_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> 
 
 
 def _without(caption: str, thing: Phrase) -> str:
-    """The caption without a phrase and the word that ties it to the rest; "" where that would tear the sentence."""
+    """Remove a phrase and the word before it from a caption; "" if that would break the sentence."""
     before, after = caption[: thing.start], caption[thing.end :]
     ends = bool(re.match(_END, after))
     if _HAVING.search(before):

@@ -1,7 +1,7 @@
-"""Noun phrases of captions, and how to put other words into a sentence: articles, plurals, capitals, closing marks.
+"""Noun phrases of captions, and editing of sentences: articles, plurals, capitals, closing marks.
 
-No grammar is parsed. A phrase is a known noun with the adjectives and the determiner before it, and only where the
-words around it leave no doubt that the noun stands for itself: "car" in "a red car on a road", not in "a car park".
+No grammar is parsed. A phrase is a known noun with the adjectives and the determiner before it, if the words around it
+show that it is the head noun: "car" in "a red car on a road", but not in "a car park".
 """
 
 import re
@@ -94,11 +94,11 @@ class Phrase(NamedTuple):
         determiner: "a", "two", "the" ... in lower case, or "".
         adjectives: adjectives in lower case, in order.
         noun: the caption's noun, in lower case.
-        single: its singular.
-        start: where the phrase begins, in characters.
-        inner: where it begins but for the determiner.
-        head: where its noun begins.
-        end: behind the noun.
+        single: singular of the noun.
+        start: start of the phrase, in characters.
+        inner: start of the phrase without its determiner.
+        head: start of the noun.
+        end: end of the noun.
     """
 
     determiner: str
@@ -121,12 +121,12 @@ class Phrase(NamedTuple):
 
     @property
     def bare(self) -> str:
-        """Adjectives and noun."""
+        """Adjectives and noun, without the determiner."""
         return " ".join((*self.adjectives, self.noun))
 
 
 def phrases(caption: str) -> list[Phrase]:
-    """All phrases with a known noun, in order; a noun that occurs twice leaves doubt, and so has none."""
+    """Return all phrases with a known noun, in order, except those whose noun occurs twice."""
     tokens = [(match.start(), match.end(), match.group().lower()) for match in TOKEN.finditer(caption)]
     found = [phrase for place in range(len(tokens)) if (phrase := _phrase(caption, tokens, place))]
     said = [_nouns().get(word, "") for _, _, word in tokens]
@@ -134,7 +134,7 @@ def phrases(caption: str) -> list[Phrase]:
 
 
 def insert(caption: str, place: int, word: str) -> str:
-    """A caption with one more word in front of the one at `place`, mending the article before it."""
+    """Insert a word into a caption before the one at `place`, and correct the article before it."""
     rest = caption[place:]
     if place == 0 and not is_name(caption, 0):
         word, rest = like(rest, word), rest[:1].lower() + rest[1:]
@@ -142,23 +142,23 @@ def insert(caption: str, place: int, word: str) -> str:
 
 
 def replace(caption: str, start: int, end: int, word: str) -> str:
-    """A caption with another word from `start` to `end`, keeping a capital and mending the article before it."""
+    """Replace the text from `start` to `end` by a word, keeping a capital and correcting the article before it."""
     return with_article(caption[:start], like(caption[start:end], word)) + caption[end:]
 
 
 def append(caption: str, words: str) -> str:
-    """Words at the end of a caption, before its closing mark."""
+    """Append words to a caption, before its closing mark."""
     body = caption.rstrip(" .!?")
     return body + words + caption.rstrip()[len(body) :]
 
 
 def like(old: str, new: str) -> str:
-    """New words with a capital where the old ones have one."""
+    """Capitalize new words like the old ones."""
     return new[:1].upper() + new[1:] if old[:1].isupper() else new
 
 
 def with_article(before: str, word: str) -> str:
-    """A text that goes on with a word, its last "a" or "an" as the word wants it."""
+    """Append a word to a text, and correct "a" or "an" before it."""
     return re.sub(r"\b([Aa])n?(\s+)$", lambda match: like(match[1], article(word)) + match[2], before) + word
 
 
@@ -169,7 +169,7 @@ def article(noun: str) -> str:
 
 @lru_cache(maxsize=4096)
 def plural(noun: str) -> str:
-    """The plural of a noun of the vocabulary."""
+    """Return the plural of a noun of the vocabulary."""
     if noun in IRREGULAR:
         return IRREGULAR[noun]
     if noun.endswith(("s", "x", "ch", "sh")):
@@ -178,7 +178,7 @@ def plural(noun: str) -> str:
 
 
 def is_name(caption: str, start: int) -> bool:
-    """Whether a word has a capital in the middle of a sentence, other than one of a title."""
+    """Return whether a word is capitalized within a sentence that is not a title."""
     if start == 0 or not caption[start].isupper():
         return False
     if caption[0].islower():
@@ -188,7 +188,7 @@ def is_name(caption: str, start: int) -> bool:
 
 
 def _phrase(caption: str, tokens: list[tuple[int, int, str]], place: int) -> Phrase | None:
-    """The phrase whose noun is the token at a place, if there is one."""
+    """Return the phrase whose noun is the token at a place; None if there is none."""
     start, end, noun = tokens[place]
     single = _nouns().get(noun)
     if single is None or is_name(caption, start):
@@ -208,7 +208,7 @@ def _phrase(caption: str, tokens: list[tuple[int, int, str]], place: int) -> Phr
 
 
 def _adjectives(caption: str, tokens: list[tuple[int, int, str]], place: int) -> Iterator[str]:
-    """The adjectives before a token, the last one first."""
+    """Yield the adjectives before a token, the last one first."""
     for start, _, word in reversed(tokens[:place]):
         known = word in ADJECTIVES or (ADJECTIVE.match(word) and word not in NO_ADJECTIVES and word not in _nouns())
         if not known or is_name(caption, start):
@@ -218,5 +218,5 @@ def _adjectives(caption: str, tokens: list[tuple[int, int, str]], place: int) ->
 
 @lru_cache(maxsize=1)
 def _nouns() -> dict[str, str]:
-    """The singular of each known noun in singular and plural."""
+    """Return the singular of each known noun, by its singular and its plural."""
     return {form: noun for noun in NOUNS for form in (plural(noun), noun)}

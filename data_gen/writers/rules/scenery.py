@@ -1,4 +1,4 @@
-"""Words for what holds for a whole picture: season, time of day, weather, medium, and place."""
+"""Words for aspects of a whole picture: season, time of day, weather, medium, and place."""
 
 import re
 from typing import NamedTuple
@@ -11,9 +11,9 @@ class Value(NamedTuple):
 
     Args:
         name: name of the value in instructions.
-        forms: of one meaning, from adverbial to adjective; the same place in another value's forms has the same
-            grammar, and "" is a form that the value has not. Of several words for one form, separated by "|", the
-            first is written. The first form is what a caption gets that says nothing.
+        forms: words of one meaning, from adverbial to adjective; forms with the same index have the same grammar in all
+            values, and "" is a missing form. Of several words for one form, separated by "|", the first is written. The
+            first form is added to captions without a value.
     """
 
     name: str
@@ -21,13 +21,13 @@ class Value(NamedTuple):
 
 
 class Aspect(NamedTuple):
-    """Something that holds for a whole picture, and how to ask for another value of it.
+    """An aspect of a whole picture, and instructions to change it.
 
     Args:
         kind: kind of edit.
-        values: that it may have.
-        context: for each form, pattern of what has to follow it; "" for anything.
-        hints: pattern of words that tell of the aspect or depend on it; with them, it had better stay.
+        values: possible values.
+        context: pattern of what has to follow, for each form; "" for anything.
+        hints: pattern of words that imply a value or depend on it, so that the aspect must not change.
         instructions: phrasings with a placeholder for the value's name.
     """
 

@@ -1,18 +1,18 @@
-"""Words that the rules know: what a picture may show, what may change in it, and what speaks against a change."""
+"""Words of the rules: what a picture may show, what may change in it, and what prevents a change."""
 
 import re
 from typing import NamedTuple
 
 
 class Addition(NamedTuple):
-    """Things that may come into a picture.
+    """Objects that may be added to a picture.
 
     Args:
-        where: pattern of what has to be there; its last match stands for "{}" in `place`.
-        place: where the things go.
-        things: things with their articles.
-        unless: pattern of words that speak against it.
-        outside: whether the picture has to be one of the open air.
+        where: pattern that the caption has to match; its last match replaces "{}" in `place`.
+        place: place of the objects.
+        things: objects with their articles.
+        unless: pattern of words that prevent the addition.
+        outside: whether the caption has to be of an outdoor scene.
     """
 
     where: re.Pattern[str]
@@ -23,7 +23,7 @@ class Addition(NamedTuple):
 
 
 def pattern(words: str) -> re.Pattern[str]:
-    """Any of some whole words, separated by spaces, each a regular expression; "_" stands for a space."""
+    """Compile a pattern of whole words, separated by spaces, each a regular expression; "_" is a space."""
     return re.compile(rf"\b(?:{'|'.join(words.split()).replace('_', ' ')})\b", re.IGNORECASE)
 
 
@@ -45,7 +45,7 @@ PAINTABLE = frozenset(
     "cushion kite balloon lantern mailbox tablecloth ribbon collar bow helmet typewriter radio lighthouse windmill "
     "tower treehouse quilt pillow towel bottle guitar sled canopy awning".split()
 )
-"""What takes any colour."""
+"""Objects that may have any color."""
 COLORABLE = PAINTABLE | frozenset(
     "cat kitten dog puppy horse pony rabbit parrot bird butterfly rose tulip orchid dahlia peony flower sunset wall "
     "roof eye hair lamp plate tile tray rock carpet booth table cloth light thread candle apple background silk velvet "
@@ -62,7 +62,7 @@ NATURAL = {
         "apple": "red green yellow", "rose": "red white pink yellow orange", "tulip": "red white pink yellow purple",
     }.items()
 }  # fmt: skip
-"""Colours that some things come in."""
+"""Colors that some objects may have."""
 
 SWAP_GROUPS = tuple(
     tuple(group.split())
@@ -134,7 +134,7 @@ NOUN_OF_MATERIAL = {each: each for each in _SAME.split()} | {
     "woolen": "wool",
     "knitted": "wool",
 }
-"""Materials as adjectives, and what they are called."""
+"""Adjectives of materials, and their nouns."""
 _MATERIALS = (
     (
         "bridge tower staircase pier temple church chapel house cottage lighthouse hut cabin mansion villa bench wall "
@@ -156,7 +156,7 @@ _MATERIALS = (
     ("boat canoe sled toy clock crown sword necklace anchor bell", "wooden golden tin glass silver bronze"),
 )
 MATERIALS = {noun: materials.split() for nouns, materials in _MATERIALS for noun in nouns.split()}
-"""What each thing may be made of."""
+"""Materials that objects may be made of."""
 MATERIAL_INSTRUCTIONS = (
     "make the {0} out of {1}",
     "turn the {0} into {1}",
@@ -169,7 +169,7 @@ EXPRESSIONS = {
     **{"smiling": "smile", "laughing": "laugh", "frowning": "frown", "crying": "cry", "grinning": "grin"},
     **{mood: f"look {mood}" for mood in "sad angry happy surprised worried serious bored proud".split()},
 }
-"""Expressions, and how to ask for them."""
+"""Facial expressions, and their instructions."""
 MORE_EXPRESSIONS = {
     mood: f"look {mood}"
     for mood in "grumpy sleepy calm cheerful frightened scared tired lonely shy stern curious".split()
@@ -338,7 +338,7 @@ ADDITIONS = tuple(
         ("snow", "in the snow", "a snowman, the tracks of a fox", "snowman fox tracks roofs? peaks?", True),
     )
 )
-"""Things that may come into a picture, and where."""
+"""Objects that may be added to a picture, and their places."""
 WEAR = ("a red scarf", "a straw hat", "a black hat", "a green scarf", "a silver necklace", "round glasses")
 WEAR_OF_ANIMALS = ("a party hat", "a red bow tie", "a tiny crown", "round sunglasses", "a knitted scarf")
 DRESSED = pattern(
@@ -354,11 +354,11 @@ ANIMALS = frozenset(
 )
 VEHICLES = frozenset("car truck bus van jeep tractor motorcycle bicycle scooter bulldozer tank".split())
 METALS = frozenset("golden silver copper bronze brass".split())
-"""Materials with a colour of their own."""
+"""Materials with a color of their own."""
 NO_SWAP = frozenset("rubber prickly bald bearded hot siamese arabian".split())
 """Adjectives that make a name with their noun."""
 PLAIN = frozenset("striped checkered colorful colourful transparent rusty golden silver floral patchwork".split())
-"""Adjectives beside which a colour would say something else."""
+"""Adjectives that do not go with a color."""
 COLORLESS = pattern(
     "black_and_white monochrome sketch charcoal pencil engraving woodcut noir silhouettes? grayscale marble"
 )

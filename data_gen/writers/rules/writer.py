@@ -1,4 +1,4 @@
-"""Rules as the writer of triples: free, the same every time, and right as far as they go."""
+"""Write triples by rules: free and deterministic."""
 
 import random
 from collections import Counter
@@ -20,7 +20,7 @@ SAID_ALWAYS = frozenset({"building", "color"})
 class RuleWriter:
     """Writes edits by rules: those of the storybook language where a caption is in it, else those of any English.
 
-    Kinds of edit come evenly: of those that a caption allows, it gets the one that its shard has seen least.
+    Kinds of edit are balanced: a caption gets the possible kind that is rarest so far in its shard.
 
     Args:
         seed: seed of the run; the draws for a caption follow from it, the caption, and the captions before it in its
@@ -33,17 +33,17 @@ class RuleWriter:
         self.seed = seed
 
     def prepare(self, captions: Sequence[Caption], count: int) -> None:
-        """Rules need no time."""
+        """Do nothing."""
 
     def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
-        """Rules ask nobody."""
+        """Return nothing, since rules use no language model."""
         return [], ""
 
     def close(self) -> None:
-        """Rules hold nothing."""
+        """Do nothing."""
 
     def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
-        """For each caption up to `count` edits; where no rule applies, one proposal that says so."""
+        """Return up to `count` edits for each caption; one refused proposal if no rule applies."""
         seen: Counter[str] = Counter()
         return [self._write(caption, count, seen) or [Proposal(reason=Reason.NO_RULE)] for caption in captions]
 
@@ -61,7 +61,7 @@ class RuleWriter:
 
 
 def storybook_edits(text: str, rng: random.Random) -> list[Proposal]:
-    """All edits of a caption in the storybook language; none of any other text, and none that only evaluation shows."""
+    """Return all edits of a caption in the storybook language, except held-out ones; none of any other text."""
     named = parse(text)
     if not named.keys() >= SAID_ALWAYS:
         return []

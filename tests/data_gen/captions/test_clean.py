@@ -1,4 +1,4 @@
-"""Captions as the web has them, and what is left of them."""
+"""Cleaning of captions from the web."""
 
 import time
 import unicodedata

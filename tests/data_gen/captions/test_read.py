@@ -26,7 +26,7 @@ TEXTS = ["a barn", "", "a barn", "Ein Häuschen im Schnee"]
 
 
 def read(source: Path, **others: object) -> list[str]:
-    """Texts of a file."""
+    """Read the texts of a file."""
     return [
         each.text for each in read_captions(CaptionsConfig.model_validate({"source": str(source), **others}), seed=0)
     ]

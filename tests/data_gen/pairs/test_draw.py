@@ -21,12 +21,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:text longer than")
 
 @pytest.fixture(scope="module")
 def backbone(base_folder: Path) -> Backbone:
-    """The tiny base model."""
+    """Load the tiny base model."""
     return load_backbone(base_folder, want="base")
 
 
 def triple(number: int, status: str = "ok") -> Triple:
-    """A triple of its own."""
+    """Make a unique triple."""
     return Triple(
         id=f"t{number}", caption_id="c", caption=f"{number} barns", instruction="make it night",
         edited_caption=f"{number} night", kind="time", writer="rules", status=status,

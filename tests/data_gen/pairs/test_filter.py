@@ -20,7 +20,7 @@ def candidate(number: int, triple: str = "t", **scores: float) -> Candidate:
 
 
 def reasons(*candidates: Candidate, settings: FilterConfig | None = None, kind: str = "time") -> list[str]:
-    """Why each is refused."""
+    """Return the reason of each refusal."""
     decided = decide(candidates, {"t": kind, "u": kind}, settings or FilterConfig(image_max=0.95))
     assert [each.id for each in decided] == [each.id for each in candidates]
     assert all((each.status == "ok") == (each.reason is Reason.OK) for each in decided)

@@ -1,4 +1,4 @@
-"""Shared q and k against attention maps that are really copied, and what the block leaves behind."""
+"""Shared q and k against copied attention maps, and restoration of the UNet after the context."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ TEXT = 5
 
 
 class CopiedMaps:
-    """The reference: materialises every attention map, and copies the sources' over the edited rows'."""
+    """The reference: computes every attention map, and copies those of the sources to the edited rows."""
 
     def __init__(self, sources: list[int]) -> None:
         self.sources = sources
@@ -24,7 +24,7 @@ class CopiedMaps:
     def __call__(
         self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: None
     ) -> Tensor:
-        """Attention as it is written in the paper; only self-attention copies."""
+        """Compute attention as in the paper; only self-attention copies maps."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         heads = [
             layer(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
@@ -39,7 +39,7 @@ class CopiedMaps:
 
 @pytest.fixture(scope="module")
 def unet(base_folder: Path) -> UNet2DConditionModel:
-    """The tiny base model's."""
+    """Return the UNet of the tiny base model."""
     return load_backbone(base_folder).unet
 
 
@@ -51,7 +51,7 @@ def rows(pairs: int, halves: int = 2) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def run(unet: UNet2DConditionModel, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """The UNet's prediction."""
+    """Return the UNet's prediction."""
     with torch.inference_mode():
         prediction: Tensor = unet(batch[0], batch[1], encoder_hidden_states=batch[2]).sample
     return prediction

@@ -26,7 +26,7 @@ PICTURE = to_png(Image.new("RGB", (8, 8), "red"))
 
 
 def triple(number: int, kind: str = "time", **others: Any) -> Triple:
-    """A triple of its own."""
+    """Make a unique triple."""
     values = {"id": f"t{number}", "caption_id": f"c{number}", "caption": f"{number} barns", "kind": kind}
     more = {"instruction": "make it night", "edited_caption": f"{number} barns at night", "writer": "rules"}
     return Triple.model_validate(values | more | others)
@@ -50,7 +50,7 @@ def shard() -> FilteredShard:
 
 @pytest.fixture
 def counts(shard: FilteredShard) -> Counts:
-    """Its counts."""
+    """Return the counts of the shard."""
     counted = Counts()
     counted.add(shard)
     return counted
@@ -93,7 +93,7 @@ class Page(HTMLParser):
         self.attributes: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note it."""
+        """Record tags and links."""
         self.tags.append(tag)
         self.attributes |= {name for name, _ in attrs}
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]

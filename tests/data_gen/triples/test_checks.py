@@ -1,4 +1,4 @@
-"""The checks of triples: for every reason what is refused and what is not, and a real model's output, read by hand."""
+"""The checks of triples: accepted and refused examples for every reason, and labeled output of a real model."""
 
 import json
 import os

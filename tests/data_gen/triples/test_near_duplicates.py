@@ -1,4 +1,4 @@
-"""MinHash: the estimate, what is found, what is let through, and that all processes agree."""
+"""MinHash: the estimate, found and missed duplicates, and the same hashes in all processes."""
 
 import os
 import subprocess

@@ -9,7 +9,7 @@ from ip2p.records import Caption, Reason, content_id
 
 
 class Fixed:
-    """Gives the proposals that it was told."""
+    """Returns fixed proposals."""
 
     name = "fixed"
 
@@ -18,17 +18,17 @@ class Fixed:
         self.asked: list[str] = []
 
     def prepare(self, captions: Sequence[Caption], count: int) -> None:
-        """Nothing to prepare."""
+        """Do nothing."""
 
     def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
-        """Nobody is asked."""
+        """Return nothing."""
         return [], ""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
     def write(self, captions: Sequence[Caption], count: int) -> list[list[Proposal]]:
-        """The same for all."""
+        """Return the same proposals for all captions."""
         self.asked += [caption.text for caption in captions]
         return [self.proposals for _ in captions]
 
@@ -37,7 +37,7 @@ NIGHT = Proposal("make it night", "a barn at night", "time")
 
 
 def captions(*texts: str) -> list[Caption]:
-    """Rows of texts."""
+    """Make captions from texts."""
     return [Caption(id=content_id(text), text=text, source="test") for text in texts]
 
 
@@ -45,7 +45,7 @@ SHORT = TriplesConfig(checks=ChecksConfig(max_words=9))
 
 
 def reasons(texts: Sequence[str], *proposals: Proposal) -> list[Reason]:
-    """Why each row is refused."""
+    """Return the reason of each refusal."""
     rows = write_triples(captions(*texts), Fixed(*proposals), SHORT, seen=EarlierShards(SHORT.checks))
     assert all((row.status == "ok") == (row.reason is Reason.OK) for row in rows)
     return [row.reason for row in rows]

@@ -1,4 +1,4 @@
-"""The program that trains the bundled models, end to end on few scenes: shapes, order and files, never quality."""
+"""The program that trains the bundled models, end to end on few scenes: shapes, order and files, not quality."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def base(model: str, state: Path, *more: str) -> str:
-    """Output of train/storybook/base.py on 24 scenes, for 2 steps."""
+    """Run train/storybook/base.py on 24 scenes for 2 steps; returns its output."""
     command = [
         sys.executable,
         "train/storybook/base.py",
@@ -40,7 +40,7 @@ def base(model: str, state: Path, *more: str) -> str:
 
 
 def reproduce(state: Path, out: Path, *more: str) -> str:
-    """Output of train/storybook/reproduce.py with the same few scenes and steps, without data set and editor."""
+    """Run train/storybook/reproduce.py on 24 scenes for 2 steps, without data set and editor; returns its output."""
     command = [
         sys.executable,
         "train/storybook/reproduce.py",

@@ -1,4 +1,4 @@
-"""Tests of the storybook CLIPs: what a batch is, that they learn, and that what is saved scores alike."""
+"""The storybook CLIPs: batches, learning, and the same scores after saving."""
 
 import json
 from pathlib import Path

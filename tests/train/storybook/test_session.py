@@ -1,4 +1,4 @@
-"""Sessions: one goes on where the last one stopped, and leaves averaged weights behind."""
+"""Sessions: they resume from the last one, and end with the averaged weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +45,7 @@ class Line:
 
 
 def run(task: Line, folder: Path, steps: int) -> int:
-    """Steps done so far after a session."""
+    """Run a session; returns the steps taken so far."""
     return train_session(task, folder, minutes=5.0, steps=steps, device=CPU, precision="fp32", say=lambda _: None).step
 
 

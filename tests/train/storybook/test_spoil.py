@@ -1,4 +1,4 @@
-"""Spoiled pictures: what they change, and what their targets for the judge are."""
+"""Spoiled pictures: their changes, and their targets for the judge."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Tests of the storybook tokenizer: a token for every word, and some for all else."""
+"""The storybook tokenizer: one token for every storybook word, and several for other text."""
 
 import random
 from pathlib import Path

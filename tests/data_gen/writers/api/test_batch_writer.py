@@ -1,4 +1,4 @@
-"""The Batch API as the writer, by the real client, against a server that plays files and batches."""
+"""The batch writer with the real client, against a local server with files and batches."""
 
 import json
 from pathlib import Path
@@ -22,13 +22,13 @@ PRICE: dict[str, Any] = {"price_in": 10.0, "price_out": 40.0}
 
 
 def writer(server: Server, folder: Path, **settings: Any) -> BatchWriter:
-    """A writer that asks the server."""
+    """Open a writer for the server."""
     chosen = TriplesConfig.model_validate({"writer": "openai-batch", "base_url": server.url, **PRICE, **settings})
     return BatchWriter(chosen, folder, seed=0, say=lambda line: None)
 
 
 def reasons(server: Server, folder: Path, **settings: Any) -> list[Reason]:
-    """Why each of the captions has no edit."""
+    """Return the reason of each caption without an edit."""
     asks = writer(server, folder, **settings)
     try:
         asks.prepare(ROWS, 1)

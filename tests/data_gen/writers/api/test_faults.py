@@ -1,4 +1,4 @@
-"""Sorting of faults, and what headers say."""
+"""Classification of faults, and parsing of headers."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The ledger: nothing answered is asked twice, and nothing is spent unseen."""
+"""The ledger: no question is asked twice, and every cost is counted."""
 
 import json
 from pathlib import Path

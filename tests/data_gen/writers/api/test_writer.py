@@ -1,4 +1,4 @@
-"""The language model as the writer, by the real client, against a server that answers well, badly, or not at all."""
+"""The API writer with the real client, against a local server that answers, fails, or drops connections."""
 
 import json
 import time
@@ -32,23 +32,23 @@ GOOD = completion(json.dumps({"edits": [EDIT]}))
 
 
 def writer(server: Server, folder: Path, says: list[str] | None = None, **settings: Any) -> ApiWriter:
-    """A writer that asks the server."""
+    """Open a writer for the server."""
     chosen = TriplesConfig.model_validate({"writer": "openai", "base_url": server.url, **settings})
     return ApiWriter(chosen, folder, seed=0, say=(says if says is not None else []).append)
 
 
 def captions(*texts: str) -> list[Caption]:
-    """Rows of texts."""
+    """Make captions from texts."""
     return [Caption(id=content_id(text), text=text, source="test") for text in texts]
 
 
 def barns(count: int) -> list[Caption]:
-    """Captions that differ."""
+    """Make different captions."""
     return captions(*(f"a red barn, number {number}, by a lake" for number in range(count)))
 
 
 def reasons(server: Server, folder: Path, rows: list[Caption], **settings: Any) -> list[Reason]:
-    """Why each caption has no edit."""
+    """Return the reason of each caption without an edit."""
     with_answers = writer(server, folder, **settings)
     with_answers.prepare(rows, 1)
     proposals = with_answers.write(rows, 1)
@@ -57,7 +57,7 @@ def reasons(server: Server, folder: Path, rows: list[Caption], **settings: Any) 
 
 
 def only(word: str, *replies: ServerReply) -> llm_server.Script:
-    """Answers by rules; captions with the word get these replies first, one after the other."""
+    """Answer by rules, but answer captions with the word by these replies first, one after the other."""
     left = list(replies)
 
     def answer(request: dict[str, Any]) -> ServerReply:
@@ -226,7 +226,7 @@ def test_no_server_no_key_no_model(server: Server, tmp_path: Path, monkeypatch: 
 
 
 def test_a_long_pause_holds_for_all_requests(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond two minutes the SDK gives up at once; then everybody waits as long as the server said."""
+    """For more than two minutes the SDK does not wait; then all requests wait as long as the server said."""
     waits: list[float] = []
     asks = writer(server, tmp_path, parallel=4)
     asks.prepare(barns(1), 1)
@@ -340,7 +340,7 @@ def test_money_is_counted_and_never_more_than_allowed(server: Server, tmp_path: 
 
 
 def bill(request: dict[str, Any]) -> float:
-    """What the server charges for a request at 10 and 40 USD a million."""
+    """Return the cost of a request at 10 and 40 USD per million tokens."""
     usage = json.loads(answer_by_rules({k: v for k, v in request.items() if k != "authorization"}).body)["usage"]
     return (10 * usage["prompt_tokens"] + 40 * usage["completion_tokens"]) / 1e6
 

@@ -1,4 +1,4 @@
-"""A real small language model, by the real client: `make test-llm`. It writes poorly, and the checks must see that."""
+"""A real small language model with the real client: `make test-llm`. It writes badly, and the checks must find that."""
 
 import importlib.util
 import os

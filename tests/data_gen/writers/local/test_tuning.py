@@ -1,4 +1,4 @@
-"""Tuning a tiny random language model on the seeds: it learns, it is found again, and nothing half is left."""
+"""Fine-tuning of a tiny random language model on the seeds: it learns, can be loaded, and is written atomically."""
 
 import functools
 import json
@@ -31,7 +31,7 @@ LEARNED = Recipe(epochs=4, rank=8, learning_rate=1e-2, batch=8)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two random layers of Llama, and bytes with a few merges learned from the seeds."""
+    """Write a random Llama of two layers, with a byte-level tokenizer trained on the seeds."""
     folder = tmp_path_factory.mktemp("base") / "tiny"
     words = Tokenizer(models.BPE())
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -54,13 +54,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def said() -> list[str]:
-    """What the tuning of `tuned` says."""
+    """Return the lines printed by the fine-tuning of `tuned`."""
     return []
 
 
 @pytest.fixture(scope="module")
 def tuned(base: Path, said: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter that has learned something."""
+    """Fine-tune an adapter."""
     return tune_writer(
         str(base),
         tmp_path_factory.mktemp("tuned") / "writer",
@@ -72,12 +72,12 @@ def tuned(base: Path, said: list[str], tmp_path_factory: pytest.TempPathFactory)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Of an adapter."""
+    """Read the weights of an adapter."""
     return load_file(folder / "adapter_model.safetensors")
 
 
 def killed(work: Callable[[], object]) -> int:
-    """The signal that ends a process of its own which does this work; 0 if it comes to its end."""
+    """Run work in another process; returns the signal that killed it, or 0."""
     process = os.fork()
     if process == 0:
         torch.set_num_threads(1)  # the parent's threads do not come along
@@ -98,7 +98,7 @@ def test_tuning_lowers_the_held_out_loss(tuned: Path, said: list[str]) -> None:
 
 
 def test_what_was_written_is_what_was_measured(base: Path, tuned: Path, said: list[str]) -> None:
-    """The writer's merged model, and peft's own, have the loss that tuning said."""
+    """The writer's merged model and peft's own have the loss that the fine-tuning printed."""
     after = float(said[-1].split(":")[1])
     merged = load_language_model(str(tuned), "cpu")
     rows = examples(split(SEEDS, LEARNED.seed)[1], merged)
@@ -187,7 +187,7 @@ def test_equal_recipes_give_equal_weights(base: Path, tmp_path: Path) -> None:
 def test_a_killed_run_leaves_nothing_half(
     moment: str, base: Path, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a half adapter, nor a loss of the one that was there; and the next run clears the table."""
+    """No partial adapter is left, the old one stays, and the next run removes temporary files."""
 
     def kill(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The rule-based writer: its English, its evenness, and the storybook language."""
+"""The rule-based writer: its English, the balance of kinds, and the storybook language."""
 
 import random
 import re
@@ -21,7 +21,7 @@ from ip2p.storybook.scene import RESERVED
 
 
 def edits(caption: str, kind: str) -> set[str]:
-    """Edited captions of a kind."""
+    """Return the edited captions of a kind."""
     return {proposal.edited_caption for proposal in english_edits(caption, random.Random(0)) if proposal.kind == kind}
 
 
@@ -169,7 +169,7 @@ def test_any_text_is_survived(text: str) -> None:
 
 
 def write(texts: list[str], count: int = 1, seed: int = 0) -> list[list[tuple[str, str, str, Reason]]]:
-    """Proposals of texts."""
+    """Write proposals for texts."""
     captions = [Caption(id=content_id(text), text=text, source="test") for text in texts]
     return [[proposal[:4] for proposal in proposals] for proposals in RuleWriter(seed).write(captions, count)]
 
