@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from ip2p.cli import app
+from ip2p.cli.lazy import load_commands
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -39,10 +40,11 @@ def on_the_map() -> set[str]:
 
 def options_of(words: list[str]) -> tuple[Any, list[str]]:
     """The command that words name, and the words after it."""
-    command: Any = typer.main.get_command(app)
-    while hasattr(command, "commands") and words and not words[0].startswith("-"):
-        assert words[0] in command.commands, f"no command {words[0]}"
-        command, words = command.commands[words[0]], words[1:]
+    command, commands = typer.main.get_command(app), load_commands()
+    while commands and words and not words[0].startswith("-"):
+        assert words[0] in commands, f"no command {words[0]}"
+        command, words = commands[words[0]], words[1:]
+        commands = getattr(command, "commands", {})
     return command, words
 
 

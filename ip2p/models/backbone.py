@@ -5,14 +5,12 @@ classes. Pictures have shape (b, 3, h, w) in [-1, 1]; latents (b, c, h/k, w/k) i
 """
 
 import threading
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 import torch
-from diffusers.loaders.textual_inversion import TextualInversionLoaderMixin
 from jaxtyping import Float, Int
 from PIL import Image
 from safetensors import SafetensorError
@@ -32,6 +30,7 @@ from ip2p.models.folder import (
 )
 from ip2p.models.safety import SafetyChecker
 from ip2p.models.single_file import open_configs, read_checkpoint, read_single_file
+from ip2p.models.tokens import tokenize
 from ip2p.seeding import randn
 from ip2p.settings import SETTINGS_FILE, EditSettings, GenerationSettings, read_settings, select
 from ip2p.shards import atomic_dir
@@ -210,7 +209,7 @@ class Backbone:
 
     def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "b n"]:
         """Tokenize texts, padded to the length of the text encoder. Longer texts are truncated with a warning."""
-        return _tokenize(self.tokenizer, self.text_encoder, texts, warn=True)
+        return tokenize(self.tokenizer, self.text_encoder, texts, warn=True)
 
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
         """Embed texts in fp32 to condition the UNet on.
@@ -223,7 +222,7 @@ class Backbone:
             embeddings: Tensor = self.text_encoder(tokens)[0]
             return Conditioning(embeddings.float())
         first = self.text_encoder(tokens, output_hidden_states=True)
-        tokens = _tokenize(self.tokenizer_2, self.text_encoder_2, texts, warn=False).to(self.device)
+        tokens = tokenize(self.tokenizer_2, self.text_encoder_2, texts, warn=False).to(self.device)
         second = self.text_encoder_2(tokens, output_hidden_states=True)
         rows = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1).float()
         pooled = second.text_embeds.float()
@@ -387,21 +386,3 @@ def _assemble(components: dict[str, Any], configs: Path, path: Path) -> Backbone
         own_settings=read_settings(configs, type(components["scheduler"]).__name__),
         safety=SafetyChecker(*checker) if None not in checker else None,
     )  # fmt: skip
-
-
-def _tokenize(tokenizer: Any, text_encoder: Any, texts: Sequence[str], *, warn: bool) -> Int[Tensor, "b n"]:
-    """Tokenize texts for one text encoder, with a warning about truncated texts if `warn`."""
-    max_tokens = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
-    if any(
-        word.endswith("_1") for word in tokenizer.get_added_vocab()
-    ):  # textual inversion: one word of several tokens
-        texts = TextualInversionLoaderMixin().maybe_convert_prompt(list(texts), tokenizer)
-    rows = []
-    for text, ids in zip(texts, tokenizer(list(texts), verbose=False).input_ids, strict=True):
-        if len(ids) > max_tokens:
-            lost = tokenizer.decode(ids[max_tokens - 1 : -1]).strip()
-            if warn:
-                warnings.warn(f"text longer than {max_tokens - 2} tokens; not read: {lost!r} of {text!r}", stacklevel=2)
-            ids = [*ids[: max_tokens - 1], ids[-1]]
-        rows.append(ids + [tokenizer.pad_token_id] * (max_tokens - len(ids)))
-    return torch.tensor(rows, dtype=torch.long).reshape(len(rows), max_tokens)
