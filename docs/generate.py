@@ -47,9 +47,9 @@ SETTINGS: dict[str, type[SamplingSettings]] = {
     "Text-to-image models": GenerationSettings,
 }
 SAMPLING = """\
-Each is an option of the command line, an argument of `Editor.edit` or `generate`, and a key of a batch row. A model
-folder may have an `ip2p.json` with values of its own, and a preset sets several. [editing.md](editing.md) explains what
-they do.
+Each is an option of the command line and an argument in Python (`strength` of `img2img` alone); those of an editor are
+keys of a batch row, too. A model folder may have an `ip2p.json` with values of its own, and a preset sets several.
+[editing.md](editing.md) explains what they do.
 """
 INTRODUCTION = """\
 A config is a YAML file, given by `--config`: the path of one, or the name of one in `configs/`. After it,

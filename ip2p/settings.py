@@ -193,11 +193,18 @@ class SamplingSettings(BaseModel):
         """
         return type(self)(**self.model_dump() | {name: value for name, value in given.items() if value is not None})
 
-    def record(self) -> dict[str, Any]:
-        """Settings to record with a picture, in order; speed settings only if they differ from their defaults."""
+    def record(self, own: "SamplingSettings | None" = None) -> dict[str, Any]:
+        """Return what a picture depends on, in the order in which it is recorded.
+
+        Speed settings are left out where they are exact, here and in the model's own settings.
+
+        Args:
+            own: settings of the model itself.
+        """
         shown = self.model_dump(exclude=set(SPEED_SETTINGS))
         first = {name: shown.pop(name) for name in ("text_scale", "image_scale", "scale") if name in shown}
-        return first | shown | self.model_dump(include=set(SPEED_SETTINGS), exclude_defaults=True)
+        changed = {name for each in (self, own or self) for name in each.model_dump(exclude_defaults=True)}
+        return first | shown | self.model_dump(include=changed & set(SPEED_SETTINGS))
 
 
 class EditSettings(SamplingSettings):

@@ -20,6 +20,7 @@ from ip2p.models.backbone import Backbone
 from ip2p.models.safety import black_out
 from ip2p.records import Candidate, Reason, Triple, content_id
 from ip2p.seeding import derive_seed
+from ip2p.settings import GenerationSettings
 
 
 class Pair(NamedTuple):
@@ -59,7 +60,7 @@ class PairMaker:
         multiple = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
         if self.side % multiple:
             raise ConfigError(f"pairs.size={self.side} does not suit {backbone.name}", f"Give a multiple of {multiple}")
-        self.sampling = backbone.settings.replace(steps=settings.steps, scheduler=settings.scheduler)
+        self.sampling = GenerationSettings(steps=settings.steps, scheduler=settings.scheduler)
 
     def draw(self, planned: Sequence[PlannedCandidate]) -> Iterator[Pair]:
         """Draw candidates in order, batch by batch; a batch may mix triples, shares and guidance scales.

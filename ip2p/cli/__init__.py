@@ -113,6 +113,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return f"cannot write {error.filename or 'a file'} ({error.strerror}). Make room, or give another place", 2
     if isinstance(error, typer.TyperException):
-        return f"{error.format_message().rstrip('.')}. See `ip2p --help`", 2
+        said = error.format_message().rstrip(".")
+        return f"{said}{'' if said.endswith('?') else '.'} See `ip2p --help`", 2
     said = one_line(error, 300)
     return f"{type(error).__name__}: {said}. This should not happen; run again with --debug", 1

@@ -14,6 +14,7 @@ from ip2p.cli.options import (
     Seed,
     choose_editor,
     compose,
+    describe_source,
     editing_options,
     options_but_scales,
     output_paths,
@@ -100,13 +101,15 @@ def grid(
     require_free(path, {"instruction": instruction, "seed": chosen, "text_scales": columns}, reads=[image])
     from ip2p.editing.grid import scale_grid
 
+    loaded = editor.load_editor()
     sheet = scale_grid(
-        editor.load_editor(), source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
+        loaded, source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
         negative_prompt=negative_prompt, **settings,
     )  # fmt: skip
-    parameters = {
+    parameters: dict[str, Any] = {
         "instruction": instruction, "seed": chosen, "text_scales": columns, "image_scales": rows,
-        "model": editor.model,
+        **settings, **({"negative_prompt": negative_prompt} if negative_prompt else {}),
+        **editor.record(loaded.backbone), **describe_source(image),
     }  # fmt: skip
     write(sheet, path, parameters, EDITED)
 

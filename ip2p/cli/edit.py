@@ -185,8 +185,9 @@ def generate(
 
     backbone = model.load("base")
     pictures = draw(backbone, [caption] * samples, seeds=seeds, negative_prompt=negative_prompt, **settings)
-    used = backbone.settings.replace(**settings).record()
-    used = {name: value for name, value in used.items() if name != "strength"} | model.record()
+    used = backbone.settings.replace(**settings).record(backbone.settings)
+    unused = {"strength"} | ({"reuse"} if backbone.compiled else set())  # a compiled UNet reuses no features
+    used = {name: value for name, value in used.items() if name not in unused} | model.record(backbone)
     for picture, path, each in zip(pictures, paths, seeds, strict=True):
         negative = {"negative_prompt": negative_prompt} if negative_prompt else {}
         write(picture, path, {"caption": caption, "seed": each, **used, **negative}, GENERATED)

@@ -92,7 +92,8 @@ def with_flags(error: Ip2pError) -> str:
     what, fix = error.what, error.fix
     for name in error.arguments:
         flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
-        what = re.sub(rf"^{name}=", f"{flag} ", re.sub(rf"^{name}\b(?!=)", flag, what))
+        where = "^" if len(error.arguments) == 1 else ""  # further on there may be a path with the same word in it
+        what = re.sub(rf"{where}\b{name}=", f"{flag} ", re.sub(rf"{where}\b(?<!-){name}\b(?!=)", flag, what))
         fix = re.sub(rf"(?<![\w.-]){name}\b(=True\b)?", flag, fix)
     return str(type(error)(what, fix))
 
@@ -157,6 +158,8 @@ def _option(kind: type[SamplingSettings], name: str, setting: Setting) -> Any:
 def sample_seeds(seed: int | None, samples: int) -> list[int]:
     """Seeds of samples, counting up from the first one, which is drawn if None."""
     first = random.SystemRandom().randrange(2**32) if seed is None else seed
+    if first + samples > 2**63:
+        raise ConfigError(f"--seed {first} leaves no seeds for {samples} samples", "Give a smaller one")
     return [first + sample for sample in range(samples)]
 
 
@@ -294,13 +297,12 @@ class ModelChoice(NamedTuple):
 
         return Editor(self.load("editor"))
 
-    def record(self) -> dict[str, Any]:
+    def record(self, backbone: "Backbone") -> dict[str, Any]:
         """The options that a picture depends on, by name."""
         options = self.options
-        adapters = [*options["loras"], *map(str, options["embeddings"])]
         return {
             "model": self.model,
-            **({"adapters": adapters} if adapters else {}),
+            **({"adapters": list(backbone.adapters)} if backbone.adapters else {}),
             **{name: options[name] for name in ("precision", "decoder", "compiled") if options[name]},
         }
 

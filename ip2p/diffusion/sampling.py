@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ip2p.errors import ConfigError, ModelError
+from ip2p.errors import ConfigError, ModelError, one_line
 from ip2p.settings import SCHEDULERS
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -56,7 +56,13 @@ def sample(
     Returns:
         Denoised latents in the scale of the autoencoder's scaled latents, shape (b, c, h, w).
     """
-    scheduler.set_timesteps(steps, device=noise.device)
+    try:
+        scheduler.set_timesteps(steps, device=noise.device)
+    except ValueError as error:  # LCM's training schedule has 50 steps
+        raise ConfigError(
+            f"steps={steps} cannot be used with this scheduler ({one_line(error, 120)})", "Give fewer steps",
+            arguments=["steps"],
+        ) from None  # fmt: skip
     begin = start * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)
@@ -105,7 +111,7 @@ def make_scheduler(scheduler: Any, name: str) -> Any:
     if "prediction_type" not in scheduler.config or "beta_schedule" not in scheduler.config:
         raise ModelError(
             f"the model's scheduler is a {type(scheduler).__name__}, which has no noise schedule that we know",
-            "Give a model of Stable Diffusion 1 or 2, or one trained with ip2p",
+            "Give a model of Stable Diffusion 1, 2 or XL, or one trained with ip2p",
         )
     entry = SCHEDULERS[name]
     return getattr(diffusers, entry.diffusers_class).from_config(scheduler.config, **_LATENT_CONFIG, **entry.config)

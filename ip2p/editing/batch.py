@@ -146,10 +146,10 @@ class BatchRun:
                     yield _to_result(edit, edit.error)
                     continue
                 waiting = self._open(edit)
+                key = self._group_key(waiting)
             except Exception as error:  # an error of one row must not stop the others
                 yield _to_result(edit, _describe(error))
                 continue
-            key = self._group_key(waiting)
             self.waiting.setdefault(key, []).append(waiting)
             if len(self.waiting[key]) >= self.size:
                 yield from self._edit(self.waiting.pop(key))
@@ -211,7 +211,7 @@ class BatchRun:
         row = waiting.edit.row
         assert row
         backbone, options = self.editor.backbone, self.defaults | row.options
-        negative_prompt = options.pop("negative_prompt", None)
+        negative_prompt = options.pop("negative_prompt", None) or None
         settings = resolve_settings(backbone, None, None, options, arguments=Editor.edit)
         size = working_size(waiting.image.size, settings.resolution, backbone.downscale)
         sequence = row.sequence if len(row.sequence) > 1 else None

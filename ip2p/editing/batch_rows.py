@@ -54,7 +54,7 @@ class BatchRow(BaseModel):
     @property
     def options(self) -> dict[str, Any]:
         """Arguments of `Editor.edit` from the row: sampling settings, also of its preset, and negative prompt."""
-        negative = {"negative_prompt": self.negative_prompt} if self.negative_prompt else {}
+        negative = {} if self.negative_prompt is None else {"negative_prompt": self.negative_prompt}
         return with_preset(EditSettings, self.preset, self._settings) | negative
 
     @property

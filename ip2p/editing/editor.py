@@ -25,6 +25,7 @@ from ip2p.editing.requests import (
     resolve_settings,
     working_size,
 )
+from ip2p.errors import InstructionError
 from ip2p.models.backbone import Backbone
 from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.models.inference import InferenceOptions, load_for_inference
@@ -162,6 +163,8 @@ class Editor:
             ConfigError: a setting is unknown, or out of range.
         """
         backbone = self.backbone
+        if not isinstance(negative_prompt, str | None):
+            raise InstructionError(f"the negative prompt {negative_prompt!r} is no text", "Give one text")
         chosen = resolve_settings(backbone, settings, preset, options, arguments=Editor.edit)
         requests = plan_requests(images, instructions, seeds, samples, masks=masks, cross=cross)
         sizes = [working_size(request.image.size, chosen.resolution, backbone.downscale) for request in requests]
@@ -206,7 +209,7 @@ class Editor:
         return {
             "instruction": request.text,
             "seed": request.seed,
-            **settings.record(),
+            **settings.record(self.backbone.settings),
             "model": self.backbone.name,
             **({"adapters": list(self.backbone.adapters)} if self.backbone.adapters else {}),
             **({"decoder": self.backbone.decoder_name} if self.backbone.decoder_name else {}),

@@ -124,5 +124,5 @@ def img2img(
 def _warn_of_blocked(drawn: list[Drawn]) -> Iterator[Image.Image]:
     """Return the pictures, and warn of those that the model's safety checker blocked, which are black."""
     if blocked := sum(each.blocked for each in drawn):
-        warnings.warn(f"the model's safety checker blocked {blocked} pictures, which are black", stacklevel=3)
+        warnings.warn(f"the model's safety checker blocked {blocked} pictures, which are black", stacklevel=2)
     return (each.image for each in drawn)

@@ -121,7 +121,7 @@ def resolve_settings(
         )
     chosen = own.replace(**with_preset(type(own), preset, options))
     if backbone.compiled and chosen.reuse > 1:
-        warnings.warn(f"a compiled UNet reuses no features: reuse={chosen.reuse} is left out", stacklevel=3)
+        warnings.warn(f"a compiled UNet reuses no features: reuse={chosen.reuse} is left out", stacklevel=2)
         chosen = chosen.replace(reuse=1)
     return chosen.replace(resolution=chosen.resolution or backbone.image_size)
 
@@ -150,6 +150,8 @@ def group_by_size(keys: Sequence[Hashable], limit: int) -> Iterator[list[int]]:
     places: dict[Hashable, list[int]] = {}
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
+    if limit < 1:
+        raise ConfigError(f"batch={limit} cannot be used", "Give batch as 1 or more", arguments=["batch"])
     for found in places.values():
         yield from (found[start : start + limit] for start in range(0, len(found), limit))
 
@@ -180,7 +182,10 @@ def _to_int(seed: Any) -> int:
         InstructionError: it is not a whole number.
     """
     try:
-        return operator.index(seed)
+        whole = operator.index(seed)
+        if not 0 <= whole < 2**64:
+            raise InstructionError(f"the seed {whole} is out of range", "Give one from 0 to 2**63 - 1")
+        return whole
     except TypeError:
         raise InstructionError(f"the seed {seed!r} is not a whole number", "Give one such as 7") from None
 

@@ -66,6 +66,7 @@ def edit_in_sequence(
     Raises:
         InstructionError, ImageError, ConfigError: see `Editor.edit`.
     """
+    instructions = [instructions] if isinstance(instructions, str) else instructions
     if not instructions:
         raise InstructionError("there is no instruction", 'Give one or more, such as "make it winter"')
     for text in instructions:

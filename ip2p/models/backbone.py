@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ip2p.conditioning import Conditioning
-from ip2p.errors import ModelError, one_line
+from ip2p.errors import ConfigError, ModelError, one_line
 from ip2p.models.folder import (
     COMPONENTS,
     DAMAGED_HINT,
@@ -316,6 +316,9 @@ def load_backbone(
     Raises:
         ModelError: the model is missing, of another kind, or damaged.
     """
+    if unknown := loading.keys() - LoadingOptions.__annotations__.keys():
+        hint = "ip2p.models.inference.InferenceOptions lists them all"
+        raise ConfigError(f"there is no option {min(unknown)!r} for loading a model", hint)
     path = locate(name)
     try:
         backbone = _from_file(path, dtype, loading) if path.is_file() else _from_folder(path, dtype, loading)

@@ -71,7 +71,8 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
     """
     if "instruction" in parameters:
         instructions = parameters.get("turns") or [parameters["instruction"]]
-        words, named = ["ip2p", "edit"], [str(parameters.get("input", "PICTURE")), *map(str, instructions)]
+        name = "grid" if "text_scales" in parameters else "edit"
+        words, named = ["ip2p", name], [str(parameters.get("input", "PICTURE")), *map(str, instructions)]
     elif "caption" in parameters:
         words, named = ["ip2p", "generate"], [str(parameters["caption"])]
     else:
@@ -80,6 +81,9 @@ def command(parameters: Mapping[str, Any], output: str) -> str | None:
         word for key, option in CLI_OPTIONS.items() if parameters.get(key) is not None
         for word in (option, str(parameters[key]))
     ]  # fmt: skip
+    for key in ("text_scales", "image_scales"):
+        numbers = ",".join(f"{number:g}" for number in parameters.get(key, ()))
+        options += [f"--{key.replace('_', '-')}", numbers] if numbers else []
     options += ["--mask", str(parameters["mask"])] if "mask" in parameters else []
     options += [f"--{flag}" for key, flag in CLI_FLAGS.items() if parameters.get(key)]
     if "keep_unchanged" in parameters:

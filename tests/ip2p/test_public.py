@@ -1,5 +1,6 @@
 """The public surface: names, the ways to call an editor, and what wrong arguments are answered with."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 import ip2p
-from ip2p import ConfigError, Editor, EditSettings, Ip2pError
+from ip2p import ConfigError, Editor, EditSettings, InstructionError, Ip2pError, edit_in_sequence
 
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((32, 32))
 
@@ -118,3 +119,39 @@ def test_several_threads_may_use_one_editor(editor: Editor) -> None:
     for thread in threads:
         thread.join()
     assert [made[seed] for seed in range(4)] == [each.image for each in expected]
+
+
+def test_the_settings_of_a_model_that_are_not_exact_are_recorded(editor_folder: Path, tmp_path: Path) -> None:
+    """Or the recorded parameters would draw another picture on the same model."""
+    folder = Path(shutil.copytree(editor_folder, tmp_path / "model"))
+    (folder / "ip2p.json").write_text('{"reuse": 3}')
+    own = Editor.from_pretrained(str(folder), device="cpu")
+    exact = own.edit_one(PICTURE, "make it winter", seed=3, steps=4, preset="exact")
+    again = {name: exact.parameters[name] for name in EditSettings.model_fields if name in exact.parameters}
+    assert exact.parameters["reuse"] == 1
+    assert own.edit_one(PICTURE, "make it winter", seed=3, **again).image == exact.image
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "answer"),
+    [
+        ({"batch": 0}, ConfigError, "batch=0 cannot be used"),
+        ({"seeds": -1}, InstructionError, "the seed -1 is out of range"),
+        ({"scheduler": "lcm", "steps": 60}, ConfigError, "steps=60 cannot be used with this scheduler"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told(
+    editor: Editor, options: dict[str, object], kind: type[Ip2pError], answer: str
+) -> None:
+    with pytest.raises(kind, match=answer):
+        editor.edit(PICTURE, "make it winter", **options)  # type: ignore[arg-type]
+
+
+def test_unknown_options_of_loading_are_told(editor_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no option 'vae_tilling'"):
+        Editor.from_pretrained(str(editor_folder), device="cpu", vae_tilling=True)  # type: ignore[call-arg]
+
+
+def test_one_instruction_is_a_sequence_too(editor: Editor) -> None:
+    sequence = edit_in_sequence(editor, PICTURE, "make it winter", seeds=3, steps=2, keep_unchanged=False)
+    assert sequence[0].image == editor.edit_one(PICTURE, "make it winter", seed=3, steps=2).image
