@@ -36,9 +36,9 @@ def test_a_perfect_model_is_followed_to_its_picture(name: str, prediction_type: 
     scheduler = make_scheduler(DDIMScheduler(prediction_type=prediction_type, **SCHEDULE), name)
     noise = randn(SHAPE, generators(1, 2))
     denoise = perfect(GOAL, prediction_type, scheduler.alphas_cumprod)
-    steps = 60 if name == "pndm" else 30  # its last step is the roughest
-    latents = sample(denoise, noise, scheduler, steps=steps, generators=generators(3, 4))
-    torch.testing.assert_close(latents, GOAL.expand_as(latents), atol=0.06, rtol=0)
+    latents = sample(denoise, noise, scheduler, steps=30, generators=generators(3, 4))
+    left = 0.12 if name == "pndm" else 0.06  # PLMS ends with the noise of the first training timestep
+    torch.testing.assert_close(latents, GOAL.expand_as(latents), atol=left, rtol=0)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

@@ -236,7 +236,7 @@ REFUSED: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "300,000 frames": (lambda: gif(20, 20, FRAME * 300_000), "needs more than 500000 reads"),
     "30,000 pages": (pages(30_000), "has more than 1000 frames. Choose one with frame, 0 to 999"),
     "a thousand scans": (scans(1000), "has more than 200 scans"),
-    "runs of one pixel": (lambda: bmp(900, 900, b"\1\5" * 810_000, bits=8, compression=1), "500000 pieces"),
+    "runs of one pixel": (lambda: bmp(900, 900, b"\1\5" * 810_000, bits=8, compression=1), "500000 reads"),
     "no pixels": (png(20, 20), DAMAGED),
     "a header of an unknown depth": (png(20, 20, pixels(bytes(9999)), depth=3), EITHER),
     "a header of an unknown colour": (png(20, 20, pixels(bytes(9999)), color=5), EITHER),
