@@ -92,7 +92,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        alike: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for parameter in parameters:
             state = self.state[parameter]
             if not state:
@@ -101,8 +101,8 @@ class Muon(torch.optim.Optimizer):
             assert gradient is not None
             state["momentum"].lerp_(gradient, 1 - group["momentum"])
             update = gradient.lerp(state["momentum"], group["momentum"])
-            alike[tuple(parameter.flatten(1).shape)].append((parameter, update.flatten(1)))
-        for (rows, columns), members in alike.items():
+            by_shape[tuple(parameter.flatten(1).shape)].append((parameter, update.flatten(1)))
+        for (rows, columns), members in by_shape.items():
             updates = orthogonalize(torch.stack([update for _, update in members]), group["steps"])
             scale = 0.2 * max(rows, columns) ** 0.5 * group["lr"]
             for (parameter, _), update in zip(members, updates, strict=True):

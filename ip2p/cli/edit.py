@@ -269,7 +269,7 @@ def progress_writer(
     def name(path: Path, number: int) -> str:
         return path.stem if len(texts) == 1 else f"{path.stem}-turn{number}"
 
-    for path, seed in zip(paths, seeds, strict=True):  # what is in the way is told before anything is drawn
+    for path, seed in zip(paths, seeds, strict=True):  # files in the way are found before anything is drawn
         for number, text in enumerate(texts, 1):
             after = [path.with_stem(name(path, number))] if number < len(texts) else []
             on_the_way = path.parent.glob(f"{escape(name(path, number))}-step*{escape(path.suffix)}")

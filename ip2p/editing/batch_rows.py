@@ -158,7 +158,7 @@ def _plan_line(
 
 
 def _digest(path: Path) -> str:
-    """Hash the contents of a file; an empty string if it cannot be read, which is told when it is its turn."""
+    """Hash the contents of a file; an empty string if it cannot be read, which fails later, when it is opened."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
