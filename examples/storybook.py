@@ -70,8 +70,10 @@ def captions() -> Image.Image:
     """Draw pictures from 24 held-out captions."""
     texts = [case.caption for case in evaluation_cases(24, seed=7)]
     drawn = generate(load_backbone("storybook-base", want="base"), texts, seeds=list(range(24)), batch=8)
-    rows = [drawn[start : start + 4] for start in range(0, 24, 4)]
-    return contact_sheet(rows, [" | ".join(texts[start : start + 4]) for start in range(0, 24, 4)])
+    starts = range(0, 24, 4)
+    return contact_sheet(
+        [drawn[start : start + 4] for start in starts], captions=[texts[start : start + 4] for start in starts]
+    )
 
 
 WORLD: tuple[Callable[[], Image.Image], ...] = (attributes, scenes, edits)

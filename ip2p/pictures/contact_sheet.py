@@ -13,8 +13,16 @@ def contact_sheet(
     rows: Sequence[Sequence[Image.Image]],
     labels: Sequence[str] | None = None,
     header: Sequence[str] | None = None,
+    captions: Sequence[Sequence[str]] | None = None,
 ) -> Image.Image:
-    """Draw pictures in rows on white, with a wrapped label on the left of each row and a title above each column."""
+    """Draw pictures in rows on white, with wrapped text around them.
+
+    Args:
+        rows: pictures of each row.
+        labels: texts on the left, one for each row.
+        header: titles above, one for each column.
+        captions: texts below the pictures, one for each.
+    """
     assert rows and any(rows), "no pictures for a sheet"
     assert labels is None or len(labels) == len(rows), f"{len(labels or ())} labels for {len(rows)} rows"
     font = ImageFont.load_default(TEXT_SIZE)
@@ -23,18 +31,22 @@ def contact_sheet(
     titles = [_wrap(title, font, width) for title in header or ()]
     top = GAP + max((_text_height(title) + GAP for title in titles), default=0)
     texts = [_wrap(label, font, LABEL_WIDTH) for label in labels or [""] * len(rows)]
+    below = [[_wrap(each, font, width) for each in row] for row in captions or [[""] * len(row) for row in rows]]
     heights = [
-        max([_text_height(text), *(image.height for image in row)]) for row, text in zip(rows, texts, strict=True)
+        max([_text_height(text), *(image.height + _text_height(each) for image, each in zip(row, under, strict=True))])
+        for row, text, under in zip(rows, texts, below, strict=True)
     ]
     columns = max(len(titles), *(len(row) for row in rows))
     sheet = Image.new("RGB", (left + columns * (width + GAP), top + sum(heights) + GAP * len(rows)), "white")
     pen = ImageDraw.Draw(sheet)
     for column, title in enumerate(titles):
         pen.multiline_text((left + column * (width + GAP), GAP), title, "black", font)
-    for row, text, height in zip(rows, texts, heights, strict=True):
+    for row, text, under, height in zip(rows, texts, below, heights, strict=True):
         pen.multiline_text((GAP, top), text, "black", font)
-        for column, image in enumerate(row):
-            sheet.paste(image, (left + column * (width + GAP), top))
+        for column, (image, caption) in enumerate(zip(row, under, strict=True)):
+            place = left + column * (width + GAP)
+            sheet.paste(image, (place, top))
+            pen.multiline_text((place, top + image.height), caption, "black", font)
         top += height + GAP
     return sheet
 

@@ -25,3 +25,13 @@ def test_a_sheet_needs_neither_labels_nor_titles() -> None:
 def test_long_labels_are_wrapped_beside_their_row() -> None:
     short, long = (contact_sheet([[PICTURE]], [text]) for text in ("winter", "make it winter " * 20))
     assert short.width == long.width and short.height < long.height
+
+
+def test_captions_stand_below_their_pictures() -> None:
+    rows, texts = [[PICTURE, PICTURE], [PICTURE]], [["a barn", "a barn in the snow " * 9], [""]]
+    plain, captioned = contact_sheet(rows), contact_sheet(rows, captions=texts)
+    assert captioned.width == plain.width and captioned.height > plain.height
+    left, top = 8, 8
+    assert captioned.crop((left, top, left + 24, top + 16)) == PICTURE
+    below = captioned.crop((left, top + 16, left + 24, top + 60)).convert("L")
+    assert below.getextrema()[0] < 128, "no text"
