@@ -16,7 +16,7 @@ WEB_UI_NAMES = {
 } | {"seed": "Seed", "size": "Size", "model": "Model"}
 WEB_UI_SAMPLERS = {name: entry.web_ui_name for name, entry in SCHEDULERS.items()}
 PROMPT_KEYS = ("instruction", "caption")
-NOT_LISTED = (*PROMPT_KEYS, "versions")
+NOT_LISTED = (*PROMPT_KEYS, "negative_prompt", "versions")
 CLI_OPTIONS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()} | {
     "seed": "--seed", "model": "--model", "frame": "--frame", "negative_prompt": "--negative-prompt",
     "precision": "--precision", "decoder": "--decoder",
@@ -29,7 +29,7 @@ MAX_TEXT_CHARACTERS = 100_000
 
 
 def as_text(parameters: Mapping[str, Any], size: tuple[int, int]) -> str:
-    """Format parameters: the prompt, then one line of `Name: value` pairs: Steps: 20, Sampler: Euler a, ...
+    """Format parameters: the prompt, the negative prompt if there is one, and a line of `Name: value` pairs.
 
     Args:
         parameters: parameters of a picture by name.
@@ -42,7 +42,13 @@ def as_text(parameters: Mapping[str, Any], size: tuple[int, int]) -> str:
     known = {name: given[key] for key, name in WEB_UI_NAMES.items() if key in given}
     others = {_title(key): value for key, value in parameters.items() if key not in (*WEB_UI_NAMES, *NOT_LISTED)}
     pairs = {**known, **others, "Version": f"ip2p {__version__}"}
-    return "\n".join(filter(None, (prompt, ", ".join(f"{name}: {_quote(value)}" for name, value in pairs.items()))))
+    negative = " ".join(str(parameters.get("negative_prompt", "")).split())
+    lines = (
+        prompt,
+        f"{NEGATIVE} {negative}" if negative else "",
+        ", ".join(f"{name}: {_quote(value)}" for name, value in pairs.items()),
+    )
+    return "\n".join(filter(None, lines))
 
 
 def from_text(text: str) -> dict[str, Any]:
@@ -54,11 +60,13 @@ def from_text(text: str) -> dict[str, Any]:
     pairs = _parse_pairs(line)
     if not pairs:
         return {}
+    before, found, after = f"\n{prompt}".rpartition(f"\n{NEGATIVE}")
+    prompt, negative = (before.strip(), after.strip()) if found else (prompt, "")
     if pairs.get("Version", "").startswith("ip2p "):
         key = "instruction" if "Image CFG scale" in pairs else "caption"
-        return ({key: prompt} if prompt else {}) | _to_own_names(pairs)
-    prompt, _, negative = prompt.partition(NEGATIVE)
-    named = {"Prompt": prompt.strip(), "Negative prompt": negative.strip(), **pairs}
+        texts = {key: prompt, "negative_prompt": negative}
+        return {name: text for name, text in texts.items() if text} | _to_own_names(pairs)
+    named = {"Prompt": prompt.strip(), "Negative prompt": negative, **pairs}
     return {name: value for name, value in named.items() if value}
 
 

@@ -35,6 +35,14 @@ def test_our_text_is_read_back() -> None:
     assert from_text(as_text(drawn, (8, 8))).items() >= drawn.items()
 
 
+def test_a_negative_prompt_has_a_line_of_its_own() -> None:
+    text = as_text(EDIT | {"negative_prompt": "fog, rain: none"}, (32, 48))
+    assert text.split("\n")[-2] == "Negative prompt: fog, rain: none"
+    assert from_text(text) == EDIT | {
+        "negative_prompt": "fog, rain: none", "size": "32x48", "version": f"ip2p {ip2p.__version__}"
+    }  # fmt: skip
+
+
 def test_the_text_of_others_is_read_under_its_own_names() -> None:
     assert from_text(FOREIGN) == {
         "Prompt": "a (red:1.2) barn, by a lake\nin summer", "Negative prompt": "blurry, dark", "Steps": "30",
