@@ -15,7 +15,7 @@ class Previews(NamedTuple):
     """Interval and callback of previews.
 
     Args:
-        every: number of model calls between previews, at least 1.
+        every: number of denoising steps between previews, at least 1.
         show: callback that receives the index of the picture among the results, the number of the model call from 1,
             and the picture.
     """
@@ -32,19 +32,22 @@ class DenoiserWithPreviews:
         process: forward process of the model.
         draw: function that decodes latents into pictures.
         previews: interval and callback.
+        order: model calls in a denoising step, 2 for Heun's method; the first one is shown.
     """
 
     def __init__(
-        self, denoise: Denoise, process: ForwardProcess, draw: Callable[[Tensor], list[Image.Image]], previews: Previews
-    ) -> None:
-        self.denoise, self.process, self.draw, self.previews = denoise, process, draw, previews
-        self.step = 0
+        self, denoise: Denoise, process: ForwardProcess, draw: Callable[[Tensor], list[Image.Image]],
+        previews: Previews, order: int = 1,
+    ) -> None:  # fmt: skip
+        self.denoise, self.process, self.draw, self.previews, self.order = denoise, process, draw, previews, order
+        self.calls = 0
 
     def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor) -> Float[Tensor, "b c h w"]:
         """The prediction of the denoiser, unchanged."""
         prediction = self.denoise(x, timestep)
-        self.step += 1
-        if self.step % self.previews.every == 0:
+        step, later = divmod(self.calls, self.order)
+        self.calls += 1
+        if not later and (step + 1) % self.previews.every == 0:
             for place, picture in enumerate(self.draw(self.process.clean_estimate(x, prediction, timestep))):
-                self.previews.show(place, self.step, picture)
+                self.previews.show(place, step + 1, picture)
         return prediction

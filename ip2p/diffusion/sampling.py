@@ -15,8 +15,9 @@ from ip2p.settings import SCHEDULERS
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """Function from latents (b, c, h, w), scaled by the scheduler, and a timestep to the model's prediction."""
-OnStep = Callable[[int, Tensor], None]
-"""Callback that receives the number of the model call, from 0, and the latents after it."""
+OnStep = Callable[[int, Tensor], Any]
+"""Callback that receives the number of the model call, from 0, and the latents after it. Latents that it returns take
+their place."""
 Constrain = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
 """Function from the latents after a step, and a function that noises clean latents to their level, to those of the next
 step."""
@@ -50,7 +51,7 @@ def sample(
         origin: scaled latents to noise and start from, shape (b, c, h, w) (SDEdit, arXiv 2108.01073); None starts from
             pure noise.
         start: index of the first step, below `steps`.
-        on_step: callback after each model call.
+        on_step: callback after each model call; latents that it returns replace the latents.
         constrain: function called after each model call, before `on_step`, whose result replaces the latents.
 
     Returns:
@@ -79,7 +80,8 @@ def sample(
             following = timesteps[number + 1 : number + 2].repeat(len(x))
             x = constrain(x, partial(_add_noise, scheduler, noise, following))
         if on_step is not None:
-            on_step(number, x)
+            changed = on_step(number, x)
+            x = changed if isinstance(changed, Tensor) else x
     return x
 
 

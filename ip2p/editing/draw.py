@@ -84,7 +84,9 @@ def draw(
     denoise: Denoise = guidance
     if previews:
         process = ForwardProcess(backbone.scheduler)
-        denoise = DenoiserWithPreviews(guidance, process, lambda latents: _decode(backbone, latents)[0], previews)
+        denoise = DenoiserWithPreviews(
+            guidance, process, lambda latents: _decode(backbone, latents)[0], previews, scheduler.order
+        )
     with text_cache, feature_cache:
         latents = sample(
             denoise, noise, scheduler, steps=settings.steps, generators=generators, origin=origin, start=start,

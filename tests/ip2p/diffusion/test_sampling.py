@@ -1,5 +1,7 @@
 """The sampler: exact where the model is, told where it starts, and blind to batches."""
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
@@ -91,3 +93,16 @@ def test_what_cannot_be_used_is_refused() -> None:
         make_scheduler(DDIMScheduler(), "plms")
     with pytest.raises(ModelError, match="FlowMatchEuler"):
         make_scheduler(FlowMatchEulerDiscreteScheduler(), "ddim")
+
+
+def test_a_callback_may_change_the_latents() -> None:
+    scheduler, rows = make_scheduler(DDIMScheduler(**SCHEDULE), "ddim"), generators(1)
+    run: dict[str, Any] = {"steps": 4, "generators": rows}
+    seen: list[Tensor] = []
+
+    def replace(step: int, x: Tensor) -> Tensor | None:
+        seen.append(x)
+        return torch.full_like(x, 7.0) if step == 3 else None
+
+    latents = sample(lambda x, t: torch.zeros_like(x), randn(SHAPE, generators(1)), scheduler, on_step=replace, **run)
+    assert torch.equal(latents, torch.full_like(latents, 7.0)) and not torch.equal(seen[3], latents)
