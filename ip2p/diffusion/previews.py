@@ -16,7 +16,7 @@ class Previews(NamedTuple):
 
     Args:
         every: number of denoising steps between previews, at least 1.
-        show: callback that receives the index of the picture among the results, the number of the model call from 1,
+        show: callback that receives the index of the picture among the results, the number of the denoising step from 1,
             and the picture.
     """
 
