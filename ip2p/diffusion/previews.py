@@ -16,8 +16,8 @@ class Previews(NamedTuple):
 
     Args:
         every: number of denoising steps between previews, at least 1.
-        show: callback that receives the index of the picture among the results, the number of the denoising step from 1,
-            and the picture.
+        show: callback that receives the index of the picture among the results, the number of the denoising step from
+            1, and the picture.
     """
 
     every: int
