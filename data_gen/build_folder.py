@@ -11,7 +11,7 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import ConfigError, DataError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.records import SCHEMA_VERSION
-from ip2p.shards import atomic_write, fingerprint, sweep_temporaries
+from ip2p.shards import atomic_write, fingerprint, hash_file, sweep_temporaries
 
 Stage = Literal["captions", "triples", "candidates", "scores", "filtered", "packed"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -151,8 +151,7 @@ def _hash_folder(folder: Path, patterns: Sequence[str]) -> str:
 
 
 def _hash_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    return hash_file(path)[:16]
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

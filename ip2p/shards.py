@@ -71,6 +71,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
     _sync(path.parent)
 
 
+def hash_file(path: Path) -> str:
+    """Hash the contents of a file: its SHA-256, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Context manager that locks a folder against other runs. The lock ends with the process, even if it is killed.

@@ -9,7 +9,6 @@
 All randomness of a run follows from (seed, position), so no generator state is stored.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ip2p.errors import ConfigError
-from ip2p.shards import atomic_dir, sweep_temporaries
+from ip2p.shards import atomic_dir, hash_file, sweep_temporaries
 
 COMPLETE_FILE = "COMPLETE.json"
 # Settings that may differ when a run resumes: duration, reports, checkpoints. All others shape the result.
@@ -96,7 +95,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
             )
         torch.save(checkpoint.optimizer, work / "optimizer.pt")
         (work / "state.json").write_text(checkpoint.state.model_dump_json(indent=1))
-        hashes = {file.name: _sha256(file) for file in sorted(work.iterdir())}
+        hashes = {file.name: hash_file(file) for file in sorted(work.iterdir())}
         (work / COMPLETE_FILE).write_text(json.dumps(hashes, indent=1))
     for old in list(_newest_first(folder))[max(1, keep) :]:
         shutil.rmtree(old)
@@ -163,11 +162,6 @@ def _damage(path: Path) -> str:
         file = path / Path(name).name
         if not file.is_file():
             return f"{name} is missing"
-        if _sha256(file) != digest:
+        if hash_file(file) != digest:
             return f"{name} has changed"
     return ""
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -48,7 +48,7 @@ class PairMaker:
         settings: settings of the stage.
 
     Raises:
-        ConfigError: the model cannot draw pictures of the requested size.
+        ConfigError: the model cannot draw pictures of the requested size, or the scheduler takes fewer steps.
         ModelError: the backbone is not a text-to-image model.
     """
 
@@ -61,6 +61,7 @@ class PairMaker:
         if self.side % multiple:
             raise ConfigError(f"pairs.size={self.side} does not suit {backbone.name}", f"Give a multiple of {multiple}")
         self.sampling = GenerationSettings(steps=settings.steps, scheduler=settings.scheduler)
+        self.calls = count_model_calls(make_scheduler(backbone.scheduler, settings.scheduler), settings.steps)
 
     def draw(self, planned: Sequence[PlannedCandidate]) -> Iterator[Pair]:
         """Draw candidates in order, batch by batch; a batch may mix triples, shares and guidance scales.
@@ -84,9 +85,8 @@ class PairMaker:
         scales = torch.tensor([candidate.cfg for candidate in candidates] * 2, device=backbone.device)
         # Two generators of one seed for the two pictures of a pair: they draw the same noise at every step.
         generators = [torch.Generator().manual_seed(candidate.seed) for candidate in candidates * 2]
-        calls = count_model_calls(make_scheduler(backbone.scheduler, settings.scheduler), settings.steps)
         fractions, features = [each.p for each in candidates], self.settings.share == "features"
-        with backbone.lock, share_with_source(backbone.unet, fractions, calls, features=features) as control:
+        with backbone.lock, share_with_source(backbone.unet, fractions, self.calls, features=features) as control:
             return draw(
                 backbone, text_guidance(backbone, settings, texts, scale=scales), settings,
                 size=(self.side, self.side), generators=generators,

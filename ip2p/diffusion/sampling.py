@@ -57,13 +57,7 @@ def sample(
     Returns:
         Denoised latents in the scale of the autoencoder's scaled latents, shape (b, c, h, w).
     """
-    try:
-        scheduler.set_timesteps(steps, device=noise.device)
-    except ValueError as error:  # LCM's training schedule has 50 steps
-        raise ConfigError(
-            f"steps={steps} cannot be used with this scheduler ({one_line(error, 120)})", "Give fewer steps",
-            arguments=["steps"],
-        ) from None  # fmt: skip
+    _set_timesteps(scheduler, steps, noise.device)
     begin = start * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)
@@ -93,8 +87,23 @@ def _add_noise(scheduler: Any, noise: Tensor, timesteps: Tensor, clean: Tensor) 
 
 def count_model_calls(scheduler: Any, steps: int) -> int:
     """Number of model calls in a run of `steps` denoising steps: one a step, two with Heun's method."""
-    scheduler.set_timesteps(steps)
+    _set_timesteps(scheduler, steps)
     return len(scheduler.timesteps)
+
+
+def _set_timesteps(scheduler: Any, steps: int, device: torch.device | None = None) -> None:
+    """Prepare a scheduler for a run of so many denoising steps.
+
+    Raises:
+        ConfigError: the scheduler does not take so many.
+    """
+    try:
+        scheduler.set_timesteps(steps, device=device)
+    except ValueError as error:  # LCM's training schedule has 50 steps
+        raise ConfigError(
+            f"steps={steps} cannot be used with this scheduler ({one_line(error, 120)})", "Give fewer steps",
+            arguments=["steps"],
+        ) from None  # fmt: skip
 
 
 def make_scheduler(scheduler: Any, name: str) -> Any:

@@ -1,6 +1,5 @@
 """Rows of a batch file, read and checked line by line, so that an invalid one does not stop the others."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -13,7 +12,7 @@ from ip2p.errors import ConfigError, DataError, Ip2pError, one_line
 from ip2p.pictures.parameters import slug
 from ip2p.seeding import derive_seed
 from ip2p.settings import PRESETS, EditSettings, with_preset
-from ip2p.shards import fingerprint
+from ip2p.shards import fingerprint, hash_file
 
 RESULTS_NAME = "results"
 MAX_LINE_BYTES = 1_000_000
@@ -160,8 +159,7 @@ def _plan_line(
 def _digest(path: Path) -> str:
     """Hash the contents of a file; an empty string if it cannot be read, which fails later, when it is opened."""
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hash_file(path)
     except (OSError, ValueError):
         return ""
 

@@ -231,35 +231,28 @@ def require_replaceable(target: Path, source: Path | None = None, *, overwrite: 
     """
     where = target.resolve()
     if source is not None and source.exists():
-        own = source.resolve()
-        if where == own or where in own.parents or own in where.parents:
+        read = source.resolve()
+        if where == read or where in read.parents or read in where.parents:
             raise ConfigError(f"{target} would replace {source}, or a part of it", "Give another target")
     if target.is_symlink():
         raise ConfigError(f"{target} is a link", "Give the name of a file or folder")
     if not target.exists():
         return
-    hint = "Give another target, or move it away"
     if target.is_file():
-        if not overwrite and not _is_own_file(target):
+        own, what = _is_own_file(target), f"{target} is there and was not written by ip2p"
+    elif target.is_dir():
+        foreign = next((each for each in sorted(target.rglob("*")) if not _is_part(each, target)), None)
+        if foreign is not None:
             raise ConfigError(
-                f"{target} is there and was not written by ip2p",
-                "Give another target, or give overwrite=True",
-                arguments=["overwrite"],
+                f"{target} has other files than a model's, such as {foreign.relative_to(target)}",
+                "Give another target, or move it away",
             )
-        return
-    if not target.is_dir():
+        own = (target / SETTINGS_FILE).is_file() or not any(target.iterdir())
+        what = f"{target} is a model that ip2p did not write"
+    else:
         raise ConfigError(f"{target} is a device", "Give the name of a file or folder")
-    foreign = next((each for each in sorted(target.rglob("*")) if not _is_part(each, target)), None)
-    if foreign is not None:
-        what = f"{target} has other files than a model's, such as {foreign.relative_to(target)}"
-        raise ConfigError(what, hint)
-    own_model = (target / SETTINGS_FILE).is_file() or not any(target.iterdir())
-    if not own_model and not overwrite:
-        raise ConfigError(
-            f"{target} is a model that ip2p did not write",
-            "Give another target, or give overwrite=True",
-            arguments=["overwrite"],
-        )
+    if not own and not overwrite:
+        raise ConfigError(what, "Give another target, or give overwrite=True", arguments=["overwrite"])
 
 
 def _is_own_file(path: Path) -> bool:

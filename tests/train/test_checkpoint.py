@@ -9,6 +9,7 @@ import torch
 
 import ip2p.train.checkpoint as module
 from ip2p.errors import ConfigError
+from ip2p.shards import hash_file
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
 
 
@@ -78,7 +79,7 @@ def test_optimizer_files_run_no_code(tmp_path: Path) -> None:
 
     torch.save({"x": Payload()}, path / "optimizer.pt")
     hashes = json.loads((path / "COMPLETE.json").read_text())
-    hashes["optimizer.pt"] = module._sha256(path / "optimizer.pt")
+    hashes["optimizer.pt"] = hash_file(path / "optimizer.pt")
     (path / "COMPLETE.json").write_text(json.dumps(hashes))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

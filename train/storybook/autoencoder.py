@@ -29,7 +29,35 @@ MSE_WEIGHT = 6.0  # weight of the squared error when only the decoder is trained
 NORMALIZATION_PICTURES = 400  # pictures from which mean and standard deviation of the latents are computed
 
 
-class AutoencoderTask:
+class _CropTask:
+    """What trains on random crops of the world's pictures."""
+
+    name: str
+    vae: Any
+    batch = 8
+    weight_decay = 0.0
+    ema_decay = 0.995
+
+    def __init__(self, world: World, device: torch.device, seed: int) -> None:
+        self.world, self.device, self.seed = world, device, seed
+        self.order = ShuffledOrder(len(world), seed)
+
+    def load(self, bundled: Path) -> None:
+        """See Task."""
+        self.vae.load_state_dict(load_autoencoder(bundled / "base" / "vae").state_dict())
+
+    def crops(self, positions: Sequence[int]) -> tuple[Tensor, torch.Generator]:
+        """Return the crops at these positions, shape (b, 3, i, j), and the generator that they were drawn by."""
+        rng = generator(self.seed, self.name, str(positions[0]))
+        crops = random_crops(self.world.pictures([self.order.row(each) for each in positions]), rng).to(self.device)
+        return crops, rng
+
+    def sheet(self) -> Image.Image:
+        """Return a sheet of pictures and their reconstructions."""
+        return reconstructions(self.vae, self.world, self.device)
+
+
+class AutoencoderTask(_CropTask):
     """Trains the autoencoder to reconstruct random crops, see `reconstruction_loss`.
 
     Noise on the latents makes close latents decode to similar pictures. Mean and standard deviation of each channel are
@@ -42,10 +70,7 @@ class AutoencoderTask:
     """
 
     name = "autoencoder"
-    batch = 8
     learning_rate = 2e-3
-    weight_decay = 0.0
-    ema_decay = 0.995
 
     def __init__(self, world: World, device: torch.device, seed: int) -> None:
         torch.manual_seed(seed)
@@ -57,28 +82,18 @@ class AutoencoderTask:
             "scenes": len(world),
             "width": self.vae.config.block_out_channels[0],
         }
-        self.world, self.device, self.seed = world, device, seed
-        self.order = ShuffledOrder(len(world), seed)
-
-    def load(self, bundled: Path) -> None:
-        """See Task."""
-        self.vae.load_state_dict(load_autoencoder(bundled / "base" / "vae").state_dict())
+        super().__init__(world, device, seed)
 
     def loss(self, positions: Sequence[int]) -> Tensor:
         """See Task."""
-        rng = generator(self.seed, self.name, str(positions[0]))
-        crops = random_crops(self.world.pictures([self.order.row(each) for each in positions]), rng).to(self.device)
+        crops, rng = self.crops(positions)
         latents = self.vae.encode(crops).latents.float()
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
         decoded = self.vae.decode(latents + LATENT_NOISE * noise).sample.float()
         return reconstruction_loss(decoded, crops) + 0.01 * spread_loss(latents)
 
-    def sheet(self) -> Image.Image:
-        """Return a sheet of pictures and their reconstructions."""
-        return reconstructions(self.vae, self.world, self.device)
 
-
-class DecoderTask:
+class DecoderTask(_CropTask):
     """Trains the decoder further with a frozen encoder, so that the latents stay the same for models trained on them.
 
     The loss is that of the autoencoder plus the squared error, which PSNR measures.
@@ -91,34 +106,21 @@ class DecoderTask:
     """
 
     name = "decoder"
-    batch = 8
     learning_rate = 1e-3
-    weight_decay = 0.0
-    ema_decay = 0.995
 
     def __init__(self, world: World, vae: Any, device: torch.device, seed: int) -> None:
         self.vae = vae.to(device)
         self.modules: dict[str, nn.Module] = {"decoder": vae.decoder.requires_grad_(True)}
         self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
-        self.world, self.device, self.seed = world, device, seed
-        self.order = ShuffledOrder(len(world), seed)
-
-    def load(self, bundled: Path) -> None:
-        """See Task."""
-        self.vae.load_state_dict(load_autoencoder(bundled / "base" / "vae").state_dict())
+        super().__init__(world, device, seed)
 
     def loss(self, positions: Sequence[int]) -> Tensor:
         """See Task."""
-        rng = generator(self.seed, self.name, str(positions[0]))
-        crops = random_crops(self.world.pictures([self.order.row(each) for each in positions]), rng).to(self.device)
+        crops, _ = self.crops(positions)
         with torch.no_grad():
             latents = self.vae.encode(crops).latents
         decoded = self.vae.decode(latents).sample.float()
         return MSE_WEIGHT * F.mse_loss(decoded, crops) + reconstruction_loss(decoded, crops)
-
-    def sheet(self) -> Image.Image:
-        """Return a sheet of pictures and their reconstructions."""
-        return reconstructions(self.vae, self.world, self.device)
 
 
 def random_crops(pictures: Float[Tensor, "b 3 h w"], rng: torch.Generator) -> Float[Tensor, "b 3 i j"]:
