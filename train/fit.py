@@ -177,7 +177,7 @@ class Run(TrainingLoop):
         if self.accelerator.is_main_process:
             self.model.eval()
             with self.learner.averaged_weights():
-                save_editor(self.backbone, editor, self.config, self.state, pairs=len(self.pairs.train))
+                save_editor(self.backbone, editor, self.config, self.state, pairs=self.pairs.train)
             report = write_report(self.out, self.state, pairs=len(self.pairs.train))
             self.say(f"editor: {editor}\nreport: {report}")
         self.accelerator.wait_for_everyone()

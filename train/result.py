@@ -4,9 +4,11 @@ import json
 import math
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
+from datasets import Dataset
 from huggingface_hub import ModelCard, ModelCardData
 
 from ip2p.models.backbone import Backbone, save_backbone
@@ -18,32 +20,43 @@ from ip2p.train.metrics import read_metrics
 
 CARD_TEMPLATE = Path(__file__).with_name("card.md.jinja")
 REPORT_TEMPLATE = Path(__file__).with_name("report.html")
+MAX_EXAMPLES = 12
 CHART_WIDTH, CHART_HEIGHT = 720, 240
 
 
-def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state: State, *, pairs: int) -> None:
+def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state: State, *, pairs: Dataset) -> None:
     """Write the editor as a diffusers folder with default settings (ip2p.json) and model card (README.md), atomically.
+
+    Where the vocabulary of the base model is closed, that of the editor has the words of the instructions besides.
 
     Args:
         backbone: model with the averaged weights.
         folder: folder to write, replaced if it exists.
         config: settings of the run.
         state: progress of the run.
-        pairs: number of training pairs.
+        pairs: training pairs.
     """
-    defaults = {
+    defaults: dict[str, Any] = {
         "text_scale": config.text_scale,
         "image_scale": config.image_scale,
         "steps": 20,
         "scheduler": "euler_a",
         "resolution": config.size or backbone.image_size,
     }
+    if backbone.vocabulary:
+        instructions = pairs["edit_prompt"]
+        kinds = pairs["kind"] if "kind" in pairs.column_names else instructions
+        examples = dict(zip(reversed(kinds), reversed(instructions), strict=True))  # the first one of each kind
+        defaults |= backbone.vocabulary.add(instructions, sorted(examples.values())[:MAX_EXAMPLES]).as_json()
     save_backbone(
         backbone,
         folder,
         pipeline_class="StableDiffusionInstructPix2PixPipeline",
         dtype=torch.float16,
-        extra={"ip2p.json": json.dumps(defaults, indent=1) + "\n", "README.md": model_card(config, state, pairs=pairs)},
+        extra={
+            "ip2p.json": json.dumps(defaults, indent=1) + "\n",
+            "README.md": model_card(config, state, pairs=len(pairs)),
+        },
     )
 
 

@@ -9,12 +9,12 @@ import typer
 from ip2p.cli.help import GroupedCommand
 from ip2p.cli.lazy import make_app
 from ip2p.cli.options import (
+    Frame,
     ModelChoice,
     Negative,
     Seed,
     choose_editor,
     compose,
-    describe_source,
     editing_options,
     options_but_scales,
     output_paths,
@@ -84,6 +84,7 @@ def grid(
         str, typer.Option(help="Image guidance scales: how much to keep, row by row.", rich_help_panel="Edit")
     ] = "0.5,1,1.5,2.5",
     seed: Seed = None,
+    frame: Frame = None,
     negative_prompt: Negative = None,
     *,
     editor: ModelChoice,
@@ -92,26 +93,23 @@ def grid(
     """Draw one edit at many pairs of guidance scales, on one sheet."""
     refuse_empty(instruction, "instruction", "make it winter")
     columns, rows = _numbers(text_scales, "--text-scales"), _numbers(image_scales, "--image-scales")
-    from ip2p.pictures.parameters import slug
+    from ip2p.pictures.parameters import describe_source, slug
     from ip2p.pictures.read import open_image
     from ip2p.pictures.write import EDITED
 
-    source, (chosen,) = open_image(image), sample_seeds(seed, 1)
+    source, (chosen,) = open_image(image, frame), sample_seeds(seed, 1)
     (path,) = output_paths(output, f"{image.stem}-{slug(instruction)}-grid", [chosen])
     require_free(path, {"instruction": instruction, "seed": chosen, "text_scales": columns}, reads=[image])
     from ip2p.editing.grid import scale_grid
 
     loaded = editor.load_editor()
-    sheet = scale_grid(
+    grid = scale_grid(
         loaded, source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
         negative_prompt=negative_prompt, **settings,
     )  # fmt: skip
-    parameters: dict[str, Any] = {
-        "instruction": instruction, "seed": chosen, "text_scales": columns, "image_scales": rows,
-        **settings, **({"negative_prompt": negative_prompt} if negative_prompt else {}),
-        **editor.record(loaded.backbone), **describe_source(image),
-    }  # fmt: skip
-    write(sheet, path, parameters, EDITED)
+    parameters = grid.parameters | describe_source(image, frame=frame)
+    hint = f"the model's safety checker blocked {grid.blocked} of its pictures, which are black" if grid.blocked else ""
+    write(grid.sheet, path, parameters, EDITED, hint=hint)
 
 
 def _numbers(text: str, option: str) -> list[float]:

@@ -12,6 +12,7 @@ from ip2p.cli.lazy import make_app
 from ip2p.cli.options import (
     BUNDLED_EDITOR,
     PHOTO_EDITOR,
+    Frame,
     ModelChoice,
     Negative,
     Output,
@@ -20,7 +21,6 @@ from ip2p.cli.options import (
     choose_base,
     choose_editor,
     compose,
-    describe_source,
     editing_options,
     generation_options,
     output_paths,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from ip2p.editing.editor import Edited
 
 BUNDLED_CLIP = "storybook-clip-a"
+NOTHING_CHANGED, ALL_CHANGED = 0.005, 0.98
+"""Shares of changed pixels below and above which an edit gets a hint."""
 
 app = make_app()
 
@@ -83,10 +85,7 @@ def edit(
     edited_caption: Annotated[
         str | None, typer.Option(help="What the result should show, for --keep-best.", rich_help_panel="Edit")
     ] = None,
-    frame: Annotated[
-        int | None,
-        typer.Option(help="Frame of an animation, or page of a TIFF, from 0.", rich_help_panel="Picture"),
-    ] = None,
+    frame: Frame = None,
     native: Annotated[
         bool,
         typer.Option(
@@ -118,7 +117,7 @@ def edit(
     judge = choose_clip(editor.model, clip, samples) if keep_best else None
     captions = pair_captions(caption, edited_caption)
     from ip2p.editing.masks import open_mask
-    from ip2p.pictures.parameters import slug
+    from ip2p.pictures.parameters import describe_source, slug
     from ip2p.pictures.read import open_image
     from ip2p.pictures.write import EDITED
 
@@ -127,7 +126,7 @@ def edit(
     seeds = sample_seeds(seed, samples)
     name = f"{image.stem}-{slug(' '.join(instructions))}"
     paths = output_paths(output, name, seeds)
-    about = describe_source(image, frame, native) | ({"mask": mask.name} if mask else {})
+    about = describe_source(image, mask=mask, frame=frame, native=native)
     asked = {"turns": instructions, "input_sha256": about["input_sha256"]}
     reads = [image, *filter(None, [mask])]
     for path, drawn in zip(paths, seeds, strict=True):
@@ -139,7 +138,7 @@ def edit(
     if editor.model == BUNDLED_EDITOR:
         say(f"the bundled editor draws storybook scenes; for photos use --model {PHOTO_EDITOR}")
     loaded = editor.load_editor()
-    settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt}
+    settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt, "measure_change": True}
     if len(instructions) > 1 or keep_unchanged:
         from ip2p.editing.sequence import edit_in_sequence
 
@@ -155,9 +154,7 @@ def edit(
         edits = [choose_best(edits, source, ", ".join(instructions), captions, judge)]
         paths = output_paths(output, name, [edits[0].seed])
     for each, path in zip(edits, paths, strict=True):
-        write(each.image, path, {**each.parameters, **about}, EDITED)
-        if "blocked" in each.parameters:
-            say(f"the model's safety checker blocked {path}, which is black; another seed or instruction may pass")
+        write(each.image, path, {**each.parameters, **about}, EDITED, *describe_change(each))
 
 
 @app.command(cls=GroupedCommand)
@@ -185,18 +182,21 @@ def generate(
 
     backbone = model.load("base")
     pictures = draw(backbone, [caption] * samples, seeds=seeds, negative_prompt=negative_prompt, **settings)
+    from ip2p.models.inference import record_model
+
     used = backbone.settings.replace(**settings).record(backbone.settings)
     unused = {"strength"} | ({"reuse"} if backbone.compiled else set())  # a compiled UNet reuses no features
-    used = {name: value for name, value in used.items() if name not in unused} | model.record(backbone)
+    used = {name: value for name, value in used.items() if name not in unused} | record_model(backbone)
     for picture, path, each in zip(pictures, paths, seeds, strict=True):
-        negative = {"negative_prompt": negative_prompt} if negative_prompt else {}
-        write(picture, path, {"caption": caption, "seed": each, **used, **negative}, GENERATED)
+        others = {"negative_prompt": negative_prompt or None, "together": samples if samples > 1 else None}
+        others = {name: value for name, value in others.items() if value is not None}
+        write(picture, path, {"caption": caption, "seed": each, **used, **others}, GENERATED)
 
 
 @app.command()
 def inspect(picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP file.")]) -> None:
     """Show how a picture was made, and the command that makes it again."""
-    from ip2p.pictures.parameters import command, printable
+    from ip2p.pictures.parameters import FILE_KEYS, command, printable
     from ip2p.pictures.write import WRITE_FORMATS, read_parameters
 
     parameters = read_parameters(picture)
@@ -204,8 +204,26 @@ def inspect(picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP file
         print(f"{printable(name)}: {printable(value)}")
     suffix = picture.suffix if picture.suffix.lower() in WRITE_FORMATS else ".png"
     again = command(parameters, f"{picture.stem}-again{suffix}")
-    if again:
-        print(f"\n{again}")
+    if again is None:
+        return
+    print(f"\n{again}")
+    if missing := [parameters[key] for key in FILE_KEYS if key in parameters and not Path(parameters[key]).is_file()]:
+        say(f"the command needs {' and '.join(map(printable, missing))} in the folder where it is run")
+    if "together" in parameters:
+        say("it was drawn together with others; drawn alone, some of its values may differ by one level of 255")
+
+
+def describe_change(edit: "Edited") -> list[str]:
+    """Say what share of the pixels was changed, and what to do if it is none or all of them, or if it was blocked."""
+    if edit.blocked:
+        return ["", f"the model's safety checker blocked it {edit.parameters['blocked'].partition(', ')[2]}".rstrip()]
+    shares = ", then ".join(f"{share:.0%}" for share in edit.changed)
+    said = f"{shares} of the pixels changed"
+    if min(edit.changed) < NOTHING_CHANGED:
+        return [said, "almost nothing changed: raise --text-scale, or lower --image-scale, or try another --seed"]
+    if max(edit.changed) > ALL_CHANGED:
+        return [said, "almost everything changed: if that is too much, raise --image-scale, or lower --text-scale"]
+    return [said, ""]
 
 
 def choose_clip(model: str, clip: str | None, samples: int) -> str:
@@ -248,6 +266,7 @@ def choose_best(
     from ip2p.measuring.ranking import best_index, direction_scores
 
     scorer = ClipScorer.from_pretrained(clip)
+    edits = [edit for edit in edits if not edit.blocked] or edits
     scores = direction_scores(scorer, source, [edit.image for edit in edits], instruction, captions)
     kept = best_index(scores)
     by = "the direction from caption to edited caption" if captions else "the instruction as direction"

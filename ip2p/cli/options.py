@@ -1,7 +1,6 @@
 """Options and helpers that commands share: models, settings, seeds, and output files."""
 
 import functools
-import hashlib
 import inspect
 import os
 import random
@@ -68,6 +67,9 @@ Set = Annotated[
 ]
 Negative = Annotated[
     str | None, typer.Option("--negative-prompt", help="What the picture should not show.", rich_help_panel="Edit")
+]
+Frame = Annotated[
+    int | None, typer.Option(help="Frame of an animation, or page of a TIFF, from 0.", rich_help_panel="Picture")
 ]
 ConfigFile = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
 ModelConfig = Annotated[
@@ -202,18 +204,16 @@ def require_free(path: Path, result: Mapping[str, Any], reads: Sequence[Path] = 
         raise ImageError(f"{path} is there and is another picture", "Give another name with -o, or move it away")
 
 
-def describe_source(image: Path, frame: int | None = None, native: bool = False) -> dict[str, Any]:
-    """Parameters of an edited file: its name, its hash, and the options it was read with."""
-    taken = {"input": image.name, "input_sha256": hashlib.sha256(image.read_bytes()).hexdigest()}
-    return taken | ({} if frame is None else {"frame": frame}) | ({"native": True} if native else {})
-
-
-def write(picture: "Image", path: Path, parameters: Mapping[str, Any], source_type: str) -> None:
-    """Save a picture with its parameters, and print its name and seed."""
+def write(
+    picture: "Image", path: Path, parameters: Mapping[str, Any], source_type: str, about: str = "", hint: str = ""
+) -> None:
+    """Save a picture with its parameters, and print its name, its seed and what is to be said about it."""
     from ip2p.pictures.write import save_picture
 
     save_picture(picture, path, parameters, source_type=source_type)
-    print(f"{path} (seed {parameters['seed']})")
+    print(f"{path} (seed {parameters['seed']}{about and f', {about}'})")
+    if hint:
+        say(f"{path}: {hint}")
 
 
 def compose(**makers: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -296,15 +296,6 @@ class ModelChoice(NamedTuple):
         from ip2p.editing.editor import Editor
 
         return Editor(self.load("editor"))
-
-    def record(self, backbone: "Backbone") -> dict[str, Any]:
-        """The options that a picture depends on, by name."""
-        options = self.options
-        return {
-            "model": self.model,
-            **({"adapters": list(backbone.adapters)} if backbone.adapters else {}),
-            **{name: options[name] for name in ("precision", "decoder", "compiled") if options[name]},
-        }
 
 
 def choose_editor(

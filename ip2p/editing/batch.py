@@ -6,7 +6,7 @@ the picture itself, in case of a kill between the two. A run reads both and make
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from ip2p.editing.sequence import edit_in_sequence
 from ip2p.errors import DataError, ImageError, Ip2pError, one_line
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.contact_sheet import contact_sheet
+from ip2p.pictures.parameters import describe_source
 from ip2p.pictures.read import open_image
 from ip2p.pictures.write import read_parameters, save_picture
 from ip2p.progress import StageProgress
@@ -33,6 +34,8 @@ MAX_WAITING_PIXELS = 50_000_000
 SHEET_ROWS = 12
 THUMBNAIL = 192
 ID_KEY = "edit"
+NOTES = ("changed", "blocked")
+"""Parameters of a picture that its line of results has, too."""
 
 Say = Callable[[str], None]
 
@@ -135,7 +138,8 @@ class BatchRun:
             return False
         if self.results.get(edit.id, {}).get("status") != "done" and _read_id(path) != edit.id:
             return False
-        self.results[edit.id] = _to_result(edit)
+        known = self.results.get(edit.id) or _read_parameters(path)
+        self.results[edit.id] = _to_result(edit) | _select(known, NOTES)
         return True
 
     def _make(self, todo: Sequence[PlannedEdit]) -> Iterator[dict[str, Any]]:
@@ -162,7 +166,7 @@ class BatchRun:
         """Open the pictures of an edit."""
         assert edit.row
         self._refuse_foreign(edit)
-        image = open_image(self.file.parent / edit.row.image)
+        image = open_image(self.file.parent / edit.row.image, edit.row.frame)
         mask = open_mask(self.file.parent / edit.row.mask, image.size) if edit.row.mask else None
         return WaitingEdit(edit, image, mask)
 
@@ -233,12 +237,14 @@ class BatchRun:
                 yield _to_result(group[0].edit, _describe(error))
             return
         for each, made in zip(group, edited, strict=True):
+            row = each.edit.row
+            assert row
+            image, mask = self.file.parent / row.image, Path(row.mask) if row.mask else None
             try:
-                save_picture(made.image, self.out / each.edit.output, made.parameters | {ID_KEY: each.edit.id})
-                yield _to_result(each.edit) | {
-                    key: made.parameters[key] for key in ("blocked",) if key in made.parameters
-                }
-            except Ip2pError as error:
+                about = describe_source(image, mask=mask, frame=row.frame) | {ID_KEY: each.edit.id}
+                save_picture(made.image, self.out / each.edit.output, made.parameters | about)
+                yield _to_result(each.edit) | _select(made.parameters, NOTES)
+            except (Ip2pError, OSError) as error:
                 yield _to_result(each.edit, _describe(error))
 
     def _draw(self, group: Sequence[WaitingEdit]) -> list[Edited]:
@@ -247,6 +253,7 @@ class BatchRun:
         settings = self.defaults | rows[0].options
         chosen: dict[str, Any] = {
             "seeds": [each.edit.seed for each in group], "masks": [each.mask for each in group], "batch": self.size,
+            "measure_change": True,
         }  # fmt: skip
         images = [each.image for each in group]
         if len(rows[0].sequence) > 1:
@@ -322,18 +329,25 @@ def _is_results(path: Path) -> bool:
 
 def _is_sheet(path: Path) -> bool:
     """Whether a picture is the sheet of a batch."""
-    try:
-        return "edits" in read_parameters(path)
-    except ImageError:
-        return False
+    return "edits" in _read_parameters(path)
 
 
 def _read_id(path: Path) -> str | None:
     """Read the id of the edit that made a picture; None if `ip2p batch` did not make it."""
+    found = _read_parameters(path).get(ID_KEY)
+    return None if found is None else str(found)
+
+
+def _read_parameters(path: Path) -> dict[str, Any]:
+    """Read the parameters of a picture; empty if it has none."""
     try:
-        return str(read_parameters(path)[ID_KEY])
-    except (ImageError, KeyError):
-        return None
+        return read_parameters(path)
+    except ImageError:
+        return {}
+
+
+def _select(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
 
 
 def _describe(error: Exception) -> str:

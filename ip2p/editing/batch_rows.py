@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from ip2p.errors import ConfigError, DataError, Ip2pError, one_line
 from ip2p.pictures.parameters import slug
+from ip2p.pictures.write import WRITE_FORMATS
 from ip2p.seeding import derive_seed
 from ip2p.settings import PRESETS, EditSettings, with_preset
 from ip2p.shards import fingerprint, hash_file
@@ -32,7 +33,10 @@ class BatchRow(BaseModel):
         default=None, min_length=1, description="a list of texts, one edit after the other"
     )
     mask: str | None = Field(default=None, min_length=1, description="the name of a mask")
-    output: str | None = Field(default=None, min_length=1, description="the name of a picture to write")
+    frame: int | None = Field(default=None, ge=0, description="a frame of an animation, or page of a TIFF, from 0")
+    output: str | None = Field(
+        default=None, min_length=1, description="the name of a picture to write: PNG, JPEG or WebP"
+    )
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="a whole number from 0")
     samples: int = Field(default=1, ge=1, le=64, description="a whole number from 1 to 64")
     negative_prompt: str | None = Field(default=None, description="a text of what the picture should not show")
@@ -206,15 +210,17 @@ def _refuse_outside(output: str) -> None:
     """Refuse an output outside of the folder of results.
 
     Raises:
-        ConfigError: the name leads out of the folder, is that of the results, or not of a PNG.
+        ConfigError: the name leads out of the folder, is that of the results, or not of a picture that can be written.
     """
     path = PurePosixPath(output.replace("\\", "/"))
     if not path.name:
         raise ConfigError(f"the output {output!r} is no name of a file", "Give a name that ends in .png")
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in output:
         raise ConfigError(f"the output {output!r} is outside of the folder of results", "Give a name within it")
-    if path.suffix.lower() != ".png":
-        raise ConfigError(f"the output {output!r} is no PNG", "Give a name that ends in .png")
+    if path.suffix.lower() not in WRITE_FORMATS:
+        raise ConfigError(
+            f"the output {output!r} is no PNG, JPEG or WebP", f"Give a name that ends in {', '.join(WRITE_FORMATS)}"
+        )
     if len(path.parts) == 1 and path.stem.lower() == RESULTS_NAME:
         raise ConfigError(f"the output {output!r} is the sheet of all results", "Give another name")
 

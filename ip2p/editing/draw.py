@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from ip2p.conditioning import Conditioning
 from ip2p.device import precision_name
 from ip2p.diffusion.feature_cache import FeatureCache
 from ip2p.diffusion.guidance import DualGuidance, Guidance, TextGuidance, UNetCall
@@ -103,7 +104,7 @@ def dual_guidance(
     settings: EditSettings,
     condition: Float[Tensor, "b c h w"],
     instructions: Sequence[str],
-    negative_prompt: str,
+    negative_prompts: Sequence[str],
 ) -> MakeGuidance:
     """Choose the guidance of an editor by its settings.
 
@@ -112,9 +113,9 @@ def dual_guidance(
         settings: guidance scales, cache schedule, interval and rescaling.
         condition: image latents, see `Backbone.encode_condition`.
         instructions: one instruction for each row.
-        negative_prompt: text of both branches without instruction; may be empty.
+        negative_prompts: texts of both branches without instruction, one for each row; may be empty.
     """
-    texts = backbone.encode_text(instructions), backbone.encode_text([negative_prompt])
+    texts = backbone.encode_text(instructions), _encode_negative(backbone, negative_prompts)
     scales = {"text_scale": settings.text_scale, "image_scale": settings.image_scale}
     options = {**scales, **_guidance_options(backbone, settings)}
     schedule = _schedule(settings, settings.image_every)
@@ -127,7 +128,7 @@ def text_guidance(
     backbone: Backbone,
     settings: SamplingSettings,
     captions: Sequence[str],
-    negative_prompt: str = "",
+    negative_prompts: Sequence[str] = ("",),
     *,
     scale: float | Float[Tensor, " b"],
 ) -> MakeGuidance:
@@ -137,14 +138,19 @@ def text_guidance(
         backbone: text-to-image model.
         settings: cache schedule, interval and rescaling.
         captions: one caption for each row.
-        negative_prompt: text of the branch without caption; may be empty.
+        negative_prompts: texts of the branch without caption, one for all rows or for each; may be empty.
         scale: guidance scale, one number or a tensor of shape (b,).
     """
-    texts = backbone.encode_text(captions), backbone.encode_text([negative_prompt])
+    texts = backbone.encode_text(captions), _encode_negative(backbone, negative_prompts)
     schedule, others = _schedule(settings), _guidance_options(backbone, settings)
     if schedule == EXACT:
         return lambda unet: TextGuidance(unet, *texts, scale=scale, **others)
     return lambda unet: CachedTextGuidance(unet, *texts, scale=scale, **others, schedule=schedule)
+
+
+def _encode_negative(backbone: Backbone, texts: Sequence[str]) -> Conditioning:
+    """Embed the texts of a branch without instruction; equal ones as a single row, which guidance repeats."""
+    return backbone.encode_text(list(texts) if len(set(texts)) > 1 else texts[:1])
 
 
 def _schedule(settings: SamplingSettings, image_every: int = 1) -> CacheSchedule:

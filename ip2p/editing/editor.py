@@ -1,16 +1,17 @@
 """Edit pictures by instruction."""
 
-import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
 import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
-from ip2p.device import precision_name
 from ip2p.diffusion.previews import Previews
 from ip2p.diffusion.sampling import OnStep
+from ip2p.editing.changes import changed_shares
 from ip2p.editing.draw import Drawn, draw, dual_guidance
 from ip2p.editing.masks import keep_outside, paste
 from ip2p.editing.requests import (
@@ -23,12 +24,12 @@ from ip2p.editing.requests import (
     plan_requests,
     resize,
     resolve_settings,
+    warn_of_unknown_words,
     working_size,
 )
-from ip2p.errors import InstructionError
 from ip2p.models.backbone import Backbone
 from ip2p.models.bundled import DEFAULT_EDITOR
-from ip2p.models.inference import InferenceOptions, load_for_inference
+from ip2p.models.inference import InferenceOptions, load_for_inference, record_model
 from ip2p.pictures.color import with_alpha
 from ip2p.pictures.tensors import to_tensor
 from ip2p.settings import EditSettings
@@ -45,12 +46,19 @@ class Edited:
         seed: seed that it was drawn from.
         parameters: all parameters needed to draw it again, by name.
         unet_rows: number of UNet rows that it took, at most three a denoising step.
+        changed: share of the pixels inside the mask that each edit has changed, 0 to 1; empty if not measured.
     """
 
     image: Image.Image
     seed: int
     parameters: dict[str, Any]
     unet_rows: int
+    changed: tuple[float, ...] = ()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the model's safety checker blocked it, or in a sequence the result of one of its edits."""
+        return "blocked" in self.parameters
 
 
 class Editor:
@@ -115,12 +123,13 @@ class Editor:
         images: Images,
         instructions: Texts,
         *,
-        negative_prompt: str | None = None,
+        negative_prompt: Texts | None = None,
         seeds: Seeds = None,
         samples: int | None = None,
         masks: Masks = None,
         cross: bool = False,
         keep_size: bool = True,
+        measure_change: bool = False,
         batch: int = 8,
         on_step: OnStep | None = None,
         previews: Previews | None = None,
@@ -135,7 +144,8 @@ class Editor:
         Args:
             images, instructions: images and instructions, equally many or one of either. Images of any mode, at
                 least 16 pixels a side; they are turned upright and put on white if transparent.
-            negative_prompt: text in place of the empty prompt, which guidance leads away from.
+            negative_prompt: text in place of the empty prompt, which guidance leads away from; one, or one for each
+                image and instruction.
             seeds: one seed, counted up over the samples; or one for each sample; or one for each picture made. Drawn,
                 and recorded in the result, if None.
             samples: number of samples of each image and instruction.
@@ -143,6 +153,7 @@ class Editor:
                 or one for each image and instruction.
             cross: whether to combine every image with every instruction, image by image.
             keep_size: whether to resize results to the sizes of their originals and to restore their transparency.
+            measure_change: whether to measure the share of changed pixels, which takes the autoencoder once more.
             batch: number of pictures drawn at once; the UNet gets up to three rows for each.
             on_step: callback after each model call of each batch, with its number and the latents.
             previews: interval and callback for the clean pictures predicted during the run.
@@ -163,61 +174,66 @@ class Editor:
             ConfigError: a setting is unknown, or out of range.
         """
         backbone = self.backbone
-        if not isinstance(negative_prompt, str | None):
-            raise InstructionError(f"the negative prompt {negative_prompt!r} is no text", "Give one text")
         chosen = resolve_settings(backbone, settings, preset, options, arguments=Editor.edit)
-        requests = plan_requests(images, instructions, seeds, samples, masks=masks, cross=cross)
+        requests = plan_requests(
+            images, instructions, seeds, samples, masks=masks, cross=cross, negative_prompts=negative_prompt
+        )
+        warn_of_unknown_words(backbone, requests)
         sizes = [working_size(request.image.size, chosen.resolution, backbone.downscale) for request in requests]
         results: dict[int, Edited] = {}
         with backbone.lock:
             for rows in group_by_size(sizes, batch):
                 group, size = [requests[row] for row in rows], sizes[rows[0]]
                 watch = _batch_previews(previews, rows, group, keep_size) if previews else None
-                drawn = self._edit_batch(group, size, chosen, negative_prompt or "", on_step, watch)
-                for row, request, made in zip(rows, group, drawn, strict=True):
-                    special = {"negative_prompt": negative_prompt, "blocked": made.blocked and BLOCKED_NOTE}
+                pictures = to_tensor([resize(request.image, size) for request in group]).to(backbone.device)
+                drawn = self._edit_batch(group, pictures, chosen, on_step, watch)
+                changed = self._measure_change(group, pictures, drawn) if measure_change else [()] * len(group)
+                for row, request, made, shares in zip(rows, group, drawn, changed, strict=True):
+                    special = {
+                        "negative_prompt": request.negative_prompt, "blocked": made.blocked and BLOCKED_NOTE,
+                        "together": len(group) > 1 and len(group),
+                        "changed": [round(share, 4) for share in shares],
+                    }  # fmt: skip
                     others = {name: value for name, value in special.items() if value}
                     parameters = self._parameters(request, chosen) | others
                     image = _finish(request, made.image, keep_size)
-                    results[row] = Edited(image, request.seed, parameters, made.unet_rows)
+                    results[row] = Edited(image, request.seed, parameters, made.unet_rows, shares)
         return [results[row] for row in range(len(requests))]
 
     def _edit_batch(
         self,
         requests: Sequence[Request],
-        size: tuple[int, int],
+        pictures: Float[Tensor, "b 3 h w"],
         settings: EditSettings,
-        negative_prompt: str,
         on_step: OnStep | None,
         previews: Previews | None,
     ) -> list[Drawn]:
-        """Edit pictures together, all at one working size (width, height)."""
+        """Edit pictures together, all at one working size."""
         backbone = self.backbone
-        pictures = to_tensor([resize(request.image, size) for request in requests]).to(backbone.device)
+        height, width = pictures.shape[-2:]
         texts, masks = [request.text for request in requests], [request.mask for request in requests]
+        negatives = [request.negative_prompt for request in requests]
         outside = keep_outside(backbone.encode_target(pictures), masks, backbone.downscale) if any(masks) else None
         return draw(
             backbone,
-            dual_guidance(backbone, settings, backbone.encode_condition(pictures), texts, negative_prompt),
-            settings, size=size, generators=[request.generator for request in requests],
+            dual_guidance(backbone, settings, backbone.encode_condition(pictures), texts, negatives),
+            settings, size=(width, height), generators=[request.generator for request in requests],
             constrain=outside, on_step=on_step, previews=previews,
         )  # fmt: skip
 
+    def _measure_change(
+        self, requests: Sequence[Request], pictures: Float[Tensor, "b 3 h w"], drawn: Sequence[Drawn]
+    ) -> list[tuple[float, ...]]:
+        """Measure the share of the pixels that each edit has changed."""
+        masks = [request.mask for request in requests]
+        return [(share,) for share in changed_shares(self.backbone, pictures, [made.image for made in drawn], masks)]
+
     def _parameters(self, request: Request, settings: EditSettings) -> dict[str, Any]:
         """All parameters that the picture of a request depends on."""
-        versions = (f"{name} {importlib.metadata.version(name)}" for name in ("ip2p", "torch", "diffusers"))
         return {
-            "instruction": request.text,
-            "seed": request.seed,
-            **settings.record(self.backbone.settings),
-            "model": self.backbone.name,
-            **({"adapters": list(self.backbone.adapters)} if self.backbone.adapters else {}),
-            **({"decoder": self.backbone.decoder_name} if self.backbone.decoder_name else {}),
-            **({"compiled": True} if self.backbone.compiled else {}),
-            "precision": precision_name(self.backbone.dtype),
-            "device": self.backbone.device.type,
-            "versions": ", ".join(versions),
-        }
+            "instruction": request.text, "seed": request.seed, **settings.record(self.backbone.settings),
+            **record_model(self.backbone),
+        }  # fmt: skip
 
 
 def _finish(request: Request, image: Image.Image, keep_size: bool) -> Image.Image:

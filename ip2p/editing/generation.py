@@ -17,6 +17,7 @@ from ip2p.editing.requests import (
     plan_requests,
     resize,
     resolve_settings,
+    warn_of_unknown_words,
     working_size,
 )
 from ip2p.models.backbone import Backbone
@@ -29,7 +30,7 @@ def generate(
     backbone: Backbone,
     captions: Texts,
     *,
-    negative_prompt: str | None = None,
+    negative_prompt: Texts | None = None,
     seeds: Seeds = None,
     batch: int = 8,
     on_step: OnStep | None = None,
@@ -42,7 +43,7 @@ def generate(
     Args:
         backbone: text-to-image model.
         captions: one or more captions.
-        negative_prompt: text in place of the empty prompt, which guidance leads away from.
+        negative_prompt: text in place of the empty prompt, which guidance leads away from; one, or one a caption.
         seeds: one seed for all captions, or one for each; drawn if None. A picture does not depend on its batch.
         batch: number of pictures drawn at once.
         on_step: callback after each model call of each batch, with its number and the latents.
@@ -59,15 +60,16 @@ def generate(
     backbone.require("base")
     chosen = resolve_settings(backbone, settings, preset, options, arguments=generate)
     side = max(1, chosen.resolution // backbone.downscale) * backbone.downscale
-    requests = plan_requests(Image.new("RGB", (1, 1)), captions, seeds)
+    requests = plan_requests(Image.new("RGB", (1, 1)), captions, seeds, negative_prompts=negative_prompt)
+    warn_of_unknown_words(backbone, requests)
     with backbone.lock:
         drawn: list[Drawn] = []
         for rows in group_by_size([side] * len(requests), batch):
             group = [requests[row] for row in rows]
-            captions = [request.text for request in group]
+            captions, negatives = [each.text for each in group], [each.negative_prompt for each in group]
             drawn += draw(
                 backbone,
-                text_guidance(backbone, chosen, captions, negative_prompt or "", scale=chosen.scale),
+                text_guidance(backbone, chosen, captions, negatives, scale=chosen.scale),
                 chosen, size=(side, side), generators=[request.generator for request in group], on_step=on_step,
             )  # fmt: skip
     return list(_warn_of_blocked(drawn))
@@ -79,7 +81,7 @@ def img2img(
     images: Images,
     captions: Texts,
     *,
-    negative_prompt: str | None = None,
+    negative_prompt: Texts | None = None,
     seeds: Seeds = None,
     batch: int = 8,
     on_step: OnStep | None = None,
@@ -101,7 +103,8 @@ def img2img(
     backbone.require("base")
     chosen = resolve_settings(backbone, settings, preset, options, arguments=img2img)
     start = chosen.steps - max(1, int(chosen.steps * chosen.strength))
-    requests = plan_requests(images, captions, seeds)
+    requests = plan_requests(images, captions, seeds, negative_prompts=negative_prompt)
+    warn_of_unknown_words(backbone, requests)
     sizes = [working_size(request.image.size, chosen.resolution, backbone.downscale) for request in requests]
     results: dict[int, Drawn] = {}
     with backbone.lock:
@@ -110,10 +113,10 @@ def img2img(
             generators = [request.generator for request in group]
             pictures = to_tensor([resize(request.image, size) for request in group]).to(backbone.device)
             origin = backbone.encode_target(pictures, generators)
-            texts = [request.text for request in group]
+            texts, negatives = [each.text for each in group], [each.negative_prompt for each in group]
             drawn = draw(
                 backbone,
-                text_guidance(backbone, chosen, texts, negative_prompt or "", scale=chosen.scale),
+                text_guidance(backbone, chosen, texts, negatives, scale=chosen.scale),
                 chosen, size=size, generators=generators, origin=origin, start=start, on_step=on_step,
             )  # fmt: skip
             results |= dict(zip(rows, drawn, strict=True))

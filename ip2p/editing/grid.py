@@ -1,19 +1,34 @@
 """Grids: one edit at many pairs of text and image guidance scales, all from one seed."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
-from ip2p.editing.editor import Editor
+from ip2p.editing.editor import BLOCKED_NOTE, Editor
 from ip2p.editing.requests import resize
 from ip2p.errors import ConfigError
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.contact_sheet import contact_sheet
 
 TEXT_SCALES = (0.5, 1.0, 2.0, 4.0, 7.5)
+SCALES = ("text_scale", "image_scale")
 IMAGE_SCALES = (0.5, 1.0, 1.5, 2.5)
 MAX_CELLS = 100
+
+
+class ScaleGrid(NamedTuple):
+    """A sheet of one edit at many pairs of scales.
+
+    Args:
+        sheet: sheet of all pictures.
+        parameters: all parameters needed to draw it again, by name.
+        blocked: number of pictures that the model's safety checker blocked; they are black.
+    """
+
+    sheet: Image.Image
+    parameters: dict[str, Any]
+    blocked: int
 
 
 def scale_grid(
@@ -26,7 +41,7 @@ def scale_grid(
     seed: int,
     negative_prompt: str | None = None,
     **options: Any,
-) -> Image.Image:
+) -> ScaleGrid:
     """Draw an edit at every pair of scales: text scale to the right, image scale downwards, the picture at the left.
 
     Args:
@@ -49,7 +64,7 @@ def scale_grid(
             f"Give 1 to {MAX_CELLS} by text_scales and image_scales",
             arguments=["text_scales", "image_scales"],
         )
-    if given := {"text_scale", "image_scale"} & options.keys():
+    if given := set(SCALES) & options.keys():
         raise ConfigError(
             f"a grid has no single {min(given)}",
             "Give text_scales and image_scales",
@@ -59,20 +74,26 @@ def scale_grid(
         editor.backbone.settings.replace(text_scale=text_scale)
     for image_scale in image_scales:
         editor.backbone.settings.replace(image_scale=image_scale)
-    rows = [
+    edits = [
         [
-            editor.edit(
-                image, instruction, text_scale=text_scale, image_scale=image_scale, seeds=seed, keep_size=False,
+            editor.edit_one(
+                image, instruction, text_scale=text_scale, image_scale=image_scale, seed=seed, keep_size=False,
                 negative_prompt=negative_prompt, **options,
-            )[0].image
+            )
             for text_scale in text_scales
         ]
         for image_scale in image_scales
     ]  # fmt: skip
-    source = resize(to_rgb(image), rows[0][0].size)
+    source = resize(to_rgb(image), edits[0][0].image.size)
     blank = Image.new("RGB", source.size, "white")
-    return contact_sheet(
-        [[blank if number else source, *row] for number, row in enumerate(rows)],
+    sheet = contact_sheet(
+        [[blank if number else source, *(edit.image for edit in row)] for number, row in enumerate(edits)],
         [f"image scale {scale:g}" for scale in image_scales],
         ["the picture", *(f"text scale {scale:g}" for scale in text_scales)],
     )
+    shared = {name: value for name, value in edits[0][0].parameters.items() if name not in (*SCALES, "blocked")}
+    blocked = sum(edit.blocked for row in edits for edit in row)
+    parameters = shared | {"text_scales": list(text_scales), "image_scales": list(image_scales)}
+    if blocked:
+        parameters["blocked"] = f"{blocked} of {cells} {BLOCKED_NOTE}"
+    return ScaleGrid(sheet, parameters, blocked)

@@ -33,6 +33,7 @@ class Request(NamedTuple):
         seed: seed of all randomness, 0 to 2**63 - 1.
         mask: mask of the pixels to edit, white; all of them if None.
         alpha: alpha channel of the picture; None if it has none.
+        negative_prompt: text that guidance leads away from; may be empty.
     """
 
     image: Image.Image
@@ -40,6 +41,7 @@ class Request(NamedTuple):
     seed: int
     mask: Image.Image | None = None
     alpha: Image.Image | None = None
+    negative_prompt: str = ""
 
     @property
     def generator(self) -> torch.Generator:
@@ -55,6 +57,7 @@ def plan_requests(
     *,
     masks: Masks = None,
     cross: bool = False,
+    negative_prompts: Texts | None = None,
 ) -> list[Request]:
     """Plan requests in order: 1 x N, N x 1 or N x N images and texts, each of them `samples` times.
 
@@ -64,9 +67,11 @@ def plan_requests(
         samples: number of samples of each image and text; None for one, or for a single pair one for each seed.
         masks: one mask, or one for each pair of image and text, of the sizes of the images. None is white everywhere.
         cross: whether to combine every image with every text, image by image; masks are then one, or one an image.
+        negative_prompts: one negative prompt, or one for each pair of image and text; may be empty.
 
     Raises:
-        InstructionError: a text is empty, or the numbers of images, texts and seeds do not match.
+        InstructionError: a text is empty, a negative prompt is no text, or the numbers of images, texts, negative
+            prompts and seeds do not match.
         ImageError: a mask has another size than its image, or is all black.
     """
     pictures = [split_alpha(_require_image(image)) for image in _as_list(images)]
@@ -85,11 +90,17 @@ def plan_requests(
         )
     if len(regions) not in (1, pairs):
         raise InstructionError(f"{len(regions)} masks for {pairs} edits", f"Give 1 or {pairs}")
+    negatives = _as_list(negative_prompts or "")
+    if wrong := [each for each in negatives if not isinstance(each, str)]:
+        raise InstructionError(f"the negative prompt {wrong[0]!r} is no text", "Give one text, or a list of texts")
+    if len(negatives) not in (1, pairs):
+        raise InstructionError(f"{len(negatives)} negative prompts for {pairs} edits", f"Give 1 or {pairs}")
     made = []
     for pair, chosen in enumerate(_plan_seeds(seeds, pairs, samples)):
         (image, alpha), mask = pictures[pair % len(pictures)], regions[pair % len(regions)]
         mask = check_mask(mask, image.size) if mask else None
-        made += [Request(image, texts[pair % len(texts)], seed, mask, alpha) for seed in chosen]
+        text, negative = texts[pair % len(texts)], negatives[pair % len(negatives)]
+        made += [Request(image, text, seed, mask, alpha, negative) for seed in chosen]
     return made
 
 
@@ -124,6 +135,14 @@ def resolve_settings(
         warnings.warn(f"a compiled UNet reuses no features: reuse={chosen.reuse} is left out", stacklevel=2)
         chosen = chosen.replace(reuse=1)
     return chosen.replace(resolution=chosen.resolution or backbone.image_size)
+
+
+def warn_of_unknown_words(backbone: Backbone, requests: Sequence[Request]) -> None:
+    """Warn of words that a model with a closed vocabulary has never seen, once for each text."""
+    vocabulary = backbone.vocabulary
+    for text in dict.fromkeys(text for each in requests for text in (each.text, each.negative_prompt)):
+        if vocabulary and (words := vocabulary.unknown_words(text)):
+            warnings.warn(f"{backbone.name} does not know {vocabulary.describe(words)}", stacklevel=1)
 
 
 def working_size(size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int]:

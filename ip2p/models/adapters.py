@@ -62,7 +62,6 @@ def merge_loras(backbone: Backbone, loras: Sequence[Lora], *, allow_pickle: bool
                 raise ValueError("none of its keys is of this model")
             pipeline.fuse_lora(lora_scale=scale)
             pipeline.unload_lora_weights()
-        backbone.adapters.append(f"{path.name}:{scale:g}")
 
 
 def add_embeddings(backbone: Backbone, paths: Sequence[Path], *, allow_pickle: bool = False) -> list[str]:
@@ -95,7 +94,6 @@ def _add_embedding(backbone: Backbone, path: Path, allow_pickle: bool) -> str:
         vectors = _vectors(found, [encoder.config.hidden_size for encoder, _ in readers])
         for each, (text_encoder, tokenizer) in zip(vectors, readers, strict=True):
             pipeline.load_textual_inversion({word: each}, token=word, text_encoder=text_encoder, tokenizer=tokenizer)
-    backbone.adapters.append(path.name)
     return word
 
 

@@ -31,6 +31,7 @@ from ip2p.models.folder import (
 from ip2p.models.safety import SafetyChecker
 from ip2p.models.single_file import open_configs, read_checkpoint, read_single_file
 from ip2p.models.tokens import tokenize
+from ip2p.models.vocabulary import Vocabulary, read_vocabulary
 from ip2p.seeding import randn
 from ip2p.settings import SETTINGS_FILE, EditSettings, GenerationSettings, read_settings, select
 from ip2p.shards import atomic_dir
@@ -73,13 +74,14 @@ class Backbone:
         name: name that the model was loaded by.
         path: folder or file of the model.
         own_settings: sampling settings from the model's `ip2p.json`, by name.
+        vocabulary: words that the model was trained on, if these are few; None if it may know any.
         text_encoder_2, tokenizer_2: SDXL's second text encoder and tokenizer, CLIPTextModelWithProjection and
             CLIPTokenizer.
         zero_empty_text: whether the empty text is embedded as zeros, as in SDXL.
         safety: safety checker of the model; None if it has none.
-        adapters: names of the LoRA and embedding files added to the model.
-        decoder, decoder_name: autoencoder that decodes in place of the vae, and its name; see `ip2p.models.decoder`.
+        decoder: autoencoder that decodes in place of the vae; see `ip2p.models.decoder`.
         compiled: whether the UNet is compiled, so that its layers cannot be replaced by caches.
+        options: options of `load_for_inference` that pictures depend on, other than the defaults, by name.
         lock: lock to acquire for a run, during which caches replace layers of the networks.
     """
 
@@ -91,14 +93,14 @@ class Backbone:
     name: str
     path: Path
     own_settings: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: Vocabulary | None = None
     text_encoder_2: Any = None
     tokenizer_2: Any = None
     zero_empty_text: bool = False
     safety: SafetyChecker | None = None
-    adapters: list[str] = field(default_factory=list)
     decoder: Any = None
-    decoder_name: str = ""
     compiled: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
@@ -387,5 +389,6 @@ def _assemble(components: dict[str, Any], configs: Path, path: Path) -> Backbone
     return Backbone(
         **components, name=str(path), path=path, zero_empty_text=zero,
         own_settings=read_settings(configs, type(components["scheduler"]).__name__),
+        vocabulary=read_vocabulary(configs),
         safety=SafetyChecker(*checker) if None not in checker else None,
     )  # fmt: skip

@@ -54,4 +54,3 @@ def replace_decoder(backbone: Backbone, name: str) -> None:
             "Give one that was trained on the latents of the model's own autoencoder",
         )
     backbone.decoder = decoder.to(backbone.device).eval().requires_grad_(False)
-    backbone.decoder_name = name

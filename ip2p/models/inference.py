@@ -1,12 +1,13 @@
 """Load a model for inference: precision, adapters, memory and speed."""
 
+import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import torch
 
-from ip2p.device import best_device, choose_precision, compile_unet, parse_precision
+from ip2p.device import best_device, choose_precision, compile_unet, parse_precision, precision_name
 from ip2p.models.adapters import Lora, add_embeddings, merge_loras, require_readable
 from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
 from ip2p.models.decoder import replace_decoder
@@ -92,7 +93,25 @@ def load_for_inference(
         compile_unet(backbone.unet, lambda: _predict_once(backbone))
         backbone.compiled = True
     pack_convolutions(*autoencoders, *(() if compiled else (backbone.unet,)))
+    given = loading | {
+        "lora": [f"{lora.path}:{lora.scale}" for lora in loras], "embedding": list(map(str, embeddings)),
+        "decoder": decoder, "compiled": compiled, "vae_tiling": vae_tiling,
+    }  # fmt: skip
+    defaults = {"safety_checker": True}
+    backbone.options = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in given.items() if value != defaults.get(name, False) and value not in (None, [])
+    }  # fmt: skip
     return backbone
+
+
+def record_model(backbone: Backbone) -> dict[str, Any]:
+    """Everything but the sampling settings that a picture depends on: model, options, precision, device, versions."""
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in ("ip2p", "torch", "diffusers"))
+    return {
+        "model": backbone.name, **backbone.options, "precision": precision_name(backbone.dtype),
+        "device": backbone.device.type, "versions": ", ".join(versions),
+    }  # fmt: skip
 
 
 def _predict_once(backbone: Backbone) -> None:

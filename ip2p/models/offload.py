@@ -2,6 +2,7 @@
 
 import torch
 from accelerate import cpu_offload_with_hook
+from diffusers import AutoencoderTiny
 
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import Backbone
@@ -46,3 +47,6 @@ def tile(backbone: Backbone) -> None:
     """Encode and decode large pictures in overlapping tiles: less memory, and faint differences where they meet."""
     for autoencoder in filter(None, (backbone.vae, backbone.decoder)):
         autoencoder.enable_tiling()
+        if isinstance(autoencoder, AutoencoderTiny):  # its own factor is always 8
+            autoencoder.spatial_scale_factor = backbone.downscale
+            autoencoder.tile_latent_min_size = autoencoder.tile_sample_min_size // backbone.downscale

@@ -26,6 +26,7 @@ from ip2p.train.storybook.clip import ClipTask, save_clip
 from ip2p.train.storybook.clip import measure as measure_clip
 from ip2p.train.storybook.diffusion import DiffusionTask
 from ip2p.train.storybook.judge import JudgeTask
+from ip2p.train.storybook.world import caption_vocabulary
 
 
 class ModelDescription(NamedTuple):
@@ -143,7 +144,8 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
         }
         body = card(BASE, ["autoencoder", "judge", f"diffusion --unet {task.unet}"], state, figures)
         own = backbone.settings.model_dump()
-        settings = json.dumps({name: own[name] for name in ("scale", "steps", "scheduler")}, indent=1) + "\n"
+        defaults = {name: own[name] for name in ("scale", "steps", "scheduler")} | caption_vocabulary().as_json()
+        settings = json.dumps(defaults, indent=1) + "\n"
         extra = {"README.md": body, SETTINGS_FILE: settings, RECORD_FILE: record(state, figures)}
         save_backbone(backbone, out / "base", pipeline_class="StableDiffusionPipeline", extra=extra)
     elif isinstance(task, DecoderTask):

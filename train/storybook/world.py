@@ -15,18 +15,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ip2p.models.vocabulary import Vocabulary
 from ip2p.seeding import derive_seed
 from ip2p.storybook import animals, brush, buildings, palette, render, scene, scenery, styles
+from ip2p.storybook.language import caption
 from ip2p.storybook.render import SIDE
-from ip2p.storybook.scene import ATTRIBUTES, Scene, Vocabulary, is_held_out, sample_scene, values
+from ip2p.storybook.scene import ATTRIBUTES, Scene, is_held_out, sample_scene, values
+from ip2p.storybook.scene import Vocabulary as Values
 
 CHUNK = 500
 DRAWN_BY = (animals, brush, buildings, palette, render, scene, scenery, styles)
 
 
-def natural_scene(number: int, vocabulary: Vocabulary) -> Scene:
+def natural_scene(number: int, vocabulary: Values) -> Scene:
     """Sample training scene `number` of a vocabulary with a natural layout; never a held-out combination."""
     return sample_scene(random.Random(derive_seed(0, "world", vocabulary, number)), vocabulary)
+
+
+@functools.cache
+def caption_vocabulary(scenes: int = 20_000) -> Vocabulary:
+    """Return the words of the captions that the base model is trained on, and some of these captions."""
+    rng = random.Random(0)
+    captions = [caption(natural_scene(number, "base"), rng) for number in range(scenes)]
+    return Vocabulary(frozenset()).add(captions, sorted(captions[:200], key=len)[:3])
 
 
 def judged_scene(number: int) -> Scene:

@@ -32,7 +32,7 @@ def test_every_cell_is_the_edit_at_its_scales(editor_folder: Path) -> None:
     image = open_image(COTTAGE)
     sheet = scale_grid(
         editor, image, "make it winter", text_scales=[0.0, 9.0], image_scales=[1.0, 3.0], seed=4, steps=2
-    )
+    ).sheet
     for row, image_scale in enumerate((1.0, 3.0)):
         for column, text_scale in enumerate((0.0, 9.0)):
             (alone,) = editor.edit(
@@ -50,7 +50,7 @@ def test_scales_of_the_bundled_editor_do_what_they_are_called() -> None:
     sheet = scale_grid(
         Editor.from_pretrained(device="cpu"), image, "make it winter", text_scales=[0.5, 4.0], image_scales=[1.0, 4.0],
         seed=3, steps=10,
-    )  # fmt: skip
+    ).sheet  # fmt: skip
     cells = to_tensor([cell(sheet, row, column, rows=2, side=128) for row in (0, 1) for column in (1, 2)])
     season = Judge.from_pretrained("storybook-judge").read(cells).attributes["season"]
     winter = ATTRIBUTES["season"].index("winter")

@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from ip2p import Editor, cli
-from ip2p.editing.sequence import change_mask, change_per_pixel, edit_in_sequence
+from ip2p.editing.sequence import edit_in_sequence
 from ip2p.errors import InstructionError
 from ip2p.pictures.read import open_image
-from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import read_parameters
 
 COTTAGE = Path(__file__).parents[3] / "examples/cottage.png"
@@ -30,32 +28,6 @@ def pixels(image: Image.Image) -> Any:
 @pytest.fixture(scope="module")
 def editor(editor_folder: Path) -> Editor:
     return Editor.from_pretrained(str(editor_folder), device="cpu")
-
-
-def test_change_is_what_goes_beyond_the_autoencoders_own_error() -> None:
-    """The round trip errs by 0.04 everywhere: up to 0.08 is no change, from 0.16 a full one."""
-    source = torch.zeros(1, 3, 40, 40)
-    for away, share in ((0.0, 0.0), (0.07, 0.0), (0.12, 0.5), (0.17, 1.0)):
-        edit = torch.full_like(source, 0.04)
-        edit[..., :20] += away
-        seen = change_per_pixel(source, torch.full_like(source, 0.04), edit, cell=8)[0, 0]
-        torch.testing.assert_close(seen[:, :14], torch.full((40, 14), share), atol=1e-3, rtol=0)
-        assert not seen[:, 26:].any()
-    assert not change_per_pixel(source, source, source, cell=8).any()  # an autoencoder without any error
-
-
-def test_a_round_trip_is_no_change_and_another_picture_is_one() -> None:
-    editor, image = Editor.from_pretrained(device="cpu"), open_image(COTTAGE)
-    backbone = editor.backbone
-    with torch.no_grad():
-        trip = backbone.decode(backbone.encode_target(to_tensor([image])))
-        same = Image.fromarray(((trip[0].permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().numpy())
-        assert not pixels(change_mask(backbone, image, same)).any()
-        other = same.copy()
-        other.paste("magenta", (0, 0, 40, 40))
-        mask = pixels(change_mask(backbone, image, other))
-        assert (mask[:30, :30] == 255).all() and not mask[50:].any() and not mask[:, 50:].any()
-        assert change_mask(backbone, image.resize((500, 300)), other).size == (500, 300)
 
 
 def test_a_turn_is_an_edit_of_the_last_one(editor: Editor) -> None:
@@ -117,7 +89,8 @@ def test_the_command_takes_turns_and_writes_what_is_on_the_way(
     words = ["edit", "a.png", "make it winter", "a cow", "--model", str(editor_folder), "--seed", "4", "-o", "out.png"]
     assert cli.run([*words, "--steps", "4", "--save-progress", "--progress-every", "2"]) == 0
     names = ["out-turn1-step002", "out-turn1-step004", "out-turn1", "out-turn2-step002", "out-turn2-step004", "out"]
-    assert capsys.readouterr().out.splitlines() == [f"{name}.png (seed 4)" for name in names]
+    shown = [line.partition(",")[0].rstrip(")") for line in capsys.readouterr().out.splitlines()]
+    assert shown == [f"{name}.png (seed 4" for name in names]
     assert read_parameters("out.png")["turns"] == ["make it winter", "a cow"]
     assert read_parameters("out-turn1-step002.png") == {"instruction": "make it winter", "seed": 4, "step": 2}
     assert cli.run([*words, ""]) == 2 and "the instruction is empty" in capsys.readouterr().err

@@ -95,7 +95,7 @@ def test_a_lora_does_what_it_does_in_diffusers(folder: Path, tmp_path: Path) -> 
     assert (expected - plain).abs().max() > 0.01 * scale
     assert (latents_of(editor, "make it winter") - expected).abs().max() <= 1e-4 * scale
     (made,) = editor.edit(RED, "make it winter", steps=1, seeds=1)
-    assert made.parameters["adapters"] == ["style.safetensors:0.5"]
+    assert made.parameters["lora"] == [f"{file}:0.5"]
 
 
 def test_a_lora_of_kohya_is_its_matrices(sd_editor_folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The safety checker that a model brings is kept, asked, and can be switched off."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from PIL import Image
 
-from ip2p import Editor
+from ip2p import Editor, cli
 from ip2p.editing.generation import generate
+from ip2p.editing.sequence import edit_in_sequence
 from ip2p.errors import ModelError
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.loading import quiet
+from ip2p.pictures.write import read_parameters
 
 BARN = Image.new("RGB", (40, 28), "firebrick")
 
@@ -33,7 +36,41 @@ def test_what_passes_is_as_without_a_checker(guarded_folder: Path) -> None:
     torch.nn.init.constant_(editor.backbone.safety.checker.concept_embeds_weights, 1.1)
     (one,), (two,) = (each.edit(BARN, "make it winter", steps=1, seeds=1) for each in (editor, free))
     assert one.image.tobytes() == two.image.tobytes() and np.asarray(one.image).any()
-    assert one.parameters == two.parameters and "blocked" not in one.parameters
+    assert one.parameters | {"safety_checker": False} == two.parameters and "blocked" not in one.parameters
+
+
+def test_a_sequence_says_which_of_its_edits_was_blocked(guarded_folder: Path) -> None:
+    editor = Editor.from_pretrained(str(guarded_folder), device="cpu")
+    safety = editor.backbone.safety
+    assert safety
+
+    def pass_all(number: int, _pictures: list[Image.Image]) -> None:
+        torch.nn.init.constant_(safety.checker.concept_embeds_weights, 1.1)
+
+    texts = ["make it winter", "make it night"]
+    (made,) = edit_in_sequence(editor, BARN, texts, steps=1, seeds=1, keep_unchanged=False, on_edit=pass_all)
+    assert made.blocked and made.parameters["blocked"] == "by the model's safety checker, at edit 1 of 2"
+    assert np.asarray(made.image).any()
+
+
+def test_every_command_says_that_a_picture_was_blocked(
+    guarded_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    BARN.save("barn.png")
+    Path("edits.jsonl").write_text('{"image": "barn.png", "instruction": "make it night", "output": "night.png"}\n')
+    common = ["--model", str(guarded_folder), "--steps", "1"]
+    for _ in range(2):  # also of one that was there before
+        assert cli.run(["batch", "edits.jsonl", *common]) == 0
+        (result,) = map(json.loads, Path("edits-edited/results.jsonl").read_text().splitlines())
+        assert result["blocked"] == "by the model's safety checker"
+    capsys.readouterr()
+    assert cli.run(["edit", "barn.png", "make it night", *common, "-o", "night.png"]) == 0
+    assert "ip2p: night.png: the model's safety checker blocked it" in capsys.readouterr().err
+    grid = ["grid", "barn.png", "make it night", *common, "-o", "grid.png", "--text-scales", "1,2"]
+    assert cli.run([*grid, "--image-scales", "1"]) == 0
+    assert "checker blocked 2 of its pictures, which are black" in capsys.readouterr().err
+    assert read_parameters("grid.png")["blocked"] == "2 of 2 by the model's safety checker"
 
 
 def test_pictures_drawn_from_captions_are_asked_about_too(guarded_folder: Path, sd_base_folder: Path) -> None:

@@ -65,13 +65,14 @@ def test_a_shell_reads_the_command_as_it_was_meant() -> None:
     script = output.replace("ip2p edit", "printf '%s\\0'", 1)
     words = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout.decode().split("\0")[:-1]
     assert words[:2] == [EDIT["input"], EDIT["instruction"]]
-    options = dict(zip(words[2:-3:2], words[3:-3:2], strict=True))
+    assert words.pop(words.index("--native")) == "--native"
+    options = dict(zip(words[2:-2:2], words[3:-2:2], strict=True))
     assert options == {
         "--text-scale": "7.5", "--image-scale": "-1.5", "--steps": "20", "--seed": str(2**60), "--frame": "2",
         "--scheduler": "euler_a", "--resolution": "128", "--model": "runs/a: b, c",
         "--precision": "fp32",
     }  # fmt: skip
-    assert words[-3:] == ["--native", "-o", "a b.png"]
+    assert words[-2:] == ["-o", "a b.png"]
 
 
 def test_names_that_begin_like_options_stand_last() -> None:
@@ -94,13 +95,13 @@ def test_turns_masks_adapters_and_savings_are_in_the_command() -> None:
     output = command(
         {
             "instruction": "add a cow", "turns": ["make it winter", "add a cow"], "keep_unchanged": False,
-            "mask": "m.png", "adapters": ["ink.safetensors:0.8", "word.safetensors"], "tolerance": 0.1,
+            "mask": "m.png", "lora": ["ink.safetensors:0.8"], "embedding": ["word.safetensors"], "tolerance": 0.1,
             "negative_prompt": "fog", "decoder": "some/taesd", "compiled": True,
         },
         "out.png",
     )  # fmt: skip
     assert output == (
-        "ip2p edit PICTURE 'make it winter' 'add a cow' --tolerance 0.1 --negative-prompt fog --decoder some/taesd "
-        "--mask m.png --compile --no-keep-unchanged "
-        "--lora ink.safetensors:0.8 --embedding word.safetensors -o out.png"
+        "ip2p edit PICTURE 'make it winter' 'add a cow' --tolerance 0.1 --negative-prompt fog --mask m.png "
+        "--no-keep-unchanged --lora ink.safetensors:0.8 --embedding word.safetensors --decoder some/taesd --compile "
+        "-o out.png"
     )
