@@ -22,6 +22,7 @@ from ip2p.train.batches import Batches, open_pairs
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
+from ip2p.train.launcher import settle
 from ip2p.train.learner import Learner
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
 from ip2p.train.objective import EditingModel, TrainingBatch, draw_randomness, editing_loss, make_training_batch
@@ -84,9 +85,11 @@ class Run(TrainingLoop):
     """
 
     def __init__(self, config: FinetuneConfig, say: Callable[[str], None]) -> None:
-        self.config, out, place = config, Path(config.out), process_state(config.threads)
+        place = process_state(config.threads)
         main = place.is_main_process
         self.say = say if main else lambda _: None
+        self.config = config = settle(config, self.say)
+        out = Path(config.out)
         self.pairs = open_pairs(*config.datasets)
         resumed = self._resumable(out)
         self.backbone, self.model, learner = prepare(config, place.device)
