@@ -91,9 +91,16 @@ def _open(source: str | Path) -> tuple[Dataset, Dataset]:
     except (OSError, ValueError, DatasetGenerationError) as error:
         raise DataError(f"cannot read the data set {source} ({one_line(error)})", BUILD_HINT) from error
     assert isinstance(splits, DatasetDict)
-    missing = [name for split in splits.values() for name in COLUMNS if name not in split.column_names]
-    if missing or "train" not in splits:
-        raise DataError(f"the data set {source} has no {missing[0] if missing else 'train split'}", BUILD_HINT)
+    if "train" not in splits:
+        raise DataError(f"the data set {source} has no split train, but {', '.join(splits)}", BUILD_HINT)
+    for name, split in splits.items():
+        if missing := [column for column in COLUMNS if column not in split.column_names]:
+            several = "columns" if missing[1:] else "column"
+            raise DataError(
+                f"the split {name} of the data set {source} has no {several} {', '.join(missing)}, "
+                f"but {', '.join(split.column_names)}",
+                f"Rename them to {', '.join(COLUMNS)}, or build a data set with `make dataset`",
+            )
     train = splits["train"].select_columns(list(COLUMNS))
     held_out = next((splits[name].select_columns(list(COLUMNS)) for name in HELD_OUT_SPLITS if name in splits), None)
     if held_out is None or not len(held_out):

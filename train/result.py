@@ -20,7 +20,7 @@ from ip2p.train.metrics import read_metrics
 
 CARD_TEMPLATE = Path(__file__).with_name("card.md.jinja")
 REPORT_TEMPLATE = Path(__file__).with_name("report.html")
-MAX_EXAMPLES = 12
+MAX_EXAMPLES, MAX_EXAMPLE_LENGTH = 12, 40
 CHART_WIDTH, CHART_HEIGHT = 720, 240
 
 
@@ -45,9 +45,8 @@ def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state:
     }
     if backbone.vocabulary:
         instructions = pairs["edit_prompt"]
-        kinds = pairs["kind"] if "kind" in pairs.column_names else instructions
-        examples = dict(zip(reversed(kinds), reversed(instructions), strict=True))  # the first one of each kind
-        defaults |= backbone.vocabulary.add(instructions, sorted(examples.values())[:MAX_EXAMPLES]).as_json()
+        examples = [text for text in dict.fromkeys(instructions) if len(text) <= MAX_EXAMPLE_LENGTH][:MAX_EXAMPLES]
+        defaults |= backbone.vocabulary.add(instructions, examples).as_json()
     save_backbone(
         backbone,
         folder,

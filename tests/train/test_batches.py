@@ -39,7 +39,7 @@ def test_bad_data_sets_are_told_in_one_line(tmp_path: Path, make_pairs: Callable
         "missing": "no data set",
         "empty": "no parquet",
         "torn": "cannot read",
-        "columns": "original_image",
+        "columns": "has no columns original_image, edited_image, but edit_prompt, image",
         "one": "few",
     }
     for name, words in said.items():
