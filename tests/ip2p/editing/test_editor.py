@@ -349,3 +349,23 @@ def test_an_overflow_is_told(editor: Editor) -> None:
 def test_guidance_that_ends_before_it_begins_is_refused(editor: Editor) -> None:
     with pytest.raises(ConfigError, match=r"guidance_start=0.6 is above guidance_stop=0.4"):
         editor.edit(picture(1), "make it winter", guidance_start=0.6, guidance_stop=0.4)
+
+
+@pytest.mark.parametrize("preset", ["exact", "fast"])
+def test_a_list_of_negative_prompts_has_one_for_each_picture(editor: Editor, preset: str) -> None:
+    images, texts, negatives = [picture(1), picture(2)], ["make it winter", "make it night"], ["day", ""]
+    options: dict[str, Any] = {"steps": 3, "preset": preset}
+    both = editor.edit(images, texts, negative_prompt=negatives, seeds=[1, 2], **options)
+    for place, edit in enumerate(both):
+        alone = editor.edit_one(
+            images[place], texts[place], negative_prompt=negatives[place], seed=place + 1, **options
+        )
+        assert np.abs(np.asarray(edit.image).astype(int) - np.asarray(alone.image)).max() <= 1
+        assert edit.parameters.get("negative_prompt", "") == negatives[place]
+    plain = editor.edit(images, texts, seeds=[1, 2], **options)
+    assert plain[0].image != both[0].image and plain[1].image == both[1].image
+
+
+def test_negative_prompts_of_another_number_are_refused(editor: Editor) -> None:
+    with pytest.raises(InstructionError, match=r"3 negative prompts for 2 edits\. Give 1 or 2"):
+        editor.edit(picture(1), ["a", "b"], negative_prompt=["x", "y", "z"])
