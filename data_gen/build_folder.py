@@ -11,7 +11,7 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import ConfigError, DataError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.records import SCHEMA_VERSION
-from ip2p.shards import atomic_write, fingerprint, hash_file, sweep_temporaries
+from ip2p.shards import atomic_write, fingerprint, hash_file, require_own, sweep_temporaries
 
 Stage = Literal["captions", "triples", "candidates", "scores", "filtered", "packed"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -27,6 +27,8 @@ MAY_CHANGE = ("out", *(f"triples.{name}" for name in sorted(IRRELEVANT)), "filte
 """Settings that may differ when a build resumes, because no drawn pair depends on them."""
 
 BUILD_FILE = "build.json"
+OUTPUTS = (BUILD_FILE, *STAGES, "packed.json", "report.html", "triples.html")
+"""Names of everything that a build replaces in its folder; a ledger of answers only grows."""
 WEIGHT_FILES = ("*.safetensors", "*.json", "*.txt")
 CAPTION_FILES = ("*.parquet", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.gz", "README.md")
 
@@ -65,8 +67,9 @@ class BuildFolder:
 
         Raises:
             ConfigError: the folder belongs to a build with other settings or other weights.
-            DataError: its build.json is unreadable.
+            DataError: its build.json is unreadable, or it has files of these names that no build made.
         """
+        require_own(self.out, OUTPUTS, mark=BUILD_FILE, keys=("seed", "schema_version"))
         now = self._bound_settings()
         earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
         for key in dict.fromkeys((*now, *earlier)):

@@ -100,6 +100,13 @@ class PairsConfig(Config):
     candidates: int = Field(default=4, ge=1, description="pairs drawn for each triple")
     scheduler: SchedulerName = Field(default="euler_a", description="scheduler of the denoising steps")
     steps: int = Field(default=20, ge=1, description="denoising steps")
+    text_every: int = Field(
+        default=1, ge=1, description="denoising steps between computations of the text difference; 1 is exact"
+    )
+    guidance_start: float = Field(
+        default=0.0, ge=0, le=1, description="share of the noise schedule at which guidance begins"
+    )
+    guidance_stop: float = Field(default=1.0, ge=0, le=1, description="share of the noise schedule at which it ends")
     share: ShareMode = Field(
         default="attention",
         description="what both pictures share: self-attention, as in the paper, or the decoder's features as well",
@@ -123,6 +130,8 @@ class PairsConfig(Config):
     def _ordered(self) -> "PairsConfig":
         if self.p_min > self.p_max or self.cfg_min > self.cfg_max:
             raise ValueError("p_min and cfg_min must not be above p_max and cfg_max")
+        if self.guidance_start > self.guidance_stop:
+            raise ValueError("guidance_start must not be above guidance_stop")
         return self
 
 

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -153,6 +153,30 @@ def sweep_temporaries(folder: Path, name: str | None = None) -> None:
             _recover(entry, entry.with_name(found["name"]))
         else:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def require_own(folder: Path, names: Iterable[str], *, mark: str, keys: Iterable[str]) -> None:
+    """Check that a command may write files of some names into a folder: none is there, or ip2p made them.
+
+    Args:
+        folder: folder to write to, which need not exist.
+        names: names of the files and folders that the command writes, `mark` among them.
+        mark: name of a JSON file that the command writes before all others.
+        keys: keys of the object in it, by which it is known.
+
+    Raises:
+        DataError: the folder is a file, or one of the names is that of a file of somebody else's.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file", "Give another folder")
+    try:
+        if set(keys) <= json.loads((folder / mark).read_bytes()).keys():
+            return
+    except (OSError, ValueError, AttributeError):
+        pass
+    for path in (folder / name for name in names):
+        if path.exists() or path.is_symlink():
+            raise DataError(f"{path} is there and was not made by ip2p", "Give another folder, or move it away")
 
 
 def fingerprint(settings: BaseModel | Mapping[str, Any]) -> str:

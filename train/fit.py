@@ -1,5 +1,6 @@
 """Fine-tune an editor from a base model; a run that was killed resumes exactly."""
 
+import json
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.widen import suit_attention, widen_conv_in
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
+from ip2p.shards import atomic_write, require_own
 from ip2p.train.batches import Batches, open_pairs
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
@@ -30,6 +32,11 @@ from ip2p.train.optimizer import build_optimizer
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
 from ip2p.train.validation import Validation
+from ip2p.version import __version__
+
+RUN_FILE = "run.json"
+OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", "report.html")
+"""Names of everything that a run writes to its folder."""
 
 
 class RunResult(NamedTuple):
@@ -92,6 +99,8 @@ class Run(TrainingLoop):
         out = Path(config.out)
         self.pairs = open_pairs(*config.datasets)
         resumed = self._resumable(out)
+        if main:
+            self._claim(out, resumed)
         self.backbone, self.model, learner = prepare(config, place.device)
         self.process = ForwardProcess(self.backbone.scheduler)
         side = config.size or self.backbone.image_size
@@ -186,6 +195,17 @@ class Run(TrainingLoop):
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return RunResult(editor, self.state.step, 0)
+
+    def _claim(self, out: Path, resumed: Checkpoint | None) -> None:
+        """Write down whose the folder is.
+
+        Raises:
+            DataError: it has files of the names of a run's that no run made.
+        """
+        if resumed is None:
+            require_own(out, OUTPUTS, mark=RUN_FILE, keys=("ip2p", "config"))
+        note = {"ip2p": __version__, "config": self.config.model_dump(mode="json")}
+        atomic_write(out / RUN_FILE, (json.dumps(note, indent=1) + "\n").encode())
 
     def _resumable(self, out: Path) -> Checkpoint | None:
         """Load the checkpoint to resume from, and check that it belongs to this run; None if there is none."""

@@ -60,8 +60,13 @@ class PairMaker:
         multiple = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
         if self.side % multiple:
             raise ConfigError(f"pairs.size={self.side} does not suit {backbone.name}", f"Give a multiple of {multiple}")
-        self.sampling = GenerationSettings(steps=settings.steps, scheduler=settings.scheduler)
-        self.calls = count_model_calls(make_scheduler(backbone.scheduler, settings.scheduler), settings.steps)
+        self.sampling = GenerationSettings(
+            steps=settings.steps, scheduler=settings.scheduler, text_every=settings.text_every,
+            guidance_start=settings.guidance_start, guidance_stop=settings.guidance_stop,
+        )  # fmt: skip
+        scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
+        count_model_calls(scheduler, settings.steps)  # a scheduler that takes fewer steps is noticed before it draws
+        self.order = scheduler.order
 
     def draw(self, planned: Sequence[PlannedCandidate]) -> Iterator[Pair]:
         """Draw candidates in order, batch by batch; a batch may mix triples, shares and guidance scales.
@@ -86,7 +91,8 @@ class PairMaker:
         # Two generators of one seed for the two pictures of a pair: they draw the same noise at every step.
         generators = [torch.Generator().manual_seed(candidate.seed) for candidate in candidates * 2]
         fractions, features = [each.p for each in candidates], self.settings.share == "features"
-        with backbone.lock, share_with_source(backbone.unet, fractions, self.calls, features=features) as control:
+        sharing = share_with_source(backbone.unet, fractions, self.settings.steps, order=self.order, features=features)
+        with backbone.lock, sharing as control:
             return draw(
                 backbone, text_guidance(backbone, settings, texts, scale=scales), settings,
                 size=(self.side, self.side), generators=generators,

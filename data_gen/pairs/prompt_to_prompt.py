@@ -1,9 +1,9 @@
 """Prompt-to-Prompt as released by the authors of InstructPix2Pix: pairs of pictures that share self-attention.
 
-For the first fraction p of the denoising steps the edited picture uses the source's self-attention maps, in all layers
-and with and without text; its cross-attention is its own. A map is softmax(q k^T / sqrt(d)), so using the source's map
-means using the source's q and k with the edited picture's own v. No map is ever materialized, every attention kernel
-works, and a batch may have any number of pairs.
+While p > i / (S - 1), with i the denoising step of S, the edited picture uses the source's self-attention maps, in all
+layers and with and without text; its cross-attention is its own. A map is softmax(q k^T / sqrt(d)), so using the
+source's map means using the source's q and k with the edited picture's own v. No map is ever materialized, every
+attention kernel works, and a batch may have any number of pairs.
 
 In Stable Diffusion, self-attention determines the layout. In a small convolutional UNet the residual blocks do, and
 shared attention alone does not keep it (measured in docs/decisions.md). There the edited picture can also use the
@@ -32,14 +32,15 @@ class SharedRows:
     several times.
 
     Args:
-        fractions: p of each pair, 0 to 1: shared while call < p * calls.
-        calls: number of model calls of the whole run.
+        fractions: p of each pair, 0 to 1.
+        steps: number of denoising steps of the whole run.
+        order: number of model calls in a step: 1, or 2 with Heun's method, whose last step has one.
     """
 
-    def __init__(self, fractions: Sequence[float], calls: int) -> None:
+    def __init__(self, fractions: Sequence[float], steps: int, order: int = 1) -> None:
         assert all(0 <= p <= 1 for p in fractions), f"shares {fractions} are not in [0, 1]"
         self.fractions = tuple(fractions)
-        self.calls = calls
+        self.steps, self.order = steps, order
         self.at(0)
 
     @property
@@ -54,7 +55,8 @@ class SharedRows:
 
     def at(self, call: int) -> None:
         """Prepare for a model call, counted from 0."""
-        self._shared = tuple(call < p * self.calls for p in self.fractions)
+        progress = call // self.order / max(1, self.steps - 1)
+        self._shared = tuple(p > progress for p in self.fractions)
         self._index = torch.empty(0, dtype=torch.long)  # computed in the first layer of the call
 
     def sources(self, rows: int) -> list[int]:
@@ -84,7 +86,7 @@ class SharedRows:
 
 @contextmanager
 def share_with_source(
-    unet: nn.Module, fractions: Sequence[float], calls: int, *, features: bool = False
+    unet: nn.Module, fractions: Sequence[float], steps: int, *, order: int = 1, features: bool = False
 ) -> Iterator[SharedRows]:
     """Let edited rows of a UNet's batches use the self-attention maps of their sources, inside this context.
 
@@ -94,7 +96,8 @@ def share_with_source(
     Args:
         unet: UNet of Stable Diffusion's kind.
         fractions: p of each pair, 0 to 1.
-        calls: number of model calls of the whole run, at least one for each denoising step.
+        steps: number of denoising steps of the whole run.
+        order: number of model calls in a step, the scheduler's order.
         features: whether to share the outputs of the decoder's residual blocks as well, except for the last one.
 
     Yields:
@@ -107,7 +110,7 @@ def share_with_source(
         projection for layer in _self_attention(unet) for projection in (layer.to_q, layer.to_k)
     ]
     modules += _decoder_blocks(unet)[:-1] if features else []
-    control = SharedRows(fractions, calls)
+    control = SharedRows(fractions, steps, order)
     handles = []
     try:
         for module in modules:

@@ -30,13 +30,14 @@ from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
 from ip2p.progress import StageProgress
 from ip2p.seeding import derive_seed
-from ip2p.shards import atomic_write
+from ip2p.shards import atomic_write, require_own
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.free import free_cases
 from ip2p.storybook.judge import Judge, Outcome
 from ip2p.storybook.render import render
 
 EDITOR, COPY, TEXT_TO_IMAGE, SDEDIT = "editor", "copy of the input", "text-to-image", "SDEdit"
+OUTPUTS = ("evaluation.json", "evaluation.md", "sheet.png")
 logger = logging.getLogger(__name__)
 
 STRENGTHS = (0.3, 0.5, 0.7, 0.85)
@@ -109,7 +110,9 @@ def evaluate(
 
     Raises:
         ModelError: a model is missing or of another kind.
+        DataError: the folder has files of these names that no evaluation made.
     """
+    require_own(out, OUTPUTS, mark=OUTPUTS[0], keys=("editor", "scenes", "scores"))
     measure = measure or Judge.from_pretrained("storybook-judge").measure
     editor = Editor.from_pretrained(editor_name)
     base = load_backbone(base_name, device=best_device(), want="base")
@@ -242,7 +245,8 @@ def _write(evaluation: Evaluation, trials: Sequence[Trial], pictures: dict[str, 
         ["input", EDITOR, TEXT_TO_IMAGE, f"{SDEDIT} at {evaluation.strength}", "exact target"],
     )
     about = evaluation.model_dump(include={"editor", "base", "scenes", "seed", "versions"})
+    figures = json.dumps(evaluation.model_dump(mode="json"), indent=1) + "\n"
+    atomic_write(out / OUTPUTS[0], figures.encode())  # says whose the others are
     save_picture(sheet, out / "sheet.png", about)
     text = f"# Evaluation\n\n{evaluation}\n\n## Every method, by kind of edit\n\n{full_table(evaluation.scores)}\n"
     atomic_write(out / "evaluation.md", text.encode())
-    atomic_write(out / "evaluation.json", (json.dumps(evaluation.model_dump(mode="json"), indent=1) + "\n").encode())

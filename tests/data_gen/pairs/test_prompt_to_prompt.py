@@ -71,7 +71,7 @@ def test_shared_q_and_k_equal_copied_maps(
     unet.set_attn_processor(CopiedMaps(sources))
     copied = run(unet, batch)
     unet.set_attn_processor(dict(plain))
-    with share_with_source(unet, fractions, calls=10) as control:
+    with share_with_source(unet, fractions, steps=11) as control:
         control.at(5)
         shared = run(unet, batch)
     assert (shared - copied).abs().max() < 1e-5
@@ -79,7 +79,7 @@ def test_shared_q_and_k_equal_copied_maps(
 
 
 def test_each_pair_shares_for_its_own_time() -> None:
-    control = SharedRows((0.0, 0.35, 1.0), calls=10)
+    control = SharedRows((0.0, 0.35, 1.0), steps=11)
     taken = []
     for step in range(10):
         control.at(step)
@@ -89,15 +89,28 @@ def test_each_pair_shares_for_its_own_time() -> None:
     assert [sum(step[pair] for step in taken) for pair in range(3)] == [0, 4, 10]
 
 
+@pytest.mark.parametrize("steps", [1, 2, 7, 50, 100])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+def test_p_is_that_of_the_authors(p: float, steps: int) -> None:
+    """Their code shares at step i of S while p > i / (S - 1); with Heun's method both calls of a step do."""
+    expected = [p > step / max(1, steps - 1) for step in range(steps)]
+    for order in (1, 2):
+        control, shared = SharedRows((p,), steps, order), []
+        for call in range(order * (steps - 1) + 1):
+            control.at(call)
+            shared.append(control.active)
+        assert shared == [each for each in expected[:-1] for _ in range(order)] + expected[-1:]
+
+
 def test_rows_that_are_no_whole_halves_are_refused() -> None:
     with pytest.raises(ValueError, match="5 rows"):
-        SharedRows((1.0,), calls=1).sources(5)
+        SharedRows((1.0,), steps=1).sources(5)
 
 
 def test_nothing_is_shared_before_or_after_the_block(unet: UNet2DConditionModel) -> None:
     batch = rows(1)
     before, processors = run(unet, batch), unet.attn_processors
-    with pytest.raises(RuntimeError, match="on purpose"), share_with_source(unet, [1.0], calls=1):
+    with pytest.raises(RuntimeError, match="on purpose"), share_with_source(unet, [1.0], steps=1):
         assert not torch.equal(run(unet, batch), before)
         raise RuntimeError("on purpose")
     assert torch.equal(run(unet, batch), before)
@@ -108,7 +121,7 @@ def test_nothing_is_shared_before_or_after_the_block(unet: UNet2DConditionModel)
 def test_a_block_with_p_0_changes_nothing(unet: UNet2DConditionModel) -> None:
     batch = rows(2)
     plain = run(unet, batch)
-    with share_with_source(unet, [0.0, 0.0], calls=4) as control:
+    with share_with_source(unet, [0.0, 0.0], steps=4) as control:
         assert not control.active
         assert torch.equal(run(unet, batch), plain)
 
@@ -117,7 +130,7 @@ def test_cross_attention_keeps_its_own(unet: UNet2DConditionModel) -> None:
     """Equal latents and other texts: shared self-attention must not make the rows equal."""
     x, timestep, text = rows(1)
     x = x[:1].repeat(4, 1, 1, 1)
-    with share_with_source(unet, [1.0], calls=1):
+    with share_with_source(unet, [1.0], steps=1):
         shared = run(unet, (x, timestep, text))
     assert (shared[0] - shared[1]).abs().max() > 1e-3
 
@@ -128,19 +141,19 @@ def test_xformers_and_fused_projections_are_refused(unet: UNet2DConditionModel) 
     try:
         unet.set_attn_processor(plain | {name: XFormersAttnProcessor()})
         with pytest.raises(ModelError, match="over XFormersAttnProcessor.*set_default_attn_processor"):
-            with share_with_source(unet, [1.0], calls=1):
+            with share_with_source(unet, [1.0], steps=1):
                 pass
         unet.set_attn_processor(dict(plain))
         unet.fuse_qkv_projections()
         with pytest.raises(ModelError, match="over FusedAttnProcessor2_0.*unfuse_qkv_projections"):
-            with share_with_source(unet, [1.0], calls=1):
+            with share_with_source(unet, [1.0], steps=1):
                 pass
     finally:
         unet.unfuse_qkv_projections()
         unet.set_attn_processor(dict(plain))
     assert not any(module._forward_hooks for module in unet.modules())
     unet.set_attn_processor(AttnProcessor())
-    with share_with_source(unet, [1.0], calls=1) as control:
+    with share_with_source(unet, [1.0], steps=1) as control:
         assert control.active
     unet.set_attn_processor(dict(plain))
 
@@ -150,7 +163,7 @@ def test_a_unet_without_self_attention_is_refused() -> None:
         sample_size=8, in_channels=4, out_channels=4, block_out_channels=(8,), layers_per_block=1, norm_num_groups=4,
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False,
     )  # fmt: skip
-    with pytest.raises(ModelError, match="no self-attention"), share_with_source(plain, [1.0], calls=1):
+    with pytest.raises(ModelError, match="no self-attention"), share_with_source(plain, [1.0], steps=1):
         pass
 
 
@@ -160,7 +173,7 @@ def test_shared_features_hold_more_than_attention(unet: UNet2DConditionModel) ->
     batch = (x[:1].repeat(4, 1, 1, 1), timestep, text)
     apart = []
     for features in (False, True):
-        with share_with_source(unet, [1.0], calls=1, features=features):
+        with share_with_source(unet, [1.0], steps=1, features=features):
             shared = run(unet, batch)
         apart.append((shared[0] - shared[1]).abs().mean())
     assert apart[1] < apart[0]

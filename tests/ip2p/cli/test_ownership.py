@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from PIL import Image
 
 from ip2p import cli
@@ -31,6 +32,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / ".old-photos").mkdir()
     (folder / ".old-photos" / "b.txt").write_text("dear diary")
     (folder / "link.png").symlink_to("barn.png")
+    for name in ("sheet.png", "build.json", "packed/old.parquet", "captions/a.txt", "editor/mine.txt", "run.json"):
+        (folder / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "mine" / name).write_text("dear diary")
+    (folder / "pages").mkdir()
+    for name in ("report.html", "triples.html", "metrics.jsonl"):
+        (folder / "pages" / name).write_text("dear diary")
+    (folder / "captions.txt").write_text("a red barn by a lake in summer\n")
     monkeypatch.chdir(folder)
     return folder
 
@@ -67,18 +75,31 @@ REFUSED: dict[str, list[str]] = {
     "a model over itself": ["convert", "MODEL", "MODEL"],
     "a model over a device": ["convert", "MODEL", "/dev/null"],
     "a model over a link": ["convert", "MODEL", "link.png"],
+    "an evaluation over a picture": ["evaluate", "--scenes", "1", "-o", "mine"],
+    "a data set over a folder": ["dataset", "build", "out=mine", "captions.count=1"],
+    "triples over a page": ["dataset", "triples", "--captions", "captions.txt", "-o", "pages"],
+    "a filter over a folder": ["dataset", "filter", "out=mine"],
+    "a report over a page": ["dataset", "report", "out=pages"],
+    "a writer over notes": ["dataset", "tune-writer", "nowhere", "-o", "mine"],
+    "an editor over a model": ["finetune", "base=MODEL", "dataset=pairs", "out=mine"],
+    "an editor over a page": ["finetune", "base=MODEL", "dataset=pairs", "out=pages"],
 }
+NO_MODEL = ("convert", "evaluate", "dataset", "finetune")
 
 
 @pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED.keys())
 def test_nothing_of_a_users_is_replaced(
     words: list[str], home: Path, editor_folder: Path, base_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = base_folder if words[0] == "generate" else editor_folder
-    if words[0] == "convert":
-        shutil.copytree(model, home / "MODEL")
-    else:
-        words = [*words, "--model", str(model)]
+    model = editor_folder if words[0] in ("edit", "grid", "batch", "convert") else base_folder
+    shutil.copytree(model, home / "MODEL")
+    if words[0] == "finetune":
+        picture = Image.open("barn.png").copy()
+        rows = {"original_image": [picture] * 3, "edit_prompt": ["a", "b", "c"], "edited_image": [picture] * 3}
+        (home / "pairs").mkdir()
+        Dataset.from_dict(rows).to_parquet(home / "pairs" / "train.parquet")
+    if words[0] not in NO_MODEL:
+        words = [*words, "--model", "MODEL"]
     before = listing(home)
     assert cli.run(words) == 2
     assert listing(home) == before
@@ -130,12 +151,12 @@ def test_the_very_result_may_be_made_again(home: Path, editor_folder: Path) -> N
 def test_a_model_of_ip2ps_is_replaced_and_another_with_a_word(
     home: Path, editor_folder: Path, base_folder: Path
 ) -> None:
-    assert cli.run(["convert", str(editor_folder), "mine"]) == 0
-    assert cli.run(["convert", str(base_folder), "mine"]) == 0
-    assert not load_backbone("mine").is_editor
-    (home / "mine" / "diary.txt").write_text("dear")
-    assert cli.run(["convert", str(editor_folder), "mine"]) == 2
-    (home / "mine" / "diary.txt").unlink()
+    assert cli.run(["convert", str(editor_folder), "own"]) == 0
+    assert cli.run(["convert", str(base_folder), "own"]) == 0
+    assert not load_backbone("own").is_editor
+    (home / "own" / "diary.txt").write_text("dear")
+    assert cli.run(["convert", str(editor_folder), "own"]) == 2
+    (home / "own" / "diary.txt").unlink()
     shutil.copytree(base_folder, "theirs")
     assert cli.run(["convert", str(editor_folder), "theirs"]) == 2
     assert cli.run(["convert", str(editor_folder), "theirs", "--overwrite"]) == 0
