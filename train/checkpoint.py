@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ip2p.errors import ConfigError
+from ip2p.errors import ConfigError, TrainingError
 from ip2p.shards import atomic_dir, hash_file, sweep_temporaries
 
 COMPLETE_FILE = "COMPLETE.json"
@@ -76,12 +76,13 @@ class Checkpoint(NamedTuple):
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write a checkpoint and only then remove the oldest ones.
 
-    A kill at any moment leaves the earlier checkpoints untouched, and at most a temporary folder.
+    A kill at any moment leaves the earlier checkpoints untouched, and at most a temporary folder. A damaged checkpoint
+    takes no place of a whole one.
 
     Args:
         folder: folder of all checkpoints of the run.
         checkpoint: checkpoint to write.
-        keep: number of newest checkpoints to keep, at least 1.
+        keep: number of newest whole checkpoints to keep, at least 1.
 
     Returns:
         The folder of this checkpoint.
@@ -97,8 +98,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         (work / "state.json").write_text(checkpoint.state.model_dump_json(indent=1))
         hashes = {file.name: hash_file(file) for file in sorted(work.iterdir())}
         (work / COMPLETE_FILE).write_text(json.dumps(hashes, indent=1))
-    for old in list(_newest_first(folder))[max(1, keep) :]:
-        shutil.rmtree(old)
+    whole = 0
+    for each in _newest_first(folder):
+        if whole >= max(1, keep):
+            shutil.rmtree(each)
+        else:
+            whole += each == path or not _damage(each)
     return path
 
 
@@ -108,7 +113,11 @@ def load_newest(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint | No
     Args:
         folder: folder of all checkpoints of the run.
         warn: function that prints a line about each damaged checkpoint.
+
+    Raises:
+        TrainingError: there are checkpoints, and all are damaged.
     """
+    path = None
     for path in _newest_first(folder):
         damage = _damage(path)
         if damage:
@@ -122,6 +131,10 @@ def load_newest(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint | No
             warn(f"checkpoint {path} was not written by this program; trying the one before")
             continue
         return Checkpoint(state, weights, optimizer)
+    if path is not None:
+        raise TrainingError(
+            f"no checkpoint in {folder} is whole", "Restore one from a copy, or give another out= to begin anew"
+        )
     return None
 
 

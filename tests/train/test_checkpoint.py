@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ip2p.train.checkpoint as module
-from ip2p.errors import ConfigError
+from ip2p.errors import ConfigError, TrainingError
 from ip2p.shards import hash_file
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
 
@@ -56,6 +56,26 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, file
     assert len(said) == 1 or (file, damage) == ("COMPLETE.json", "gone")
 
 
+def test_damaged_checkpoints_push_out_no_whole_one(tmp_path: Path) -> None:
+    """With one flipped byte and keep=1, everything good was deleted."""
+    whole = save_checkpoint(tmp_path, checkpoint(1), keep=2)
+    broken = save_checkpoint(tmp_path, checkpoint(2), keep=2) / "unet.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-1] + b"?")
+    third = save_checkpoint(tmp_path, checkpoint(3), keep=2)
+    assert whole.is_dir() and third.is_dir()
+    (third / "optimizer.pt").write_bytes(b"")
+    found, said = load(tmp_path)
+    assert found is not None and found.state.step == 1 and len(said) == 2
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path: Path) -> None:
+    for step in (1, 2):
+        (save_checkpoint(tmp_path, checkpoint(step), keep=2) / "state.json").write_text("{}")
+    with pytest.raises(TrainingError, match="no checkpoint in .* is whole. Restore one from a copy"):
+        load(tmp_path)
+    assert load(tmp_path / "nothing") == (None, [])
+
+
 def test_dying_while_saving_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path, checkpoint(1), keep=1)
 
@@ -83,8 +103,9 @@ def test_optimizer_files_run_no_code(tmp_path: Path) -> None:
     (path / "COMPLETE.json").write_text(json.dumps(hashes))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found, said = load(tmp_path)
-    assert found is None and said and not marker.exists()
+        with pytest.raises(TrainingError, match="is whole"):
+            load(tmp_path)
+    assert not marker.exists()
 
 
 def test_a_run_goes_on_only_as_what_it_was() -> None:
