@@ -105,7 +105,7 @@ def make_model_script(source: str) -> Script:
     """
     import torch
 
-    from ip2p.data_gen.writers.local.writer import load_language_model as load_language
+    from ip2p.data_gen.writers.local.language_model import load_language_model as load_language
 
     language, lock = load_language(source, "cpu"), threading.Lock()
 

@@ -1,15 +1,13 @@
-"""The prompt for a language model, and parsing of its reply, for an API, a batch, and a local model."""
+"""The prompt for a language model, for an API, a batch, and a local model."""
 
 import json
 import random
-import re
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ip2p.data_gen.triples.proposals import Message, Proposal
+from ip2p.data_gen.triples.proposals import Message
 from ip2p.data_gen.writers.seeds import KINDS, SeedTriple, draw_shots
-from ip2p.records import Reason
 from ip2p.seeding import derive_seed
 
 SYSTEM = f"""You invent edits of pictures. The user gives a JSON object with the caption of a picture and a count.
@@ -83,34 +81,6 @@ def messages(caption: str, count: int, shots: Sequence[SeedTriple], *, inverse: 
 def shots_for(caption_id: str, count: int, seed: int, *, inverse: bool = False) -> list[SeedTriple]:
     """Draw examples for a caption, of as many kinds as there are examples."""
     return draw_shots(count, random.Random(derive_seed(seed, "shots", caption_id)), inverse=inverse)
-
-
-def read_reply(text: str, count: int) -> list[Proposal]:
-    """Parse the edits in a reply, at most `count`; a single refused proposal if there is none.
-
-    Models without constrained output wrap JSON in fences or prose: the first object with edits is used.
-    """
-    for candidate in _objects(text):
-        try:
-            edits = InvertibleReply.model_validate_json(candidate).edits[:count]
-        except ValidationError:
-            continue
-        if edits:
-            return [
-                Proposal(
-                    edit.instruction, edit.edited_caption, edit.kind if edit.kind in KINDS else "other",
-                    inverse=edit.inverse,
-                )
-                for edit in edits
-            ]  # fmt: skip
-    return [Proposal(reason=Reason.BAD_REPLY)]
-
-
-def _objects(text: str) -> list[str]:
-    """Yield possible JSON objects of a reply: all of it, a fenced block, and the outermost braces."""
-    fenced = re.findall(r"```(?:json)?\s*(.*?)```", text, re.DOTALL)
-    braced = re.search(r"\{.*\}", text, re.DOTALL)
-    return [text, *fenced, *([braced[0]] if braced else [])]
 
 
 def _question(caption: str, count: int) -> Message:

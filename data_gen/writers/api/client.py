@@ -32,7 +32,7 @@ from ip2p.data_gen.writers.api.ledger import Answer, Cost, Ledger
 from ip2p.data_gen.writers.api.prices import Price
 from ip2p.data_gen.writers.api.rate_limit import RateLimiter
 from ip2p.data_gen.writers.api.request_format import ReplyFormat, RequestFormat, parse_request_format
-from ip2p.data_gen.writers.prompts import read_reply
+from ip2p.data_gen.writers.replies import read_reply
 from ip2p.errors import WriterError
 from ip2p.records import Reason
 from ip2p.seeding import derive_seed

@@ -16,7 +16,8 @@ from ip2p.data_gen.writers.api.client import Client, Question, connect
 from ip2p.data_gen.writers.api.faults import KEY_VARIABLE, RESUME_HINT, describe
 from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Cost, Ledger, Spending
 from ip2p.data_gen.writers.api.prices import Price, price_of, tokens_about, tokens_at_most
-from ip2p.data_gen.writers.prompts import messages, read_reply, reply_model, shots_for
+from ip2p.data_gen.writers.prompts import messages, reply_model, shots_for
+from ip2p.data_gen.writers.replies import read_reply
 from ip2p.errors import ConfigError, WriterError
 from ip2p.progress import StageProgress
 from ip2p.records import Caption, Reason, content_id

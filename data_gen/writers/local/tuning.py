@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import ModelCard, ModelCardData
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
-from ip2p.data_gen.writers.local.writer import (
+from ip2p.data_gen.writers.local.language_model import (
     ADAPTER_FILE,
+    ADAPTER_WEIGHTS,
     PROMPT_FILE,
     LanguageModel,
     PromptFormat,
@@ -31,6 +33,8 @@ from ip2p.shards import atomic_dir, fingerprint
 
 MIN_CAPTIONS = 10
 """Captions from which a tenth can be held out."""
+FILES = {ADAPTER_FILE, ADAPTER_WEIGHTS, PROMPT_FILE, "README.md"}
+"""Files of a tuned writer."""
 CARD = Path(__file__).with_name("card.md.jinja")
 IGNORED = -100
 WARMUP = 0.1
@@ -216,8 +220,21 @@ def _check(model: str, out: Path, recipe: Recipe) -> None:
         raise ConfigError(f"epochs, rank, batch and learning rate must be positive, not {recipe}", "Raise them")
     if (Path(model) / ADAPTER_FILE).is_file():
         raise ModelError(f"{model} is an adapter already", "Tune the model that it belongs to, named in its README.md")
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / PROMPT_FILE).is_file()):
+    if (out.exists() or out.is_symlink()) and not _is_ours(out):
         raise ConfigError(f"{out} holds something else than a tuned writer", "Name another folder")
+
+
+def _is_ours(out: Path) -> bool:
+    """Return whether a path is an empty folder, or a tuned writer and nothing else, so that it may be replaced."""
+    if out.is_symlink() or not out.is_dir():
+        return False
+    there = list(out.iterdir())
+    if any(each.is_symlink() or each.name not in FILES for each in there):
+        return False
+    try:
+        return not there or bool(PromptFormat.model_validate_json((out / PROMPT_FILE).read_bytes()))
+    except (OSError, ValidationError):
+        return False
 
 
 def _card(

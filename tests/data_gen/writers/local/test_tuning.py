@@ -17,8 +17,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.local import tuning
+from ip2p.data_gen.writers.local.language_model import PromptFormat, load_language_model
 from ip2p.data_gen.writers.local.tuning import IGNORED, Recipe, examples, mean_loss, split, tune_writer
-from ip2p.data_gen.writers.local.writer import LocalWriter, PromptFormat, load_language_model
+from ip2p.data_gen.writers.local.writer import LocalWriter
 from ip2p.data_gen.writers.seeds import SeedTriple, load_seeds
 from ip2p.errors import ConfigError, DataError, Ip2pError, ModelError, TrainingError
 from ip2p.models.loading import quiet
@@ -223,8 +224,15 @@ def test_what_cannot_work_is_told_before_anything_is_done(
 ) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
+    added = shutil.copytree(tuned, tmp_path / "added")
+    (added / "letter.txt").write_text("dear")
+    (tmp_path / "linked").symlink_to(tuned)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "writer.json").write_text('{"name": "a writer of novels"}')
+    before = sorted(tmp_path.rglob("*"))
     wrong: list[tuple[str, Path, Recipe, type[Ip2pError], str]] = [
         (str(base), tmp_path / "mine", QUICK, ConfigError, "holds something else than a tuned writer"),
+        *((str(base), tmp_path / name, QUICK, ConfigError, "something else") for name in ("added", "linked", "own")),
         (str(base), tmp_path / "new", QUICK._replace(epochs=0), ConfigError, "must be positive"),
         (str(tuned), tmp_path / "new", QUICK, ModelError, "is an adapter already"),
         (str(clip_folder), tmp_path / "new", QUICK, ModelError, "cannot load the language model"),
@@ -234,7 +242,17 @@ def test_what_cannot_work_is_told_before_anything_is_done(
         with pytest.raises(kind, match=message) as caught:
             tune_writer(model, out, seeds=SEEDS, recipe=recipe, device="cpu", say=str)
         assert "\n" not in str(caught.value)
-    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "letter.txt"]
+    assert sorted(tmp_path.rglob("*")) == before and weights(added).keys() == weights(tuned).keys()
+
+
+def test_temporary_files_of_others_stay(base: Path, tmp_path: Path) -> None:
+    """Tuning sweeps what killed runs left; names alone do not make a file one of ours."""
+    theirs = [".tmp-writer", ".old-writer", ".ip2p-tmp-999999-0123456789abcdef-writer", ".ip2p-old-1-0-writer"]
+    for name in theirs:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "letter.txt").write_text("dear")
+    tune_writer(str(base), tmp_path / "writer", seeds=SEEDS, recipe=QUICK, device="cpu", say=str)
+    assert all((tmp_path / name / "letter.txt").read_text() == "dear" for name in theirs)
 
 
 def test_a_damaged_adapter_is_told(tuned: Path, tmp_path: Path) -> None:

@@ -12,15 +12,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, LogitsProcessor, PreTrai
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.proposals import Proposal, Writer
+from ip2p.data_gen.writers.local.language_model import escape_special_tokens, load_language_model, to_plain_text
 from ip2p.data_gen.writers.local.writer import (
     LocalWriter,
     RowSampler,
     StopAtReplyEnd,
-    escape_special_tokens,
-    find_reply,
-    load_language_model,
     pad_left,
-    to_plain_text,
 )
 from ip2p.data_gen.writers.prompts import messages
 from ip2p.data_gen.writers.seeds import load_seeds
@@ -101,7 +98,6 @@ def spoken(writer: LocalWriter, caption: Caption, count: int = 1) -> str:
 def test_every_caption_gets_a_draft_with_a_reason(folder: str, request: pytest.FixtureRequest) -> None:
     writer = LocalWriter(settings(request.getfixturevalue(folder), parallel=2), seed=1, device="cpu")
     assert isinstance(writer, Writer) and writer.name == f"tiny-{folder}"
-    writer.prepare(seed_captions(3), 2)
     proposals = writer.write(seed_captions(3), 2)
     assert len(proposals) == 3 and all(1 <= len(found) <= 2 for found in proposals)
     assert {proposal.reason for found in proposals for proposal in found} <= {
@@ -110,6 +106,15 @@ def test_every_caption_gets_a_draft_with_a_reason(folder: str, request: pytest.F
         Reason.BAD_REPLY,
     }
     assert writer.write([], 2) == []
+
+
+@pytest.mark.usefixtures("short")
+def test_a_model_that_writes_nothing_of_use_is_told_before_the_work(chat: Path) -> None:
+    writer = LocalWriter(settings(chat), seed=1, device="cpu")
+    with pytest.raises(WriterError, match=r"tiny-chat wrote no edit for any of 3 captions; a raw reply: \".*\"\. Take"):
+        writer.prepare(seed_captions(3), 1)
+    writer.prepare([], 1)
+    writer.prepare(captions("barn " * 9000), 1)
 
 
 @pytest.mark.usefixtures("short")
@@ -166,8 +171,8 @@ def test_an_answer_ends_when_it_is_whole(chat: Path) -> None:
     tokenizer = load_language_model(str(chat), "cpu").tokenizer
     texts = [f"xx {REPLY}", f"xx {REPLY[:-1]}", f'xx {{"caption": "a"}} {REPLY}']
     rows = pad_left([tokenizer(text).input_ids for text in texts], 0)
-    ends = StopAtReplyEnd(tokenizer, 0, "")
-    assert ends(rows, None).tolist() == [True, False, True]
+    assert StopAtReplyEnd(tokenizer, 0, "", 1)(rows, None).tolist() == [True, False, True]
+    assert not StopAtReplyEnd(tokenizer, 0, "<think>", 1)(rows, None).any()
 
 
 def test_a_whole_answer_ends_the_writing(chat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,12 +196,6 @@ def test_a_whole_answer_ends_the_writing(chat: Path, monkeypatch: pytest.MonkeyP
     assert proposals == [[Proposal("make it night", "a barn at night", "time")], [Proposal(reason=Reason.CUT_OFF)]]
 
 
-def test_the_whole_reply_stands_without_what_is_around_it() -> None:
-    assert find_reply(f"Sure: {REPLY} And more: {REPLY}") == REPLY
-    assert find_reply(REPLY[:-1]) is None and find_reply("none") is None
-    assert find_reply('{"edits": ' + "[" * 100_000) is None
-
-
 @pytest.mark.parametrize(
     ("text", "ended", "reason"),
     [
@@ -209,6 +208,21 @@ def test_the_whole_reply_stands_without_what_is_around_it() -> None:
 )
 def test_answers_are_read(plain: Path, text: str, ended: bool, reason: Reason) -> None:
     assert LocalWriter(settings(plain), seed=1, device="cpu")._proposals(text, 1, ended)[0].reason is reason
+
+
+def test_a_draft_in_a_thought_is_no_answer(chat: Path, tmp_path: Path) -> None:
+    """Some chat templates open the thought in the prompt, so that the answer has its end alone."""
+    draft = REPLY.replace("night", "dawn")
+    opened = write_language_model(
+        tmp_path / "thinks", TEMPLATE.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+    )
+    thinks = LocalWriter(settings(opened), seed=1, device="cpu").language
+    assert thinks.opening == "<think>" and load_language_model(str(chat), "cpu").opening == ""
+    rows = [thinks.tokenizer(text).input_ids for text in (f"Or {draft}", f"Or {draft}? No.</think>{REPLY}")]
+    assert StopAtReplyEnd(thinks.tokenizer, 0, thinks.opening, 1)(pad_left(rows, 0), None).tolist() == [False, True]
+    read = LocalWriter(settings(chat), seed=1, device="cpu")._proposals
+    assert read(f"<think>Or {draft}", 1, False) == [Proposal(reason=Reason.CUT_OFF)]
+    assert read(f"<think>Or {draft}?</think>{REPLY}", 1, True)[0].edited_caption == "a barn at night"
 
 
 def test_the_way_back_is_left_out_where_nobody_asked(plain: Path) -> None:
@@ -304,7 +318,7 @@ def test_pickled_weights_are_not_opened(plain: Path, tmp_path: Path) -> None:
 def test_gguf_without_its_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "tiny.gguf"
     file.write_bytes(b"GGUF")
-    monkeypatch.setattr("ip2p.data_gen.writers.local.writer.is_gguf_available", lambda: False)
+    monkeypatch.setattr("ip2p.data_gen.writers.local.language_model.is_gguf_available", lambda: False)
     with pytest.raises(ModelError, match=r"needs the package gguf. Install it: pip install 'gguf"):
         LocalWriter(settings(file), seed=1, device="cpu")
 

@@ -1,0 +1,232 @@
+"""Reading of a language model's reply: the edits in it, whatever is around them and however its JSON is damaged.
+
+An edit is taken only if its object is closed and its instruction and caption stand in it as quoted text. So nothing is
+made of prose, of the model's thoughts, or of an edit that is cut off.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import json_repair
+
+from ip2p.data_gen.triples.proposals import Proposal, strip_invisible
+from ip2p.data_gen.writers.seeds import KINDS
+from ip2p.records import Reason
+
+WRAPPER, QUESTION = "edits", {"caption", "count"}
+"""Key of the list of edits; keys of a question, which a model may repeat, or go on with after its answer."""
+ASIDES = {"thought", "thoughts", "thinking", "reasoning", "analysis", "draft", "drafts", "scratchpad", "example"}
+"""Keys that hold anything but the answer."""
+MAX_UNREAD = 20
+"""Number of captions without any edit from a writer after which a run stops, if it has had none at all."""
+MAX_SHOWN = 500
+"""Number of characters of a raw reply in an error message."""
+MAX_DEPTH = 8
+"""How deep an answer may stand in other brackets."""
+
+THOUGHT_OPENS = (
+    r"<(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|longcat_think)>",
+    r"\[THINK\]", r"◁think▷", r"<\|begin_of_thought\|>", r"<\|START_THINKING\|>", r"<\|channel>thought",
+    r"<\|channel\|>(?:analysis|commentary)", r"Here is my thought process:",
+)  # fmt: skip
+THOUGHT_ENDS = (
+    r"</(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|longcat_think)>",
+    r"\[/THINK\]", r"◁/think▷", r"<\|end_of_thought\|>", r"<\|END_THINKING\|>", r"<channel\|>",
+    r"<\|channel\|>final(?:<\|message\|>)?", r"assistantfinal", r"Here is my response:",
+)  # fmt: skip
+"""Marks around the thoughts of reasoning models; servers without a parser for the model leave them in the text."""
+THOUGHT = re.compile(f"(?P<open>{'|'.join(THOUGHT_OPENS)})|(?P<end>{'|'.join(THOUGHT_ENDS)})")
+
+SIGNS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
+PARTNERS = {"}": "{", "]": "["}
+PAIRED_QUOTES = re.compile(r'[^"]*(?:(?:(?<=\s)|^)"[^"\s](?:[^"]*[^"\s])?"(?=[\s,.;:!?)]|$)[^"]*)*')
+"""Texts whose quotation marks, if there are any, are around words: other ones are what is left of a wrong repair."""
+
+
+class _Parsed(NamedTuple):
+    """A parsed value, and the text that it was read from if that had to be repaired."""
+
+    value: object
+    repaired: str = ""
+
+
+class Found(NamedTuple):
+    """The edits in a reply, and whether there is a list of them that is closed."""
+
+    edits: list[Proposal]
+    closed: bool
+
+
+def read_reply(text: str, count: int) -> list[Proposal]:
+    """Read the edits in a reply, at most `count`; a single refused proposal if there is none."""
+    return find_edits(text).edits[:count] or [Proposal(reason=Reason.BAD_REPLY)]
+
+
+def is_whole(text: str, count: int) -> bool:
+    """Return whether a text has all edits of a reply: a closed list of them, or `count` by themselves."""
+    found = find_edits(text)
+    return found.closed or (len(found.edits) >= count and f'"{WRAPPER}"' not in strip_thoughts(text))
+
+
+def find_edits(text: str) -> Found:
+    """Find all different edits in a reply, in its order.
+
+    Edits may stand in one object with a list, in several, in a list, or by themselves; in fences or prose. Where a
+    model goes on with a question of its own, what follows belongs to that.
+    """
+    try:
+        values: Iterator[_Parsed] = iter([_Parsed(json.loads(text, strict=False))])
+    except (ValueError, RecursionError):
+        values = _parse_brackets(strip_thoughts(text))
+    edits, closed = dict[Proposal, None](), False
+    for parsed in values:
+        if edits and _is_question(parsed.value):
+            break
+        edits |= dict.fromkeys(_read_edits(parsed.value, parsed.repaired))
+        closed |= bool(edits) and isinstance(parsed.value, dict) and WRAPPER in parsed.value
+    return Found(list(edits), closed)
+
+
+def show(text: str) -> str:
+    """Return a reply as one quoted line, without characters that control the terminal, for an error message."""
+    line = " ".join(strip_invisible(text).split())
+    return json.dumps(line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]} ...", ensure_ascii=False)
+
+
+def strip_thoughts(text: str) -> str:
+    """Remove a model's thoughts from a reply.
+
+    Where only their end is marked, since the prompt has opened them, they are all that stands before it; where only
+    their start is, all that stands after it.
+    """
+    kept, start, inside = list[str](), 0, False
+    for mark in THOUGHT.finditer(text):
+        if mark["open"] and not inside:
+            kept.append(text[start : mark.start()])
+            inside = True
+        elif mark["end"]:
+            if not inside:
+                kept.clear()
+            start, inside = mark.end(), False
+    return "".join(kept if inside else [*kept, text[start:]])
+
+
+def opens_thought(text: str) -> bool:
+    """Return whether a text ends within a thought."""
+    marks = list(THOUGHT.finditer(text))
+    return bool(marks) and marks[-1]["open"] is not None
+
+
+def _parse_brackets(text: str, depth: int = 0) -> Iterator[_Parsed]:
+    """Yield the outermost closed objects and lists of a text that hold edits or a question."""
+    for start, end in _closed_brackets(text):
+        if "caption" not in text[start:end].lower():
+            continue
+        parsed = _parse(text[start:end])
+        if _is_question(parsed.value) or _read_edits(parsed.value, parsed.repaired):
+            yield parsed
+        elif depth < MAX_DEPTH:  # a bracket of the prose around it
+            yield from _parse_brackets(text[start + 1 : end - 1], depth + 1)
+
+
+def _closed_brackets(text: str) -> list[tuple[int, int]]:
+    """Return start and end of all outermost closed brackets of a text, in one pass.
+
+    A quotation mark counts only where JSON may have one, so that one that is not escaped does not end its text.
+    """
+    stack, spans, quoted = list[tuple[str, int]](), list[tuple[int, int]](), False
+    open_ones = Counter[str]()
+    for found in SIGNS.finditer(text):
+        sign, start = found[0], found.start()
+        if sign == '"':
+            quoted = not _ends_string(text, found.end()) if quoted else bool(stack) and _starts_string(text, start)
+        elif quoted or sign[0] == "\\":
+            continue
+        elif sign in "{[":
+            stack.append((sign, start))
+            open_ones[sign] += 1
+        elif open_ones[PARTNERS[sign]]:
+            partner, opened = "", 0
+            while partner != PARTNERS[sign]:  # those between were never closed
+                partner, opened = stack.pop()
+                open_ones[partner] -= 1
+            while spans and spans[-1][0] > opened:
+                spans.pop()
+            spans.append((opened, found.end()))
+    return spans
+
+
+def _starts_string(text: str, place: int) -> bool:
+    before = place - 1
+    while before >= 0 and text[before].isspace():
+        before -= 1
+    return before < 0 or text[before] in '{[,:"'
+
+
+def _ends_string(text: str, place: int) -> bool:
+    while place < len(text) and text[place].isspace():
+        place += 1
+    return place == len(text) or text[place] in '}],:"'
+
+
+def _parse(source: str) -> _Parsed:
+    """Parse a bracket as JSON, repaired if need be; None if it cannot be."""
+    with suppress(ValueError, RecursionError):
+        return _Parsed(json.loads(source, strict=False))
+    with suppress(ValueError, RecursionError):
+        return _Parsed(json_repair.loads(source, skip_json_loads=True), source)
+    return _Parsed(None)
+
+
+def _read_edits(value: object, repaired: str) -> list[Proposal]:
+    """Return the edits in a parsed value, however they are wrapped.
+
+    Args:
+        value: what JSON can hold.
+        repaired: the reply's own text if the value is a repair of it.
+    """
+    if isinstance(value, str):  # JSON within JSON
+        return find_edits(value).edits if value.lstrip()[:1] in ("{", "[") else []
+    if isinstance(value, dict):
+        fields = {_letters(name): each for name, each in value.items()}
+        if edit := _read_edit(fields, repaired):
+            return [edit]
+        answers = [each for name, each in value.items() if _letters(name) not in ASIDES]
+        inner = [fields[WRAPPER]] if WRAPPER in fields else answers
+    else:
+        inner = value if isinstance(value, list) else []
+    return [edit for each in inner for edit in _read_edits(each, repaired)]
+
+
+def _read_edit(fields: dict[str, object], repaired: str) -> Proposal | None:
+    """Return the edit in an object, whose names are small letters only; None if it is no edit."""
+    instruction, caption = fields.get("instruction"), fields.get("editedcaption")
+    if not isinstance(instruction, str) or not isinstance(caption, str):
+        return None
+    if not all(any(map(str.isalnum, said)) and _is_said(said, repaired) for said in (instruction, caption)):
+        return None
+    kind, inverse = str(fields.get("kind")).strip().lower().replace("colour", "color"), fields.get("inverse")
+    undo = inverse if isinstance(inverse, str) and _is_said(inverse, repaired) else ""
+    return Proposal(instruction, caption, kind if kind in KINDS else "other", inverse=undo)
+
+
+def _letters(name: object) -> str:
+    """Return the letters of a name, small: "Edited caption" and "editedCaption" are one."""
+    return re.sub("[^a-z]", "", str(name).lower())
+
+
+def _is_question(value: object) -> bool:
+    return isinstance(value, dict) and QUESTION <= set(value) and WRAPPER not in value
+
+
+def _is_said(said: str, repaired: str) -> bool:
+    """Return whether a text stands in a repaired reply in quotation marks, and is whole."""
+    if not repaired:
+        return True
+    forms = {said, json.dumps(said)[1:-1], json.dumps(said, ensure_ascii=False)[1:-1], said.replace("'", "\\'")}
+    written = "|".join(map(re.escape, sorted(forms)))
+    return bool(re.search(f"[\"'“”](?:{written})\\\\?[\"'“”]", repaired)) and bool(PAIRED_QUOTES.fullmatch(said))
