@@ -21,8 +21,13 @@ CONFIG_SECTIONS: dict[Stage, str] = {
 }  # fmt: skip
 """Section of the config that each stage reads; a stage also depends on the sections of all stages before it."""
 
-IRRELEVANT = {"parallel", "max_usd", "max_tokens", "price_in", "price_out"}
-"""Settings of the triples that do not change any triple."""
+IRRELEVANT = {
+    "parallel", "max_usd", "max_tokens", "price_in", "price_out", "reply_tokens", "max_reasoning_tokens",
+    "skip_unanswered",
+}  # fmt: skip
+"""Settings of the triples that do not change any triple, but only how many there are."""
+UNSET: tuple[Any, ...] = (None, {})
+"""Values of settings that count as if the setting were not there, as it was not in earlier versions."""
 MAY_CHANGE = ("out", *(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
 """Settings that may differ when a build resumes, because no drawn pair depends on them."""
 
@@ -55,7 +60,9 @@ class BuildFolder:
         read = [CONFIG_SECTIONS[each] for each in STAGES[: STAGES.index(stage) + 1]]
         settings = self.config.model_dump(mode="json", include={"seed", "shard_size", *read})
         settings["triples"] = {
-            key: value for key, value in settings.get("triples", {}).items() if key not in IRRELEVANT
+            key: value
+            for key, value in settings.get("triples", {}).items()
+            if key not in IRRELEVANT and value not in UNSET
         }
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
         return fingerprint(settings | {"origins": origins})

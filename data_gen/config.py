@@ -1,8 +1,9 @@
 """The config of a data set build: one section for each stage."""
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ip2p.config import Config
 from ip2p.settings import SchedulerName
@@ -81,6 +82,31 @@ class TriplesConfig(Config):
     parallel: int = Field(default=16, ge=1, description="requests to the server in flight at a time")
     max_usd: float = Field(default=0.0, ge=0, description="most that the requests may cost, in USD; 0 for no limit")
     max_tokens: int = Field(default=0, ge=0, description="most tokens that the requests may use; 0 for no limit")
+    reply_tokens: int = Field(
+        default=200,
+        ge=16,
+        description="most tokens of an answer of the server for each edit, without reasoning; doubled once if it is "
+        "cut off",
+    )
+    max_reasoning_tokens: int = Field(
+        default=16384,
+        ge=0,
+        description="most tokens of reasoning in an answer of the server; it gets none at first, and then as many as "
+        "it turns out to need",
+    )
+    reasoning_effort: str | None = Field(
+        default=None, description="how much the server's model is to reason, such as minimal, low or high"
+    )
+    extra_body: dict[str, Any] = Field(
+        default={},
+        description="further arguments of every request to the server, such as "
+        "{chat_template_kwargs: {enable_thinking: false}}",
+    )
+    skip_unanswered: bool = Field(
+        default=False,
+        description="refuse captions that the server does not answer, instead of ending with an error so that the same "
+        "command asks again",
+    )
     price_in: float | None = Field(
         default=None, ge=0, description="USD per million input tokens; null takes the known price of the model"
     )
@@ -88,6 +114,17 @@ class TriplesConfig(Config):
         default=None, ge=0, description="USD per million output tokens; null takes the known price of the model"
     )
     checks: ChecksConfig = ChecksConfig()
+
+    @field_validator("extra_body")
+    @classmethod
+    def _leave_the_question(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted({"model", "messages"} & value.keys()):
+            raise ValueError(f"{taken[0]} is ip2p's own")
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise ValueError(f"it cannot be sent as JSON ({error})") from None
+        return value
 
 
 ShareMode = Literal["attention", "features"]

@@ -46,7 +46,13 @@ Script = Callable[[Request], ServerReply]
 
 
 def completion(
-    content: str | None, *, finish: str = "stop", refusal: str | None = None, read: int = 300
+    content: str | None,
+    *,
+    finish: str = "stop",
+    refusal: str | None = None,
+    read: int = 300,
+    thoughts: str = "",
+    reasoning: int = 0,
 ) -> ServerReply:
     """Make a chat completion.
 
@@ -55,10 +61,14 @@ def completion(
         finish: finish reason.
         refusal: text of a refusal; None for none.
         read: tokens of the question.
+        thoughts: thoughts of the model, apart from its answer.
+        reasoning: tokens of reasoning among those written.
     """
     message = {"role": "assistant", "content": content, "refusal": refusal}
-    written = len(content or "") // 4
-    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    message |= {"reasoning_content": thoughts} if thoughts else {}
+    written = len(content or "") // 4 + reasoning
+    details = {"completion_tokens_details": {"reasoning_tokens": reasoning}} if reasoning else {}
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written, **details}
     choice = {"index": 0, "finish_reason": finish, "message": message}
     body = {"id": "1", "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice], "usage": usage}
     return ServerReply(body=json.dumps(body))
@@ -128,6 +138,7 @@ def make_model_script(source: str) -> Script:
 
 
 FAULTS: tuple[ServerReply, ...] = (
+    failure(200, "Provider returned error", "429"),
     failure(429, "slow down", "rate_limit_exceeded", retry_after_ms="20"),
     failure(500, "oops"),
     ServerReply(503, "<html><body>Service Unavailable</body></html>"),

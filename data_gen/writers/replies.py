@@ -92,9 +92,9 @@ def find_edits(text: str) -> Found:
 
 
 def show(text: str) -> str:
-    """Return a reply as one quoted line, without characters that control the terminal, for an error message."""
+    """Return a reply in one line, without characters that control the terminal, for an error message."""
     line = " ".join(strip_invisible(text).split())
-    return json.dumps(line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]} ...", ensure_ascii=False)
+    return line[:MAX_SHOWN] + " ..." * (len(line) > MAX_SHOWN) or "(empty)"
 
 
 def strip_thoughts(text: str) -> str:

@@ -111,8 +111,9 @@ def key_groups(config: "type[BaseModel]", prefix: str = "") -> list[KeyGroup]:
             continue
         default = "required" if field.is_required() else _in_yaml(field.default)
         own.append(Key(f"{prefix}{name}", _type_of(field), default, field.description or ""))
-        if get_origin(kind) is dict:
-            nested += key_groups(get_args(kind)[-1], f"{prefix}{name}.NAME.")
+        inner = get_args(kind)[-1] if get_origin(kind) is dict else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            nested += key_groups(inner, f"{prefix}{name}.NAME.")
     about = (config.__doc__ or "").strip().partition("\n")[0]
     return [KeyGroup(prefix.rstrip("."), about, own), *nested]
 

@@ -110,6 +110,22 @@ def test_every_caption_leaves_a_row_and_refusals_are_shown(server: Server, tmp_p
     assert "kept" in says[-1] and "triples a minute" in says[-1]
 
 
+def test_a_run_in_which_nothing_succeeds_ends_with_an_error_and_a_raw_reply(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.script = lambda _: completion("I am a poet, and write no JSON.")
+    file = tmp_path / "captions.txt"
+    file.write_text("".join(f"a red barn, number {number}, by a lake\n" for number in range(300)))
+    options = ["--writer", "openai", "--base-url", server.url, "--captions", str(file), "-o", str(tmp_path / "out")]
+    assert run(["dataset", "triples", *options]) == 2
+    said = capsys.readouterr().err
+    assert "gave no edit for any of" in said and "I am a poet, and write no JSON." in said
+    assert len(server.requests) < 150 and not list((tmp_path / "out" / "triples").glob("*.parquet"))
+    server.script = answer_by_rules
+    assert run(["dataset", "triples", *options]) == 0
+    assert len(rows(tmp_path / "out")) == 300
+
+
 def test_a_spent_budget_keeps_whole_shards_and_a_larger_one_goes_on(server: Server, tmp_path: Path) -> None:
     texts = [f"a red barn, number {number}, by a lake" for number in range(64)]
     price = ["triples.price_in=10", "triples.price_out=40", "triples.parallel=4"]

@@ -15,16 +15,26 @@ from typing import Any, Final
 
 import openai
 from openai.types import Batch
-from openai.types.chat import ChatCompletion
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from ip2p.data_gen.writers.api.client import Question, connect, give_up, read_completion
-from ip2p.data_gen.writers.api.faults import RESUME_HINT, Action, Fault, classify_error, describe
+from ip2p.data_gen.writers.api.client import check_answers
+from ip2p.data_gen.writers.api.completions import parse_completion, read_completion
+from ip2p.data_gen.writers.api.connection import connect
+from ip2p.data_gen.writers.api.faults import (
+    RESUME_HINT,
+    Action,
+    classify_error,
+    classify_refusal,
+    describe,
+    read_refusal,
+    redact,
+)
 from ip2p.data_gen.writers.api.ledger import Answer, Cost, total
-from ip2p.data_gen.writers.api.request_format import ReplyFormat, RequestFormat
+from ip2p.data_gen.writers.api.request_format import ReplyFormat, RequestFormat, parse_request_format
+from ip2p.data_gen.writers.api.sender import Outcome, Question, arguments_of
 from ip2p.data_gen.writers.api.writer import ApiWriter
+from ip2p.data_gen.writers.replies import show
 from ip2p.errors import WriterError
-from ip2p.records import Reason
 
 ENDPOINT: Final = "/v1/chat/completions"
 MAX_REQUESTS = 50_000
@@ -58,12 +68,15 @@ class StartedBatch(BaseModel):
 class BatchWriter(ApiWriter):
     """Asks a language model for edits in batches. See ApiWriter for arguments and errors."""
 
+    raw = ""
+    """The last line of a batch that is no answer."""
+
     def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
         by_key = {question.key: question for question in questions}
         with connect(self.settings.base_url, self.key) as client:
             try:
                 for number in range(MAX_BATCHES):
-                    left = [each for each in questions if each.key not in self.ledger.answers]
+                    left = [each for each in questions if not self.ledger.find(each.key, each.room)]
                     while left:
                         started = self._find_or_start(client, left)
                         self._collect(
@@ -74,7 +87,21 @@ class BatchWriter(ApiWriter):
                 fault = classify_error(error, self.key)
                 said = describe(error, self.key)
                 raise fault.error or WriterError(f"the batch cannot go on ({said})", RESUME_HINT) from None
-        give_up(self.ledger, questions, f"{self.name} in {MAX_BATCHES} batches", advance)
+        server = f"{self.name} in {MAX_BATCHES} batches"
+        check_answers(self.ledger, self.settings, questions, server, redact(show(self.raw), self.key))
+
+    @property
+    def request_format(self) -> RequestFormat:
+        """The request format, as far as the errors of earlier batches have told it."""
+        return parse_request_format(self.ledger.notes.get(self._format_key)) or RequestFormat(ReplyFormat.JSON_SCHEMA)
+
+    @property
+    def _format_key(self) -> str:
+        return f"{self.settings.base_url or 'OpenAI'} {self.name} (batch)"
+
+    def _most(self, question: Question) -> Cost:
+        """Return the largest possible cost of a request."""
+        return self.price.of(question.most.tokens_in, question.most.tokens_out + self.request_format.reasoning)
 
     def _find_or_start(self, client: openai.OpenAI, left: Sequence[Question]) -> StartedBatch:
         """Return the running batch, or start one with as many questions as fit into it and into the budget."""
@@ -93,13 +120,13 @@ class BatchWriter(ApiWriter):
         return started
 
     def _reserve(self, left: Sequence[Question]) -> StartedBatch:
-        costs = accumulate((each.most for each in left), initial=Cost())
+        costs = accumulate((self._most(each) for each in left), initial=Cost())
         fitting = sum(self.ledger.fits(cost) for cost in costs) - 1
         chosen = left[: max(1, min(fitting, MAX_REQUESTS))]
         sizes = accumulate(len(self._line(each)) for each in chosen)
         chosen = chosen[: max(1, sum(size <= MAX_FILE_BYTES for size in sizes))]
         started = StartedBatch(
-            keys=[each.key for each in chosen], reservation=self.ledger.reserve(total(e.most for e in chosen))
+            keys=[each.key for each in chosen], reservation=self.ledger.reserve(total(map(self._most, chosen)))
         )
         self.ledger.note(NOTE, started.model_dump())
         return started
@@ -116,10 +143,12 @@ class BatchWriter(ApiWriter):
 
     def _line(self, question: Question) -> bytes:
         """Return the line of the uploaded file for a question."""
-        arguments = RequestFormat(ReplyFormat.JSON_SCHEMA).arguments(
-            self.reply, most=question.most.tokens_out, temperature=self.settings.temperature, seed=self.seed % 2**31
-        )
-        body = {"model": self.name, "messages": question.messages, **arguments}
+        used = self.request_format
+        arguments = used.body(
+            self.reply, most=question.most.tokens_out, temperature=self.settings.temperature, seed=self.seed % 2**31,
+            extra=arguments_of(self.settings),
+        )  # fmt: skip
+        body = {"model": self.name, "messages": used.messages(question.messages), **arguments}
         line = {"custom_id": question.key, "method": "POST", "url": ENDPOINT, "body": body}
         return json.dumps(line).encode() + b"\n"
 
@@ -142,42 +171,90 @@ class BatchWriter(ApiWriter):
         advance: Callable[[], None], last: bool,
     ) -> None:  # fmt: skip
         """Write answers to the ledger, and the end of the batch last, so that a killed run repeats it."""
-        cost, seen = Cost(), set[str]()
+        cost, reasoning, outcomes, texts = Cost(), 0, dict[str, Outcome](), dict[str, str]()
         files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
         for line in (line for file in files for line in _parse_lines(client.files.content(file).text)):
             question = by_key.get(str(line.get("custom_id")))
-            if question is None or question.key in seen:
+            if question is None or question.key in outcomes:
                 continue
-            seen.add(question.key)
-            text, fault, usage = self._read(line, question)
+            outcomes[question.key], texts[question.key], usage = self._read(line, question)
             cost += usage
-            reason = fault.reason.value if fault and fault.ends(last=last) else ""
-            if (reason or not fault) and question.key not in self.ledger.answers:
-                self.ledger.answer(question.key, Answer(text, reason))
-                advance()
+            done = outcomes[question.key].completion
+            reasoning += done.reasoning if done else 0
+        self._record(outcomes, texts, by_key, advance, last)
         self.ledger.settle(
-            started.reservation, cost, fault="" if batch.status == "completed" else f"batch {batch.status}"
-        )
+            started.reservation, cost, fault="" if batch.status == "completed" else f"batch {batch.status}",
+            reasoning=reasoning,
+        )  # fmt: skip
         self.ledger.note(NOTE, None)
         if batch.status == "failed":
             said = "; ".join(error.message or "" for error in (batch.errors and batch.errors.data) or [])
             raise WriterError(f"the server refuses the batch ({said[:160] or 'it does not say why'})", RESUME_HINT)
+        if stopping := next((each.fault.error for each in outcomes.values() if each.fault and each.fault.error), None):
+            raise stopping
+        self._adapt(list(outcomes.values()))
 
-    def _read(self, line: Mapping[str, Any], question: Question) -> tuple[str, Fault | None, Cost]:
-        """Return text, fault and cost in a line of the output or error file."""
+    def _record(
+        self, outcomes: Mapping[str, Outcome], texts: Mapping[str, str], by_key: Mapping[str, Question],
+        advance: Callable[[], None], last: bool,
+    ) -> None:  # fmt: skip
+        """Write answers to the ledger, and refusals, unless nothing was answered or another request may mend them."""
+        answered = any(texts.values()) or self.ledger.has_texts
+        for key, outcome in outcomes.items():
+            fault = outcome.fault
+            if self.ledger.find(key, by_key[key].room):
+                continue
+            if fault is None:
+                self.ledger.answer(key, Answer(texts[key]))
+                advance()
+            elif (
+                answered
+                and not self._is_mendable(outcome)
+                and (fault.do is Action.REFUSE or (last and fault.do is Action.MEND))
+            ):
+                self.ledger.answer(key, Answer(reason=fault.reason.value, room=by_key[key].room))
+                advance()
+
+    def _is_mendable(self, outcome: Outcome) -> bool:
+        """Return whether another request format may mend what came of a request."""
+        used = self.request_format
+        grown = outcome.lacks_reasoning and used.grow(self.settings.max_reasoning_tokens)
+        return bool(grown or (outcome.refusal and used.adapt(outcome.refusal)))
+
+    def _adapt(self, outcomes: Sequence[Outcome]) -> None:
+        """Learn the request format from the errors of a batch.
+
+        Raises:
+            WriterError: the batch has no answer, and nothing can be learned from it.
+        """
+        used = better = self.request_format
+        for refusal in {each.refusal.said: each.refusal for each in outcomes if each.refusal}.values():
+            better = better.adapt(refusal) or better
+        if any(each.lacks_reasoning for each in outcomes):
+            better = better.grow(self.settings.max_reasoning_tokens) or better
+        if better != used:
+            self.ledger.note(self._format_key, better.to_note())
+        elif outcomes and not self.ledger.has_texts:
+            raise WriterError(
+                f"{self.name} gave no edit for any of {len(outcomes)} captions; "
+                f"a raw reply: {redact(show(self.raw), self.key)}",
+                f"Check triples.model, or triples.max_reasoning_tokens and extra_body. {RESUME_HINT}",
+            )
+
+    def _read(self, line: Mapping[str, Any], question: Question) -> tuple[Outcome, str, Cost]:
+        """Return outcome, text and cost in a line of the output or error file."""
         response = line.get("response") or {}
-        status, body = response.get("status_code"), response.get("body")
+        status, body = response.get("status_code"), json.dumps(response.get("body") or line.get("error"))
         if status != 200:
-            refused = status in (400, 422)
-            return "", Fault(f"status {status}", Action.REFUSE if refused else Action.AGAIN), Cost()
-        try:
-            completion = ChatCompletion.model_validate(body)
-        except ValidationError:
-            return "", Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY), question.most
-        usage = completion.usage
-        cost = self.price.of(usage.prompt_tokens, usage.completion_tokens) if usage else question.most
-        text, fault = read_completion(completion, question, self.key)
-        return text, fault, cost
+            refusal = read_refusal(int(status or 0), body)
+            self.raw = body
+            return Outcome(None, refusal, classify_refusal(refusal, self.key)), "", Cost()
+        completion = parse_completion(body)
+        text, fault = read_completion(completion, question.edits, self.key)
+        self.raw = body if fault else self.raw
+        usage = completion.usage if completion else None
+        cost = self.price.of(usage.read, usage.written) if usage else self._most(question)
+        return Outcome(completion, completion.error if completion else None, fault), text, cost
 
 
 def _read_contents_id(batch: Batch) -> str:

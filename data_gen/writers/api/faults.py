@@ -1,25 +1,24 @@
 """Faults of requests to a language model, and their consequences.
 
-The SDK retries after 408, 409, 429, 5xx and lost connections. The errors that it finally raises are classified here.
-Invalid bodies raise many errors besides `openai.OpenAIError`.
+The SDK retries after 408, 409, 429, 5xx and lost connections. The errors that it finally raises are classified here, as
+are errors that a server sends with status 200. What a server says counts more than the status that it says it with.
 """
 
 import json
 import re
+from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
 import openai
-from openai.types.chat import ChatCompletion
-from pydantic import ValidationError
 
-from ip2p.errors import BudgetError, WriterError
+from ip2p.errors import BudgetError, WriterError, one_line
 from ip2p.records import Reason
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 RESUME_HINT = "All answers are kept: run the same command again, and it goes on from here"
-NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached")
-NO_CONTENT = ("content_filter", "content_policy_violation")
+ECHOES = {"input", "ctx", "url"}
+"""Keys of an error body that repeat the request."""
 
 
 class Action(Enum):
@@ -44,6 +43,7 @@ class Fault(NamedTuple):
         reason: reason of the row, if it is refused.
         wait: seconds to wait before the next request, as told by the server.
         error: error that stops the run.
+        sure: whether it is certain that the fault is in the question or its answer, and not in the server or account.
     """
 
     name: str
@@ -51,58 +51,145 @@ class Fault(NamedTuple):
     reason: Reason = Reason.WRITER_ERROR
     wait: float = 0.0
     error: WriterError | None = None
+    sure: bool = True
 
-    def ends(self, *, last: bool) -> bool:
-        """Return whether the question is finally refused."""
-        return self.do is Action.REFUSE or (last and self.do is Action.MEND)
+
+class Refusal(NamedTuple):
+    """What a server says of a request that it refuses.
+
+    Attributes:
+        status: HTTP status, or the one that the body names; 0 if there is none.
+        message: message for people.
+        said: all texts of the body, but for those of the request that it repeats.
+    """
+
+    status: int
+    message: str
+    said: str
+
+    def names(self, argument: str) -> bool:
+        """Return whether an argument of the request is named."""
+        return bool(re.search(rf"(?<![\w-]){re.escape(argument)}(?![\w-])", self.said))
+
+
+class _Kind(NamedTuple):
+    """A kind of refusal: by its status, or by its words with any status below 500."""
+
+    statuses: tuple[int, ...]
+    words: str
+    name: str
+    do: Action
+    reason: Reason = Reason.WRITER_ERROR
+    what: str = ""
+    fix: str = ""
+
+    def fits(self, refusal: Refusal) -> bool:
+        by_words = bool(self.words) and refusal.status < 500 and re.search(self.words, refusal.said, re.IGNORECASE)
+        return refusal.status in self.statuses or bool(by_words)
+
+
+KINDS = (
+    _Kind(
+        (402,),
+        r"insufficient[_ ](?:quota|balance|credits?|funds)|billing_(?:hard_limit|not_active)|credit balance is too low"
+        r"|exceeded_current_quota|requires more credits|arrearage|account_?overdue",
+        "quota", Action.STOP, what="the account has no money left",
+        fix=f"Add credit, or set {KEY_VARIABLE} to a key of another account. {RESUME_HINT}",
+    ),
+    _Kind(
+        (), r"content_filter|content[_ ]policy|content management policy|data_inspection_failed|responsibleaipolicy"
+        r"|flagged by|input was flagged", "content filter", Action.REFUSE, Reason.WRITER_REFUSED,
+    ),
+    _Kind(
+        (401,), r"(?:invalid|incorrect)[_ ]api[_ ]key|api key not valid|invalid_authentication", "key", Action.STOP,
+        what="the server refuses the key", fix=f"Set {KEY_VARIABLE} to a valid one. {RESUME_HINT}",
+    ),
+    _Kind((407,), "", "proxy", Action.STOP, what="the proxy refuses the request",
+          fix=f"Put its user and password into HTTP_PROXY and HTTPS_PROXY. {RESUME_HINT}"),
+    _Kind((429,), r"rate[_ ]limit|too many requests|resource_exhausted|error code: 1015", "rate limit", Action.AGAIN),
+    _Kind((), r"requested parameters|does not support (?:response_format|structured)", "status 404", Action.REFUSE),
+    _Kind(
+        (403, 404), r"model_not_found|model [^ ]{0,80} ?(?:does not exist|not exist|not found|is not available)",
+        "model", Action.STOP, what="the server refuses the model or the address",
+        fix="Check triples.model, triples.base_url, and what the key may use",
+    ),
+    _Kind((408, 409, 425), r"overloaded|server_error|service[_ ]unavailable|timed? ?out", "server", Action.AGAIN),
+    _Kind((413,), r"context_length_exceeded|maximum context|context (?:length|window|size)|prompt is too long",
+          "too long", Action.REFUSE),
+)  # fmt: skip
+"""Kinds of refusals, the first that fits; others are the question's fault (400, 422), the server's (5xx), or ours."""
 
 
 def classify_error(error: Exception, key: str) -> Fault:
     """Classify an error of the SDK.
 
     Args:
-        error: error of a request, or of reading its answer.
+        error: error of a request.
         key: secret API key, which is removed from messages.
     """
     if isinstance(budget := error.__cause__ or error, BudgetError):  # the SDK takes it for a lost connection
         return Fault("budget", Action.STOP, error=budget)
     if isinstance(error, openai.APIStatusError):
-        return _classify_status(error, describe(error, key))
+        wait = parse_duration(error.response.headers.get("retry-after"))
+        return classify_refusal(refusal_of(error), key, wait)
     if isinstance(error, openai.APITimeoutError):
         return Fault("timeout", Action.AGAIN)
     if isinstance(error, openai.APIConnectionError):
         return Fault("connection", Action.AGAIN)
-    if isinstance(error, openai.LengthFinishReasonError):
-        return Fault("cut off", Action.MEND, Reason.CUT_OFF)
-    if isinstance(error, openai.ContentFilterFinishReasonError):
-        return Fault("content filter", Action.REFUSE, Reason.WRITER_REFUSED)
-    if isinstance(error, json.JSONDecodeError | openai.APIResponseValidationError):
-        return Fault("body is no JSON", Action.AGAIN)
-    if isinstance(error, TypeError | AttributeError | IndexError | ValidationError):
-        return Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY)
     return Fault(type(error).__name__, Action.AGAIN)
 
 
-def classify_completion(completion: ChatCompletion) -> Fault | None:
-    """Return the fault of a completion; None if it has a text."""
-    if not completion.choices:
-        return Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY)
-    choice = completion.choices[0]
-    if choice.message.refusal:
-        return Fault("refusal", Action.REFUSE, Reason.WRITER_REFUSED)
-    if choice.finish_reason == "content_filter":
-        return Fault("content filter", Action.REFUSE, Reason.WRITER_REFUSED)
-    if choice.finish_reason == "length":
-        return Fault("cut off", Action.MEND, Reason.CUT_OFF)
-    if not choice.message.content:
-        return Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY)
-    return None
+def classify_refusal(refusal: Refusal, key: str, wait: float = 0.0) -> Fault:
+    """Classify a refusal by what it says.
+
+    Args:
+        refusal: what the server says.
+        key: secret API key, which is removed from messages.
+        wait: seconds to wait before the next request, as told by the server.
+    """
+    status = refusal.status
+    said = f"{status}: {refusal.message}" if status else refusal.message
+    kind = next((kind for kind in KINDS if kind.fits(refusal)), None)
+    if kind is None and status in (400, 422):
+        return Fault(f"status {status}", Action.REFUSE, sure=False)
+    if kind is None and 0 < status < 500:
+        kind = _Kind((), "", f"status {status}", Action.STOP, what="the server refuses the request", fix=RESUME_HINT)
+    if kind is None:
+        return Fault(f"status {status}" if status else "error in the answer", Action.AGAIN, wait=wait)
+    error = WriterError(f"{kind.what} ({redact(one_line_of(said), key)})", kind.fix) if kind.do is Action.STOP else None
+    return Fault(kind.name, kind.do, kind.reason, wait, error, sure=kind.name != "status 404")
+
+
+def refusal_of(error: openai.APIStatusError) -> Refusal:
+    """Read the refusal in an error of the SDK, which has a part of the body only."""
+    return read_refusal(error.status_code, error.response.text)
+
+
+def read_refusal(status: int, body: str) -> Refusal:
+    """Read a refusal: OpenAI's `error`, FastAPI's `detail` with the place of a fault, a page, or any other text."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        value = body
+    inner = value.get("error") or value if isinstance(value, dict) else value
+    message = inner.get("message") or inner.get("detail") if isinstance(inner, dict) else inner
+    text = message if isinstance(message, str) else " ".join(_texts(message or value))
+    named = inner.get("code") if isinstance(inner, dict) else None
+    if status in (0, 200):
+        status = int(str(named)) if re.fullmatch("[45][0-9][0-9]", str(named)) else 0
+    return Refusal(status, text, " ".join(_texts(value)))
 
 
 def describe(error: Exception, key: str) -> str:
     """Return the message of an error, in one line and without secrets."""
-    text = " ".join(str(error).split())
-    return redact(text, key)[:160] or type(error).__name__
+    if isinstance(error, openai.APIConnectionError) and error.__cause__:
+        return redact(one_line_of(f"{error} {error.__cause__}"), key)
+    return redact(one_line(error, 160), key)
+
+
+def one_line_of(text: str) -> str:
+    """Return the beginning of a text in one line."""
+    return " ".join(text.split())[:160]
 
 
 def redact(text: str, key: str) -> str:
@@ -123,25 +210,13 @@ def parse_duration(text: str | None) -> float:
     return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text))
 
 
-def _classify_status(error: openai.APIStatusError, said: str) -> Fault:
-    """Classify an error by its status and code."""
-    if error.code in NO_MONEY:
-        fix = f"Add credit, or set {KEY_VARIABLE} to a key of another account. {RESUME_HINT}"
-        return Fault("quota", Action.STOP, error=WriterError(f"the account has no money left ({said})", fix))
-    if error.status_code == 401:
-        fix = f"Set {KEY_VARIABLE} to a valid one. {RESUME_HINT}"
-        return Fault("key", Action.STOP, error=WriterError(f"the server refuses the key ({said})", fix))
-    if error.status_code in (403, 404):
-        fix = "Check triples.model, triples.base_url, and what the key may use"
-        return Fault(
-            "model", Action.STOP, error=WriterError(f"the server refuses the model or the address ({said})", fix)
-        )
-    if error.status_code == 429:
-        return Fault("rate limit", Action.AGAIN, wait=parse_duration(error.response.headers.get("retry-after")))
-    if error.status_code in (408, 409) or error.status_code >= 500:
-        return Fault(
-            f"status {error.status_code}", Action.AGAIN, wait=parse_duration(error.response.headers.get("retry-after"))
-        )
-    if error.code in NO_CONTENT:
-        return Fault("content filter", Action.REFUSE, Reason.WRITER_REFUSED)
-    return Fault(f"status {error.status_code}", Action.REFUSE)
+def _texts(value: object) -> Iterator[str]:
+    """Yield all texts and numbers of a parsed body."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from () if name in ECHOES else _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif value is not None:
+        yield str(value)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from ip2p.errors import BudgetError, DataError
+from ip2p.records import Reason
 from ip2p.shards import lock
 
 LEDGER_FILE = "asked.jsonl"
@@ -41,18 +42,34 @@ class Cost(NamedTuple):
 
 
 class Spending(NamedTuple):
-    """Spending over all runs: number of requests, their cost, and numbers of faults by name."""
+    """Spending over all runs: number of requests, their cost, numbers of faults by name, and tokens of reasoning."""
 
     requests: int
     cost: Cost
     faults: Counter[str]
+    reasoning: int = 0
 
 
 class Answer(NamedTuple):
-    """The final answer to a question: a text, or the reason (of `Reason`) why there is none."""
+    """The answer to a question: a text, or the reason (of `Reason`) why there is none.
+
+    Attributes:
+        text: text of the answer.
+        reason: reason why there is none; "" if there is one.
+        room: largest number of tokens that the answer could have had; 0 for refusals of earlier versions.
+    """
 
     text: str = ""
     reason: str = ""
+    room: int = 0
+
+    def is_final(self, room: int) -> bool:
+        """Return whether the question need not be asked again with this room for its answer."""
+        return self.reason not in MENDABLE or self.room >= room
+
+
+MENDABLE = (Reason.CUT_OFF.value, Reason.WRITER_ERROR.value)
+"""Reasons that more room for the answer may mend."""
 
 
 def total(costs: Iterable[Cost]) -> Cost:
@@ -74,6 +91,7 @@ class Ledger:
         faults: number of faults by name.
         requests: number of requests sent.
         notes: other recorded values by name.
+        reasoning: tokens of reasoning among those written.
 
     Raises:
         DataError: another run has locked the file, or it is damaged.
@@ -84,7 +102,7 @@ class Ledger:
         self.answers: dict[str, Answer] = {}
         self.spent = Cost()
         self.faults: Counter[str] = Counter()
-        self.requests = 0
+        self.requests = self.reasoning = 0
         self.notes: dict[str, Any] = {}
         self._open: dict[int, Cost] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +131,22 @@ class Ledger:
     @property
     def spending(self) -> Spending:
         """Return the spending of all runs so far."""
-        return Spending(self.requests, self.spent, self.faults.copy())
+        return Spending(self.requests, self.spent, self.faults.copy(), self.reasoning)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether any question was ever answered."""
+        return any(answer.text for answer in self.answers.values())
+
+    def find(self, key: str, room: int) -> Answer | None:
+        """Return the final answer to a question; None if it is to be asked.
+
+        Args:
+            key: key of the question.
+            room: largest number of tokens that an answer may have.
+        """
+        answer = self.answers.get(key)
+        return answer if answer and answer.is_final(room) else None
 
     def fits(self, most: Cost) -> bool:
         """Return whether the budget, minus all reservations, has room for a cost."""
@@ -137,20 +170,23 @@ class Ledger:
         self._append({"reserve": number, "cost": list(most)})
         return number
 
-    def settle(self, number: int, cost: Cost, *, fault: str = "", **answer: Any) -> None:
+    def settle(self, number: int, cost: Cost, *, fault: str = "", reasoning: int = 0, **answer: Any) -> None:
         """Replace a reservation by the actual cost, and record fault and answer in the same line.
 
         Args:
             number: number of the reservation.
             cost: billed cost; zero for a request that the server refused.
             fault: name of the fault; "" for none.
+            reasoning: tokens of reasoning among those written.
             answer: `key` of the question, `text` and `reason`, if this is its final answer.
         """
-        self._append({"settle": number, "cost": list(cost), "fault": fault, **answer})
+        counted = {"reasoning": reasoning} if reasoning else {}
+        self._append({"settle": number, "cost": list(cost), "fault": fault, **counted, **answer})
 
     def answer(self, key: str, answer: Answer) -> None:
         """Record the final answer to a question whose requests are all settled."""
-        self._append({"key": key, "text": answer.text, "reason": answer.reason})
+        room = {"room": answer.room} if answer.room else {}
+        self._append({"key": key, "text": answer.text, "reason": answer.reason, **room})
 
     def note(self, name: str, value: Any) -> None:
         """Record another value; a later note of the same name replaces it."""
@@ -185,17 +221,20 @@ class Ledger:
         if "settle" in line:
             self.spent = self.spent.minus(self._open.pop(line["settle"])) + Cost(*line["cost"])
             self.faults.update([line["fault"]] if line["fault"] else [])
+            self.reasoning += line.get("reasoning", 0)
         if "key" in line:
-            self.answers[line["key"]] = Answer(line["text"], line["reason"])
+            self.answers[line["key"]] = Answer(line["text"], line["reason"], line.get("room", 0))
         if "note" in line:
             self.notes[line["note"]] = line["value"]
 
 
 def read_spending(folder: Path) -> Spending:
-    """Read the spending of all runs of a build.
+    """Read the spending of all runs of a build; none if nothing was ever asked.
 
     Raises:
         DataError: another run writes to the folder.
     """
+    if not (folder / LEDGER_FILE).exists():
+        return Spending(0, Cost(), Counter())
     with Ledger(folder / LEDGER_FILE) as ledger:
         return ledger.spending

@@ -1,6 +1,7 @@
 """Write triples by a language model behind OpenAI's API, or a compatible server (vLLM, Ollama, llama.cpp)."""
 
 import asyncio
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,10 +13,12 @@ from pydantic import BaseModel
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.proposals import Message, Proposal
-from ip2p.data_gen.writers.api.client import Client, Question, connect
+from ip2p.data_gen.writers.api.client import Client
+from ip2p.data_gen.writers.api.connection import connect
 from ip2p.data_gen.writers.api.faults import KEY_VARIABLE, RESUME_HINT, describe
 from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Cost, Ledger, Spending
 from ip2p.data_gen.writers.api.prices import Price, price_of, tokens_about, tokens_at_most
+from ip2p.data_gen.writers.api.sender import Question, arguments_of
 from ip2p.data_gen.writers.prompts import messages, reply_model, shots_for
 from ip2p.data_gen.writers.replies import read_reply
 from ip2p.errors import ConfigError, WriterError
@@ -26,8 +29,6 @@ URL_VARIABLE = "OPENAI_BASE_URL"
 """Environment variable of the SDK for the server's address."""
 TOKENS_PER_EDIT = 60
 """Estimated number of tokens for each edit in an answer."""
-MAX_TOKENS_PER_EDIT = 200
-"""Largest number of tokens for each edit in an answer, which is cut off there."""
 MODERATION_BATCH = 32
 
 
@@ -42,6 +43,7 @@ class Bill(NamedTuple):
         cost: cost of these requests.
         seconds: duration of the session.
         faults: number of faults by name.
+        reasoning: tokens of reasoning among those written.
     """
 
     model: str
@@ -51,14 +53,16 @@ class Bill(NamedTuple):
     cost: Cost
     seconds: float
     faults: Counter[str]
+    reasoning: int
 
     def __str__(self) -> str:
         faults = ", ".join(f"{name} {count}" for name, count in self.faults.most_common()) or "none"
         per_thousand = 1000 * self.cost.usd / self.answered if self.answered else 0.0
+        reasoning = f" ({self.reasoning} of them reasoning)" if self.reasoning else ""
         return (
             f"{self.model} answered for {self.answered} captions and not for {self.refused}, in {self.requests} "
             f"requests and {self.seconds:.0f} s: {60 * self.answered / max(self.seconds, 1e-9):.0f} captions a minute\n"
-            f"{self.cost.tokens_in} tokens read, {self.cost.tokens_out} written, {self.cost.usd:.4f} USD: "
+            f"{self.cost.tokens_in} tokens read, {self.cost.tokens_out} written{reasoning}, {self.cost.usd:.4f} USD: "
             f"{per_thousand:.4f} USD per thousand captions; faults: {faults}"
         )
 
@@ -91,17 +95,19 @@ class ApiWriter:
         say: Callable[[str], None],
         api_key: str | None = None,
     ) -> None:
-        self.key = api_key or os.environ.get(KEY_VARIABLE, "")
+        self.key = (api_key or os.environ.get(KEY_VARIABLE, "")).strip()
         settings = settings.model_copy(update={"base_url": settings.base_url or os.environ.get(URL_VARIABLE, "")})
         if not self.key and not settings.base_url:
             raise WriterError(
                 f"no key for OpenAI in {KEY_VARIABLE}",
                 f"Set {KEY_VARIABLE}, or triples.base_url for a server of your own",
             )
+        connect(settings.base_url, self.key).close()  # which checks key and proxy
         self.settings, self.seed, self.say = settings, seed, say
         self.name = settings.model or only_model(settings.base_url, self.key)
         self.price: Price = price_of(settings, self.name)
         self.reply: type[BaseModel] = reply_model(settings.inverse)
+        self._asked = False
         self.ledger = Ledger(folder / LEDGER_FILE, max_usd=settings.max_usd, max_tokens=settings.max_tokens)
 
     def question(self, caption: Caption, count: int) -> Question:
@@ -109,8 +115,13 @@ class ApiWriter:
         shots = shots_for(caption.id, self.settings.shots, self.seed, inverse=self.settings.inverse)
         turns = messages(caption.text, count, shots, inverse=self.settings.inverse)
         read = sum(tokens_at_most(turn["content"]) for turn in turns)
-        key = content_id(self.name, repr(self.settings.temperature), str(self.seed), *(t["content"] for t in turns))
-        return Question(key, turns, count, self.price.of(read, MAX_TOKENS_PER_EDIT * count))
+        settings, most = self.settings, self.settings.reply_tokens * count
+        more = arguments_of(settings)
+        asked = [json.dumps(more, sort_keys=True)] if more else []  # so that other keys are those of earlier versions
+        key = content_id(
+            self.name, repr(settings.temperature), str(self.seed), *asked, *(turn["content"] for turn in turns)
+        )
+        return Question(key, turns, count, self.price.of(read, most), 2 * most + settings.max_reasoning_tokens)
 
     def prepare(self, captions: Sequence[Caption], count: int) -> None:
         """Ask about all captions without an answer.
@@ -121,7 +132,7 @@ class ApiWriter:
         """
         questions = list({each.key: each for each in (self.question(caption, count) for caption in captions)}.values())
         before = self.ledger.spending
-        left = [each for each in questions if each.key not in self.ledger.answers]
+        left = [each for each in questions if not self.ledger.find(each.key, each.room)]
         if left:
             if day := last_day(self.name, self.settings.base_url, self.key):
                 self.say(f"note: {self.name} is shut down on {day}; after that, the same settings ask nobody")
@@ -130,6 +141,7 @@ class ApiWriter:
             with StageProgress("asked", "captions", total=len(questions), done=done, say=self.say) as progress:
                 try:
                     self._ask(left, lambda: progress.advance(1, self._note()))
+                    self._asked = True
                 finally:
                     self.say(str(self._bill(left, before, progress.seconds)))
         if self.settings.checks.moderation == "server":
@@ -146,7 +158,7 @@ class ApiWriter:
     def conversation(self, caption: Caption, count: int) -> tuple[list[Message], str]:
         """See Writer."""
         question = self.question(caption, count)
-        answer = self.ledger.answers.get(question.key)
+        answer = self.ledger.find(question.key, question.room)
         return question.messages, answer.text if answer else ""
 
     def estimate(self, questions: Sequence[Question]) -> str:
@@ -154,11 +166,13 @@ class ApiWriter:
         read = sum(tokens_about(turn["content"]) for question in questions for turn in question.messages)
         likely = self.price.of(read, sum(TOKENS_PER_EDIT * question.edits for question in questions))
         most = sum(question.most.usd for question in questions)
+        reasoning = self.price.of(0, self.settings.max_reasoning_tokens * len(questions)).usd
         limits = [f"{self.settings.max_usd:g} USD"] * bool(self.settings.max_usd)
         limits += [f"{self.settings.max_tokens} tokens"] * bool(self.settings.max_tokens)
         return (
             f"asking {self.name} for {len(questions)} captions: about {likely.tokens_in} tokens read and "
-            f"{likely.tokens_out} written, {likely.usd:.4f} USD (at most {most:.4f}; price: {self.price.source}); "
+            f"{likely.tokens_out} written, {likely.usd:.4f} USD (at most {most:.4f}, and {reasoning:.4f} more "
+            f"for reasoning; price: {self.price.source}); "
             f"limit: {' and '.join(limits) or 'none'}, spent before: {self.ledger.spent.usd:.4f} USD"
         )
 
@@ -171,14 +185,15 @@ class ApiWriter:
         asyncio.run(self._client(advance).ask_all(questions))
 
     def _client(self, advance: Callable[[], None]) -> Client:
-        settings = self.settings
         return Client(
-            self.ledger, model=self.name, key=self.key, base_url=settings.base_url, price=self.price, reply=self.reply,
-            temperature=settings.temperature, parallel=settings.parallel, seed=self.seed, advance=advance,
+            self.ledger, self.settings, model=self.name, key=self.key, price=self.price, reply=self.reply,
+            seed=self.seed, advance=advance, say=self.say,
         )  # fmt: skip
 
     def _proposals(self, question: Question) -> list[Proposal]:
-        answer = self.ledger.answers.get(question.key)
+        answer = self.ledger.find(question.key, question.room)
+        if answer is None and self.settings.skip_unanswered and self._asked:
+            return [Proposal(reason=Reason.WRITER_ERROR)]
         if answer is None:
             raise WriterError(f"{self.name} was not asked for all captions", RESUME_HINT)
         if answer.reason:
@@ -214,12 +229,12 @@ class ApiWriter:
 
     def _bill(self, asked: Sequence[Question], before: Spending, seconds: float) -> Bill:
         """Return the bill of this session, from the spending before it."""
-        answers = [self.ledger.answers[each.key] for each in asked if each.key in self.ledger.answers]
+        answers = [answer for each in asked if (answer := self.ledger.find(each.key, each.room))]
         refused = sum(bool(answer.reason) for answer in answers)
         now = self.ledger.spending
         return Bill(
             self.name, len(answers) - refused, refused, now.requests - before.requests, now.cost.minus(before.cost),
-            seconds, now.faults - before.faults,
+            seconds, now.faults - before.faults, now.reasoning - before.reasoning,
         )  # fmt: skip
 
 

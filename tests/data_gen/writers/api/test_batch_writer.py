@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_server import Server, answer_by_rules, failure
+from llm_server import Server, ServerReply, answer_by_rules, completion, failure
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.api import batch_writer
@@ -51,9 +51,13 @@ def test_answers_come_back_in_any_order_and_are_joined(server: Server, tmp_path:
 @pytest.mark.parametrize("status", ["completed", "expired", "cancelled"])
 def test_what_is_missing_goes_into_the_next_batch(server: Server, tmp_path: Path, status: str) -> None:
     server.batch_share, server.batch_status = 0.5, status
-    assert reasons(server, tmp_path).count(Reason.OK) >= len(ROWS) - 1
+    with pytest.raises(WriterError, match="1 of 12 captions got no answer .* in 5 batches"):
+        reasons(server, tmp_path)
     sizes = [len(each["questions"].strip().split("\n")) for each in server.batches.values()]
     assert sizes == [12, 6, 3, 1, 1]
+    assert reasons(server, tmp_path, skip_unanswered=True) == [Reason.OK] * 11 + [Reason.WRITER_ERROR]
+    server.batch_share = 1.0
+    assert reasons(server, tmp_path) == [Reason.OK] * 12, "the same command asks again"
 
 
 @pytest.mark.parametrize("moment", ["before it began", "before it was noted", "while it ran"])
@@ -103,3 +107,40 @@ def test_a_question_that_the_server_refuses_is_refused_alone(server: Server, tmp
     server.script = lambda request: failure(400, "no") if "number 3," in str(request) else answer_by_rules(request)
     found = reasons(server, tmp_path)
     assert found[3] is Reason.WRITER_ERROR and found.count(Reason.OK) == len(ROWS) - 1
+
+
+def test_what_a_batch_is_refused_for_is_left_out_of_the_next(server: Server, tmp_path: Path) -> None:
+    def picky(request: dict[str, Any]) -> ServerReply:
+        for name in ("max_tokens", "temperature"):
+            if name in request:
+                return failure(400, f"Unsupported parameter: '{name}' is not supported with this model.")
+        if request["max_completion_tokens"] < 4000:
+            return completion("", finish="length", reasoning=request["max_completion_tokens"])
+        return answer_by_rules(request)
+
+    server.script = picky
+    found = reasons(server, tmp_path, reasoning_effort="low", extra_body={"top_k": 3})
+    assert found == [Reason.OK] * len(ROWS)
+    assert server.requests[-1]["max_completion_tokens"] == 200 + 4096 and server.requests[-1]["seed"] == 0
+    assert server.requests[-1]["reasoning_effort"] == "low" and server.requests[-1]["top_k"] == 3
+    before = len(server.requests)
+    assert reasons(server, tmp_path / "other") == [Reason.OK] * len(ROWS) and len(server.requests) > before + len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (completion("I would rather write prose."), "no edit for any of 12 captions; a raw reply: .*write prose"),
+        (failure(402, "Insufficient Balance"), "no money left"),
+        (failure(400, "no such thing"), "a raw reply: .*no such thing"),
+    ],
+)  # fmt: skip
+def test_a_batch_without_any_answer_refuses_nothing(
+    server: Server, tmp_path: Path, reply: ServerReply, message: str
+) -> None:
+    server.script = lambda request: reply
+    with pytest.raises(WriterError, match=message):
+        reasons(server, tmp_path)
+    assert len(server.batches) == 1
+    server.script = answer_by_rules
+    assert reasons(server, tmp_path) == [Reason.OK] * len(ROWS)

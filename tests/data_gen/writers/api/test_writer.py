@@ -160,7 +160,6 @@ def test_a_fault_that_passes_costs_one_more_request(server: Server, tmp_path: Pa
         (failure(400, "it violates the policy", "content_policy_violation"), Reason.WRITER_REFUSED, 1),
         (failure(400, "too long", "context_length_exceeded"), Reason.WRITER_ERROR, 1),
         (failure(422, "not that"), Reason.WRITER_ERROR, 1),
-        (failure(500, "always"), Reason.WRITER_ERROR, 12),
         (completion(f"```json\n{json.dumps({'edits': [EDIT]})}\n```"), Reason.OK, 1),
         (completion(f"Here you are: {json.dumps({'edits': [EDIT | {'kind': 'odd', 'more': 1}]})}."), Reason.OK, 1),
     ],

@@ -12,7 +12,7 @@ from llm_server import Server, make_model_script
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
-from ip2p.data_gen.writers.api import client
+from ip2p.data_gen.writers.api import sender
 from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.records import Caption, content_id
 
@@ -28,7 +28,7 @@ COUNT = 50
 def test_a_real_small_model_writes_and_the_checks_sort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = importlib.util.find_spec(PACKAGE)
     assert package and package.origin, "make test-llm installs it"
-    monkeypatch.setattr(client, "TIMEOUT", 600.0)
+    monkeypatch.setattr(sender, "TIMEOUT", 600.0)
     texts = random.Random(0).sample(CAPTIONS.read_text().splitlines(), COUNT)
     captions = [Caption(id=content_id(text), text=text, source="captions.txt") for text in texts]
     with Server(0, make_model_script(str(Path(package.origin).parent / FILE))) as server:
