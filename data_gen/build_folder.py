@@ -26,8 +26,11 @@ IRRELEVANT = {
     "skip_unanswered",
 }  # fmt: skip
 """Settings of the triples that do not change any triple, but only how many there are."""
-UNSET: tuple[Any, ...] = (None, {})
-"""Values of settings that count as if the setting were not there, as it was not in earlier versions."""
+ADDED: dict[str, Any] = {
+    "triples.reasoning_effort": None, "triples.extra_body": {}, "pairs.text_every": 1, "pairs.guidance_start": 0.0,
+    "pairs.guidance_stop": 1.0,
+}  # fmt: skip
+"""Settings that earlier versions did not have, with the values that these went by."""
 MAY_CHANGE = ("out", *(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
 """Settings that may differ when a build resumes, because no drawn pair depends on them."""
 
@@ -59,11 +62,11 @@ class BuildFolder:
         """Hash everything that the rows of a stage depend on."""
         read = [CONFIG_SECTIONS[each] for each in STAGES[: STAGES.index(stage) + 1]]
         settings = self.config.model_dump(mode="json", include={"seed", "shard_size", *read})
-        settings["triples"] = {
-            key: value
-            for key, value in settings.get("triples", {}).items()
-            if key not in IRRELEVANT and value not in UNSET
-        }
+        for section, values in settings.items():
+            if isinstance(values, dict):
+                settings[section] = {
+                    name: value for name, value in values.items() if not self._is_as_before(section, name, value)
+                }
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
         return fingerprint(settings | {"origins": origins})
 
@@ -80,15 +83,22 @@ class BuildFolder:
         now = self._bound_settings()
         earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
         for key in dict.fromkeys((*now, *earlier)):
-            if earlier.get(key) != now.get(key) and self._is_bound(key):
+            before = earlier.get(key, ADDED.get(key))
+            if before != now.get(key) and self._is_bound(key):
                 raise ConfigError(
-                    f"{key} was {earlier.get(key)!r} when {self.out} was begun, and is {now.get(key)!r} now",
+                    f"{key} was {before!r} when {self.out} was begun, and is {now.get(key)!r} now",
                     f"Give another folder by out=..., or remove {self.out} to begin anew",
                 )
         if now != earlier:
             atomic_write(self.out / BUILD_FILE, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
         for folder in (self.out, *map(self.stage_folder, STAGES)):
             sweep_temporaries(folder)
+
+    @staticmethod
+    def _is_as_before(section: str, name: str, value: Any) -> bool:
+        """Whether the fingerprint leaves a setting out, as fingerprints of earlier versions do."""
+        key = f"{section}.{name}"
+        return (section == "triples" and name in IRRELEVANT) or (key in ADDED and value == ADDED[key])
 
     def _is_bound(self, key: str) -> bool:
         section = key.partition(".")[0]

@@ -10,8 +10,11 @@ from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import ConfigError
 
-ADDED = ("reply_tokens", "max_reasoning_tokens", "reasoning_effort", "extra_body", "skip_unanswered")
-"""Settings of the triples that earlier versions did not have."""
+ADDED = (
+    *("triples.reply_tokens", "triples.max_reasoning_tokens", "triples.reasoning_effort", "triples.extra_body"),
+    *("triples.skip_unanswered", "pairs.text_every", "pairs.guidance_start", "pairs.guidance_stop"),
+)
+"""Settings that earlier versions did not have."""
 
 
 def test_settings_that_are_not_given_leave_the_fingerprint_of_earlier_versions() -> None:
@@ -32,9 +35,9 @@ def test_a_build_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     config = DatasetConfig(out=str(tmp_path))
     BuildFolder(config, {}).claim()
     stored = json.loads((tmp_path / "build.json").read_text())
-    earlier = {key: value for key, value in stored.items() if key.removeprefix("triples.") not in ADDED}
+    earlier = {key: value for key, value in stored.items() if key not in ADDED}
     (tmp_path / "build.json").write_text(json.dumps(earlier))
-    for stage in ("captions", "triples"):
+    for stage in ("captions", "triples", "candidates"):
         (tmp_path / stage).mkdir()
         (tmp_path / stage / "shard-00000.json").touch()
     BuildFolder(config, {}).claim()
