@@ -271,8 +271,8 @@ class ModelChoice(NamedTuple):
             ModelError: the model is missing or of another kind, or an adapter does not fit it.
             ConfigError: this machine does not support an option.
         """
-        from ip2p.models.adapters import Lora
         from ip2p.models.inference import load_for_inference
+        from ip2p.models.lora import Lora
 
         loras = [Lora.parse(text) for text in self.options["loras"]]
         return load_for_inference(self.model, want=want, **{**self.options, "loras": loras})
@@ -283,8 +283,8 @@ class ModelChoice(NamedTuple):
         Raises:
             ModelError: one of them is not there.
         """
-        from ip2p.models.adapters import Lora
         from ip2p.models.folder import fingerprint_model
+        from ip2p.models.lora import Lora
 
         options = self.options
         added = [*(Lora.parse(text).path for text in options["loras"]), *options["embeddings"]]

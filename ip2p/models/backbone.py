@@ -20,7 +20,6 @@ from ip2p.conditioning import Conditioning
 from ip2p.errors import ConfigError, ModelError, one_line
 from ip2p.models.folder import (
     COMPONENTS,
-    DAMAGED_HINT,
     SAFETY_COMPONENTS,
     SDXL_COMPONENTS,
     locate,
@@ -31,6 +30,7 @@ from ip2p.models.folder import (
 from ip2p.models.safety import SafetyChecker
 from ip2p.models.single_file import open_configs, read_checkpoint, read_single_file
 from ip2p.models.tokens import tokenize
+from ip2p.models.weight_files import DAMAGED_HINT
 from ip2p.seeding import randn
 from ip2p.settings import SETTINGS_FILE, EditSettings, GenerationSettings, read_settings, select
 from ip2p.shards import atomic_dir

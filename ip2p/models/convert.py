@@ -11,7 +11,8 @@ from ip2p.errors import ConfigError
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.folder import COMPONENTS, locate, require_replaceable
 from ip2p.models.key_names import CONV_IN
-from ip2p.models.single_file import PICKLE_SUFFIXES, open_configs, read_checkpoint, write_single_file
+from ip2p.models.single_file import open_configs, read_checkpoint, write_single_file
+from ip2p.models.weight_files import PICKLE_SUFFIXES
 
 
 def convert(

@@ -14,8 +14,9 @@ from safetensors import SafetensorError
 
 from ip2p.errors import ModelError, one_line
 from ip2p.models.backbone import Backbone
-from ip2p.models.folder import DAMAGED_HINT, fetch
+from ip2p.models.folder import fetch
 from ip2p.models.loading import load_whole
+from ip2p.models.weight_files import DAMAGED_HINT
 
 CONFIG_FILE = "config.json"
 DECODER_FILES = [CONFIG_FILE, "diffusion_pytorch_model.safetensors"]

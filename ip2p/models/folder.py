@@ -22,10 +22,10 @@ from transformers import CLIPImageProcessorPil, CLIPTokenizer
 from ip2p.errors import ConfigError, ModelError, one_line
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.models.loading import load_whole, quiet
+from ip2p.models.weight_files import DAMAGED_HINT
 from ip2p.settings import SETTINGS_FILE
 
 INDEX_FILE = "model_index.json"
-DAMAGED_HINT = "Download it again, or train it again"
 NAME_HINT = (
     f"Give {BUNDLED_NAMES[0]}, {BUNDLED_NAMES[1]}, a folder with {INDEX_FILE}, a .safetensors file, "
     "or a hub id such as owner/name"

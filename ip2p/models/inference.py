@@ -7,11 +7,13 @@ from typing import Literal, Unpack
 import torch
 
 from ip2p.device import best_device, choose_precision, compile_unet, parse_precision
-from ip2p.models.adapters import Lora, add_embeddings, merge_loras, require_readable
 from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
 from ip2p.models.decoder import replace_decoder
+from ip2p.models.embeddings import add_embeddings
+from ip2p.models.lora import Lora, merge_loras
 from ip2p.models.offload import offload, require_gpu, tile
 from ip2p.models.packed_conv import pack_convolutions
+from ip2p.models.weight_files import require_readable
 
 
 class InferenceOptions(LoadingOptions, total=False):

@@ -5,7 +5,6 @@ file's header, where `write_single_file` puts them; or from the hub model of the
 """
 
 import json
-import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,14 +22,12 @@ from diffusers.loaders.single_file_utils import (
     fetch_diffusers_config,
 )
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ip2p.errors import ModelError, one_line
 from ip2p.models.folder import (
     COMPONENTS,
-    DAMAGED_HINT,
     HEADER_KEY,
     INDEX_FILE,
     NETWORKS,
@@ -42,6 +39,7 @@ from ip2p.models.folder import (
 )
 from ip2p.models.key_names import CONV_IN, to_original
 from ip2p.models.loading import quiet, refuse_missing
+from ip2p.models.weight_files import DAMAGED_HINT, read_header, read_weights
 from ip2p.settings import SETTINGS_FILE
 from ip2p.shards import atomic_file
 
@@ -49,40 +47,7 @@ CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "unet": convert_ldm_unet_checkpoint,
     "vae": convert_ldm_vae_checkpoint,
 }
-PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 CONFIG_HINT = "a model folder of the same family, whose configs and tokenizer are read and whose weights are not"
-
-
-def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
-    """Read a file of weights by name.
-
-    Args:
-        path: path of a .safetensors file, or of a pickled one.
-        allow_pickle: whether to read a pickled one; only tensors and plain containers are loaded, and no code is run.
-
-    Raises:
-        ModelError: the file has another format, is pickled without allow_pickle, has more than weights, or is damaged.
-    """
-    pickled = path.suffix in PICKLE_SUFFIXES
-    if not pickled and path.suffix != ".safetensors":
-        raise ModelError(f"{path} is a {path.suffix or 'nameless'} file, not .safetensors", "Give a .safetensors file")
-    if pickled and not allow_pickle:
-        raise ModelError(
-            f"{path} is a pickle, not .safetensors",
-            "Give a .safetensors file of the model, or allow_pickle=True if you trust its source",
-            arguments=["allow_pickle"],
-        )
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
-    except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} has more than weights", "Give a .safetensors file of the model") from error
-    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{path} is damaged ({one_line(error)})", DAMAGED_HINT) from error
-    while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} holds a {type(found).__name__}, not weights by name", "Give a file of weights")
-    return found
 
 
 def read_checkpoint(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
@@ -106,7 +71,7 @@ def open_configs(path: Path, checkpoint: Mapping[str, Tensor], config: str | Pat
     if config is not None and Path(config).is_dir():
         yield Path(config)
         return
-    own = _read_header(path).get(HEADER_KEY) if config is None and path.suffix == ".safetensors" else None
+    own = read_header(path).get(HEADER_KEY) if config is None else None
     if own is not None:
         with tempfile.TemporaryDirectory() as folder:
             _unpack(own, Path(folder), path)
@@ -196,12 +161,6 @@ def _read_network(
     refuse_missing((key for key, value in module.state_dict().items() if value.is_meta), component)
     assert isinstance(module, nn.Module)
     return module.to(dtype)
-
-
-def _read_header(path: Path) -> dict[str, str]:
-    """Read the metadata of a .safetensors file."""
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
 
 
 def _unpack(configs: str, folder: Path, path: Path) -> None:
