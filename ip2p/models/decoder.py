@@ -15,8 +15,7 @@ from safetensors import SafetensorError
 from ip2p.errors import ModelError, one_line
 from ip2p.models.backbone import Backbone
 from ip2p.models.folder import fetch
-from ip2p.models.loading import load_whole
-from ip2p.models.weight_files import DAMAGED_HINT
+from ip2p.models.loading import DAMAGED_HINT, load_whole
 
 CONFIG_FILE = "config.json"
 DECODER_FILES = [CONFIG_FILE, "diffusion_pytorch_model.safetensors"]

@@ -9,9 +9,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ip2p.errors import ModelError, one_line
+from ip2p.models.loading import DAMAGED_HINT
 
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
-DAMAGED_HINT = "Download it again, or train it again"
 
 
 def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def test_a_hub_model_without_a_network_is_told(monkeypatch: pytest.MonkeyPatch, 
 def test_damaged_folders_are_told_apart(copied: Path) -> None:
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="cannot load the model"):
+    with pytest.raises(ModelError, match="cannot load the unet of the model .*is damaged"):
         load_backbone(copied)
     shutil.rmtree(copied / "unet")
     with pytest.raises(ModelError, match="no folder unet"):
@@ -225,7 +225,7 @@ def test_missing_weights_are_never_made_up(copied: Path, part: str) -> None:
     weights = load_file(file)
     weights.pop(sorted(weights)[0])
     save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(ModelError, match="cannot load the model"):
+    with pytest.raises(ModelError, match="cannot load the .* of the model .*it lacks the weight"):
         load_backbone(copied)
 
 
