@@ -84,7 +84,7 @@ class Editor:
 
         Args:
             name, device, precision: see `ip2p.models.inference.load_for_inference`.
-            options: loras, embeddings, decoder, cpu_offload, vae_tiling, compiled, config, allow_pickle and
+            options: loras, embeddings, decoder, cpu_offload, vae_tiling, compiled, config, weights, allow_pickle and
                 safety_checker, see InferenceOptions and LoadingOptions there.
 
         Raises:
@@ -211,6 +211,7 @@ class Editor:
             "seed": request.seed,
             **settings.record(self.backbone.settings),
             "model": self.backbone.name,
+            **({"weights": self.backbone.weights} if self.backbone.weights else {}),
             **({"adapters": list(self.backbone.adapters)} if self.backbone.adapters else {}),
             **({"decoder": self.backbone.decoder_name} if self.backbone.decoder_name else {}),
             **({"compiled": True} if self.backbone.compiled else {}),

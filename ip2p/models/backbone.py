@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -311,6 +311,10 @@ def load_backbone(
     if unknown := loading.keys() - LoadingOptions.__annotations__.keys():
         hint = "ip2p.models.inference.InferenceOptions lists them all"
         raise ConfigError(f"there is no option {min(unknown)!r} for loading a model", hint)
+    if loading.get("weights") not in (None, *get_args(WeightsChoice)):
+        raise ConfigError(
+            f"weights={loading.get('weights')} are not known", "Give weights=ema or weights=raw", arguments=["weights"]
+        )
     path = locate(name, raw=loading.get("weights") == "raw")
     with explain(f"the model {name}"):
         backbone = _from_file(path, dtype, loading) if path.is_file() else _from_folder(path, dtype, loading)

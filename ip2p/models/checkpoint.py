@@ -89,8 +89,6 @@ def require_choice(weights: WeightsChoice | None, there: Iterable[WeightsChoice]
     Raises:
         ModelError: it does not, or there is nothing to choose from.
     """
-    if weights is not None and weights not in ("ema", "raw"):
-        raise ModelError(f"there are no weights {weights!r}", "Give weights=ema or weights=raw", arguments=["weights"])
     if weights is None or weights in (known := tuple(there)):
         return
     what = "has a moving average (EMA) only" if known else "has one kind of weights, and does not say which"

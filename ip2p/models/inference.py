@@ -59,7 +59,7 @@ def load_for_inference(
         precision: fp32, bf16, fp16, or auto, which measures; None is fp16 on an NVIDIA GPU and fp32 elsewhere, so that
             a seed always draws the same picture.
         loras, embeddings, decoder, cpu_offload, vae_tiling, compiled: see InferenceOptions.
-        loading: config, allow_pickle and safety_checker, see LoadingOptions.
+        loading: config, weights, allow_pickle and safety_checker, see LoadingOptions.
 
     Raises:
         ModelError: the model is missing, damaged, or of another kind; or a file does not fit it.

@@ -117,10 +117,10 @@ def read_single_file(path: Path, checkpoint: Mapping[str, Tensor], configs: Path
                 components[name] = _read_network(name, index[name], checkpoint, configs, dtype)
             else:
                 components[name] = read_component(configs, name, index[name], dtype, what=f"the {name} of {path}")
-    scheduler, text_encoder = components["scheduler"], components["text_encoder"]
+    components["scheduler"] = adapt_scheduler(path, checkpoint, components["scheduler"])
+    text_encoder = components["text_encoder"]
     unread = f"{OPEN_CLIP}transformer.resblocks.{text_encoder.config.num_hidden_layers}."  # SD 2 leaves out the last
     require_known(checkpoint, to_original(components), (unread,), path)
-    components["scheduler"] = adapt_scheduler(path, checkpoint, scheduler)
     return components
 
 
@@ -176,7 +176,7 @@ def _clip_weights(component: str, module: Any, checkpoint: Mapping[str, Tensor])
     """Find the weights of a text encoder, and convert OpenCLIP's."""
     second = component == "text_encoder_2"
     open_clip = SECOND_XL if second else OPEN_CLIP
-    if second or any(key.startswith(open_clip) for key in checkpoint):
+    if f"{open_clip}token_embedding.weight" in checkpoint:
         found = convert_open_clip_checkpoint(module, dict(checkpoint), prefix=open_clip)
     else:
         prefix = FIRST_XL if any(key.startswith(FIRST_XL) for key in checkpoint) else CLIP

@@ -19,7 +19,7 @@ PROMPT_KEYS = ("instruction", "caption")
 NOT_LISTED = (*PROMPT_KEYS, "negative_prompt", "versions")
 CLI_OPTIONS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()} | {
     "seed": "--seed", "model": "--model", "frame": "--frame", "negative_prompt": "--negative-prompt",
-    "precision": "--precision", "decoder": "--decoder",
+    "weights": "--weights", "precision": "--precision", "decoder": "--decoder",
 }  # fmt: skip
 CLI_FLAGS = {"native": "native", "compiled": "compile"}
 PAIR = re.compile(r'\s*([^:,"\n]{1,60}):\s*("(?:[^"\\]|\\.)*"|\{[^}]*\}|[^,]*)(?:,|$)')

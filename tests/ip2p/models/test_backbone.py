@@ -13,6 +13,8 @@ from ip2p.errors import ModelError
 from ip2p.models import bundled
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.bundled import bundled_path
+from ip2p.models.convert import convert
+from ip2p.models.folder import fingerprint_model
 from ip2p.settings import SCHEDULERS
 
 FOLDERS = ("base_folder", "editor_folder", "sd_base_folder", "sd_editor_folder", "xl_base_folder", "xl_editor_folder")
@@ -263,3 +265,13 @@ def test_bundled_models_that_are_missing_say_how_to_make_them(
         bundled_path("storybook")
     shutil.copytree(base_folder, tmp_path / "storybook-base")
     assert load_backbone("storybook-base", want="base").name == "storybook-base"
+
+
+def test_a_path_with_brackets_works(sd_editor_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(sd_editor_folder, tmp_path / "models [v1] {a,b}*" / "m"))
+    convert(folder, folder.with_name("one [2].safetensors"))
+    convert(folder.with_name("one [2].safetensors"), folder.with_name("back [3]"))
+    expected = load_backbone(sd_editor_folder).unet.conv_in.weight
+    for name in ("m", "one [2].safetensors", "back [3]"):
+        assert torch.equal(load_backbone(folder.with_name(name)).unet.conv_in.weight, expected)
+        assert fingerprint_model(folder.with_name(name))
