@@ -313,7 +313,9 @@ def load_backbone(
         raise ConfigError(f"there is no option {min(unknown)!r} for loading a model", hint)
     if loading.get("weights") not in (None, *get_args(WeightsChoice)):
         raise ConfigError(
-            f"weights={loading.get('weights')} are not known", "Give weights=ema or weights=raw", arguments=["weights"]
+            f"weights={loading.get('weights')} is neither ema nor raw",
+            "Give weights=ema or weights=raw",
+            arguments=["weights"],
         )
     path = locate(name, raw=loading.get("weights") == "raw")
     with explain(f"the model {name}"):

@@ -37,7 +37,13 @@ def require_files(folder: Path, what: str) -> None:
 
 
 def require_network(
-    folder: Path, what: str, *, file: str, pickle_file: str, variant: str | None = None, allow_pickle: bool = False
+    folder: Path,
+    what: str,
+    *,
+    file: str,
+    pickle_file: str,
+    variant: str | None = None,
+    allow_pickle: bool | None = None,
 ) -> bool:
     """Check the config and the files of a network, before it is built.
 
@@ -47,7 +53,7 @@ def require_network(
         file: name of its weights in .safetensors, without the suffix.
         pickle_file: name of its pickled weights.
         variant: which weights to read, such as non_ema; None for the usual ones.
-        allow_pickle: whether weights may be pickled.
+        allow_pickle: whether weights may be pickled; None if the caller has no such option.
 
     Returns:
         Whether to look for its weights under their name in .safetensors.
@@ -131,7 +137,9 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     return found
 
 
-def _weight_files(folder: Path, what: str, file: str, pickle_file: str, allow_pickle: bool) -> tuple[list[Path], bool]:
+def _weight_files(
+    folder: Path, what: str, file: str, pickle_file: str, allow_pickle: bool | None
+) -> tuple[list[Path], bool]:
     """Find the files of a network's weights, and whether they are under the name of .safetensors."""
     for name in (f"{file}.safetensors", pickle_file):
         files = [folder / name] if (folder / name).is_file() else []
@@ -139,11 +147,11 @@ def _weight_files(folder: Path, what: str, file: str, pickle_file: str, allow_pi
             files += _shards(index, what)
         pickled = [each for each in files if each.suffix != ".safetensors"]
         if pickled and not allow_pickle:
-            raise ModelError(
-                f"cannot load {what}: {pickled[0].name} is a pickle, not .safetensors",
-                "Give a model in .safetensors, or allow_pickle=True if you trust its source",
-                arguments=["allow_pickle"],
-            )
+            what = f"cannot load {what}: {pickled[0].name} is a pickle, not .safetensors"
+            if allow_pickle is None:
+                raise ModelError(what, "Give one in .safetensors")
+            leave = "Give a model in .safetensors, or allow_pickle=True if you trust its source"
+            raise ModelError(what, leave, arguments=["allow_pickle"])
         if files:
             return files, name != pickle_file
     others = sorted(each.name for each in folder.iterdir() if each.suffix == ".safetensors" and each.is_file())

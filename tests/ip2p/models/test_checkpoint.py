@@ -88,7 +88,7 @@ def test_weights_that_are_not_there_are_told(weights: dict[str, Tensor], folder:
             load(found, folder, file, weights=choice)
     assert load(short, folder, file, weights="raw").weights == "raw"
     other: Any = "mean"
-    with pytest.raises(ConfigError, match="weights=mean are not known. Give weights=ema or weights=raw"):
+    with pytest.raises(ConfigError, match="weights=mean is neither ema nor raw. Give weights=ema or weights=raw"):
         load_backbone(file, weights=other)
 
 
