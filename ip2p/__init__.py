@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ip2p.errors import ModelError as ModelError
     from ip2p.errors import TrainingError as TrainingError
     from ip2p.errors import WriterError as WriterError
-    from ip2p.models.adapters import Lora as Lora
     from ip2p.models.inference import load_for_inference as load_for_inference
+    from ip2p.models.lora import Lora as Lora
     from ip2p.settings import EditSettings as EditSettings
     from ip2p.settings import GenerationSettings as GenerationSettings
 
@@ -38,7 +38,7 @@ _MODULES = {
         "BudgetError", "ConfigError", "DataError", "ImageError", "InstructionError", "Ip2pError", "ModelError",
         "TrainingError", "WriterError",
     ),
-    "ip2p.models.adapters": ("Lora",),
+    "ip2p.models.lora": ("Lora",),
     "ip2p.models.inference": ("load_for_inference",),
     "ip2p.settings": ("EditSettings", "GenerationSettings"),
 }  # fmt: skip

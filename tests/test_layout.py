@@ -22,6 +22,7 @@ MAX_LINES = 400
 TOP = {
     "conditioning",
     "config",
+    "data_folders",
     "device",
     "errors",
     "progress",

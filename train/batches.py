@@ -17,6 +17,7 @@ from datasets import Image as Picture
 from datasets.exceptions import DatasetGenerationError
 from PIL import Image
 
+from ip2p.data_folders import dataset_arguments
 from ip2p.errors import DataError, one_line
 from ip2p.models.backbone import Backbone
 from ip2p.pictures.tensors import to_tensor
@@ -87,7 +88,7 @@ def _open(source: str | Path) -> tuple[Dataset, Dataset]:
     if not folder.is_dir() and (folder.is_absolute() or str(source).count("/") != 1):
         raise DataError(f"no data set at {source}", BUILD_HINT)
     try:
-        splits = load_dataset(str(source))
+        splits = load_dataset(**dataset_arguments(source))
     except (OSError, ValueError, DatasetGenerationError) as error:
         raise DataError(f"cannot read the data set {source} ({one_line(error)})", BUILD_HINT) from error
     assert isinstance(splits, DatasetDict)

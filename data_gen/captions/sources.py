@@ -15,6 +15,7 @@ from typing import Any, NoReturn, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ip2p.data_folders import dataset_arguments
 from ip2p.data_gen.config import CaptionsConfig
 from ip2p.errors import DataError, one_line
 
@@ -134,16 +135,15 @@ def _open_dataset(settings: CaptionsConfig) -> Iterable[dict[str, Any]]:
     """Open a stream of rows, with the column of captions only if the columns are known."""
     from datasets import load_dataset, load_dataset_builder  # takes a second, which no other source needs
 
-    folder = Path(settings.source)
-    place = str(folder.resolve()) if folder.is_dir() else settings.source  # "json" is a format to datasets, too
     try:
-        builder = load_dataset_builder(place, settings.subset or None)
+        place = dataset_arguments(settings.source, settings.subset or None)
+        builder = load_dataset_builder(**place)
         rows = builder.as_streaming_dataset(settings.split)
         names = rows.column_names
         if names and settings.text_column in names:
             if builder.name == "parquet":  # other columns are not even read
                 only = {"columns": [settings.text_column]}
-                rows = load_dataset(place, settings.subset or None, split=settings.split, streaming=True, **only)
+                rows = load_dataset(**place, split=settings.split, streaming=True, **only)
             else:
                 rows = rows.select_columns([settings.text_column])
     except Exception as error:  # as above

@@ -1,13 +1,23 @@
 """Commands of models: finetune, convert and evaluate."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ip2p.cli.help import GroupedCommand, command_of
 from ip2p.cli.lazy import make_app
-from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, ConfigFile, ModelConfig, Overrides, say
+from ip2p.cli.options import (
+    BUNDLED_BASE,
+    BUNDLED_EDITOR,
+    AllowPickle,
+    ConfigFile,
+    ModelConfig,
+    Overrides,
+    Weights,
+    say,
+    say_weights,
+)
 from ip2p.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +52,7 @@ def convert(
         typer.Option(help="fp32, fp16 or bf16; the source's own if not given.", rich_help_panel="Output"),
     ] = None,
     config: ModelConfig = None,
+    weights: Weights = None,
     allow_pickle: AllowPickle = False,
     overwrite: Annotated[
         bool,
@@ -56,10 +67,12 @@ def convert(
 
     from ip2p.models.convert import convert as write
 
-    write(
-        source, target, dtype=getattr(torch, names[dtype]) if dtype else None, config=config,
+    choice: Any = weights
+    used = write(
+        source, target, dtype=getattr(torch, names[dtype]) if dtype else None, config=config, weights=choice,
         allow_pickle=allow_pickle, overwrite=overwrite,
     )  # fmt: skip
+    say_weights(used)
     print(target)
 
 
@@ -73,9 +86,13 @@ def evaluate(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the table, its figures and a sheet.")
     ] = Path("runs/evaluation"),
+    config: ModelConfig = None,
+    weights: Weights = None,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Measure an editor on held-out scenes."""
     from ip2p.measuring.evaluation import evaluate as measure
 
-    print(measure(model, base, scenes=scenes, seed=seed, out=output, free=free, say=say))
+    loading: dict[str, Any] = {"config": config, "weights": weights, "allow_pickle": allow_pickle}
+    print(measure(model, base, scenes=scenes, seed=seed, out=output, free=free, say=say, **loading))
     print(f"\nWrote {output}/evaluation.md, evaluation.json and sheet.png")

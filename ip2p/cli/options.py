@@ -81,6 +81,13 @@ ModelConfig = Annotated[
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read .ckpt and other pickles, weights only.", rich_help_panel="Model")
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="ema for the moving average of a model's weights, raw for those beside it; ema where there is one.",
+        rich_help_panel="Model",
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that override the config.")
 ]
@@ -246,6 +253,13 @@ def compose(**makers: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
     return compose
 
 
+def say_weights(weights: str | None) -> None:
+    """Say which weights of a model are used, if it has several."""
+    if weights:
+        which = "moving average of the model's" if weights == "ema" else "model's raw"
+        say(f"using the {which} weights (--weights {weights})")
+
+
 class ModelChoice(NamedTuple):
     """A model that is not loaded yet.
 
@@ -262,6 +276,7 @@ class ModelChoice(NamedTuple):
         """Name of the model, with those of its adapters and decoder."""
         options = self.options
         added = [*options["loras"], *map(str, options["embeddings"]), *filter(None, [options["decoder"]])]
+        added += ["raw weights"] if options["weights"] == "raw" else []
         return " + ".join([self.model, *added])
 
     def load(self, want: Literal["base", "editor"]) -> "Backbone":
@@ -271,11 +286,13 @@ class ModelChoice(NamedTuple):
             ModelError: the model is missing or of another kind, or an adapter does not fit it.
             ConfigError: this machine does not support an option.
         """
-        from ip2p.models.adapters import Lora
         from ip2p.models.inference import load_for_inference
+        from ip2p.models.lora import Lora
 
         loras = [Lora.parse(text) for text in self.options["loras"]]
-        return load_for_inference(self.model, want=want, **{**self.options, "loras": loras})
+        backbone = load_for_inference(self.model, want=want, **{**self.options, "loras": loras})
+        say_weights(backbone.weights)
+        return backbone
 
     def fingerprint(self) -> str:
         """Tell the files of the model, and those that are added to it, from others.
@@ -283,8 +300,8 @@ class ModelChoice(NamedTuple):
         Raises:
             ModelError: one of them is not there.
         """
-        from ip2p.models.adapters import Lora
         from ip2p.models.folder import fingerprint_model
+        from ip2p.models.lora import Lora
 
         options = self.options
         added = [*(Lora.parse(text).path for text in options["loras"]), *options["embeddings"]]
@@ -323,6 +340,7 @@ def choose_editor(
         typer.Option("--compile", help="Faster edits, after a minute or more.", rich_help_panel="Quality and speed"),
     ] = False,
     config: ModelConfig = None,
+    weights: Weights = None,
     allow_pickle: AllowPickle = False,
     safety_checker: Annotated[
         bool, typer.Option(help="Use the model's safety checker, if it has one.", rich_help_panel="Model")
@@ -337,8 +355,8 @@ def choose_editor(
     """Choose an editor by command-line options."""
     options = {
         "precision": precision, "loras": lora or [], "embeddings": embedding or [], "decoder": decoder,
-        "compiled": compiled, "config": config, "allow_pickle": allow_pickle, "safety_checker": safety_checker,
-        "cpu_offload": cpu_offload, "vae_tiling": vae_tiling,
+        "compiled": compiled, "config": config, "weights": weights, "allow_pickle": allow_pickle,
+        "safety_checker": safety_checker, "cpu_offload": cpu_offload, "vae_tiling": vae_tiling,
     }  # fmt: skip
     return ModelChoice(model, options)
 

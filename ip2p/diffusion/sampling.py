@@ -22,6 +22,7 @@ Constrain = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
 """Function from the latents after a step, and a function that noises clean latents to their level, to those of the next
 step."""
 
+ZERO_SNR = "rescale_betas_zero_snr"
 _LATENT_CONFIG = {
     "clip_sample": False,
     "thresholding": False,
@@ -114,7 +115,7 @@ def make_scheduler(scheduler: Any, name: str) -> Any:
         name: key of `ip2p.settings.SCHEDULERS`.
 
     Raises:
-        ConfigError: there is no scheduler of that name.
+        ConfigError: there is no scheduler of that name, or it does not know the model's noise schedule.
         ModelError: the model's scheduler is of another family, such as flow matching.
     """
     if name not in SCHEDULERS:
@@ -124,5 +125,16 @@ def make_scheduler(scheduler: Any, name: str) -> Any:
             f"the model's scheduler is a {type(scheduler).__name__}, which has no noise schedule that we know",
             "Give a model of Stable Diffusion 1, 2 or XL, or one trained with ip2p",
         )
-    entry = SCHEDULERS[name]
-    return getattr(diffusers, entry.diffusers_class).from_config(scheduler.config, **_LATENT_CONFIG, **entry.config)
+    kind = getattr(diffusers, SCHEDULERS[name].diffusers_class)
+    if scheduler.config.get(ZERO_SNR) and not _takes_zero_snr(name):
+        others = ", ".join(filter(_takes_zero_snr, SCHEDULERS))
+        raise ConfigError(
+            f"scheduler={name} cannot start from pure noise, as this model does (zero terminal SNR)",
+            f"Give scheduler=one of {others}", arguments=["scheduler"],
+        )  # fmt: skip
+    return kind.from_config(scheduler.config, **_LATENT_CONFIG, **SCHEDULERS[name].config)
+
+
+def _takes_zero_snr(name: str) -> bool:
+    """Whether a scheduler knows noise schedules that end without any signal (arXiv 2305.08891)."""
+    return ZERO_SNR in inspect.signature(getattr(diffusers, SCHEDULERS[name].diffusers_class)).parameters

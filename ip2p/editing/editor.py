@@ -92,7 +92,7 @@ class Editor:
 
         Args:
             name, device, precision: see `ip2p.models.inference.load_for_inference`.
-            options: loras, embeddings, decoder, cpu_offload, vae_tiling, compiled, config, allow_pickle and
+            options: loras, embeddings, decoder, cpu_offload, vae_tiling, compiled, config, weights, allow_pickle and
                 safety_checker, see InferenceOptions and LoadingOptions there.
 
         Raises:

@@ -13,12 +13,13 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 from transformers.utils.hub import cached_file
 
-from ip2p.errors import ModelError, one_line
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
-from ip2p.models.loading import load_whole
+from ip2p.models.folder_checks import require_network, require_tokenizer
+from ip2p.models.loading import explain, load_whole
 from ip2p.pictures.tensors import to_tensor
 
 MAX_CACHED_TEXTS = 4096
+CLIP_HINT = "Give a bundled name such as storybook-clip-a, a folder with a CLIPModel in safetensors, or a hub id"
 """Number of texts whose embeddings are cached; captions repeat for the candidates of a triple only."""
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -84,15 +85,13 @@ class ClipScorer:
             ModelError: there is no such model, or it is not a CLIP model in safetensors.
         """
         source = bundled_path(str(name)) if str(name) in BUNDLED_NAMES else name
-        try:
+        with explain(f"the CLIP model {name}", CLIP_HINT):
+            if (folder := Path(source)).is_dir():
+                require_network(folder, f"the CLIP model {name}", file="model", pickle_file="pytorch_model.bin")
+                require_tokenizer(folder, f"the CLIP model {name}")
             model = _load_model(source, device)
             tokenizer = CLIPTokenizer.from_pretrained(source)
             preprocessing = _read_preprocessing(source, model)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelError(
-                f"cannot load the CLIP model {name} ({one_line(error)})",
-                "Give a bundled name such as storybook-clip-a, a folder with a CLIPModel in safetensors, or a hub id",
-            ) from error
         return cls(model, tokenizer, preprocessing, batch=batch)
 
     @torch.inference_mode()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from jaxtyping import Float
@@ -23,8 +23,9 @@ from ip2p.editing.editor import Editor
 from ip2p.editing.generation import generate, img2img
 from ip2p.editing.requests import resize
 from ip2p.measuring.tables import Measurement, Score, full_table, kinds_table, overall_table, scores_by_method
-from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
 from ip2p.models.bundled import DEFAULT_EDITOR
+from ip2p.models.checkpoint import WeightsChoice
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
@@ -65,6 +66,7 @@ class Evaluation(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     editor: str
+    weights: WeightsChoice | None = None
     base: str
     scenes: int
     seed: int
@@ -77,8 +79,9 @@ class Evaluation(BaseModel):
 
     def __str__(self) -> str:
         tried = ", ".join(f"{strength}: {100 * product:.1f} %" for strength, product in self.strengths.items())
+        which = f" ({self.weights} weights)" if self.weights else ""
         return (
-            f"{self.editor} on {self.scenes} held-out scenes (seed {self.seed}); baselines by {self.base}.\n"
+            f"{self.editor}{which} on {self.scenes} held-out scenes (seed {self.seed}); baselines by {self.base}.\n"
             "Means; success x preservation is multiplied scene by scene, with a 95 % bootstrap interval.\n"
             f"SDEdit at strength {self.strength}, the best on {TRIAL_SCENES} other scenes ({tried}).\n\n"
             f"{overall_table(self.scores)}\n\n{kinds_table(self.scores)}"
@@ -95,6 +98,7 @@ def evaluate(
     free: bool = False,
     measure: Measure | None = None,
     say: Callable[[str], None] = logger.info,
+    **loading: Unpack[LoadingOptions],
 ) -> Evaluation:
     """Evaluate an editor and its baselines, and write evaluation.json, evaluation.md and sheet.png.
 
@@ -107,6 +111,7 @@ def evaluate(
         free: whether to use the sixty free instructions, which no template made, in place of `scenes` instructions.
         measure: function that judges pictures; the bundled judge if None.
         say: function that prints a line about the progress, if there is no terminal for a bar.
+        loading: config, weights, allow_pickle and safety_checker of the editor, see LoadingOptions.
 
     Raises:
         ModelError: a model is missing or of another kind.
@@ -114,7 +119,7 @@ def evaluate(
     """
     require_own(out, OUTPUTS, mark=OUTPUTS[0], keys=("editor", "scenes", "scores"))
     measure = measure or Judge.from_pretrained("storybook-judge").measure
-    editor = Editor.from_pretrained(editor_name)
+    editor = Editor.from_pretrained(editor_name, **loading)
     base = load_backbone(base_name, device=best_device(), want="base")
     trials = make_trials(free_cases(seed), seed, "free") if free else held_out_trials(scenes, seed, "evaluate")
     strengths = _try_strengths(base, held_out_trials(TRIAL_SCENES, seed + 1, "strength"), measure, say)
@@ -127,7 +132,8 @@ def evaluate(
     }
     rows = [row for method, made in pictures.items() for row in judge_pictures(method, trials, made, measure)]
     evaluation = Evaluation(
-        editor=editor_name, base=base_name, scenes=len(trials), seed=seed, device=base.device.type,
+        editor=editor_name, weights=editor.backbone.weights, base=base_name, scenes=len(trials), seed=seed,
+        device=base.device.type,
         versions=", ".join(f"{name} {version(name)}" for name in ("ip2p", "torch", "diffusers")),
         strength=strength, strengths={str(each): product for each, product in strengths.items()},
         scores=scores_by_method(rows, seed), rows=rows,

@@ -8,28 +8,30 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ip2p.conditioning import Conditioning
-from ip2p.errors import ConfigError, ModelError, one_line
+from ip2p.errors import ConfigError, ModelError
+from ip2p.models.checkpoint import WeightsChoice, read_checkpoint, require_choice
+from ip2p.models.family import SIZE_NUMBERS, require_one_family, require_scale, require_vocabulary
 from ip2p.models.folder import (
     COMPONENTS,
-    DAMAGED_HINT,
     SAFETY_COMPONENTS,
     SDXL_COMPONENTS,
     locate,
     read_folder,
     read_index,
+    weights_choices,
     write_folder,
 )
+from ip2p.models.loading import explain
 from ip2p.models.safety import SafetyChecker
-from ip2p.models.single_file import open_configs, read_checkpoint, read_single_file
+from ip2p.models.single_file import open_configs, read_single_file
 from ip2p.models.tokens import tokenize
 from ip2p.models.vocabulary import Vocabulary, read_vocabulary
 from ip2p.seeding import randn
@@ -43,7 +45,6 @@ PipelineClass = Literal[
     "StableDiffusionXLPipeline",
     "StableDiffusionXLInstructPix2PixPipeline",
 ]
-SIZE_NUMBERS = 6  # SDXL's size conditioning: original size, crop offset and target size, two numbers each
 
 
 class LoadingOptions(TypedDict, total=False):
@@ -51,11 +52,14 @@ class LoadingOptions(TypedDict, total=False):
 
     Args:
         config: folder or hub id with the configs and tokenizer of the model's family, for a single file.
-        allow_pickle: whether to read .ckpt files, weights only.
+        weights: "ema" for the moving average of the UNet's weights, "raw" for those beside it; None for the moving
+            average where there is one.
+        allow_pickle: whether to read pickled weights, of which only tensors are loaded.
         safety_checker: whether to keep the model's safety checker, if it has one.
     """
 
     config: str | Path | None
+    weights: WeightsChoice | None
     allow_pickle: bool
     safety_checker: bool
 
@@ -73,6 +77,7 @@ class Backbone:
         scheduler: scheduler saved with the model; its config has the noise schedule and the prediction type.
         name: name that the model was loaded by.
         path: folder or file of the model.
+        weights: which of the UNet's weights were loaded, if there are several: "ema" or "raw".
         own_settings: sampling settings from the model's `ip2p.json`, by name.
         vocabulary: words that the model was trained on, if these are few; None if it may know any.
         text_encoder_2, tokenizer_2: SDXL's second text encoder and tokenizer, CLIPTextModelWithProjection and
@@ -97,6 +102,7 @@ class Backbone:
     text_encoder_2: Any = None
     tokenizer_2: Any = None
     zero_empty_text: bool = False
+    weights: WeightsChoice | None = None
     safety: SafetyChecker | None = None
     decoder: Any = None
     compiled: bool = False
@@ -173,7 +179,13 @@ class Backbone:
         Raises:
             ModelError: the components do not fit, or it is another kind of model.
         """
-        self._require_one_family()
+        with explain(f"the model {self.name}"):
+            require_one_family(self.name, self.unet, self.text_encoder, self.text_encoder_2)
+            require_scale(self.name, _scale(self.vae), _shift(self.vae))
+            require_scale(self.name, float(self.image_size), 0.0)
+            for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
+                if encoder is not None:
+                    require_vocabulary(self.name, tokenizer, encoder)
         channels, latent = int(self.unet.config.in_channels), self.latent_channels
         inpainting = " (it is made for inpainting)" if channels == 2 * latent + 1 else ""
         if want == "editor" and not self.is_editor:
@@ -188,26 +200,6 @@ class Backbone:
                 f"{self.name} is no text-to-image model: its UNet takes {channels} channels, not {latent}{inpainting}",
                 "Give a text-to-image model, such as storybook-base",
             )
-
-    def _require_one_family(self) -> None:
-        """Check that the UNet takes the embeddings of these text encoders, by their number and width."""
-        config, second = self.unet.config, self.text_encoder_2
-        hint = "Give a whole model of one family: the UNet with the text encoders that it was trained with"
-        if (config.addition_embed_type == "text_time") != self.is_xl:
-            expected, got = ("one text encoder", "SDXL's two") if self.is_xl else ("SDXL's two text encoders", "one")
-            raise ModelError(f"the UNet of {self.name} expects {expected}, not {got}", hint)
-        width = self.text_encoder.config.hidden_size + (second.config.hidden_size if self.is_xl else 0)
-        if config.cross_attention_dim != width:
-            raise ModelError(
-                f"the UNet of {self.name} expects texts of width {config.cross_attention_dim}, not {width}", hint
-            )
-        if self.is_xl:
-            expected, pooled = config.projection_class_embeddings_input_dim, second.config.projection_dim
-            got = pooled + SIZE_NUMBERS * config.addition_time_embed_dim
-            if expected != got:
-                raise ModelError(
-                    f"the UNet of {self.name} expects {expected} numbers of size and pooled text, not {got}", hint
-                )
 
     def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "b n"]:
         """Tokenize texts, padded to the length of the text encoder. Longer texts are truncated with a warning."""
@@ -321,15 +313,19 @@ def load_backbone(
     if unknown := loading.keys() - LoadingOptions.__annotations__.keys():
         hint = "ip2p.models.inference.InferenceOptions lists them all"
         raise ConfigError(f"there is no option {min(unknown)!r} for loading a model", hint)
-    path = locate(name)
-    try:
+    if loading.get("weights") not in (None, *get_args(WeightsChoice)):
+        raise ConfigError(
+            f"weights={loading.get('weights')} is neither ema nor raw",
+            "Give weights=ema or weights=raw",
+            arguments=["weights"],
+        )
+    path = locate(name, raw=loading.get("weights") == "raw")
+    with explain(f"the model {name}"):
         backbone = _from_file(path, dtype, loading) if path.is_file() else _from_folder(path, dtype, loading)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model {name} ({one_line(error)})", DAMAGED_HINT) from error
-    backbone.name = str(name)
+        backbone.name = str(name)
+        for module in backbone.modules:
+            module.to(device).eval().requires_grad_(False)
     backbone.require(want)
-    for module in backbone.modules:
-        module.to(device).eval().requires_grad_(False)
     if backbone.is_xl and backbone.vae.config.get("force_upcast"):
         backbone.vae.float()  # SDXL's autoencoder overflows in fp16, and diffusers computes it in fp32 too
     return backbone
@@ -372,22 +368,28 @@ def save_backbone(
 
 
 def _from_folder(path: Path, dtype: torch.dtype, loading: LoadingOptions) -> Backbone:
-    components = read_folder(path, dtype, safety_checker=loading.get("safety_checker", True))
-    return _assemble(components, path, path)
+    choices, weights = weights_choices(path), loading.get("weights")
+    require_choice(weights, choices, path)
+    components = read_folder(
+        path, dtype, safety_checker=loading.get("safety_checker", True), raw=weights == "raw",
+        allow_pickle=loading.get("allow_pickle", False),
+    )  # fmt: skip
+    return _assemble(components, path, path, (weights or "ema") if choices else None)
 
 
 def _from_file(path: Path, dtype: torch.dtype, loading: LoadingOptions) -> Backbone:
-    checkpoint = read_checkpoint(path, allow_pickle=loading.get("allow_pickle", False))
-    with open_configs(path, checkpoint, loading.get("config")) as configs:
-        return _assemble(read_single_file(checkpoint, configs, dtype), configs, path)
+    pickles = loading.get("allow_pickle", False)
+    tensors, weights = read_checkpoint(path, weights=loading.get("weights"), allow_pickle=pickles)
+    with open_configs(path, tensors, loading.get("config")) as configs:
+        return _assemble(read_single_file(path, tensors, configs, dtype), configs, path, weights)
 
 
-def _assemble(components: dict[str, Any], configs: Path, path: Path) -> Backbone:
+def _assemble(components: dict[str, Any], configs: Path, path: Path, weights: WeightsChoice | None) -> Backbone:
     """Make a model of components, with the settings in their folder."""
     checker = [components.pop(name, None) for name in SAFETY_COMPONENTS]
     zero = "text_encoder_2" in components and bool(read_index(configs).get("force_zeros_for_empty_prompt", True))
     return Backbone(
-        **components, name=str(path), path=path, zero_empty_text=zero,
+        **components, name=str(path), path=path, zero_empty_text=zero, weights=weights,
         own_settings=read_settings(configs, type(components["scheduler"]).__name__),
         vocabulary=read_vocabulary(configs),
         safety=SafetyChecker(*checker) if None not in checker else None,

@@ -4,21 +4,21 @@
 latents can be used. Only decoding changes: pictures are still encoded by the model's own encoder.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from diffusers import AutoencoderTiny
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from safetensors import SafetensorError
 
 from ip2p.errors import ModelError, one_line
 from ip2p.models.backbone import Backbone
-from ip2p.models.folder import DAMAGED_HINT, fetch
-from ip2p.models.loading import load_whole
+from ip2p.models.folder import fetch
+from ip2p.models.folder_checks import read_object, require_network
+from ip2p.models.loading import explain, load_whole
 
 CONFIG_FILE = "config.json"
-DECODER_FILES = [CONFIG_FILE, "diffusion_pytorch_model.safetensors"]
+WEIGHTS = "diffusion_pytorch_model"
+DECODER_FILES = [CONFIG_FILE, f"{WEIGHTS}.safetensors"]
 DECODER_HINT = "Give a folder with an AutoencoderTiny, or a hub id such as madebyollin/taesd (taesdxl for SDXL)"
 
 
@@ -32,18 +32,19 @@ def replace_decoder(backbone: Backbone, name: str) -> None:
     Raises:
         ModelError: the decoder is missing, damaged, of another class, or for other latents.
     """
-    folder = Path(name)
+    folder, what = Path(name), f"the decoder {name}"
     try:
-        if not folder.exists():
-            folder = fetch(name, DECODER_FILES)
-        kind = json.loads((folder / CONFIG_FILE).read_text()).get("_class_name")
+        folder = folder if folder.exists() else fetch(name, DECODER_FILES)
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise ModelError(f"there is no decoder {name} ({one_line(error)})", DECODER_HINT) from error
+    if not (folder / CONFIG_FILE).is_file():
+        raise ModelError(f"there is no decoder {name}: it has no {CONFIG_FILE}", DECODER_HINT)
+    with explain(what, DECODER_HINT):
+        kind = read_object(folder / CONFIG_FILE, what).get("_class_name")
         if kind != "AutoencoderTiny":
             raise ModelError(f"the decoder {name} is of the class {kind}, not AutoencoderTiny", DECODER_HINT)
+        require_network(folder, what, file=WEIGHTS, pickle_file=f"{WEIGHTS}.bin")
         decoder: Any = load_whole(AutoencoderTiny, folder, torch_dtype=backbone.dtype)
-    except (FileNotFoundError, NotADirectoryError, HfHubHTTPError, HFValidationError, json.JSONDecodeError) as error:
-        raise ModelError(f"there is no decoder {name} ({one_line(error)})", DECODER_HINT) from error
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise ModelError(f"cannot load the decoder {name} ({one_line(error)})", DAMAGED_HINT) from error
     config = decoder.config
     got = config.latent_channels, 2 ** (len(config.decoder_block_out_channels) - 1)
     expected = backbone.latent_channels, backbone.downscale

@@ -21,11 +21,12 @@ from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
 from ip2p.errors import ConfigError, ModelError, one_line
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
-from ip2p.models.loading import load_whole, quiet
+from ip2p.models.checkpoint import WeightsChoice
+from ip2p.models.folder_checks import require_files, require_network, require_schedule, require_tokenizer
+from ip2p.models.loading import DAMAGED_HINT, explain, load_whole, quiet
 from ip2p.settings import SETTINGS_FILE
 
 INDEX_FILE = "model_index.json"
-DAMAGED_HINT = "Download it again, or train it again"
 NAME_HINT = (
     f"Give {BUNDLED_NAMES[0]}, {BUNDLED_NAMES[1]}, a folder with {INDEX_FILE}, a .safetensors file, "
     "or a hub id such as owner/name"
@@ -50,12 +51,18 @@ HEADER_KEY = "ip2p"
 """Key of the configs and tokenizers in the header of a single file."""
 SAMPLES, SAMPLE_BYTES = 64, 4096
 """Places of a file that its fingerprint reads, and bytes at each."""
+RAW_VARIANT = "non_ema"
+"""Name in files of a UNet's weights beside the moving average."""
 NETWORKS = ("vae", "text_encoder", "text_encoder_2", "unet", "safety_checker")
 FROM_TRANSFORMERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "feature_extractor")
 
 
-def locate(name: str | Path) -> Path:
+def locate(name: str | Path, *, raw: bool = False) -> Path:
     """Locate the folder or single file of a model, downloading it if it is on the hub.
+
+    Args:
+        name: bundled name, folder, single file or hub id.
+        raw: whether to download the UNet's weights beside the moving average, too.
 
     Raises:
         ModelError: there is no such model.
@@ -68,7 +75,7 @@ def locate(name: str | Path) -> Path:
     if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise ModelError(f"there is no model {name}", NAME_HINT)
     try:
-        return fetch(name, [INDEX_FILE, "ip2p.json", *(f"{each}/*" for each in COMPONENTS)])
+        return fetch(name, [INDEX_FILE, "ip2p.json", *(f"{each}/*" for each in COMPONENTS)], raw=raw)
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"there is no folder {name}, and it cannot be fetched from the hub ({type(error).__name__})",
@@ -76,13 +83,13 @@ def locate(name: str | Path) -> Path:
         ) from error
 
 
-def fetch(hub_id: str, patterns: list[str]) -> Path:
+def fetch(hub_id: str, patterns: list[str], *, raw: bool = False) -> Path:
     """Fetch the matching files of a model from the hub or its cache; weights as safetensors in full precision.
 
     Raises:
         OSError, ValueError, HfHubHTTPError: there is no such model, or the hub is not reachable.
     """
-    ignored = ["*.bin", "*.fp16.*", "*.non_ema.*", "*.msgpack", "*.onnx", "*.onnx_data"]
+    ignored = ["*.bin", "*.fp16.*", "*.msgpack", "*.onnx", "*.onnx_data", *([] if raw else [f"*.{RAW_VARIANT}.*"])]
     return Path(snapshot_download(hub_id, allow_patterns=patterns, ignore_patterns=ignored))
 
 
@@ -92,12 +99,12 @@ def read_index(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing or not readable, or the model is of another family.
     """
+    if not (path / INDEX_FILE).exists():
+        raise ModelError(f"the folder {path} has no {INDEX_FILE}", NAME_HINT)
     try:
         index = json.loads((path / INDEX_FILE).read_text())
         classes = {name: str(index[name][1]) for name in COMPONENTS if (index.get(name) or [None])[0]}
-    except FileNotFoundError:
-        raise ModelError(f"the folder {path} has no {INDEX_FILE}", NAME_HINT) from None
-    except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path / INDEX_FILE} is not readable ({one_line(error)})", DAMAGED_HINT) from error
     known_classes = REQUIRED_COMPONENTS | (SDXL_COMPONENTS if classes.keys() & SDXL_COMPONENTS.keys() else {})
     known_classes |= {name: known for name, known in SAFETY_COMPONENTS.items() if name in classes}
@@ -113,19 +120,29 @@ def read_index(path: Path) -> dict[str, Any]:
     return {**index, **{name: None for name in COMPONENTS}, **classes}
 
 
-def read_folder(path: Path, dtype: torch.dtype, *, safety_checker: bool = True) -> dict[str, Any]:
+def read_folder(
+    path: Path, dtype: torch.dtype, *, safety_checker: bool = True, raw: bool = False, allow_pickle: bool = False
+) -> dict[str, Any]:
     """Read all components of a model folder by name, and check that no weights are missing.
 
+    Args:
+        path: model folder.
+        dtype: data type of the networks.
+        safety_checker: whether to read the safety checker, if there is one.
+        raw: whether to read the UNet's weights beside the moving average.
+        allow_pickle: whether weights may be pickled; only tensors are loaded, and no code is run.
+
     Raises:
-        ModelError: the model is of another family.
-        OSError, ValueError, KeyError, RuntimeError, SafetensorError: the folder is damaged.
+        ModelError: the model is of another family, or the folder is damaged.
     """
     index = read_index(path)
-    with quiet():
-        return {
-            component: read_component(path, component, index[component], dtype)
-            for component in component_names(index, safety=safety_checker)
-        }
+    return {
+        component: read_component(
+            path, component, index[component], dtype, what=f"the {component} of the model {path}",
+            variant=RAW_VARIANT if raw and component == "unet" else None, allow_pickle=allow_pickle,
+        )
+        for component in component_names(index, safety=safety_checker)
+    }  # fmt: skip
 
 
 def component_names(index: Mapping[str, Any], *, safety: bool) -> list[str]:
@@ -134,20 +151,59 @@ def component_names(index: Mapping[str, Any], *, safety: bool) -> list[str]:
     return [name for name in COMPONENTS if index[name] and (safety or name not in SAFETY_COMPONENTS)]
 
 
-def read_component(path: Path, component: str, name: str, dtype: torch.dtype) -> Any:
-    """Read one component of a model folder, of a class that `read_index` has checked."""
+def read_component(
+    path: Path,
+    component: str,
+    name: str,
+    dtype: torch.dtype,
+    *,
+    what: str,
+    variant: str | None = None,
+    allow_pickle: bool = False,
+) -> Any:
+    """Read one component of a model folder, of a class that `read_index` has checked.
+
+    Args:
+        path: model folder.
+        component: name of the component.
+        name: name of its class.
+        dtype: data type of a network.
+        what: name of the component in an error.
+        variant, allow_pickle: which weights to read, see `require_network`.
+
+    Raises:
+        ModelError: it is damaged.
+    """
     folder = path / component
-    if not folder.is_dir():
-        raise OSError(f"it has no folder {component}")
-    if component.startswith("tokenizer"):
-        return CLIPTokenizer.from_pretrained(folder)
-    if component == "feature_extractor":
-        return CLIPImageProcessorPil.from_pretrained(folder)
-    if component == "scheduler":
-        return getattr(diffusers, name).from_pretrained(folder)
-    library = transformers if component in FROM_TRANSFORMERS else diffusers
-    loader: Any = StableDiffusionSafetyChecker if component == "safety_checker" else getattr(library, name)
-    return load_whole(loader, folder, what=component, dtype=dtype, local_files_only=True)
+    with quiet(), explain(what):
+        if component.startswith("tokenizer"):
+            require_tokenizer(folder, what)
+            return CLIPTokenizer.from_pretrained(folder)
+        if component == "scheduler":
+            require_schedule(folder, what)
+            return getattr(diffusers, name).from_pretrained(folder)
+        if component == "feature_extractor":
+            require_files(folder, what)
+            return CLIPImageProcessorPil.from_pretrained(folder)
+        ours = component in (*FROM_TRANSFORMERS, "safety_checker")
+        names = ("model", "pytorch_model.bin") if ours else ("diffusion_pytorch_model", "diffusion_pytorch_model.bin")
+        options: dict[str, Any] = {
+            "use_safetensors": require_network(
+                folder, what, file=names[0], pickle_file=names[1], variant=variant, allow_pickle=allow_pickle
+            )
+        }
+        loader: Any
+        if component == "safety_checker":
+            loader, options["attn_implementation"] = StableDiffusionSafetyChecker, "eager"
+        else:
+            loader = getattr(transformers if ours else diffusers, name)
+        options |= {"variant": variant} if variant else {}
+        return load_whole(loader, folder, dtype=dtype, local_files_only=True, **options)
+
+
+def weights_choices(path: Path) -> tuple[WeightsChoice, ...]:
+    """Which weights the UNet of a model folder has, if it has a moving average and those beside it."""
+    return ("ema", "raw") if (path / "unet" / f"diffusion_pytorch_model.{RAW_VARIANT}.safetensors").is_file() else ()
 
 
 def write_folder(folder: Path, components: Mapping[str, Any], index: Mapping[str, Any], dtype: torch.dtype) -> None:

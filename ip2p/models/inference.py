@@ -8,11 +8,13 @@ from typing import Any, Literal, Unpack
 import torch
 
 from ip2p.device import best_device, choose_precision, compile_unet, parse_precision, precision_name
-from ip2p.models.adapters import Lora, add_embeddings, merge_loras, require_readable
 from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
 from ip2p.models.decoder import replace_decoder
+from ip2p.models.embeddings import add_embeddings
+from ip2p.models.lora import Lora, merge_loras
 from ip2p.models.offload import offload, require_gpu, tile
 from ip2p.models.packed_conv import pack_convolutions
+from ip2p.models.weight_files import require_readable
 
 
 class InferenceOptions(LoadingOptions, total=False):
@@ -58,7 +60,7 @@ def load_for_inference(
         precision: fp32, bf16, fp16, or auto, which measures; None is fp16 on an NVIDIA GPU and fp32 elsewhere, so that
             a seed always draws the same picture.
         loras, embeddings, decoder, cpu_offload, vae_tiling, compiled: see InferenceOptions.
-        loading: config, allow_pickle and safety_checker, see LoadingOptions.
+        loading: config, weights, allow_pickle and safety_checker, see LoadingOptions.
 
     Raises:
         ModelError: the model is missing, damaged, or of another kind; or a file does not fit it.
@@ -109,7 +111,8 @@ def record_model(backbone: Backbone) -> dict[str, Any]:
     """Everything but the sampling settings that a picture depends on: model, options, precision, device, versions."""
     versions = (f"{name} {importlib.metadata.version(name)}" for name in ("ip2p", "torch", "diffusers"))
     return {
-        "model": backbone.name, **backbone.options, "precision": precision_name(backbone.dtype),
+        "model": backbone.name, **({"weights": backbone.weights} if backbone.weights else {}), **backbone.options,
+        "precision": precision_name(backbone.dtype),
         "device": backbone.device.type, "versions": ", ".join(versions),
     }  # fmt: skip
 

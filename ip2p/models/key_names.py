@@ -68,23 +68,29 @@ def to_original(components: Mapping[str, Any]) -> dict[str, Tensor]:
     return found | _add_prefix(_clip_weights(first), CLIP)
 
 
+def unet_names(unet: Any) -> dict[str, str]:
+    """Original names of the weights of a UNet2DConditionModel, by diffusers' names."""
+    places, tables = dict(_unet_places(unet)), LDM_TABLES["unet"]
+    single = dict(tables["layers"])
+    if unet.config.addition_embed_type == "text_time":
+        single |= tables["addition_embed_type"]
+    found = {}
+    for name in unet.state_dict():
+        module, inner = _split(name, places)
+        if module and ".resnets." in f".{module}.":
+            inner = _replace_start(inner, RESNET)
+        found[name] = f"{places[module]}.{inner}" if module else single.get(name, name)
+    return found
+
+
 def original_unet(unet: Any) -> dict[str, Tensor]:
     """Convert the weights of a UNet2DConditionModel to their original key names.
 
     Raises:
         ModelError: it has blocks that the original layout does not know.
     """
-    places, weights = dict(_unet_places(unet)), unet.state_dict()
-    tables = LDM_TABLES["unet"]
-    single = dict(tables["layers"])
-    if unet.config.addition_embed_type == "text_time":
-        single |= tables["addition_embed_type"]
-    found = {}
-    for name, value in weights.items():
-        module, inner = _split(name, places)
-        if module and ".resnets." in f".{module}.":
-            inner = _replace_start(inner, RESNET)
-        found[UNET + (f"{places[module]}.{inner}" if module else single.get(name, name))] = value
+    weights = unet.state_dict()
+    found = {UNET + original: weights[name] for name, original in unet_names(unet).items()}
     return _check_round_trip(found, weights, convert_ldm_unet_checkpoint(dict(found), unet.config), "UNet")
 
 

@@ -9,7 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ip2p.errors import Ip2pError, ModelError, one_line
+
 QUIET_LIBRARIES = ("diffusers", "transformers")
+ATTENTION = "sdpa"
+"""Attention of networks of transformers. A config may name one, by which code would be fetched from the hub."""
+DAMAGED_HINT = "Download it again, or train it again"
 
 # diffusers imports image processors that need torchvision; transformers warns that it uses others, as intended.
 logging.getLogger("transformers.utils.import_utils").addFilter(
@@ -38,8 +43,33 @@ def quiet() -> Iterator[None]:
                 log.enable_progress_bar()
 
 
+@contextmanager
+def explain(what: str, hint: str = DAMAGED_HINT) -> Iterator[None]:
+    """Context manager that turns whatever a library raises about a damaged model into a ModelError.
+
+    Args:
+        what: name of what is loaded, such as "the unet of storybook-base".
+        hint: remedy.
+
+    Raises:
+        ModelError: something was raised.
+    """
+    try:
+        yield
+    except Ip2pError:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            raise ModelError(
+                f"there is not enough memory for {what}", "Give a smaller model, or more memory"
+            ) from error
+        usual = isinstance(error, OSError | ValueError | RuntimeError)
+        said = one_line(error) if usual else f"{type(error).__name__}: {one_line(error)}"
+        raise ModelError(f"cannot load {what} ({said})", hint) from error
+
+
 def load_whole(loader: Any, source: str | Path, *, what: str = "it", **options: Any) -> Any:
-    """Load a network from safetensors, and check that no weights are missing.
+    """Load a network, from safetensors unless the options say otherwise, and check that no weights are missing.
 
     Args:
         loader: class of transformers or diffusers, with a method `from_pretrained`.
@@ -51,8 +81,11 @@ def load_whole(loader: Any, source: str | Path, *, what: str = "it", **options: 
         ValueError: weights are missing.
         OSError, RuntimeError, KeyError, SafetensorError: the network is missing or damaged.
     """
+    options = {"use_safetensors": True} | options
+    if loader.__module__.startswith("transformers."):
+        options = {"attn_implementation": ATTENTION} | options
     with quiet():
-        module, info = loader.from_pretrained(source, use_safetensors=True, output_loading_info=True, **options)
+        module, info = loader.from_pretrained(source, output_loading_info=True, **options)
     refuse_missing(info["missing_keys"], what)
     return module
 

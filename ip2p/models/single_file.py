@@ -5,7 +5,6 @@ file's header, where `write_single_file` puts them; or from the hub model of the
 """
 
 import json
-import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,20 +18,20 @@ from accelerate import init_empty_weights
 from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
-    create_diffusers_clip_model_from_ldm,
+    convert_open_clip_checkpoint,
     fetch_diffusers_config,
 )
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ip2p.errors import ModelError, one_line
+from ip2p.models.checkpoint import adapt_scheduler, require_known, schedule_keys
 from ip2p.models.folder import (
     COMPONENTS,
-    DAMAGED_HINT,
     HEADER_KEY,
     INDEX_FILE,
+    NAME_HINT,
     NETWORKS,
     SAFETY_COMPONENTS,
     component_names,
@@ -40,8 +39,10 @@ from ip2p.models.folder import (
     read_component,
     read_index,
 )
-from ip2p.models.key_names import CONV_IN, to_original
-from ip2p.models.loading import quiet, refuse_missing
+from ip2p.models.folder_checks import read_object, require_size
+from ip2p.models.key_names import CLIP, CONV_IN, FIRST_XL, OPEN_CLIP, SECOND_XL, to_original
+from ip2p.models.loading import ATTENTION, DAMAGED_HINT, explain, quiet, refuse_missing
+from ip2p.models.weight_files import read_header
 from ip2p.settings import SETTINGS_FILE
 from ip2p.shards import atomic_file
 
@@ -49,46 +50,7 @@ CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "unet": convert_ldm_unet_checkpoint,
     "vae": convert_ldm_vae_checkpoint,
 }
-PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 CONFIG_HINT = "a model folder of the same family, whose configs and tokenizer are read and whose weights are not"
-
-
-def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
-    """Read a file of weights by name.
-
-    Args:
-        path: path of a .safetensors file, or of a pickled one.
-        allow_pickle: whether to read a pickled one; only tensors and plain containers are loaded, and no code is run.
-
-    Raises:
-        ModelError: the file has another format, is pickled without allow_pickle, has more than weights, or is damaged.
-    """
-    pickled = path.suffix in PICKLE_SUFFIXES
-    if not pickled and path.suffix != ".safetensors":
-        raise ModelError(f"{path} is a {path.suffix or 'nameless'} file, not .safetensors", "Give a .safetensors file")
-    if pickled and not allow_pickle:
-        raise ModelError(
-            f"{path} is a pickle, not .safetensors",
-            "Give a .safetensors file of the model, or allow_pickle=True if you trust its source",
-            arguments=["allow_pickle"],
-        )
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
-    except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} has more than weights", "Give a .safetensors file of the model") from error
-    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{path} is damaged ({one_line(error)})", DAMAGED_HINT) from error
-    while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} holds a {type(found).__name__}, not weights by name", "Give a file of weights")
-    return found
-
-
-def read_checkpoint(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
-    """Read the tensors of a file by name; see `read_weights`."""
-    found = read_weights(path, allow_pickle=allow_pickle)
-    return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 @contextmanager
@@ -106,7 +68,7 @@ def open_configs(path: Path, checkpoint: Mapping[str, Tensor], config: str | Pat
     if config is not None and Path(config).is_dir():
         yield Path(config)
         return
-    own = _read_header(path).get(HEADER_KEY) if config is None and path.suffix == ".safetensors" else None
+    own = read_header(path).get(HEADER_KEY) if config is None else None
     if own is not None:
         with tempfile.TemporaryDirectory() as folder:
             _unpack(own, Path(folder), path)
@@ -124,30 +86,41 @@ def open_configs(path: Path, checkpoint: Mapping[str, Tensor], config: str | Pat
         ) from error
 
 
-def read_single_file(checkpoint: Mapping[str, Tensor], configs: Path, dtype: torch.dtype) -> dict[str, Any]:
+def read_single_file(path: Path, checkpoint: Mapping[str, Tensor], configs: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Make all components of a model except a safety checker, for which the original layout has no place.
 
     Args:
-        checkpoint: tensors by their original key names.
+        path: path of the file.
+        checkpoint: tensors of the file by their original key names.
         configs: folder with configs and tokenizers.
         dtype: data type of the networks.
 
     Raises:
-        ModelError: the weights are of another family than the configs.
-        OSError, ValueError, KeyError, RuntimeError: a weight or config is missing, or of another shape.
+        ModelError: the weights are of another family than the configs, a weight or config is missing, or one of the
+            weights has no place.
     """
     index = read_index(configs)
     if CONV_IN not in checkpoint:
-        raise ValueError(f"it has no {CONV_IN}, so it is not a whole model in the original layout")
+        raise ModelError(f"{path} has no {CONV_IN}, so it is not a whole model in the original layout", NAME_HINT)
     if index["vae"] != "AutoencoderKL":
-        raise ValueError(f"its configs are of an {index['vae']}, which has no place in the original layout")
+        raise ModelError(
+            f"the configs for {path} are of an {index['vae']}, which has no place in the original layout",
+            f"Give config=FOLDER, {CONFIG_HINT}", arguments=["config"],
+        )  # fmt: skip
     components: dict[str, Any] = {}
-    with quiet():
-        for name in component_names(index, safety=False):
+    for name in component_names(index, safety=False):
+        with quiet(), explain(f"the {name} of {path}"):
             if name in NETWORKS:
+                require_size(
+                    read_object(configs / name / "config.json", name), len(checkpoint), f"the {name} of {path}"
+                )
                 components[name] = _read_network(name, index[name], checkpoint, configs, dtype)
             else:
-                components[name] = read_component(configs, name, index[name], dtype)
+                components[name] = read_component(configs, name, index[name], dtype, what=f"the {name} of {path}")
+    components["scheduler"] = adapt_scheduler(path, checkpoint, components["scheduler"])
+    text_encoder = components["text_encoder"]
+    unread = f"{OPEN_CLIP}transformer.resblocks.{text_encoder.config.num_hidden_layers}."  # SD 2 leaves out the last
+    require_known(checkpoint, to_original(components), (unread,), path)
     return components
 
 
@@ -164,9 +137,13 @@ def write_single_file(components: Mapping[str, Any], configs: Path, target: Path
         ModelError: the original layout has no place for a component of the model.
     """
     weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in to_original(components).items()}
+    weights |= schedule_keys(components["scheduler"])
     files = sorted(file for kind in ("json", "txt") for file in configs.rglob(f"*.{kind}"))
     names = {file.relative_to(configs).as_posix(): file for file in files}
     kept = {name: file.read_text() for name, file in names.items() if _is_config_file(name)}
+    scheduler = components["scheduler"]  # it follows what a single file says, and its config may not
+    index = read_object(configs / INDEX_FILE, str(configs)) | {"scheduler": ["diffusers", type(scheduler).__name__]}
+    kept |= {INDEX_FILE: json.dumps(index), f"scheduler/{scheduler.config_name}": scheduler.to_json_string()}
     with atomic_file(target) as temporary:
         save_file(weights, temporary, metadata={"format": "pt", HEADER_KEY: json.dumps(kept)})
 
@@ -186,22 +163,27 @@ def _read_network(
         # Not by from_single_file, which does not report missing weights.
         module.load_state_dict(CONVERTERS[component](dict(checkpoint), config), strict=False, assign=True)
     else:
-        module = create_diffusers_clip_model_from_ldm(
-            getattr(transformers, name),
-            dict(checkpoint),
-            subfolder=component,
-            config=str(configs),
-            local_files_only=True,
-        )
-    refuse_missing((key for key, value in module.state_dict().items() if value.is_meta), component)
+        config = getattr(transformers, name).config_class.from_pretrained(configs / component)
+        with init_empty_weights():
+            module = getattr(transformers, name)._from_config(config, attn_implementation=ATTENTION)
+        module.load_state_dict(_clip_weights(component, module, checkpoint), strict=False, assign=True)
+    refuse_missing(key for key, value in module.state_dict().items() if value.is_meta)
     assert isinstance(module, nn.Module)
     return module.to(dtype)
 
 
-def _read_header(path: Path) -> dict[str, str]:
-    """Read the metadata of a .safetensors file."""
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
+def _clip_weights(component: str, module: Any, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Find the weights of a text encoder, and convert OpenCLIP's."""
+    second = component == "text_encoder_2"
+    open_clip = SECOND_XL if second else OPEN_CLIP
+    if f"{open_clip}token_embedding.weight" in checkpoint:
+        found = convert_open_clip_checkpoint(module, dict(checkpoint), prefix=open_clip)
+    else:
+        prefix = FIRST_XL if any(key.startswith(FIRST_XL) for key in checkpoint) else CLIP
+        names = ((key, f"text_model.{key.removeprefix(prefix)}") for key in checkpoint if key.startswith(prefix))
+        found = {name: checkpoint[key] for key, name in names}
+    inner = hasattr(module, "text_model")
+    return {key if inner else key.removeprefix("text_model."): value for key, value in found.items()}
 
 
 def _unpack(configs: str, folder: Path, path: Path) -> None:

@@ -111,3 +111,7 @@ def test_pictures_of_different_size_in_a_pair_are_refused(tiny_base: Path, pairs
     broken = Dataset.from_list([row], features=pairs.features)
     with pytest.raises(DataError, match="row 0"):
         Batches(broken, load_backbone(tiny_base), size=32, seed=0, flip=False).pictures(0)
+
+
+def test_a_path_with_brackets_works(tmp_path: Path, make_pairs: Callable[..., Path]) -> None:
+    assert len(open_pairs(make_pairs(tmp_path / "pairs [v1]*", 5)).train) == 4

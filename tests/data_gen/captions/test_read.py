@@ -181,7 +181,20 @@ def test_a_folder_is_streamed_as_a_data_set(tmp_path: Path) -> None:
         read(folder, text_column="caption")
 
 
-def test_a_folder_with_subsets(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["captions [v1].jsonl", "captions [v1]"])
+def test_a_path_with_brackets_works(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if not path.suffix:
+        path.mkdir()
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in ("a barn", "a castle"))
+    (path if path.suffix else path / "rows.jsonl").write_text(lines)
+    assert sorted(read(path)) == ["a barn", "a castle"]
+
+
+@pytest.mark.parametrize("name", ["subsets", "subsets [v1]"])
+def test_a_folder_with_subsets(tmp_path: Path, name: str) -> None:
+    tmp_path /= name
+    tmp_path.mkdir()
     header = "".join(f"- config_name: {name}\n  data_files: {name}/*.jsonl\n" for name in ("barns", "mills"))
     for name in ("barns", "mills"):
         write_rows(tmp_path / name / "a.jsonl", [f"{number} {name}" for number in "123"], n=[1, 2, 3])

@@ -1,5 +1,6 @@
 """CLIP scores: against transformers' own embeddings, and what batches, sizes and bad folders do."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,26 @@ def test_wrong_models_are_told(base_folder: Path, tmp_path: Path) -> None:
     for name in (tmp_path, base_folder, tmp_path / "nowhere"):
         with pytest.raises(ModelError, match="cannot load the CLIP model"):
             ClipScorer.from_pretrained(name)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", "[1]", "config.json is a list"),
+        ("config.json", '{"text_config": {"num_hidden_layers": 3000}}', "3000 layers"),
+        ("preprocessor_config.json", "[1]", "AttributeError"),
+        ("tokenizer_config.json", "[1]", "TypeError"),
+        ("vocab.json", None, "no vocabulary"),
+    ],
+)
+def test_damaged_models_are_told(
+    clip_folder: Path, tmp_path: Path, file: str, content: str | None, message: str
+) -> None:
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "clip"))
+    if content is None:
+        for name in ("vocab.json", "tokenizer.json"):
+            (folder / name).unlink(missing_ok=True)
+    else:
+        (folder / file).write_text(content)
+    with pytest.raises(ModelError, match=f"cannot load the CLIP model .*{message}"):
+        ClipScorer.from_pretrained(folder)

@@ -13,6 +13,8 @@ from ip2p.errors import ModelError
 from ip2p.models import bundled
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.bundled import bundled_path
+from ip2p.models.convert import convert
+from ip2p.models.folder import fingerprint_model
 from ip2p.settings import SCHEDULERS
 
 FOLDERS = ("base_folder", "editor_folder", "sd_base_folder", "sd_editor_folder", "xl_base_folder", "xl_editor_folder")
@@ -207,7 +209,7 @@ def test_a_hub_model_without_a_network_is_told(monkeypatch: pytest.MonkeyPatch, 
 def test_damaged_folders_are_told_apart(copied: Path) -> None:
     weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="cannot load the model"):
+    with pytest.raises(ModelError, match="cannot load the unet of the model .*is damaged"):
         load_backbone(copied)
     shutil.rmtree(copied / "unet")
     with pytest.raises(ModelError, match="no folder unet"):
@@ -225,7 +227,7 @@ def test_missing_weights_are_never_made_up(copied: Path, part: str) -> None:
     weights = load_file(file)
     weights.pop(sorted(weights)[0])
     save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(ModelError, match="cannot load the model"):
+    with pytest.raises(ModelError, match="cannot load the .* of the model .*it lacks the weight"):
         load_backbone(copied)
 
 
@@ -263,3 +265,13 @@ def test_bundled_models_that_are_missing_say_how_to_make_them(
         bundled_path("storybook")
     shutil.copytree(base_folder, tmp_path / "storybook-base")
     assert load_backbone("storybook-base", want="base").name == "storybook-base"
+
+
+def test_a_path_with_brackets_works(sd_editor_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(sd_editor_folder, tmp_path / "models [v1] {a,b}*" / "m"))
+    convert(folder, folder.with_name("one [2].safetensors"))
+    convert(folder.with_name("one [2].safetensors"), folder.with_name("back [3]"))
+    expected = load_backbone(sd_editor_folder).unet.conv_in.weight
+    for name in ("m", "one [2].safetensors", "back [3]"):
+        assert torch.equal(load_backbone(folder.with_name(name)).unet.conv_in.weight, expected)
+        assert fingerprint_model(folder.with_name(name))

@@ -64,9 +64,10 @@ def test_a_decoder_that_does_not_fit_is_told(sd_editor_folder: Path, decoder: Pa
     (broken / "diffusion_pytorch_model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match="cannot load the decoder"):
         replace_decoder(backbone, str(broken))
-    (broken / "config.json").write_text("{")
-    with pytest.raises(ModelError, match="there is no decoder"):
-        replace_decoder(backbone, str(broken))
+    for text, message in (("{", "is not readable"), ("[1]", "is a list"), ('{"_class_name": 1}', "of the class 1")):
+        (broken / "config.json").write_text(text)
+        with pytest.raises(ModelError, match=message):
+            replace_decoder(backbone, str(broken))
     assert backbone.decoder is None
 
 

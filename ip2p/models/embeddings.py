@@ -1,67 +1,25 @@
-"""Adapters of a model: LoRA weights, and embeddings of new words (textual inversion).
+"""Embeddings of new words (textual inversion), in the formats of diffusers, kohya and AUTOMATIC1111.
 
-They are loaded by a temporary diffusers pipeline around the backbone, in the formats of diffusers, kohya and
-AUTOMATIC1111.
+They are loaded by a temporary diffusers pipeline around the backbone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffusers
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ip2p.errors import ConfigError, ModelError, one_line
 from ip2p.models.backbone import Backbone
 from ip2p.models.folder import COMPONENTS, SAFETY_COMPONENTS
 from ip2p.models.loading import quiet
-from ip2p.models.single_file import PICKLE_SUFFIXES, read_weights
+from ip2p.models.weight_files import read_weights, require_readable
 
 CLIP_KEYS = ("clip_l", "clip_g")
 KEYS_WITHOUT_WORD = {"emb_params", "string_to_param", *CLIP_KEYS}
 """Keys of embedding files that do not name their word; the word is then the file's name."""
-
-
-class Lora(NamedTuple):
-    """A LoRA file and its scale, any number."""
-
-    path: Path
-    scale: float = 1.0
-
-    @classmethod
-    def parse(cls, text: str) -> "Lora":
-        """Parse FILE or FILE:SCALE."""
-        path, _, scale = text.rpartition(":")
-        try:
-            return cls(Path(path), float(scale)) if path else cls(Path(text))
-        except ValueError:
-            return cls(Path(text))
-
-
-def merge_loras(backbone: Backbone, loras: Sequence[Lora], *, allow_pickle: bool = False) -> None:
-    """Merge LoRA weights into the UNet and the text encoders, so that inference is as fast as without.
-
-    Args:
-        backbone: model to change in place.
-        loras: LoRA files with their scales, merged in order.
-        allow_pickle: whether to read pickled files too, weights only.
-
-    Raises:
-        ModelError: a file is missing, damaged, or of another family of models.
-    """
-    for path, scale in loras:
-        require_readable(path, allow_pickle=allow_pickle)
-        with _as_pipeline(backbone) as pipeline, _explain_mismatch(path, "LoRA", backbone):
-            pipeline.load_lora_weights(
-                str(path.parent), weight_name=path.name, use_safetensors=path.suffix not in PICKLE_SUFFIXES,
-                local_files_only=True, adapter_name="lora",
-            )  # fmt: skip
-            if not pipeline.get_list_adapters():
-                raise ValueError("none of its keys is of this model")
-            pipeline.fuse_lora(lora_scale=scale)
-            pipeline.unload_lora_weights()
 
 
 def add_embeddings(backbone: Backbone, paths: Sequence[Path], *, allow_pickle: bool = False) -> list[str]:
@@ -86,7 +44,9 @@ def _add_embedding(backbone: Backbone, path: Path, allow_pickle: bool) -> str:
     require_readable(path, allow_pickle=allow_pickle)
     found = read_weights(path, allow_pickle=allow_pickle)
     word = str(found.get("name") or (path.stem if KEYS_WITHOUT_WORD & set(found) else next(iter(found), path.stem)))
-    if word in backbone.tokenizer.get_vocab():
+    vocabulary = backbone.tokenizer.get_vocab()
+    added = {each.lower() for each in backbone.tokenizer.get_added_vocab()}  # the tokenizer ignores case
+    if word in vocabulary or {word.lower(), f"{word.lower()}_1"} & added:
         raise ConfigError(f"the word {word!r} of {path} is known to the model already", "Rename the file")
     readers = [(backbone.text_encoder, backbone.tokenizer), (backbone.text_encoder_2, backbone.tokenizer_2)]
     readers = readers if backbone.is_xl else readers[:1]
@@ -111,28 +71,6 @@ def _vectors(found: Mapping[str, Any], widths: Sequence[int]) -> list[Tensor]:
         if each.shape[-1] != width:
             raise ValueError(f"its vectors have {each.shape[-1]} numbers, not {width}")
     return [each for each in vectors if isinstance(each, Tensor)]
-
-
-def require_readable(path: Path, *, allow_pickle: bool = False) -> None:
-    """Check that a file exists and has a format that may be read.
-
-    Raises:
-        ModelError: the file is missing, damaged, or of another format.
-    """
-    if not path.is_file():
-        raise ModelError(f"there is no file {path}", "Check the name")
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt"):
-                return
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path} is damaged ({one_line(error)})", "Download it again") from error
-    if path.suffix not in PICKLE_SUFFIXES or not allow_pickle:
-        raise ModelError(
-            f"{path} is not .safetensors",
-            "Give a .safetensors file, or allow a pickled one with allow_pickle=True",
-            arguments=["allow_pickle"],
-        )
 
 
 @contextmanager

@@ -1,0 +1,357 @@
+"""LoRA files of every trainer's layout are merged exactly as they say, as by hand; others are refused whole."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ip2p.errors import ModelError
+from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.models.lora import Lora, merge_loras
+
+BLOCK = "down_blocks.1.attentions.0.transformer_blocks.0"
+QUERY, OUT, FORWARD = f"{BLOCK}.attn1.to_q", f"{BLOCK}.attn1.to_out.0", f"{BLOCK}.ff.net.0.proj"
+CONV, SECOND = "down_blocks.0.resnets.0.conv1", "mid_block.attentions.0.transformer_blocks.0.attn2.to_v"
+TEXT = "text_model.encoder.layers.0.self_attn.q_proj"
+MLP = "text_model.encoder.layers.0.mlp.fc1"
+SD, XL = "sd_editor_folder", "xl_editor_folder"
+
+
+class ByHand:
+    """A LoRA file that is being written, and what the model's weights have to be after it."""
+
+    def __init__(self, backbone: Backbone, path: Path) -> None:
+        self.backbone, self.path = backbone, path
+        self.keys: dict[str, Tensor] = {}
+        self.header: dict[str, str] = {}
+        self.expected: dict[tuple[str, str], tuple[Tensor, Tensor | None]] = {}
+
+    def module(self, network: str, name: str) -> Any:
+        part = getattr(self.backbone, network)
+        with_prefix = hasattr(part, "text_model") or not name.startswith("text_model.")
+        return part.get_submodule(name if with_prefix else name.removeprefix("text_model."))
+
+    def change(
+        self, name: str, changed: Callable[[Tensor], Tensor], network: str = "unet", bias: Tensor | None = None
+    ) -> None:
+        """Say what a weight has to be."""
+        module = self.module(network, name)
+        self.expected[network, name] = changed(module.weight), None if bias is None else module.bias + bias
+
+    def matrices(self, name: str, rank: int = 2, network: str = "unet") -> tuple[Tensor, Tensor]:
+        """Random matrices (rank, in) and (out, rank) of a module, or convolutions."""
+        shape = self.module(network, name).weight.shape
+        rest = [1] * (len(shape) - 2)
+        return torch.randn(rank, *shape[1:]), torch.randn(shape[0], rank, *rest)
+
+    def add(self, name: str, keys: tuple[str, str], factor: float, rank: int = 2, network: str = "unet") -> None:
+        """A pair of matrices under two keys, and their product times a factor."""
+        down, up = self.matrices(name, rank, network)
+        self.keys |= dict(zip(keys, (down, up), strict=True))
+        self.change(name, lambda w: w + factor * (up.flatten(1) @ down.flatten(1)).reshape(w.shape), network)
+
+    def kohya(self, key: str, name: str, alpha: float | None, rank: int = 2, network: str = "unet") -> None:
+        """A pair of matrices with kohya's names, and an alpha."""
+        factor = 1.0 if alpha is None else alpha / rank
+        self.add(name, (f"{key}.lora_down.weight", f"{key}.lora_up.weight"), factor, rank, network)
+        self.keys |= {} if alpha is None else {f"{key}.alpha": torch.tensor(alpha)}
+
+
+def flat(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def kohya_sd(file: ByHand) -> None:
+    """Alphas and ranks that differ from module to module, and one module without an alpha."""
+    file.kohya(f"lora_unet_{flat(QUERY)}", QUERY, 1.0)
+    file.kohya(f"lora_unet_{flat(OUT)}", OUT, 8.0, rank=4)
+    file.kohya(f"lora_unet_{flat(FORWARD)}", FORWARD, 0.5, rank=1)
+    file.kohya(f"lora_unet_{flat(SECOND)}", SECOND, None)
+    file.kohya(f"lora_te_{flat(TEXT)}", TEXT, 3.0, network="text_encoder")
+    file.kohya(f"lora_te_{flat(MLP)}", MLP, 1.0, network="text_encoder")
+
+
+def kohya_sdxl(file: ByHand) -> None:
+    """The names of the original checkpoint, where blocks are numbered as they run."""
+    file.kohya(
+        "lora_unet_input_blocks_3_1_transformer_blocks_1_attn1_to_q", QUERY.replace("blocks.0.a", "blocks.1.a"), 1.0
+    )
+    file.kohya("lora_unet_middle_block_1_transformer_blocks_0_attn2_to_v", SECOND, 4.0)
+    file.kohya("lora_unet_output_blocks_1_1_proj_in", "up_blocks.0.attentions.1.proj_in", 0.5)
+    file.kohya("lora_unet_input_blocks_1_0_in_layers_2", CONV, 2.0)
+    file.kohya("lora_unet_input_blocks_1_0_emb_layers_1", "down_blocks.0.resnets.0.time_emb_proj", 2.0)
+    file.kohya("lora_unet_time_embed_0", "time_embedding.linear_1", 1.0)
+    file.kohya("lora_unet_label_emb_0_2", "add_embedding.linear_2", 1.0)
+    file.kohya("lora_unet_out_2", "conv_out", 1.0)
+    file.kohya(f"lora_te1_{flat(TEXT)}", TEXT, 1.0, network="text_encoder")
+    file.kohya(f"lora_te2_{flat(MLP)}", MLP, 6.0, network="text_encoder_2")
+    file.kohya("lora_te2_text_projection", "text_projection", 1.0, network="text_encoder_2")
+
+
+def locon(file: ByHand) -> None:
+    """Convolutions; in the second the kernel is between two 1 x 1 convolutions."""
+    file.kohya(f"lora_unet_{flat(CONV)}", CONV, 1.0)
+    name = "mid_block.resnets.0.conv1"
+    down, mid, up = torch.randn(3, 16, 1, 1), torch.randn(3, 3, 3, 3), torch.randn(16, 3, 1, 1)
+    key = f"lora_unet_{flat(name)}"
+    file.keys |= {f"{key}.lora_down.weight": down, f"{key}.lora_mid.weight": mid, f"{key}.lora_up.weight": up}
+    file.keys[f"{key}.alpha"] = torch.tensor(1.5)
+    file.change(name, lambda w: w + 0.5 * torch.einsum("oa,abhw,bi->oihw", up[..., 0, 0], mid, down[..., 0, 0]))
+
+
+def dora(file: ByHand) -> None:
+    """DoRA of OneTrainer and LyCORIS: lengths of rows (out, 1), of columns (1, in), and of a convolution's outputs."""
+    for name, shape in ((QUERY, (16, 1)), (FORWARD, (1, 16)), (CONV, (8, 1, 1, 1))):
+        key, (down, up), lengths = f"lora_unet_{flat(name)}", file.matrices(name), torch.rand(shape) + 0.5
+        file.keys |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.dora_scale": lengths}
+        file.keys[f"{key}.alpha"] = torch.tensor(1.0)
+        product = 0.5 * up.flatten(1) @ down.flatten(1)
+
+        def changed(w: Tensor, product: Tensor = product, lengths: Tensor = lengths) -> Tensor:
+            whole = w.flatten(1) + product
+            norm = whole.norm(dim=0, keepdim=True) if lengths.shape[0] == 1 else whole.norm(dim=1, keepdim=True)
+            return (lengths.reshape(norm.shape) * whole / norm).reshape(w.shape)
+
+        file.change(name, changed)
+
+
+def peft_dora(file: ByHand) -> None:
+    """DoRA of diffusers' training scripts: one number for each output."""
+    (down, up), lengths = file.matrices(QUERY), torch.rand(16) + 0.5
+    key = f"unet.{QUERY}"
+    file.keys |= {
+        f"{key}.lora_A.weight": down,
+        f"{key}.lora_B.weight": up,
+        f"{key}.lora_magnitude_vector.weight": lengths,
+    }
+    file.change(QUERY, lambda w: lengths[:, None] * (w + up @ down) / (w + up @ down).norm(dim=1, keepdim=True))
+
+
+def diffusers(file: ByHand) -> None:
+    """Without a word about alpha it is the rank, also where ranks differ."""
+    for name, rank in ((QUERY, 2), (OUT, 4), (CONV, 2)):
+        file.add(name, (f"unet.{name}.lora_A.weight", f"unet.{name}.lora_B.weight"), 1.0, rank)
+    for network in ("text_encoder", "text_encoder_2"):
+        key = f"{network}.{TEXT}"
+        file.add(TEXT, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), 1.0, network=network)
+
+
+def diffusers_header(file: ByHand) -> None:
+    """The header says alpha, for each network, with exceptions."""
+    said = {
+        "unet.r": 2, "unet.lora_alpha": 6, "unet.alpha_pattern": {"to_out.0": 1}, "text_encoder.r": 2,
+        "text_encoder.lora_alpha": 1, "text_encoder.use_rslora": True,
+    }  # fmt: skip
+    file.header["lora_adapter_metadata"] = json.dumps(said)
+    for name, factor in ((QUERY, 3.0), (OUT, 0.5)):
+        file.add(name, (f"unet.{name}.lora_A.weight", f"unet.{name}.lora_B.weight"), factor)
+    key = f"text_encoder.{TEXT}"
+    file.add(TEXT, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), 1 / 2**0.5, network="text_encoder")
+
+
+def old_diffusers(file: ByHand) -> None:
+    """The attention processors of the first training scripts."""
+    for name, key in ((QUERY, f"{BLOCK}.attn1.processor.to_q"), (OUT, f"{BLOCK}.attn1.processor.to_out")):
+        file.add(name, (f"unet.{key}_lora.down.weight", f"unet.{key}_lora.up.weight"), 1.0)
+    key = "text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora"
+    file.add(TEXT, (f"{key}.down.weight", f"{key}.up.weight"), 1.0, network="text_encoder")
+
+
+def oldest_diffusers(file: ByHand) -> None:
+    """The same without the name of the network."""
+    for name, key in ((QUERY, f"{BLOCK}.attn1.processor.to_q"), (OUT, f"{BLOCK}.attn1.processor.to_out")):
+        file.add(name, (f"{key}_lora.down.weight", f"{key}_lora.up.weight"), 1.0)
+
+
+def linear_layers(file: ByHand) -> None:
+    """Layers that bear their LoRA, before diffusers had peft."""
+    file.add(QUERY, (f"unet.{QUERY}.lora.down.weight", f"unet.{QUERY}.lora.up.weight"), 1.0)
+    for name in (TEXT, MLP):
+        key = f"text_encoder.{name}.lora_linear_layer"
+        file.add(name, (f"{key}.down.weight", f"{key}.up.weight"), 1.0, network="text_encoder")
+
+
+def peft_folder(file: ByHand) -> None:
+    """A folder of peft's, whose alphas are in a file beside the weights; and a bias."""
+    said = {"r": 2, "lora_alpha": 8, "alpha_pattern": {"attn2.to_v": 1}, "peft_type": "LORA"}
+    file.path.with_name("adapter_config.json").write_text(json.dumps(said))
+    for name, factor in ((QUERY, 4.0), (SECOND, 0.5)):
+        key = f"base_model.model.{name}"
+        file.add(name, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), factor)
+    down, up = file.matrices(OUT)
+    bias, key = torch.randn(16), f"base_model.model.{OUT}"
+    file.keys |= {f"{key}.lora_A.weight": down, f"{key}.lora_B.weight": up, f"{key}.lora_B.bias": bias}
+    file.change(OUT, lambda w: w + 4 * up @ down, bias=4 * bias)
+
+
+def adapter_names(file: ByHand) -> None:
+    """Weights saved from a model with a named adapter."""
+    for name in (QUERY, CONV):
+        file.add(name, (f"unet.{name}.lora_A.default.weight", f"unet.{name}.lora_B.default.weight"), 1.0)
+
+
+def comfyui(file: ByHand) -> None:
+    """The original checkpoint's names with dots, and plain differences of weights and biases."""
+    key = "diffusion_model.input_blocks.3.1.transformer_blocks.0.attn1.to_q"
+    file.kohya(key, QUERY, 1.0)
+    file.kohya("text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1", MLP, 4.0, network="text_encoder")
+    change, bias = torch.randn(8, 8, 3, 3), torch.randn(8)
+    file.keys |= {"diffusion_model.input_blocks.1.0.in_layers.2.diff": change}
+    file.keys |= {"diffusion_model.input_blocks.1.0.in_layers.2.diff_b": bias}
+    file.change(CONV, lambda w: w + change, bias=bias)
+
+
+def loha(file: ByHand) -> None:
+    """LyCORIS: a product of two products, element by element."""
+    for name, columns in ((QUERY, 16), (CONV, 8 * 9)):
+        key, rows = f"lora_unet_{flat(name)}", 16 if name == QUERY else 8
+        parts = [torch.randn(rows, 2), torch.randn(2, columns), torch.randn(rows, 2), torch.randn(2, columns)]
+        file.keys |= {
+            f"{key}.hada_{at}": part for at, part in zip(("w1_a", "w1_b", "w2_a", "w2_b"), parts, strict=True)
+        }
+        file.keys[f"{key}.alpha"] = torch.tensor(1.0)
+        a, b, c, d = parts
+        product = (a @ b) * (c @ d)
+        file.change(name, lambda w, product=product: w + 0.5 * product.reshape(w.shape))  # type: ignore[misc]
+
+
+def lokr(file: ByHand) -> None:
+    """LyCORIS: a product of Kronecker's; alpha counts where one of its factors has a rank."""
+    one, two = torch.randn(4, 4), torch.randn(4, 4)
+    key = f"lora_unet_{flat(QUERY)}"
+    file.keys |= {f"{key}.lokr_w1": one, f"{key}.lokr_w2": two, f"{key}.alpha": torch.tensor(9.0)}
+    file.change(QUERY, lambda w: w + torch.kron(one, two))
+    first, left, right = torch.randn(2, 2), torch.randn(4, 2), torch.randn(2, 4, 3, 3)
+    key = f"lora_unet_{flat(CONV)}"
+    file.keys |= {f"{key}.lokr_w1": first, f"{key}.lokr_w2_a": left, f"{key}.lokr_w2_b": right.flatten(1)}
+    file.keys[f"{key}.alpha"] = torch.tensor(1.0)
+    second = torch.einsum("or,rihw->oihw", left, right)
+    file.change(CONV, lambda w: w + 0.5 * torch.kron(first[:, :, None, None], second))
+
+
+LAYOUTS = (
+    (kohya_sd, SD), (kohya_sdxl, XL), (locon, SD), (dora, SD), (dora, XL), (peft_dora, SD), (diffusers, XL),
+    (diffusers_header, SD), (old_diffusers, SD), (oldest_diffusers, SD), (linear_layers, SD), (peft_folder, SD),
+    (adapter_names, SD), (comfyui, SD), (comfyui, XL), (loha, SD), (lokr, SD),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [1.0, -0.5])
+@pytest.mark.parametrize(("layout", "folder"), LAYOUTS)
+def test_a_file_of_every_layout_is_merged_as_by_hand(
+    layout: Callable[[ByHand], None], folder: str, scale: float, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    torch.manual_seed(2)
+    source = request.getfixturevalue(folder)
+    before, backbone = load_backbone(source), load_backbone(source)
+    file = ByHand(before, tmp_path / "lora.safetensors")
+    layout(file)
+    save_file(file.keys, file.path, metadata={"format": "pt"} | file.header)
+    merge_loras(backbone, [Lora(file.path, scale)])
+    after = ByHand(backbone, file.path)
+    changed = {network: set(getattr(before, network).state_dict()) for network, _ in file.expected}
+    for (network, name), (weight, bias) in file.expected.items():
+        old, new = file.module(network, name), after.module(network, name)
+        assert not torch.allclose(weight, old.weight)
+        torch.testing.assert_close(new.weight.data, old.weight + scale * (weight - old.weight), atol=1e-5, rtol=1e-5)
+        path = next(path for path, module in getattr(before, network).named_modules() if module is old)
+        changed[network] -= {f"{path}.weight"}
+        if bias is not None:
+            torch.testing.assert_close(new.bias.data, old.bias + scale * (bias - old.bias))
+            changed[network] -= {f"{path}.bias"}
+    for network, others in changed.items():  # and nothing else
+        old, new = getattr(before, network).state_dict(), getattr(backbone, network).state_dict()
+        assert all(torch.equal(old[name], new[name]) for name in others)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"use_dora": True}, {"use_rslora": True}, {"alpha_pattern": {"attn2.to_k": 8}}]
+)
+def test_what_peft_saves_is_what_peft_merges(sd_editor_folder: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    torch.manual_seed(3)
+    backbone, peer = load_backbone(sd_editor_folder), load_backbone(sd_editor_folder)
+    config = LoraConfig(r=2, lora_alpha=3, target_modules=["to_q", "to_k", "conv1"], init_lora_weights=False, **options)
+    model: Any = get_peft_model(peer.unet, config)
+    model.save_pretrained(tmp_path)
+    merge_loras(backbone, [Lora(tmp_path / "adapter_model.safetensors")])
+    expected = model.merge_and_unload().state_dict()
+    for name, weight in backbone.unet.state_dict().items():
+        torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-5)
+
+
+def spoil(weights: dict[str, Tensor], how: str) -> dict[str, Tensor]:
+    """A file of kohya's with one thing wrong."""
+    first = next(iter(weights)).rpartition(".lora")[0]
+    up = f"{first}.lora_up.weight"
+    return {
+        "a module that the model lacks": weights | {f"{first}_z.lora_up.weight": torch.zeros(2, 2)},
+        "another trainer's key": weights | {f"{first}.oft_blocks": torch.zeros(2, 2)},
+        "words of pivotal tuning": weights | {"bundle_emb.cat.string_to_param.*": torch.zeros(1, 16)},
+        "half of a pair": {key: value for key, value in weights.items() if key != up},
+        "another width": weights | {up: torch.zeros(24, 2)},
+        "another rank": weights | {up: torch.zeros(16, 3)},
+        "not finite": weights | {up: torch.full((16, 2), torch.inf)},
+        "alpha of no number": weights | {f"{first}.alpha": torch.tensor(torch.nan)},
+        "two kinds": weights | {f"{first}.lokr_w1": torch.zeros(4, 4)},
+        "lengths of another shape": weights | {f"{first}.dora_scale": torch.ones(7, 1)},
+        "a bias where there is none": weights | {f"{first}.lora_B.bias": torch.ones(16)},
+        "an empty file": {},
+    }[how]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("a module that the model lacks", "1 of 18 weights of the LoRA .* do not fit .*no module of the model"),
+        ("another trainer's key", "1 of 18 weights .*oft_blocks: its kind is not known"),
+        ("words of pivotal tuning", "1 of 18 weights .*bundle_emb"),
+        ("half of a pair", "2 of 16 weights .*lacks its up"),
+        ("another width", "3 of 17 weights .*the module is .16, 16."),
+        ("another rank", "3 of 17 weights"),
+        ("not finite", "1 of 17 weights .*not finite"),
+        ("alpha of no number", "1 of 17 weights .*not finite"),
+        ("two kinds", "4 of 18 weights"),
+        ("lengths of another shape", "4 of 18 weights"),
+        ("a bias where there is none", "4 of 18 weights"),
+        ("an empty file", "0 of 0 weights .*the file is empty"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_whole(
+    how: str, message: str, sd_editor_folder: Path, tmp_path: Path
+) -> None:
+    backbone, before = load_backbone(sd_editor_folder), load_backbone(sd_editor_folder)
+    file = ByHand(before, tmp_path / "lora.safetensors")
+    kohya_sd(file)
+    save_file(spoil(file.keys, how), file.path)
+    with pytest.raises(ModelError, match=message):
+        merge_loras(backbone, [Lora(file.path)])
+    weights = backbone.unet.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in before.unet.state_dict().items())
+
+
+def test_a_file_of_another_family_is_refused_with_how_many(
+    sd_editor_folder: Path, xl_editor_folder: Path, tmp_path: Path
+) -> None:
+    file = ByHand(load_backbone(xl_editor_folder), tmp_path / "xl.safetensors")
+    kohya_sdxl(file)
+    save_file(file.keys, file.path)
+    with pytest.raises(ModelError, match=r"\d+ of 33 weights .* do not fit .*made for a model of this family"):
+        merge_loras(load_backbone(sd_editor_folder), [Lora(file.path)])
+    (tmp_path / "torn.safetensors").write_bytes(file.path.read_bytes()[:100])
+    with pytest.raises(ModelError, match="torn.safetensors is damaged"):
+        merge_loras(load_backbone(sd_editor_folder), [Lora(tmp_path / "torn.safetensors")])
+
+
+def test_a_pickle_is_read_with_leave(sd_editor_folder: Path, tmp_path: Path) -> None:
+    file = ByHand(load_backbone(sd_editor_folder), tmp_path / "lora.pt")
+    kohya_sd(file)
+    torch.save(file.keys, file.path)
+    with pytest.raises(ModelError, match="a pickle.*allow_pickle"):
+        merge_loras(load_backbone(sd_editor_folder), [Lora(file.path)])
+    merge_loras(load_backbone(sd_editor_folder), [Lora(file.path)], allow_pickle=True)
