@@ -1,5 +1,7 @@
 """CPU offload and tiled decoding: less GPU memory for more time, by diffusers and accelerate."""
 
+from typing import Any
+
 import torch
 from accelerate import cpu_offload_with_hook
 from diffusers import AutoencoderTiny
@@ -45,7 +47,8 @@ def hook_networks(backbone: Backbone, device: torch.device) -> None:
 
 def tile(backbone: Backbone) -> None:
     """Encode and decode large pictures in overlapping tiles: less memory, and faint differences where they meet."""
-    for autoencoder in filter(None, (backbone.vae, backbone.decoder)):
+    autoencoders: list[Any] = [each for each in (backbone.vae, backbone.decoder) if each is not None]
+    for autoencoder in autoencoders:
         autoencoder.enable_tiling()
         if isinstance(autoencoder, AutoencoderTiny):  # its own factor is always 8
             autoencoder.spatial_scale_factor = backbone.downscale
