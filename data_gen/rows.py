@@ -12,6 +12,8 @@ from datasets import Image as Picture
 from PIL import Image
 
 from ip2p.data_gen.build_folder import BuildFolder
+from ip2p.pictures.color import to_rgb
+from ip2p.pictures.read import decode_image
 from ip2p.records import Candidate, Caption, Record, Triple
 from ip2p.shards import read_shard
 
@@ -104,6 +106,5 @@ def to_png(image: Image.Image) -> dict[str, Any]:
 
 
 def from_png(stored: Mapping[str, Any]) -> Image.Image:
-    """Decode a stored picture."""
-    with Image.open(io.BytesIO(stored["bytes"]), formats=["PNG"]) as image:
-        return image.convert("RGB")
+    """Decode a stored picture, as `ip2p edit` opens a file."""
+    return to_rgb(decode_image(stored["bytes"], "a stored picture"))

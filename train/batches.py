@@ -5,7 +5,6 @@ which process takes which positions. Both pictures of a pair get the same crop a
 """
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,12 +17,15 @@ from datasets.exceptions import DatasetGenerationError
 from PIL import Image
 
 from ip2p.data_folders import dataset_arguments
-from ip2p.errors import DataError, one_line
+from ip2p.errors import DataError, ImageError, one_line
 from ip2p.models.backbone import Backbone
+from ip2p.pictures.color import to_rgb
+from ip2p.pictures.read import decode_image, open_guarded, read_bytes
 from ip2p.pictures.tensors import to_tensor
 from ip2p.seeding import generator
 from ip2p.train.objective import Latents
 
+PICTURE_COLUMNS = ("original_image", "edited_image")
 COLUMNS = ("original_image", "edit_prompt", "edited_image")
 HELD_OUT_SPLITS = ("test", "validation")
 MAX_HELD_OUT = 64
@@ -146,7 +148,7 @@ class Batches:
     """
 
     def __init__(self, pairs: Dataset, backbone: Backbone, *, size: int, seed: int, flip: bool) -> None:
-        self.pairs = pairs
+        self.pairs = _keep_encoded(pairs)
         self.backbone = backbone
         self.size = size
         self.seed = seed
@@ -178,8 +180,10 @@ class Batches:
         """Return the original and the edited picture of a row, size x size, with the same crop and flip."""
         try:
             pair = self.pairs[row]
-            original, edited = pair["original_image"].convert("RGB"), pair["edited_image"].convert("RGB")
-        except (OSError, ValueError, AttributeError) as error:
+            original, edited = (_decode(pair[name], f"{name} of row {row}") for name in PICTURE_COLUMNS)
+        except ImageError as error:
+            raise DataError(f"cannot train on it: {error.what}", BUILD_HINT) from error
+        except (OSError, ValueError, TypeError) as error:
             raise DataError(f"cannot read the pictures of row {row} ({one_line(error)})", BUILD_HINT) from error
         if edited.size != original.size:
             raise DataError(f"row {row}: the original is {original.size}, the edited picture {edited.size}", BUILD_HINT)
@@ -198,9 +202,7 @@ class Batches:
         Returns:
             False, with nothing cached, if some picture is not square and gets random crops.
         """
-        if not all(
-            map(self._is_square, self.pairs.cast_column("original_image", Picture(decode=False))["original_image"])
-        ):
+        if not all(map(_is_square, self.pairs["original_image"])):
             say("pictures are not square and get random crops: their latents are not cached")
             return False
         for flip in (False, True) if self.flip else (False,):
@@ -214,15 +216,33 @@ class Batches:
             self._cache[flip] = Latents(*(torch.cat(column) for column in zip(*parts, strict=True)))
         return True
 
-    @staticmethod
-    def _is_square(stored: dict[str, Any]) -> bool:
-        """Return whether a stored picture is square, from its header alone."""
-        with Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] else stored["path"]) as header:
-            return header.width == header.height
-
     def _augmentation(self, position: int) -> Augmentation:
         mirrored, x, y = torch.rand(3, generator=generator(self.seed, "augment", str(position))).tolist()
         return Augmentation(self.flip and mirrored < 0.5, x, y)
+
+
+def _keep_encoded(pairs: Dataset) -> Dataset:
+    """Make a data set give its pictures as files, for `datasets` decodes them without regard to depth and profile."""
+    for name in PICTURE_COLUMNS:
+        if isinstance(pairs.features[name], Picture):
+            pairs = pairs.cast_column(name, Picture(decode=False))
+    return pairs
+
+
+def _decode(stored: dict[str, Any], name: str) -> Image.Image:
+    """Decode a stored picture as `ip2p edit` opens a file, on white; of an animation, the first frame."""
+    return to_rgb(decode_image(_file_of(stored), name, frame=0))
+
+
+def _is_square(stored: dict[str, Any]) -> bool:
+    """Return whether a stored picture is square, from its header alone."""
+    with open_guarded(_file_of(stored), "a picture of the data set") as header:
+        return header.width == header.height
+
+
+def _file_of(stored: dict[str, Any]) -> bytes:
+    """Return the bytes of a stored picture, from its row or from the file that the row names."""
+    return read_bytes(stored["path"]) if stored["bytes"] is None else bytes(stored["bytes"])
 
 
 def positions(samples: int, *, batch: int, accumulation: int, rank: int, ranks: int) -> Iterator[range]:

@@ -48,7 +48,7 @@ app = make_app()
 @app.command(cls=GroupedCommand)
 @compose(editor=choose_editor, settings=editing_options)
 def edit(
-    image: Annotated[Path, typer.Argument(help="PNG, JPEG, WebP, BMP, GIF or TIFF file.")],
+    image: Annotated[Path, typer.Argument(help="Picture file: PNG, JPEG, WebP, TIFF, AVIF or another common format.")],
     instructions: Annotated[
         list[str],
         typer.Argument(metavar="INSTRUCTION...", help='Such as "make it winter"; several are applied in sequence.'),

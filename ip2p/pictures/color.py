@@ -1,13 +1,24 @@
 """Convert pictures of any Pillow mode to 8-bit sRGB: deep pixels scaled, color profiles applied, alpha split off."""
 
-import io
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image
+
+from ip2p.pictures.profiles import srgb_transform
 
 ORIENTATION = 0x0112
-SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation."""
+COLOR_MODES = ("RGB", "L", "CMYK", "LAB")
 WHITES = {"F": (1.0, 255.0, 65535.0), "I": (65535.0, 2.0**31 - 1)}  # 16-bit modes are 65535
 STRIP_PIXELS = 1_000_000
 
@@ -52,11 +63,15 @@ def with_alpha(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
-    """Turn a picture by its EXIF orientation; unchanged if the EXIF is unreadable."""
+    """Turn a picture by its EXIF orientation; unchanged if the EXIF is unreadable.
+
+    Only the pixels are turned. The other values stay as they were read: some that cameras write cannot be written.
+    """
     try:
-        return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # unreadable metadata must not lose the picture
         return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _separate_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -70,34 +85,15 @@ def _separate_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         return picture.convert("RGB"), picture.getchannel("A")
-    return (image if image.mode in (*SPACES, "LAB") else image.convert("RGB")), None
+    return (image if image.mode in COLOR_MODES else image.convert("RGB")), None
 
 
 def _apply_profile(colors: Image.Image, profile: object) -> Image.Image:
     """Convert colors (RGB, L, CMYK or LAB) to a new RGB picture by the color profile (bytes), if it fits."""
-    try:
-        source = _read_profile(colors.mode, profile)
-        if source is None:
-            return colors.convert("RGB")
-        if colors.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
-            colors = colors.convert("RGB")
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), colors.mode, "RGB")
-        return transform.apply(colors)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a damaged profile; only the pixels matter
+    transform = srgb_transform(colors.mode, profile if isinstance(profile, bytes) else None)
+    if transform is None:
         return colors.convert("RGB")
-
-
-def _read_profile(mode: str, profile: object) -> ImageCms.ImageCmsProfile | None:
-    """Read the color profile of a picture; None for sRGB, and for a profile that does not fit the mode."""
-    if mode == "LAB":
-        return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    if not isinstance(profile, bytes):
-        return None
-    read = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    space = read.profile.xcolor_space.strip()
-    if "srgb" in (read.profile.profile_description or "").lower():
-        return None
-    return read if space == SPACES[mode] or (mode, space) == ("L", "RGB") else None
+    return transform.apply(colors.convert(transform.input_mode))
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

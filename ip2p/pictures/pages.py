@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
+
+from ip2p.pictures.color import to_rgb
+from ip2p.pictures.read import decode_image
 
 FOLDER = Path(__file__).parent
 
@@ -30,7 +32,7 @@ def data_uri(picture: bytes, kind: str) -> str:
 
 def thumbnail(png: bytes, side: int) -> str:
     """Shrink a PNG picture to `side` pixels at most and encode it as the data URI of a JPEG."""
-    image = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
+    image = to_rgb(decode_image(png, "a stored picture"))
     image.thumbnail((side, side))
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=88)

@@ -1,4 +1,4 @@
-"""Read picture files of six formats as 8-bit sRGB, upright, one frame, alpha kept.
+"""Read picture files of many formats as 8-bit sRGB, upright, one frame, alpha kept.
 
 Before a file is decoded, its bytes, format, pixels, shape, frames and decoding work are checked against limits. Errors
 inside Pillow become ImageErrors of one line. No network addresses are opened, and nothing here needs torch.
@@ -6,37 +6,30 @@ inside Pillow become ImageErrors of one line. No network addresses are opened, a
 
 import io
 import logging
-import os
-import re
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ip2p.errors import ImageError, one_line
 from ip2p.pictures.color import to_srgb
+from ip2p.pictures.formats import BY_PLUGIN, JPEG, Format, detect_format, missing_support, readable_names
+from ip2p.pictures.guards import SAVE_AGAIN_HINT, SMALLER_HINT, check_bytes, check_opened, check_pixels
+from ip2p.pictures.tiff import load_tiff
 
-READ_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_BYTES = 50_000_000
-MAX_PIXELS = 40_000_000
-MAX_PIXELS_WEBP = 25_000_000  # its decoder needs four copies at once
 MAX_ASPECT = 20
 MIN_SIDE = 16
 MAX_FRAMES = 1000
 MAX_FRAME_PIXELS = 1_000_000_000
-MAX_SCANS = 200
 MAX_READS = 500_000
 
-FORMAT_HINT = f"Give a {', '.join(READ_FORMATS[:-1])} or {READ_FORMATS[-1]} file"
-SMALLER_HINT = "Make it smaller first"
-SAVE_AGAIN_HINT = "Save it again, or give another file"
-JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart marker
-JPEG_END, JPEG_SCAN = b"\xff\xd9", b"\xff\xda"
+STILL = ("MPO", "HEIF", "PSD")
+"""Formats whose further pictures are previews, depth maps, bursts or layers beside one that is meant."""
 
-STDERR_LOCK = threading.Lock()  # two threads that silence stderr at once would leave it silent
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its messages are printed beside our one line
 
 
@@ -55,15 +48,26 @@ def open_image(path: str | Path, frame: int | None = None) -> Image.Image:
         ImageError: the file is missing, a folder, empty, no picture, of another format, damaged or beyond these limits;
             or it has several frames and none is chosen.
     """
-    data = read_bytes(path)
-    with open_guarded(data, path) as image:
-        check_shape(image.size, str(path))
-        if image.format in ("JPEG", "MPO") and _count_scans(data) > MAX_SCANS:
-            raise ImageError(f"{path} has more than {MAX_SCANS} scans", SAVE_AGAIN_HINT)
-        _seek_frame(image, frame, path)
-        if image.format == "TIFF":
-            with STDERR_LOCK, _silence_stderr():
-                image.load()
+    image = decode_image(read_bytes(path), path, frame)
+    check_shape(image.size, str(path) if frame is None else f"{path}, frame {frame},")
+    return image
+
+
+def decode_image(data: bytes, name: str | Path, frame: int | None = None) -> Image.Image:
+    """Decode the bytes of a picture file: all that is said of `open_image` holds, except that any shape is taken.
+
+    Args:
+        data: bytes of the file.
+        name: path of the file, or what else it is called in errors.
+        frame: index of the frame of an animation or of the page, from 0; None if there is only one.
+
+    Raises:
+        ImageError: see `open_image`.
+    """
+    with open_guarded(data, name) as image:
+        _seek_frame(image, frame, name)
+        if isinstance(image, TiffImageFile):
+            return to_srgb(load_tiff(image, data, name))
         image.load()
         return to_srgb(image)
 
@@ -81,10 +85,7 @@ def read_bytes(path: str | Path) -> bytes:
         if not path.is_file():
             raise ImageError(f"there is no picture {path}", "Check the name")
         size = path.stat().st_size
-        if size == 0:
-            raise ImageError(f"{path} is empty", FORMAT_HINT)
-        if size > MAX_BYTES:
-            raise ImageError(f"{path} has {size / 1e6:.0f} MB, more than {MAX_BYTES // 10**6}", SMALLER_HINT)
+        _check_length(size, path)
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -99,23 +100,28 @@ def open_guarded(data: bytes, path: str | Path) -> Iterator[Image.Image]:
         data: bytes of the file.
         path: path of the file, for errors.
     """
+    _check_length(len(data), path)
+    kind = _require_format(data, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)  # damaged metadata; only the pixels matter
-            with Image.open(_LimitedReader(data), formats=READ_FORMATS) as image:
-                _check_pixels(image, path)  # by the header, before any pixel is decoded
+            check_bytes(data, kind, path)
+            with Image.open(_LimitedReader(data), formats=[str(kind.plugin)]) as image:
+                check_pixels(image.size, kind, path)  # by the header, before any pixel is decoded
+                check_opened(image, path)
                 yield image
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels", SMALLER_HINT) from error
+        limit = kind.max_pixels // 10**6
+        raise ImageError(f"{path} has more than {limit} million pixels", SMALLER_HINT) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not a readable picture", FORMAT_HINT) from error
+        raise ImageError(f"{path} is damaged, or a rare kind of {kind.name}", SAVE_AGAIN_HINT) from error
     except _TooManyReads as error:
         raise ImageError(f"{path} needs more than {MAX_READS} reads", SAVE_AGAIN_HINT) from error
     except Exception as error:  # decoders raise exceptions of any kind for damaged bytes
-        raise ImageError(f"{path} is damaged ({one_line(error, 120)})", SAVE_AGAIN_HINT) from error
+        raise ImageError(f"{path} is damaged ({kind.name}: {one_line(error, 120)})", SAVE_AGAIN_HINT) from error
 
 
 def check_shape(size: tuple[int, int], name: str) -> None:
@@ -153,37 +159,30 @@ class _LimitedReader(io.BytesIO):
         return super().read(size)
 
 
-@contextmanager
-def _silence_stderr() -> Iterator[None]:
-    """Context manager that hides what libtiff itself writes to stderr about files that it cannot decode."""
-    try:
-        screen = os.dup(2)
-    except OSError:  # stderr is closed
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(screen, 2)
-        os.close(screen)
+def _check_length(size: int, path: str | Path) -> None:
+    """Check the number of bytes of a file."""
+    if size == 0:
+        raise ImageError(f"{path} is empty", _format_hint())
+    if size > MAX_BYTES:
+        raise ImageError(f"{path} has {size / 1e6:.0f} MB, more than {MAX_BYTES // 10**6}", SMALLER_HINT)
 
 
-def _check_pixels(image: Image.Image, path: str | Path) -> None:
-    pixels = image.width * image.height
-    limit = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
-    if pixels > limit:
-        raise ImageError(f"{path} has {pixels / 1e6:.0f} million pixels, more than {limit // 10**6}", SMALLER_HINT)
+def _require_format(data: bytes, path: str | Path) -> Format:
+    """Tell the format of a file, if it can be decoded here."""
+    kind = detect_format(data, path)
+    if kind is None:
+        raise ImageError(f"{path} is not a readable picture", _format_hint())
+    if kind.plugin is None:
+        raise ImageError(f"{path} is not a readable picture: it is {kind.name}", _format_hint())
+    missing = missing_support(kind)
+    if missing:
+        raise ImageError(f"{path} is {kind.name}, which cannot be read here", missing)
+    return kind
 
 
-def _count_scans(data: bytes) -> int:
-    """Number of scans of a JPEG. A progressive one has about ten; a thousand take minutes to decode."""
-    place, scans = 2, 0
-    while (found := JPEG_MARKER.search(data, place)) and found[0] != JPEG_END:
-        scans += found[0] == JPEG_SCAN
-        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
-    return scans
+def _format_hint() -> str:
+    *names, last = readable_names()
+    return f"Give a {', '.join(names)} or {last} file"
 
 
 def _seek_frame(image: Image.Image, frame: int | None, path: str | Path) -> None:
@@ -192,22 +191,21 @@ def _seek_frame(image: Image.Image, frame: int | None, path: str | Path) -> None
     found = f"{count} frames" if count <= MAX_FRAMES else f"more than {MAX_FRAMES} frames"
     last = min(count, MAX_FRAMES) - 1
     if frame is None:
-        # Further pictures in a camera's JPEG are previews and depth maps, not an animation.
-        if count > 1 and image.format != "MPO":
+        if count > 1 and image.format not in STILL:
             raise ImageError(f"{path} has {found}", f"Choose one with frame, 0 to {last}", arguments=["frame"])
         return
     if not 0 <= frame <= last:
         raise ImageError(f"{path} has no frame {frame}, it has {found}", f"Choose one from 0 to {last}")
     if image.format not in ("TIFF", "MPO") and image.width * image.height * frame > MAX_FRAME_PIXELS:
         raise ImageError(f"frame {frame} of {path} comes after too many pixels", "Choose an earlier one")
-    image.seek(frame)
-    _check_pixels(image, path)
-    check_shape(image.size, f"{path}, frame {frame},")
+    if count > 1:
+        image.seek(frame)
+    check_pixels(image.size, BY_PLUGIN.get(image.format, JPEG), path)  # MPO is JPEG
 
 
 def _count_frames(image: Image.Image) -> int:
     """Number of frames or pages; MAX_FRAMES + 1 if there are more."""
-    if not getattr(image, "is_animated", False):
+    if image.format == "PSD" or not getattr(image, "is_animated", False):  # layers are no frames
         return 1
     if image.format != "TIFF":
         return min(int(image.n_frames), MAX_FRAMES + 1)  # type: ignore[attr-defined]

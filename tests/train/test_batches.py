@@ -1,16 +1,22 @@
 """Batches: invalid data sets, the endless order, crop and flip, and the cache."""
 
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, Value
+from datasets import Image as Picture
 from PIL import Image, ImageChops
 
 from ip2p.errors import DataError
-from ip2p.models.backbone import load_backbone
+from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.pictures.color import to_rgb
+from ip2p.pictures.read import open_image
 from ip2p.train.batches import CENTER_CROP, Augmentation, Batches, ShuffledOrder, augment, open_pairs, positions
 
 
@@ -115,3 +121,60 @@ def test_pictures_of_different_size_in_a_pair_are_refused(tiny_base: Path, pairs
 
 def test_a_path_with_brackets_works(tmp_path: Path, make_pairs: Callable[..., Path]) -> None:
     assert len(open_pairs(make_pairs(tmp_path / "pairs [v1]*", 5)).train) == 4
+
+
+# -- pictures as they are stored -------------------------------------------------------------------------------------
+
+
+def stored(image: Image.Image, kind: str = "PNG", **options: Any) -> dict[str, Any]:
+    """A picture as the file that it is stored as."""
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return {"bytes": stream.getvalue(), "path": None}
+
+
+def pictures_of(
+    backbone: Backbone, original: dict[str, Any], edited: dict[str, Any]
+) -> tuple[Image.Image, Image.Image]:
+    """What is trained on of a data set of one pair of 32 px."""
+    features = Features({"original_image": Picture(), "edit_prompt": Value("string"), "edited_image": Picture()})
+    row = {"original_image": original, "edit_prompt": "make it winter", "edited_image": edited}
+    return Batches(Dataset.from_list([row], features=features), backbone, size=32, seed=0, flip=False).pictures(0)
+
+
+PHOTO = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * k).resize((32, 32)) for k in range(3)])
+
+
+def test_pictures_are_opened_as_those_to_edit_are(tmp_path: Path, tiny_base: Path) -> None:
+    """16-bit pictures were white."""
+    deep = Image.fromarray(np.full((32, 32), 40_000, dtype=np.uint16))
+    (exif := Image.Exif())[0x0112] = 6
+    clear = PHOTO.copy()
+    clear.putalpha(Image.new("L", clear.size, 51))
+    cases = [
+        stored(deep), stored(deep, "TIFF"), stored(PHOTO, "JPEG", exif=exif), stored(clear), stored(PHOTO, "AVIF"),
+        stored(PHOTO.convert("CMYK"), "TIFF"), stored(PHOTO, "GIF", save_all=True, append_images=[PHOTO.rotate(90)]),
+    ]  # fmt: skip
+    backbone = load_backbone(tiny_base)
+    for case in cases:
+        (tmp_path / "picture").write_bytes(case["bytes"])
+        expected = to_rgb(open_image(tmp_path / "picture", frame=0))
+        seen = [*pictures_of(backbone, case, stored(PHOTO)), *pictures_of(backbone, stored(PHOTO), case)]
+        assert seen[0].tobytes() == seen[3].tobytes() == expected.tobytes()
+        assert seen[1].tobytes() == seen[2].tobytes() == PHOTO.tobytes()
+    assert pictures_of(backbone, cases[0], cases[1])[0].getpixel((0, 0)) == (156, 156, 156)
+    named = {"bytes": None, "path": str(tmp_path / "picture")}
+    assert pictures_of(backbone, named, named)[0].tobytes() == expected.tobytes()
+
+
+def test_pictures_that_cannot_be_read_are_told_by_row_and_column(tmp_path: Path, tiny_base: Path) -> None:
+    backbone, whole = load_backbone(tiny_base), stored(PHOTO)
+    torn = {"bytes": whole["bytes"][:-40], "path": None}
+    for case, words in [
+        (torn, "edited_image of row 0 is damaged"),
+        ({"bytes": b"%PDF-1.7", "path": None}, "edited_image of row 0 is not a readable picture: it is PDF"),
+        ({"bytes": None, "path": str(tmp_path / "gone.png")}, "gone.png"),
+        (None, "row 0"),
+    ]:
+        with pytest.raises(DataError, match=words):
+            pictures_of(backbone, whole, case)

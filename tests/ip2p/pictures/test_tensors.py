@@ -32,3 +32,8 @@ def test_values_are_rounded_and_clamped() -> None:
 def test_pictures_of_two_sizes_are_no_batch() -> None:
     with pytest.raises(ImageError, match="2 sizes"):
         tensors.to_tensor([PICTURE, PICTURE.rotate(90, expand=True)])
+
+
+def test_pictures_of_other_modes_are_not_clipped() -> None:
+    deep = Image.fromarray(np.full((16, 16), 40_000, dtype=np.uint16))
+    assert tensors.to_images(tensors.to_tensor([deep]))[0].getpixel((0, 0)) == (156, 156, 156)
