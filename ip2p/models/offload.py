@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from accelerate import cpu_offload_with_hook
-from diffusers import AutoencoderTiny
 
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import Backbone
@@ -50,6 +49,6 @@ def tile(backbone: Backbone) -> None:
     autoencoders: list[Any] = [each for each in (backbone.vae, backbone.decoder) if each is not None]
     for autoencoder in autoencoders:
         autoencoder.enable_tiling()
-        if isinstance(autoencoder, AutoencoderTiny):  # its own factor is always 8
+        if hasattr(autoencoder, "spatial_scale_factor"):  # AutoencoderTiny's, which is always 8
             autoencoder.spatial_scale_factor = backbone.downscale
             autoencoder.tile_latent_min_size = autoencoder.tile_sample_min_size // backbone.downscale
