@@ -41,6 +41,7 @@ class Reason(StrEnum):
     WRONG_LANGUAGE = "wrong_language"
     DUPLICATE = "duplicate"
     NEAR_DUPLICATE = "near_duplicate"
+    UNGRAMMATICAL = "ungrammatical"
     DISAGREES = "disagrees"
     MODERATED = "moderated"
     KIND_FULL = "kind_full"

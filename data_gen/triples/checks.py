@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from ip2p.data_gen.config import ChecksConfig
 from ip2p.data_gen.triples.agreement import asked_for, disagrees
+from ip2p.data_gen.triples.grammar import find_breaks
 from ip2p.data_gen.triples.moderation import is_improper
 from ip2p.data_gen.triples.near_duplicates import NearIndex, hash64, shingles
 from ip2p.data_gen.triples.proposals import Proposal
@@ -53,8 +54,8 @@ def find_fault(
     """Return the first reason to refuse a triple, or Reason.OK; a proposal's own reason comes first.
 
     The reasons are, in order: empty, unchanged, near_unchanged (but for word order, forms and function words),
-    instruction_is_caption, drift (too little of the caption is left), too_long, wrong_language, disagrees (another edit
-    than the instruction says), moderated.
+    instruction_is_caption, drift (too little of the caption is left), too_long, wrong_language, ungrammatical (or
+    cut off), disagrees (another edit than the instruction says), moderated.
 
     Args:
         caption: caption before the edit.
@@ -80,6 +81,8 @@ def find_fault(
         return Reason.TOO_LONG
     if not is_english(*texts):
         return Reason.WRONG_LANGUAGE
+    if find_breaks(edited) - find_breaks(caption):
+        return Reason.UNGRAMMATICAL
     if disagrees(caption, proposal):
         return Reason.DISAGREES
     return Reason.MODERATED if checks.moderation != "none" and is_improper(*texts) else Reason.OK

@@ -8,10 +8,11 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
+from ip2p.data_gen.triples.grammar import article
 from ip2p.data_gen.triples.proposals import Proposal
 from ip2p.data_gen.writers.rules import scenery
 from ip2p.data_gen.writers.rules import vocabulary as words
-from ip2p.data_gen.writers.rules.phrases import Phrase, append, article, insert, like, phrases, plural, replace
+from ip2p.data_gen.writers.rules.phrases import Phrase, append, insert, like, phrases, plural, replace
 from ip2p.data_gen.writers.rules.scenery import Aspect, Value
 
 MOSTLY_LETTERS = 0.7

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from ip2p.data_gen.triples.grammar import article
 from ip2p.data_gen.writers.rules.vocabulary import (
     COLORS,
     EXPRESSIONS,
@@ -160,11 +161,6 @@ def like(old: str, new: str) -> str:
 def with_article(before: str, word: str) -> str:
     """Append a word to a text, and correct "a" or "an" before it."""
     return re.sub(r"\b([Aa])n?(\s+)$", lambda match: like(match[1], article(word)) + match[2], before) + word
-
-
-def article(noun: str) -> str:
-    """ "a" or "an"."""
-    return "an" if noun[0].lower() in "aeiou" and not noun.startswith(("uni", "eu", "one")) else "a"
 
 
 @lru_cache(maxsize=4096)
