@@ -108,6 +108,9 @@ def hash_origins(config: DatasetConfig) -> dict[str, str]:
         found["captions.source (its contents)"] = _hash_file(source)
     elif config.captions.source != STORYBOOK and source.is_dir():
         found["captions.source (its contents)"] = _hash_folder(source, CAPTION_FILES)
+    for key in ("file", "seeds", "system"):
+        if (file := Path(getattr(config.triples, key))) != Path() and file.is_file():
+            found[f"triples.{key} (its contents)"] = _hash_file(file)
     return found
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from ip2p.data_gen.kinds import general_kind
 from ip2p.data_gen.triples.slots import NounPhrase, heads, noun_phrases, stands_at
 from ip2p.data_gen.triples.wording import (
     GENERIC_KEYS,
@@ -27,7 +28,7 @@ MAX_LOST = 1
 
 PROPERTIES = ("color", "material", "mood")
 LOCAL = frozenset({"swap", "add", "remove", "color", "material", "expression"})
-"""Kinds of edit that change one thing, and leave all others."""
+"""General kinds of edit that change one thing, and leave all others."""
 ROLES = frozenset(
     map(
         inflected,
@@ -122,7 +123,12 @@ def misplaces(instruction: str, caption: str, edited: str, kind: str) -> bool:
     )
     if wrong or kind == "abstract":
         return wrong
-    return _is_missing(instruction, edit) or _loses(edit) or _repaints(edit) or (kind in LOCAL and _exchanges(edit))
+    return (
+        _is_missing(instruction, edit)
+        or _loses(edit)
+        or _repaints(edit)
+        or (general_kind(kind) in LOCAL and _exchanges(edit))
+    )
 
 
 def _keeps_the_old(instruction: str, caption: str, edited: str) -> bool:

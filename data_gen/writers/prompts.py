@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ip2p.data_gen.kinds import KINDS, OTHER
 from ip2p.data_gen.triples.proposals import Message, Proposal
-from ip2p.data_gen.writers.seeds import KINDS, SeedTriple, draw_shots
+from ip2p.data_gen.writers.seeds import SeedTriple, draw_shots
 from ip2p.records import Reason
 from ip2p.seeding import derive_seed
 
@@ -98,7 +99,7 @@ def read_reply(text: str, count: int) -> list[Proposal]:
         if edits:
             return [
                 Proposal(
-                    edit.instruction, edit.edited_caption, edit.kind if edit.kind in KINDS else "other",
+                    edit.instruction, edit.edited_caption, edit.kind if edit.kind in KINDS else OTHER,
                     inverse=edit.inverse,
                 )
                 for edit in edits

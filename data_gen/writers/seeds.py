@@ -8,12 +8,6 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-KINDS = (
-    "swap", "add", "remove", "color", "style", "season", "weather", "time", "place", "material", "expression",
-    "abstract",
-)  # fmt: skip
-"""Kinds of edit, by what changes. "abstract" is a mood or a concept, such as "make it feel lonely"."""
-
 SEEDS_FILE = "seeds.jsonl"
 
 
@@ -24,7 +18,7 @@ class SeedTriple(NamedTuple):
         caption: caption before the edit.
         instruction: instruction, in a few words.
         edited_caption: caption after the edit, in the caption's own words where nothing changes.
-        kind: one of KINDS.
+        kind: kind of edit, see `ip2p.data_gen.kinds`.
         inverse: instruction of the inverse edit; "" if there is no natural one.
     """
 

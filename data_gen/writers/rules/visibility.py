@@ -64,8 +64,8 @@ FACELESS = frozenset(NOUN_OF_MATERIAL) | frozenset(
 """Adjectives of persons who are things, or have no face to see."""
 NO_FACE = pattern(
     r"sculptures? figurines? puppets? mannequins? scarecrow snowman gravestone grave stamp coins? chess\w* topper "
-    r"operating surgeon surgery div\w+ weld\w+ goalkeeper astronaut spacesuit ski\w* surf\w* crowd costume sticker logo "
-    r"icon silhouette\w* swim\w* tiny small_figure figures rowing climb\w* fencing hockey poster album cover card "
+    r"operating surgeon surgery div\w+ weld\w+ goalkeeper astronaut spacesuit ski\w* surf\w* crowd costume sticker "
+    r"logo icon silhouette\w* swim\w* tiny small_figure figures rowing climb\w* fencing hockey poster album cover card "
     r"handwritten book_of shop_sign sign tombstone"
 )
 """Words of captions whose persons are things, masked, or too small."""

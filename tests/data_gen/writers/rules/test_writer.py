@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from ip2p.data_gen.captions.read import read_captions
 from ip2p.data_gen.config import CaptionsConfig, ChecksConfig
+from ip2p.data_gen.kinds import KINDS
 from ip2p.data_gen.triples.checks import find_fault
 from ip2p.data_gen.writers.rules.english import english_edits
 from ip2p.data_gen.writers.rules.writer import RuleWriter, storybook_edits
-from ip2p.data_gen.writers.seeds import KINDS
 from ip2p.records import Caption, Reason, content_id
 from ip2p.storybook.language import parse
 from ip2p.storybook.scene import RESERVED
