@@ -147,7 +147,7 @@ def _keeps_the_old(instruction: str, caption: str, edited: str) -> bool:
                 return False  # into a material
             return bool(before[going]) and after[going] >= before[going]
     cleared = CLEARED.search(instruction)
-    return cleared is not None and any(related(inflected(cleared[1]), word) for word in after if word in before)
+    return cleared is not None and family(inflected(cleared[1])) in {family(word) for word in after if word in before}
 
 
 def _is_thing(key: str) -> bool:
@@ -191,13 +191,14 @@ def _wishes(edit: _Edit, *, predicates: bool) -> Iterator[tuple[str, list[str]]]
     """
     known = {word for phrase in edit.before for word in phrase.words}
     named = [_thing_of(phrase, known) for phrase in edit.asked if _is_thing(_thing_of(phrase, known))]
-    for phrase in edit.asked:
+    for number, phrase in enumerate(edit.asked):
+        wholes = edit.asked[number - 1].words if number and phrase.link == "of" else ()  # the roof of the barn
         if predicates and not phrase.determiner and all(has_aspect(word, *PROPERTIES) for word in phrase.words):
             yield from ((word, named) for word in phrase.words if word not in known)
         for place, word in enumerate(phrase.words):
             earlier = [thing for thing in phrase.words[:place] if thing in known and _is_thing(thing)]
             if earlier and predicates and (has_aspect(word, *PROPERTIES) or (phrase.determiner and word not in known)):
-                yield word, earlier  # "the hat blue", "the boats new"
+                yield word, [*wholes, *earlier]  # "the hat blue", "the boats new"
             elif word not in known and word != phrase.head and has_aspect(word, *PROPERTIES):
                 yield word, [phrase.head]  # "a glass table"
 
@@ -267,7 +268,8 @@ def _is_missing(instruction: str, edit: _Edit) -> bool:
     wanted = [
         [word for word in phrase.words if _is_thing(word)]
         for phrase in edit.asked
-        if phrase.determiner and phrase.link != "of" and phrase.head not in before and _is_thing(phrase.head)
+        if phrase.determiner not in ("", "the") and phrase.link != "of"
+        if phrase.head not in before and _is_thing(phrase.head)
     ]
     return bool(wanted) and not any(_alike(word, other) for new in wanted for word in new for other in after)
 

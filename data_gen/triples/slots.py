@@ -16,6 +16,8 @@ TOKEN = re.compile(r"[^\W_]+|[,.;:!?()]")
 DETERMINERS = frozenset(
     "a an the some two three four five six seven several many his her its their another one".split()
 )
+OBJECTS = frozenset("it him them this that up down off away out".split())
+"""What may follow the verb of an order, besides a determiner."""
 NOUNS_IN_ING = frozenset(
     "king ring spring string wing swing thing evening morning building painting drawing wedding ceiling lightning "
     "clothing railing awning frosting icing earring stocking duckling sterling sapling darling herring pudding "
@@ -64,7 +66,7 @@ def noun_phrases(text: str, *, asked: bool = False) -> tuple[NounPhrase, ...]:
     determiner = link = ""
     for place, word in enumerate(tokens):
         after = tokens[place + 1] if place + 1 < len(tokens) else "."
-        opening = asked and place == 0 and (after in DETERMINERS or after in STOP)
+        opening = asked and place == 0 and (after in DETERMINERS or after in OBJECTS)
         if not (opening or _ends_phrase(word, after, words, asked)):
             words.append(word)
             continue
