@@ -17,8 +17,8 @@ _LITTLE = "the and or but of with at into from for to is are was were".split()
 COUNTS = frozenset("two three four five six seven eight nine ten several many".split())
 """Words that only plurals follow."""
 DANGLING = frozenset(_LITTLE) | frozenset(
-    "a an its their my your our some very than wearing holding carrying featuring including containing between among "
-    "against toward towards during despite without upon beside onto as via every each".split()
+    "a an its his their my your our some very than wearing holding carrying featuring including containing between "
+    "among against toward towards during despite without upon beside onto as via every each".split()
 )
 """Words that no sentence ends with."""
 PREPOSITIONS = frozenset(
@@ -39,7 +39,7 @@ NEVER_AFTER = {
 }
 """Prepositions whose noun is gone if these follow: "a woman in on a scooter"."""
 PLURAL = re.compile(
-    r"(?:s|'s|men|women|people|children|feet|geese|mice|teeth|cattle|fish|sheep|deer|moose|dozen|more)$"
+    r"(?:s|'s|men|women|people|children|feet|geese|mice|teeth|cattle|fish|sheep|deer|moose|samurai|aircraft|salmon|bison|shrimp|trout|dozen|more)$"
 )
 PARTS_OF_WORDS = re.compile(r"(?:covered|filled|lined|coloured|colored|shaped|topped|clad|capped|laden)$")
 
@@ -66,7 +66,8 @@ def find_breaks(text: str) -> Counter[str]:
         if word in COUNTS and before not in ("the", "of") and _lacks_plural(words[place + 1 :]):
             found.append(f"{word} {after}")
     last = words[-1] if words else ""
-    if last in DANGLING or last == "," or (len(words) > 1 and "-" in last and PARTS_OF_WORDS.search(last)):
+    cut_off = last == "her" and words[-2:-1] in (["in"], ["on"], ["of"])
+    if last in DANGLING or cut_off or last == "," or (len(words) > 1 and "-" in last and PARTS_OF_WORDS.search(last)):
         found.append(f"{last} .")
     return Counter(found)
 

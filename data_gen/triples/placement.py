@@ -54,6 +54,15 @@ SEEN = frozenset(
 )
 """Things whose words also stand for a season, an hour, a weather, a mood or an age."""
 
+MEDIA = frozenset(
+    map(
+        inflected,
+        "photo photograph painting drawing sketch watercolor watercolour illustration cartoon comic mosaic collage "
+        "engraving woodcut print poster sculpture statue".split(),
+    )
+)
+"""Names of media that stand for nothing else in captions, as "window" and "line" do."""
+
 _TO = r"(?:with|for|by|to|into)"
 _THE = r"(?:the |a |an |his |her |its |their )"
 TURNED = re.compile(r"\b(?:turn|change|transform|convert) +(?P<old>.+?) +(?:in)?to +(?P<new>.+)")
@@ -120,6 +129,7 @@ def misplaces(instruction: str, caption: str, edited: str, kind: str) -> bool:
         or _is_at_another_thing(instruction, edit)
         or _is_no_thing(instruction, edit, kind)
         or _has_another_owner(instruction, edit)
+        or (general_kind(kind) == "remove" and _leaves_a_rest(edit))
     )
     if wrong or kind == "abstract":
         return wrong
@@ -129,6 +139,19 @@ def misplaces(instruction: str, caption: str, edited: str, kind: str) -> bool:
         or _repaints(edit)
         or (general_kind(kind) in LOCAL and _exchanges(edit))
     )
+
+
+def _leaves_a_rest(edit: _Edit) -> bool:
+    """Return whether adjectives of a thing that was removed are left over: "a man holding a silver"."""
+    before, after = (Counter(_words(phrases)) for phrases in (edit.before, edit.after))
+    gone = [phrase for phrase in edit.before if phrase.head in edit.said and not after[phrase.head]]
+    return any(after[word] >= before[word] for phrase in gone for word in phrase.words[:-1])
+
+
+def _words(phrases: Iterable[NounPhrase]) -> Iterator[str]:
+    """Yield all words of phrases, and the verbs between them, as keys."""
+    for phrase in phrases:
+        yield from (inflected(phrase.link.strip(", ")), *phrase.words)
 
 
 def _keeps_the_old(instruction: str, caption: str, edited: str) -> bool:
@@ -217,7 +240,7 @@ def _is_no_thing(instruction: str, edit: _Edit, kind: str) -> bool:
         if not (phrase.determiner or kind_of) or new in old or any(word in old for word in phrase.words):
             continue
         holding = [each for each in edit.after if new in each.words]
-        if is_medium(new) and any(_mixes(new, each, edit.before) for each in holding):
+        if is_medium(new) and any(_mixes(new, each, edit.before) for each in [*holding, *_opening(edit.after)]):
             return True
         mood = kind == "abstract" and phrase.link == "of"
         if mood or not _is_thing(new):
@@ -232,8 +255,13 @@ def _is_no_thing(instruction: str, edit: _Edit, kind: str) -> bool:
 
 def _mixes(new: str, phrase: NounPhrase, before: Iterable[NounPhrase]) -> bool:
     """Return whether a new medium stands beside the old one: "an oil painting photograph"."""
-    old = {word for each in before for word in each.words if not has_aspect(word, "material")}
+    old = {word for each in before for word in each.words if word in MEDIA}
     return any(word in old and rivals_in("medium", new, word) for word in phrase.words)
+
+
+def _opening(phrases: tuple[NounPhrase, ...]) -> tuple[NounPhrase, ...]:
+    """Return the phrase that says the medium of a caption, as in "a photo of"; or nothing."""
+    return phrases[:1] if len(phrases) > 1 and phrases[1].link == "of" and phrases[0].head in MEDIA else ()
 
 
 def _stands_alone(phrase: NounPhrase, wish: NounPhrase, before: Iterable[NounPhrase], *, added: bool) -> bool:

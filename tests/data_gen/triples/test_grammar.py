@@ -43,7 +43,8 @@ def test_an_article_follows_the_sound(word: str, right: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "a man wearing a", "a dog next to a bowl of", "a street at", "a girl holding", "a barn with",
+        "a man wearing a", "a dog next to a bowl of", "a street at", "a man with a ball in his", "a girl with a doll in her",
+        "a girl holding", "a barn with",
         "a fox and",
         "a hill surrounded by snow-covered", "a lake, ", "a a dog", "a dog leaning leaning on a wall",
         "a man with with a hat", "a bowl of soup with and bread", "a puppy with a red on a lawn",
@@ -61,7 +62,8 @@ def test_breaks_are_found(text: str) -> None:
     [
         "a house with the lights on", "a woman looking up", "an orange on a table", "a path that leads out",
         "a boat with its sails down",
-        "two sheep on a hill", "three women and five men", "a two-story house", "a red and white awning",
+        "two sheep on a hill", "two samurai at a bar", "a girl and a dog beside her",
+        "three women and five men", "a two-story house", "a red and white awning",
         "a man in black", "a boat painted red", "both of them smiling", "a boy, his dog beside him",
         "one of the two",  "a choo choo train", "four running horses", "a dinner for two", "those seen from behind",
         "a cat on top of an old red-brick wall, in the sun", "a door in the wall of a yellow house",

@@ -38,6 +38,7 @@ WRONG = [
     ("a skater in front of a wall", "give him a red helmet", "a skater in front of a red wall"),
     ("toast with jam, an egg and a glass of juice", "replace the toast with pancakes", "pancakes"),
     ("a bowl of soup on a table", "make the bowl ceramic", "a bowl of ceramic soup on a table"),
+    ("a photo of a fox", "make it a watercolor", "a photo of a watercolor fox"),
     ("a white horse on a beach", "make the horse a zebra", "a zebra in a zoo"),
 ]  # fmt: skip
 
@@ -53,6 +54,9 @@ RIGHT = [
     ("a desk in an office", "place a cup of tea on the desk", "a desk in an office with a cup of tea on the desk"),
     ("a bear in a river", "let the bear hold a salmon", "a bear in a river holding a salmon"),
     ("a clown with a sad face", "make the clown happy", "a clown with a happy face"),
+    ("a shop window full of clocks", "make it a mosaic", "a shop window full of clocks, as a mosaic"),
+    ("a barn by a lake", "roof of the barn should be blue", "a barn with a blue roof by a lake"),
+    ("a barn with a gray roof under clouds", "clear away the clouds", "a barn with a gray roof under a cloudless sky"),
     ("a wooden box on a shelf", "turn the box into wicker", "a wicker box on a shelf"),
     ("a black sheep among white sheep", "make it an ink drawing", "an ink drawing of a black sheep among white sheep"),
     ("a church in the mountains", "place the church by the lake", "a church at the lakeside"),
@@ -70,6 +74,14 @@ def test_a_change_at_its_place_passes(caption: str, instruction: str, edited: st
     assert not misplaces(instruction, caption, edited, "swap")
 
 
+def test_nothing_is_left_of_what_was_removed() -> None:
+    caption = "a waiter with a silver tray and a sleeping dog"
+    for edited in ("a waiter with a silver and a sleeping dog", "a waiter with a silver tray and a sleeping"):
+        asked = "remove the dog" if "tray" in edited else "remove the tray"
+        assert misplaces(asked, caption, edited, "remove")
+    assert not misplaces("remove the dog", caption, "a waiter with a silver tray", "remove")
+
+
 @pytest.mark.parametrize("half", ["tune", "report"])
 def test_subtly_bad_triples_are_refused_and_good_ones_kept(half: str) -> None:
     rows = [row for row in SUBTLE if row["half"] == half]
@@ -78,7 +90,7 @@ def test_subtly_bad_triples_are_refused_and_good_ones_kept(half: str) -> None:
         proposal = Proposal(row["instruction"], row["edited_caption"], row["kind"])
         refused[row["label"]] += find_fault(row["caption"], proposal, ChecksConfig()) is not Reason.OK
     assert [sum(row["label"] == label for row in rows) for label in refused] == [50, 50]
-    assert refused["bad"] >= 40 and refused["good"] <= 5, refused  # measured: 48 and 3 to tune on, 45 and 4 to report
+    assert refused["bad"] >= 40 and refused["good"] <= 5, refused  # measured: 48 and 3 to tune on, 46 and 4 to report
 
 
 @pytest.mark.slow
