@@ -43,7 +43,8 @@ def test_an_article_follows_the_sound(word: str, right: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "a man wearing a", "a dog next to a bowl of", "a street at", "a man with a ball in his", "a girl with a doll in her",
+        "a man wearing a", "a dog next to a bowl of", "a street at", "a man with a ball in his",
+        "a girl with a doll in her",
         "a girl holding", "a barn with",
         "a fox and",
         "a hill surrounded by snow-covered", "a lake, ", "a a dog", "a dog leaning leaning on a wall",
