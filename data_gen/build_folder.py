@@ -27,7 +27,8 @@ IRRELEVANT = {
 }  # fmt: skip
 """Settings of the triples that do not change any triple, but only how many there are."""
 ADDED: dict[str, Any] = {
-    "triples.reasoning_effort": None, "triples.extra_body": {}, "pairs.text_every": 1, "pairs.guidance_start": 0.0,
+    "triples.reasoning_effort": None, "triples.extra_body": {}, "triples.turns": 1, "triples.long_form": False,
+    "triples.file": "", "triples.seeds": "", "triples.system": "", "pairs.text_every": 1, "pairs.guidance_start": 0.0,
     "pairs.guidance_stop": 1.0,
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
@@ -128,6 +129,9 @@ def hash_origins(config: DatasetConfig) -> dict[str, str]:
         found["captions.source (its contents)"] = _hash_file(source)
     elif config.captions.source != STORYBOOK and source.is_dir():
         found["captions.source (its contents)"] = _hash_folder(source, CAPTION_FILES)
+    for key in ("file", "seeds", "system"):
+        if (file := Path(getattr(config.triples, key))) != Path() and file.is_file():
+            found[f"triples.{key} (its contents)"] = _hash_file(file)
     return found
 
 

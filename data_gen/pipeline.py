@@ -78,11 +78,11 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
     """
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
-    from ip2p.data_gen.captions.read import read_captions
+    from ip2p.data_gen.captions.read import read_build_captions
     from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds to import; report a wrong key first
 
     build_folder = BuildFolder(config, hash_origins(config))
-    captions = read_captions(config.captions, config.seed)
+    captions = read_build_captions(config)
     build_folder.claim()  # write nothing before all inputs are found
     stages = Stages(build_folder, say)
     stages.write_captions(captions)
@@ -112,11 +112,11 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
     """
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
-    from ip2p.data_gen.captions.read import read_captions
+    from ip2p.data_gen.captions.read import read_build_captions
     from ip2p.data_gen.stages import Stages
 
     build_folder = BuildFolder(config, hash_origins(config))
-    captions = read_captions(config.captions, config.seed)
+    captions = read_build_captions(config)
     build_folder.claim()
     stages = Stages(build_folder, say)
     stages.write_captions(captions)

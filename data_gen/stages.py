@@ -21,6 +21,7 @@ from ip2p.data_gen.pairs.filter import decide
 from ip2p.data_gen.report.results import Results
 from ip2p.data_gen.report.triples_page import TripleCounts, render_triples
 from ip2p.data_gen.triples.proposals import Writer
+from ip2p.data_gen.triples.tokens import token_counter
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers import open_writer
 from ip2p.data_gen.writers.api.ledger import read_spending
@@ -83,13 +84,13 @@ class Stages:
             nonlocal caught_up
             for earlier in range(caught_up, index):
                 seen.remember(chunks[earlier], rows.read_triples(self.build_folder, earlier))
-            triples = write_triples(chunks[index], self.writer, settings, seen=seen)
+            triples = write_triples(chunks[index], self.writer, settings, seen=seen, count_tokens=self.count_tokens)
             caught_up = index + 1
             progress.advance(len(chunks[index]))
             return rows.to_rows(triples)
 
         def run() -> None:
-            self._run("triples", "captions", [len(chunk) for chunk in chunks], make, rows.TRIPLE_SCHEMA)
+            self._run("triples", "captions", [len(chunk) for chunk in chunks], make, rows.triple_schema(settings))
 
         left = self._unfinished("triples", len(chunks))
         try:
@@ -203,6 +204,11 @@ class Stages:
     def writer(self) -> Writer:
         """The writer of triples."""
         return open_writer(self.config.triples, self.build_folder.out, seed=self.config.seed, say=self.say)
+
+    @cached_property
+    def count_tokens(self) -> Callable[[str], int]:
+        """Function that counts the tokens that the base model reads, or estimates them."""
+        return token_counter(self.config.pairs.model, self.config.triples.checks.max_tokens)
 
     @cached_property
     def maker(self) -> "PairMaker":

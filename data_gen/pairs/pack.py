@@ -1,6 +1,7 @@
 """Pack kept pairs into a data set for `datasets.load_dataset` and the hub."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -29,18 +30,25 @@ def packed_row(candidate: Candidate, triple: Triple, images: Mapping[str, Any], 
         candidate: kept candidate.
         triple: triple of the candidate.
         images: stored pictures of the candidate, by column.
-        provenance: writer, models and settings that made the pairs, as JSON.
+        provenance: writer, models and settings that made the pairs, as JSON; that of a chain says which, too.
     """
+    if triple.chain:
+        provenance = json.dumps(json.loads(provenance) | {"chain": triple.chain, "turn": triple.turn})
     row = candidate.model_dump(include={"id", *NUMBER_COLUMNS}) | {
         "original_prompt": triple.caption,
         "original_image": images["original_image"],
-        "edit_prompt": triple.instruction,
+        "edit_prompt": instruction_of(candidate, triple),
         "edited_prompt": triple.edited_caption,
         "edited_image": images["edited_image"],
         "kind": triple.kind,
         "provenance": provenance,
     }
     return {name: row[name] for name in PACKED_COLUMNS}
+
+
+def instruction_of(candidate: Candidate, triple: Triple) -> str:
+    """Return the long instruction of a triple for about half of its pairs, if it has one, and else the short one."""
+    return triple.long_instruction if triple.long_instruction and int(candidate.id, 16) % 2 else triple.instruction
 
 
 def split_of(caption_id: str, share: float) -> str:

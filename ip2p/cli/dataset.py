@@ -55,6 +55,9 @@ def triples(
     captions: Annotated[
         str | None, typer.Option(help="File, folder or hub data set to read captions from, all of them.")
     ] = None,
+    finished: Annotated[
+        str | None, typer.Option(help="JSONL of finished triples, which are checked; no writer is asked.")
+    ] = None,
     output: Annotated[str, typer.Option("--output", "-o", help="Folder to write to.")] = "data/triples",
     max_usd: Annotated[float | None, typer.Option(help="Most that requests may cost, in USD.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens that requests may use.")] = None,
@@ -74,7 +77,8 @@ def triples(
     if texts and not preview:
         raise InstructionError(f"the caption {texts[0]!r} has no use here", "Give --preview 5, or --captions FILE")
     given = {
-        "out": output, "triples.writer": writer, "triples.model": model, "triples.base_url": base_url,
+        "out": output, "triples.file": finished, "triples.writer": "file" if finished else writer,
+        "triples.model": model, "triples.base_url": base_url,
         "captions.source": captions, "captions.count": _NO_LIMIT if captions else None, "triples.max_usd": max_usd,
         "triples.max_tokens": max_tokens, "triples.per_caption": preview,
     }  # fmt: skip
@@ -86,6 +90,33 @@ def triples(
         pipeline.write_triples(checked)
 
 
+@app.command(cls=DatasetCommand)
+def chat(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE | KEY=VALUE]...",
+            help="JSONL of triples, or the folder of a build; if not given, the seed triples. Or config keys.",
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSONL file to write.")] = Path("data/chat.jsonl"),
+) -> None:
+    """Write triples as conversations in JSONL, to fine-tune a language model elsewhere.
+
+    triples.seeds, triples.system, triples.inverse and triples.long_form say what is in them.
+    """
+    from ip2p.config import load_config
+    from ip2p.data_gen.config import DatasetConfig
+    from ip2p.data_gen.writers.chat import export_chat
+
+    keys = [word for word in words or () if _KEY_VALUE.match(word)]
+    source, *more = [word for word in words or () if word not in keys] or [""]
+    if more:
+        raise InstructionError(f"{more[0]} is one source too many", "Give one file or folder")
+    count = export_chat(source, output, load_config(DatasetConfig, None, keys).triples)
+    print(f"{output}: {count} conversations")
+
+
 @app.command()
 def tune_writer(
     model: Annotated[str, typer.Argument(help="Causal language model: folder, hub id, or GGUF file.")],
@@ -95,12 +126,14 @@ def tune_writer(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-4,
     batch: Annotated[int, typer.Option(min=1, help="Seed triples in a training step.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Seed of order, split and new weights.")] = 0,
+    seeds: Annotated[str, typer.Option(help="JSONL of seed triples in place of those of ip2p.")] = "",
 ) -> None:
     """Fine-tune a language model on this machine to write triples, by LoRA on the seed triples."""
     from ip2p.data_gen.writers.local.tuning import Recipe, tune_writer
+    from ip2p.data_gen.writers.seeds import open_seeds
 
     recipe = Recipe(epochs=epochs, rank=rank, learning_rate=learning_rate, batch=batch, seed=seed)
-    tune_writer(model, output, recipe=recipe)
+    tune_writer(model, output, recipe=recipe, seeds=open_seeds(seeds))
     print(f"{output}: use it by triples.writer=local triples.model={output}")
 
 
