@@ -24,6 +24,7 @@ TOP = {
     "config",
     "device",
     "errors",
+    "manifest",
     "progress",
     "records",
     "seeding",

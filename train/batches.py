@@ -18,6 +18,7 @@ from datasets.exceptions import DatasetGenerationError
 from PIL import Image
 
 from ip2p.errors import DataError, one_line
+from ip2p.manifest import verify_dataset
 from ip2p.models.backbone import Backbone
 from ip2p.pictures.tensors import to_tensor
 from ip2p.seeding import generator
@@ -68,7 +69,8 @@ def open_pairs(*sources: str | Path) -> PairDataset:
         sources: folders of parquet shards, or names of data sets on the hub.
 
     Raises:
-        DataError: a data set is missing or unreadable, lacks a column, or has fewer than two pairs.
+        DataError: a data set is missing or unreadable, differs from its manifest, lacks a column, or has fewer than two
+            pairs.
     """
     trains, held_outs = zip(*map(_open, sources), strict=True)
     train, held_out = concatenate_datasets(list(trains)), concatenate_datasets(list(held_outs))
@@ -86,6 +88,8 @@ def _open(source: str | Path) -> tuple[Dataset, Dataset]:
         raise DataError(f"no parquet shard in the data set folder {source}", BUILD_HINT)
     if not folder.is_dir() and (folder.is_absolute() or str(source).count("/") != 1):
         raise DataError(f"no data set at {source}", BUILD_HINT)
+    if folder.is_dir():
+        verify_dataset(folder)  # `load_dataset` would not notice rows that a damaged file has lost
     try:
         splits = load_dataset(str(source))
     except (OSError, ValueError, DatasetGenerationError) as error:
