@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ip2p.data_gen.build_file import BUILD_FILE, flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.errors import ConfigError, DataError
+from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
+from ip2p.ownership import require_own, sole_writer
 from ip2p.records import SCHEMA_VERSION
-from ip2p.shards import atomic_write, fingerprint, hash_file, require_own, sweep_temporaries
+from ip2p.shards import atomic_write, fingerprint, hash_file, sweep_temporaries
 
 Stage = Literal["captions", "triples", "candidates", "scores", "filtered", "packed"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -27,14 +30,14 @@ IRRELEVANT = {
 }  # fmt: skip
 """Settings of the triples that do not change any triple, but only how many there are."""
 ADDED: dict[str, Any] = {
-    "triples.reasoning_effort": None, "triples.extra_body": {}, "pairs.text_every": 1, "pairs.guidance_start": 0.0,
+    "triples.reasoning_effort": None, "triples.extra_body": {}, "triples.turns": 1, "triples.long_form": False,
+    "triples.file": "", "triples.seeds": "", "triples.system": "", "pairs.text_every": 1, "pairs.guidance_start": 0.0,
     "pairs.guidance_stop": 1.0,
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
-MAY_CHANGE = ("out", *(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
+MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
 """Settings that may differ when a build resumes, because no drawn pair depends on them."""
 
-BUILD_FILE = "build.json"
 OUTPUTS = (BUILD_FILE, *STAGES, "packed.json", "report.html", "triples.html")
 """Names of everything that a build replaces in its folder; a ledger of answers only grows."""
 WEIGHT_FILES = ("*.safetensors", "*.json", "*.txt")
@@ -70,29 +73,46 @@ class BuildFolder:
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
         return fingerprint(settings | {"origins": origins})
 
-    def claim(self) -> None:
-        """Write down the settings of the build, check that they have not changed, and clean up after killed runs.
+    @contextmanager
+    def claim(self, last: Stage = "packed", *, write: bool = True) -> Iterator[None]:
+        """Context manager that locks the folder against other runs, and writes down the settings of the build.
 
-        A setting may not change once the stage that reads it has finished a shard.
+        It checks that the settings have not changed, and cleans up after killed runs. A setting may not change once the
+        stage that reads it has finished a shard.
+
+        Args:
+            last: last stage of this run. Of the sections that only later stages read, no more is written down than what
+                was set, so that the rest can be chosen when these stages run.
+            write: whether to write down the settings; not for a run that only reads what others made.
 
         Raises:
             ConfigError: the folder belongs to a build with other settings or other weights.
-            DataError: its build.json is unreadable, or it has files of these names that no build made.
+            DataError: its build.json is unreadable, or it has files of these names that no build made, or another run
+                writes to it.
         """
         require_own(self.out, OUTPUTS, mark=BUILD_FILE, keys=("seed", "schema_version"))
-        now = self._bound_settings()
-        earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
+        self.out.mkdir(parents=True, exist_ok=True)
+        with sole_writer(self.out):
+            earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
+            now = self._check_settings(earlier, last)
+            if write and now != earlier:
+                atomic_write(self.out / BUILD_FILE, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
+            for folder in (self.out, *map(self.stage_folder, STAGES)):
+                sweep_temporaries(folder)
+            yield
+
+    def _check_settings(self, earlier: Mapping[str, Any], last: Stage) -> dict[str, Any]:
+        """Return the settings for build.json, unless they contradict the earlier ones."""
+        later = STAGES[STAGES.index(last) + 1 :]
+        now = {key: value for key, value in earlier.items() if _stage_of(key) in later} | self._settings(later)
         for key in dict.fromkeys((*now, *earlier)):
             before = earlier.get(key, ADDED.get(key))
             if before != now.get(key) and self._is_bound(key):
                 raise ConfigError(
                     f"{key} was {before!r} when {self.out} was begun, and is {now.get(key)!r} now",
-                    f"Give another folder by out=..., or remove {self.out} to begin anew",
+                    "Give another folder by out=..., or this one without a config: it has its own settings",
                 )
-        if now != earlier:
-            atomic_write(self.out / BUILD_FILE, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
-        for folder in (self.out, *map(self.stage_folder, STAGES)):
-            sweep_temporaries(folder)
+        return now
 
     @staticmethod
     def _is_as_before(section: str, name: str, value: Any) -> bool:
@@ -101,52 +121,39 @@ class BuildFolder:
         return (section == "triples" and name in IRRELEVANT) or (key in ADDED and value == ADDED[key])
 
     def _is_bound(self, key: str) -> bool:
-        section = key.partition(".")[0]
-        stage = next((each for each, read in CONFIG_SECTIONS.items() if read == section), STAGES[0])
-        return any(self.stage_folder(stage).glob("shard-*.json"))
+        free = f"{key}.".startswith(tuple(f"{name}." for name in MAY_CHANGE))
+        return not free and any(self.stage_folder(_stage_of(key)).glob("shard-*.json"))
 
-    def _bound_settings(self) -> dict[str, Any]:
-        flat = _flatten(self.config.model_dump(mode="json"))
-        fixed = {
-            key: value for key, value in flat.items() if not f"{key}.".startswith(tuple(f"{k}." for k in MAY_CHANGE))
-        }
-        return fixed | self.origins | {"schema_version": SCHEMA_VERSION}
+    def _settings(self, later: Sequence[Stage]) -> dict[str, Any]:
+        """Return all settings by dotted names; those of the stages in `later` only where they were set."""
+        sections = {CONFIG_SECTIONS[stage] for stage in later}
+        settings = self.config.model_dump(mode="json", exclude={"out", *sections})
+        settings |= self.config.model_dump(mode="json", include=sections, exclude_unset=True)
+        origins = {key: value for key, value in self.origins.items() if _stage_of(key) not in later}
+        return flatten(settings) | origins | {"schema_version": SCHEMA_VERSION}
 
 
-def hash_origins(config: DatasetConfig) -> dict[str, str]:
-    """Hash what the settings name: weights of the base model and of CLIP, and the file of captions.
+def hash_origins(config: DatasetConfig, *, only_captions: bool = False) -> dict[str, str]:
+    """Hash what the settings name: the file of captions, and the weights of the base model and of CLIP.
+
+    Args:
+        config: config of the build.
+        only_captions: leave out the models, for a run that does not need them.
 
     Raises:
         ModelError: a bundled model has no weights.
     """
-    found = {
-        "pairs.model (its weights)": hash_model(config.pairs.model),
-        "scores.clip (its weights)": hash_model(config.scores.clip),
-    }
+    models = {} if only_captions else {"pairs.model": config.pairs.model, "scores.clip": config.scores.clip}
+    found = {f"{key} (its weights)": hash_model(name) for key, name in models.items()}
     source = Path(config.captions.source)
     if config.captions.source != STORYBOOK and source.is_file():
         found["captions.source (its contents)"] = _hash_file(source)
     elif config.captions.source != STORYBOOK and source.is_dir():
         found["captions.source (its contents)"] = _hash_folder(source, CAPTION_FILES)
+    for key in ("file", "seeds", "system"):
+        if (file := Path(getattr(config.triples, key))) != Path() and file.is_file():
+            found[f"triples.{key} (its contents)"] = _hash_file(file)
     return found
-
-
-def read_build_file(out: Path) -> dict[str, Any]:
-    """Read the settings that a build was started with.
-
-    Raises:
-        DataError: there is no build in the folder.
-    """
-    try:
-        settings = json.loads((out / BUILD_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"there is no data set build in {out}", "Begin one with `ip2p dataset build`") from error
-    return dict(settings)
-
-
-def read_origins(out: Path) -> dict[str, str]:
-    """Read the origins of a build, so that it can be filtered again without its models."""
-    return {key: value for key, value in read_build_file(out).items() if key.endswith(")")}
 
 
 def hash_model(name: str) -> str:
@@ -174,9 +181,7 @@ def _hash_file(path: Path) -> str:
     return hash_file(path)[:16]
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings into a dictionary with dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+def _stage_of(key: str) -> Stage:
+    """Return the stage that reads a setting first; the first stage for what belongs to the whole build."""
+    section = key.partition(".")[0]
+    return next((stage for stage, read in CONFIG_SECTIONS.items() if read == section), STAGES[0])

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ip2p.config import Config
+from ip2p.data_gen.kinds import ALL_KINDS, explain_unknown, general_kind
 from ip2p.settings import SchedulerName
 
 
@@ -58,14 +59,15 @@ class ChecksConfig(Config):
     )
 
 
-WriterName = Literal["rules", "openai", "openai-batch", "local"]
+WriterName = Literal["rules", "openai", "openai-batch", "local", "file"]
 
 
 class TriplesConfig(Config):
     """Which writer turns captions into instructions and edited captions, and how much it may cost."""
 
     writer: WriterName = Field(
-        default="rules", description="rules, a server, its Batch API at half the price, or a model on this machine"
+        default="rules",
+        description="rules, a server, its Batch API at half the price, a model on this machine, or a file of triples",
     )
     model: str = Field(
         default="", description="language model: its name on the server, or a folder or hub id for writer=local"
@@ -74,6 +76,23 @@ class TriplesConfig(Config):
     per_caption: int = Field(default=1, ge=1, description="triples for each caption")
     inverse: bool = Field(
         default=False, description="also ask for the instruction that undoes the edit, which makes another triple"
+    )
+    turns: int = Field(
+        default=1, ge=1, description="edits in a chain, each of the edited caption of the one before, while they pass"
+    )
+    long_form: bool = Field(
+        default=False, description="also write each instruction in full sentences; pairs have the one or the other"
+    )
+    file: str = Field(
+        default="",
+        description="JSONL of finished triples for writer=file, with caption, instruction and edited_caption or input, "
+        "edit and output; their captions take the place of captions.*",
+    )
+    seeds: str = Field(
+        default="", description="JSONL of seed triples in place of those of ip2p, in the same layouts as a file"
+    )
+    system: str = Field(
+        default="", description="text file that tells a language model about your edits, in place of ip2p's words"
     )
     shots: int = Field(
         default=6, ge=0, description="seed triples shown as examples in each request, drawn anew for each"
@@ -125,6 +144,12 @@ class TriplesConfig(Config):
         except TypeError as error:
             raise ValueError(f"it cannot be sent as JSON ({error})") from None
         return value
+
+    @model_validator(mode="after")
+    def _has_its_file(self) -> "TriplesConfig":
+        if (self.writer == "file") != bool(self.file):
+            raise ValueError("the writer is file where triples.file names one, and only there")
+        return self
 
 
 ShareMode = Literal["attention", "features"]
@@ -210,14 +235,24 @@ class FilterConfig(Thresholds):
         default=4, ge=1, description="most pairs kept for each triple: those of the highest directional similarity"
     )
     per_kind: dict[str, KindThresholds] = Field(
-        default={}, description="other thresholds for some kinds of edit, by name of the kind"
+        default={},
+        description="other thresholds for some kinds of edit, by name; those of swap are those of swap_building, too",
     )
 
     def thresholds(self, kind: str) -> Thresholds:
-        """Return the thresholds of a kind of edit."""
-        general = self.model_dump(include=set(Thresholds.model_fields))
-        other = self.per_kind.get(kind, KindThresholds()).model_dump(exclude_none=True)
-        return Thresholds.model_validate(general | other)
+        """Return the thresholds of a kind of edit: its own, those of its general kind, and those of all."""
+        bounds = self.model_dump(include=set(Thresholds.model_fields))
+        for each in (general_kind(kind), kind):
+            bounds |= self.per_kind.get(each, KindThresholds()).model_dump(exclude_none=True)
+        return Thresholds.model_validate(bounds)
+
+    @field_validator("per_kind")
+    @classmethod
+    def _of_known_kinds(cls, value: dict[str, KindThresholds]) -> dict[str, KindThresholds]:
+        for kind in value:
+            if kind not in ALL_KINDS:
+                raise ValueError(explain_unknown(kind))
+        return value
 
 
 class PackConfig(Config):

@@ -2,8 +2,9 @@
 
     captions -> triples -> candidates -> scores -> filtered -> packed data set, and report.html
 
-The default is configs/storybook_dataset.yaml. The same command resumes a build that was stopped, and the result has the
-same bytes. With other thresholds, pairs are filtered and packed again without drawing.
+The default is configs/storybook_dataset.yaml, or the settings of the folder that `out=` names. The same command resumes
+a build that was stopped, and the result has the same bytes. With other thresholds, pairs are filtered and packed again
+without drawing.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ip2p.config import load_config
+from ip2p.data_gen.build_file import DEFAULT_CONFIG, load_settings, read_origins
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import DataError, Ip2pError
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ip2p.data_gen.report.counts import Counts
     from ip2p.data_gen.report.results import Results
 
-DEFAULT_CONFIG = "storybook_dataset.yaml"
 INTERRUPTED_EXIT_CODE = 130
 
 Say = Callable[[str], None]
@@ -78,19 +78,19 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
     """
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
-    from ip2p.data_gen.captions.read import read_captions
+    from ip2p.data_gen.captions.read import read_build_captions
     from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds to import; report a wrong key first
 
     build_folder = BuildFolder(config, hash_origins(config))
-    captions = read_captions(config.captions, config.seed)
-    build_folder.claim()  # write nothing before all inputs are found
-    stages = Stages(build_folder, say)
-    stages.write_captions(captions)
-    stages.write_triples()
-    stages.draw_pairs()
-    stages.score_pairs()
-    stages.filter_pairs()
-    results = _finish(stages.results())
+    captions = read_build_captions(config)
+    with build_folder.claim():  # write nothing before all inputs are found
+        stages = Stages(build_folder, say)
+        stages.write_captions(captions)
+        stages.write_triples()
+        stages.draw_pairs()
+        stages.score_pairs()
+        stages.filter_pairs()
+        results = _finish(stages.results())
     summary = BuildSummary(
         build_folder.out, results.counts, time.monotonic() - began, stages.drawn, stages.unet_rows, stages.seconds
     )
@@ -112,22 +112,22 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
     """
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
-    from ip2p.data_gen.captions.read import read_captions
+    from ip2p.data_gen.captions.read import read_build_captions
     from ip2p.data_gen.stages import Stages
 
-    build_folder = BuildFolder(config, hash_origins(config))
-    captions = read_captions(config.captions, config.seed)
-    build_folder.claim()
-    stages = Stages(build_folder, say)
-    stages.write_captions(captions)
-    try:
-        stages.write_triples()
-    finally:
-        counts, page = stages.report_triples()
-        seconds = time.monotonic() - began
-        rate = 60 * counts.kept / seconds
-        if counts.total:
-            say(f"{counts}\n{seconds:.1f} s in this session: {rate:.0f} triples a minute; report {page}")
+    build_folder = BuildFolder(config, hash_origins(config, only_captions=True))
+    captions = read_build_captions(config)
+    with build_folder.claim("triples"):
+        stages = Stages(build_folder, say)
+        stages.write_captions(captions)
+        try:
+            stages.write_triples()
+        finally:
+            counts, page = stages.report_triples()
+            seconds = time.monotonic() - began
+            rate = 60 * counts.kept / seconds
+            if counts.total:
+                say(f"{counts}\n{seconds:.1f} s in this session: {rate:.0f} triples a minute; report {page}")
     return page
 
 
@@ -164,15 +164,16 @@ def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
         DataError: there is no build with all scores, or no pair is kept.
     """
     began = time.monotonic()
-    from ip2p.data_gen.build_folder import BuildFolder, read_origins
+    from ip2p.data_gen.build_folder import BuildFolder
     from ip2p.data_gen.stages import Stages
 
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
-    build_folder.claim()
-    stages = Stages(build_folder, say)
-    stages.require("scores", "Run `ip2p dataset build` to its end first")
-    stages.filter_pairs()
-    summary = BuildSummary(build_folder.out, _finish(stages.results()).counts, time.monotonic() - began)
+    with build_folder.claim():
+        stages = Stages(build_folder, say)
+        stages.require("scores", "Run `ip2p dataset build` to its end first")
+        stages.filter_pairs()
+        counts = _finish(stages.results()).counts
+    summary = BuildSummary(build_folder.out, counts, time.monotonic() - began)
     say(str(summary))
     return summary
 
@@ -184,14 +185,14 @@ def report(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
         ConfigError: more than the filter and the packing has changed.
         DataError: there is no build that was filtered with these settings.
     """
-    from ip2p.data_gen.build_folder import BuildFolder, read_origins
+    from ip2p.data_gen.build_folder import BuildFolder
     from ip2p.data_gen.stages import Stages
 
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
-    build_folder.claim()
-    stages = Stages(build_folder, say)
-    stages.require("filtered", "Run `ip2p dataset filter` with these settings first")
-    page = stages.results().write_report()
+    with build_folder.claim(write=False):
+        stages = Stages(build_folder, say)
+        stages.require("filtered", "Run `ip2p dataset filter` with these settings first")
+        page = stages.results().write_report()
     say(f"report {page}")
     return page
 
@@ -209,14 +210,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        default=DEFAULT_CONFIG,
-        help=f"YAML file or name of a bundled one (default: {DEFAULT_CONFIG})",
+        help=f"YAML file or name of a bundled one (default: the settings of the folder in out=, or {DEFAULT_CONFIG})",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     parsed = parser.parse_args(arguments)
     try:
-        build(load_config(DatasetConfig, parsed.config, parsed.overrides))
+        build(load_settings(parsed.config, parsed.overrides))
     except Ip2pError as error:
         if parsed.debug:
             raise

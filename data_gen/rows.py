@@ -12,6 +12,7 @@ from datasets import Image as Picture
 from PIL import Image
 
 from ip2p.data_gen.build_folder import BuildFolder
+from ip2p.data_gen.config import TriplesConfig
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.read import decode_image
 from ip2p.records import Candidate, Caption, Record, Triple
@@ -27,7 +28,8 @@ def schema_of(record: type[Record], **more: pa.DataType) -> pa.Schema:
 
 
 CAPTION_SCHEMA = schema_of(Caption)
-TRIPLE_SCHEMA = schema_of(Triple)
+CHAIN_COLUMNS, LONG_COLUMNS = ("chain", "turn"), ("long_instruction",)
+"""Columns of triples that only builds with chains or with long instructions have."""
 CANDIDATE_SCHEMA = schema_of(Candidate, unet_rows=pa.int64())
 """Columns of candidates, with the UNet rows of each."""
 CANDIDATE_FEATURES = Features(
@@ -63,6 +65,12 @@ class FilteredShard:
     def kind(self, candidate: Candidate) -> str:
         """Return the kind of edit of a candidate."""
         return self.by_id[candidate.triple_id].kind
+
+
+def triple_schema(settings: TriplesConfig) -> pa.Schema:
+    """Return the columns of triples that are written with these settings."""
+    unused = (CHAIN_COLUMNS if settings.turns == 1 else ()) + (() if settings.long_form else LONG_COLUMNS)
+    return pa.schema([field for field in schema_of(Triple) if field.name not in unused])
 
 
 def triples_by_id(triples: Sequence[Triple]) -> dict[str, Triple]:

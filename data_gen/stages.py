@@ -16,11 +16,12 @@ import pyarrow as pa
 from datasets import Features
 
 from ip2p.data_gen import rows
-from ip2p.data_gen.build_folder import BuildFolder, Stage
+from ip2p.data_gen.build_folder import STAGES, BuildFolder, Stage
 from ip2p.data_gen.pairs.filter import decide
 from ip2p.data_gen.report.results import Results
 from ip2p.data_gen.report.triples_page import TripleCounts, render_triples
 from ip2p.data_gen.triples.proposals import Writer
+from ip2p.data_gen.triples.tokens import token_counter
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers import open_writer
 from ip2p.data_gen.writers.api.ledger import read_spending
@@ -28,7 +29,7 @@ from ip2p.device import best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
 from ip2p.records import Caption
-from ip2p.shards import atomic_write, is_shard_done, read_shard, read_shards, write_shard
+from ip2p.shards import atomic_write, finished_shards, is_shard_done, read_shard, read_shards, write_shard
 
 if TYPE_CHECKING:
     from ip2p.data_gen.pairs.draw import PairMaker
@@ -83,13 +84,13 @@ class Stages:
             nonlocal caught_up
             for earlier in range(caught_up, index):
                 seen.remember(chunks[earlier], rows.read_triples(self.build_folder, earlier))
-            triples = write_triples(chunks[index], self.writer, settings, seen=seen)
+            triples = write_triples(chunks[index], self.writer, settings, seen=seen, count_tokens=self.count_tokens)
             caught_up = index + 1
             progress.advance(len(chunks[index]))
             return rows.to_rows(triples)
 
         def run() -> None:
-            self._run("triples", "captions", [len(chunk) for chunk in chunks], make, rows.TRIPLE_SCHEMA)
+            self._run("triples", "captions", [len(chunk) for chunk in chunks], make, rows.triple_schema(settings))
 
         left = self._unfinished("triples", len(chunks))
         try:
@@ -191,8 +192,18 @@ class Stages:
 
     @cached_property
     def captions(self) -> list[Caption]:
-        """All captions, read from the finished stage."""
-        return [Caption.model_validate(row) for row in read_shards(self.build_folder.stage_folder("captions"))]
+        """All captions, read from the finished stage.
+
+        Raises:
+            DataError: a shard is damaged, or missing although there are later ones of it, here or in a later stage.
+        """
+        folder = self.build_folder.stage_folder("captions")
+        captions = [Caption.model_validate(row) for row in read_shards(folder)]
+        shards = len(finished_shards(folder))
+        if others := [each for each in STAGES if len(finished_shards(self.build_folder.stage_folder(each))) > shards]:
+            last = f"{folder} ends before shard {shards} of {self.build_folder.stage_folder(others[0])}"
+            raise DataError(last, "Run `ip2p dataset build` with this out=, which makes what is missing")
+        return captions
 
     @property
     def shards(self) -> int:
@@ -203,6 +214,11 @@ class Stages:
     def writer(self) -> Writer:
         """The writer of triples."""
         return open_writer(self.config.triples, self.build_folder.out, seed=self.config.seed, say=self.say)
+
+    @cached_property
+    def count_tokens(self) -> Callable[[str], int]:
+        """Function that counts the tokens that the base model reads, or estimates them."""
+        return token_counter(self.config.pairs.model, self.config.triples.checks.max_tokens)
 
     @cached_property
     def maker(self) -> "PairMaker":

@@ -4,6 +4,7 @@ Every field has a description; an unknown key is an error that names the nearest
 in the packages that read them: `ip2p.data_gen.config` and `ip2p.train.config`.
 """
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -24,18 +25,25 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def load_config(model: type[M], source: str | Path | None = None, overrides: Sequence[str] = ()) -> M:
+def load_config(
+    model: type[M],
+    source: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    sections: Mapping[str, Any] | None = None,
+) -> M:
     """Read a config from YAML, override single values, and validate it.
 
     Args:
         model: class of the config.
         source: path of a YAML file, name of a bundled one with or without its ending, or None for defaults.
         overrides: `key=value` texts such as ["pairs.steps=10", "seed=3"]; values are YAML.
+        sections: values of whole sections, such as {"pairs": {"steps": 10}}, in place of those in the file.
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown, or a value is invalid.
     """
-    values = _read(source) if source is not None else {}
+    values = (_read(source) if source is not None else {}) | copy.deepcopy(dict(sections or {}))
     for override in overrides:
         _override(values, override)
     place = f"config {source}" if source is not None else "config"

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     WRONG_LANGUAGE = "wrong_language"
     DUPLICATE = "duplicate"
     NEAR_DUPLICATE = "near_duplicate"
+    UNGRAMMATICAL = "ungrammatical"
     DISAGREES = "disagrees"
     MODERATED = "moderated"
     KIND_FULL = "kind_full"
@@ -84,6 +85,11 @@ class Triple(Record):
     writer: str = Field(description='"rules", or name of the language model that wrote it')
     status: Status = "ok"
     reason: Reason = Reason.OK
+    chain: str = Field(
+        default="", description="id of the chain of edits, each of which edits the caption of the last; empty if single"
+    )
+    turn: int = Field(default=1, description="place in the chain, from 1")
+    long_instruction: str = Field(default="", description="the instruction in full sentences; empty if not asked for")
 
 
 class Candidate(Record):

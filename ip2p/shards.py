@@ -2,10 +2,10 @@
 
 A stage writes shards. `shard-00000.parquet` is done when its manifest `shard-00000.json` exists, which is written last
 and says how many rows it has, its size, its hash and the fingerprint of the config that made it. Done shards are
-skipped when a stage runs again; all others are written again, byte for byte the same.
+skipped when a stage runs again; all others are written again, byte for byte the same. Whoever reads a shard compares it
+with its manifest first.
 """
 
-import fcntl
 import hashlib
 import hmac
 import io
@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -36,14 +36,19 @@ ROW_GROUP_SIZE = 128
 REDO_HINT = "Delete it and run the same command again: it makes what is missing"
 
 
-class Manifest(BaseModel):
-    """Description of a finished shard."""
+class Contents(BaseModel):
+    """What a file holds: its number of rows, its size in bytes, and the SHA-256 of these."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int
     size: int
     sha256: str
+
+
+class Manifest(Contents):
+    """Description of a finished shard, with the fingerprint of the config that made it."""
+
     config: str
     schema_version: int = SCHEMA_VERSION
 
@@ -75,33 +80,6 @@ def hash_file(path: Path) -> str:
     """Hash the contents of a file: its SHA-256, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Context manager that locks a folder against other runs. The lock ends with the process, even if it is killed.
-
-    Raises:
-        DataError: another run has the lock.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        lock(handle, folder)
-        yield
-    finally:
-        os.close(handle)
-
-
-def lock(handle: int, path: Path) -> None:
-    """Lock an open file or folder against other runs until it is closed.
-
-    Raises:
-        DataError: another run has the lock.
-    """
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise DataError(f"another run is writing to {path}", "Wait for it, or give another folder") from error
 
 
 @contextmanager
@@ -155,30 +133,6 @@ def sweep_temporaries(folder: Path, name: str | None = None) -> None:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def require_own(folder: Path, names: Iterable[str], *, mark: str, keys: Iterable[str]) -> None:
-    """Check that a command may write files of some names into a folder: none is there, or ip2p made them.
-
-    Args:
-        folder: folder to write to, which need not exist.
-        names: names of the files and folders that the command writes, `mark` among them.
-        mark: name of a JSON file that the command writes before all others.
-        keys: keys of the object in it, by which it is known.
-
-    Raises:
-        DataError: the folder is a file, or one of the names is that of a file of somebody else's.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file", "Give another folder")
-    try:
-        if set(keys) <= json.loads((folder / mark).read_bytes()).keys():
-            return
-    except (OSError, ValueError, AttributeError):
-        pass
-    for path in (folder / name for name in names):
-        if path.exists() or path.is_symlink():
-            raise DataError(f"{path} is there and was not made by ip2p", "Give another folder, or move it away")
-
-
 def fingerprint(settings: BaseModel | Mapping[str, Any]) -> str:
     """A hash of settings, 16 hexadecimal digits, which does not depend on the order of keys."""
     values = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
@@ -211,7 +165,7 @@ def write_shard(
     path.with_suffix(".json").unlink(missing_ok=True)  # a shard that is being replaced is not done
     atomic_write(path, data)
     manifest = Manifest(rows=len(rows), size=len(data), sha256=hashlib.sha256(data).hexdigest(), config=config)
-    _check(path, manifest)
+    verify_parquet(path, manifest)
     atomic_write(path.with_suffix(".json"), (manifest.model_dump_json(indent=1) + "\n").encode())
     return manifest
 
@@ -224,7 +178,7 @@ def shard_path(folder: Path, index: int) -> Path:
 def is_shard_done(folder: Path, index: int, config: str) -> bool:
     """Whether a shard is finished, has the size in its manifest, and was made with this config fingerprint.
 
-    This is cheap: contents are checked page by page when they are read, and by `verify_shard`.
+    This is cheap: contents are compared with the manifest when they are read.
     """
     path = shard_path(folder, index)
     try:
@@ -243,8 +197,30 @@ def verify_shard(folder: Path, index: int) -> Manifest:
     """
     path = shard_path(folder, index)
     manifest = _read_manifest(path)
-    _check(path, manifest)
+    verify_parquet(path, manifest)
     return manifest
+
+
+def verify_parquet(path: Path, contents: Contents) -> None:
+    """Compare a parquet file with its hash, and read all of it.
+
+    Raises:
+        DataError: the file is missing, differs from the one written, or cannot be read.
+    """
+    for _ in _read_batches(path, contents):
+        pass
+
+
+def finished_shards(folder: Path) -> list[int]:
+    """The indices of all finished shards of a folder: 0, 1, 2 and so on.
+
+    Raises:
+        DataError: one before the last is not finished.
+    """
+    found = sorted(int(file.stem.removeprefix("shard-")) for file in folder.glob("shard-?????.json"))
+    if missing := [index for index in range(len(found)) if index not in found]:
+        raise DataError(f"the shard {shard_path(folder, missing[0])} is not finished, but later ones are", REDO_HINT)
+    return found
 
 
 def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
@@ -253,29 +229,22 @@ def read_shards(folder: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: a shard is missing, torn or corrupt, or there is none at all.
     """
-    manifests = sorted(folder.glob("shard-?????.json"))
-    if not manifests:
+    indices = finished_shards(folder)
+    if not indices:
         raise DataError(f"no finished shard in {folder}", "Run the stage that writes it first")
-    for file in manifests:
-        yield from read_shard(folder, int(file.stem.removeprefix("shard-")))
+    for index in indices:
+        yield from read_shard(folder, index)
 
 
 def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
-    """Iterate over the rows of one finished shard.
+    """Iterate over the rows of one finished shard, which is compared with its manifest before the first row.
 
     Raises:
-        DataError: it is not finished, or torn or corrupt.
+        DataError: it is not finished, or differs from the one written.
     """
     path = shard_path(folder, index)
-    manifest = _read_manifest(path)
-    if not path.is_file() or path.stat().st_size != manifest.size:
-        raise DataError(f"{path} does not have the {manifest.size} bytes in its manifest", REDO_HINT)
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as reader:
-            for batch in reader.iter_batches(batch_size=ROW_GROUP_SIZE):
-                yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is corrupt ({one_line(error)})", REDO_HINT) from error
+    for batch in _read_batches(path, _read_manifest(path)):
+        yield from batch.to_pylist()
 
 
 def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | None") -> bytes:
@@ -306,17 +275,24 @@ def _read_manifest(path: Path) -> Manifest:
         raise DataError(f"the manifest {file} is unreadable", REDO_HINT) from error
 
 
-def _check(path: Path, manifest: Manifest) -> None:
-    """Read all of a shard and compare it with its manifest."""
+def _read_batches(path: Path, contents: Contents) -> Iterator[pa.RecordBatch]:
+    """Compare a parquet file with its size and hash, and read it batch by batch.
+
+    The hash comes first: a bit that flipped in the description of the columns may hide rows or change them, and the
+    checksums of pages do not cover it.
+    """
     try:
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != manifest.sha256:
-            raise DataError(f"{path} differs from what was written", REDO_HINT)
-        rows = pq.read_table(io.BytesIO(data), page_checksum_verification=True).num_rows
+        if path.stat().st_size != contents.size:
+            raise DataError(f"{path} does not have the {contents.size} bytes in its manifest", REDO_HINT)
+        if hash_file(path) != contents.sha256:
+            raise DataError(f"{path} is corrupt: its bytes are not those that were written", REDO_HINT)
+        with pq.ParquetFile(path, page_checksum_verification=True) as reader:
+            if reader.metadata.num_rows != contents.rows:
+                said = f"has {reader.metadata.num_rows} rows, and its manifest says {contents.rows}"
+                raise DataError(f"{path} {said}", REDO_HINT)
+            yield from reader.iter_batches(batch_size=ROW_GROUP_SIZE)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read back ({one_line(error)})", REDO_HINT) from error
-    if rows != manifest.rows:
-        raise DataError(f"{path} has {rows} rows, not {manifest.rows}", REDO_HINT)
+        raise DataError(f"{path} cannot be read ({one_line(error)})", REDO_HINT) from error
 
 
 def _temporary(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:

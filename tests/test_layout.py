@@ -25,6 +25,8 @@ TOP = {
     "data_folders",
     "device",
     "errors",
+    "manifest",
+    "ownership",
     "progress",
     "records",
     "seeding",

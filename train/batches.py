@@ -18,6 +18,7 @@ from PIL import Image
 
 from ip2p.data_folders import dataset_arguments
 from ip2p.errors import DataError, ImageError, one_line
+from ip2p.manifest import verify_dataset
 from ip2p.models.backbone import Backbone
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.read import decode_image, open_guarded, read_bytes
@@ -71,7 +72,8 @@ def open_pairs(*sources: str | Path) -> PairDataset:
         sources: folders of parquet shards, or names of data sets on the hub.
 
     Raises:
-        DataError: a data set is missing or unreadable, lacks a column, or has fewer than two pairs.
+        DataError: a data set is missing or unreadable, differs from its manifest, lacks a column, or has fewer than two
+            pairs.
     """
     trains, held_outs = zip(*map(_open, sources), strict=True)
     train, held_out = concatenate_datasets(list(trains)), concatenate_datasets(list(held_outs))
@@ -89,6 +91,8 @@ def _open(source: str | Path) -> tuple[Dataset, Dataset]:
         raise DataError(f"no parquet shard in the data set folder {source}", BUILD_HINT)
     if not folder.is_dir() and (folder.is_absolute() or str(source).count("/") != 1):
         raise DataError(f"no data set at {source}", BUILD_HINT)
+    if folder.is_dir():
+        verify_dataset(folder)  # `load_dataset` would not notice rows that a damaged file has lost
     try:
         splits = load_dataset(**dataset_arguments(source))
     except (OSError, ValueError, DatasetGenerationError) as error:

@@ -17,9 +17,10 @@ from ip2p.diffusion.noise import ForwardProcess
 from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.widen import suit_attention, widen_conv_in
+from ip2p.ownership import require_own
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
-from ip2p.shards import atomic_write, require_own
+from ip2p.shards import atomic_write
 from ip2p.train.batches import Batches, open_pairs
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ip2p.data_gen.captions.clean import clean
 from ip2p.data_gen.captions.sources import is_hub_name, read_texts
-from ip2p.data_gen.config import CaptionsConfig
+from ip2p.data_gen.config import CaptionsConfig, DatasetConfig
+from ip2p.data_gen.writers.files import read_triple_file
 from ip2p.errors import DataError
 from ip2p.records import Caption, content_id
 from ip2p.seeding import derive_seed
@@ -39,6 +40,19 @@ def read_captions(settings: CaptionsConfig, seed: int) -> list[Caption]:
     if not captions:
         raise DataError(f"{settings.source} has no captions", "Write one on each line, or one in each row")
     return captions
+
+
+def read_build_captions(config: DatasetConfig) -> list[Caption]:
+    """Read or generate the captions of a build: those of its finished triples, if there are any; see `read_captions`.
+
+    Raises:
+        DataError: the file of triples or the source of captions is missing, or not as it should be.
+    """
+    if not config.triples.file:
+        return read_captions(config.captions, config.seed)
+    path = Path(config.triples.file)
+    texts = dict.fromkeys(each.caption for each in read_triple_file(path))
+    return [Caption(id=content_id(text), text=text, source=path.name) for text in texts]
 
 
 def reservoir(texts: Iterable[str], count: int, rng: random.Random) -> list[str]:

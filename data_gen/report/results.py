@@ -13,12 +13,12 @@ from ip2p.data_gen.report.card import dataset_card
 from ip2p.data_gen.report.counts import Counts
 from ip2p.data_gen.report.pairs_page import PairChoice, ShownPair, render_report
 from ip2p.data_gen.rows import FilteredShard, read_filtered, read_pictures
+from ip2p.errors import DataError
+from ip2p.manifest import verify_dataset
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate
 from ip2p.shards import atomic_write
 from ip2p.version import __version__
-
-PACKED_FILE = "packed.json"
 
 
 class Results:
@@ -60,16 +60,13 @@ class Results:
         Raises:
             DataError: no pair was kept.
         """
-        fingerprint = self.build_folder.fingerprint("packed")
-        folder, note = self.build_folder.stage_folder("packed"), self.build_folder.out / PACKED_FILE
-        if folder.is_dir() and note.is_file() and note.read_text() == fingerprint:
+        fingerprint, folder = self.build_folder.fingerprint("packed"), self.build_folder.stage_folder("packed")
+        if _is_packed(folder, fingerprint):
             return
-        note.unlink(missing_ok=True)  # marks the folder as unfinished until all is written
         with StageProgress("packed", "pairs", total=self.counts.pairs, done=0, say=self.say) as progress:
             card = functools.partial(dataset_card, self.config, self.counts, self._splits())
             size = self.config.pack.shard_rows
             pack(self._packed_rows(progress), folder, shard_rows=size, card=card, config=fingerprint)
-        atomic_write(note, fingerprint.encode())
 
     def _filtered(self) -> Iterator[FilteredShard]:
         return (read_filtered(self.build_folder, index) for index in range(self.shards))
@@ -104,5 +101,15 @@ class Results:
             "scheduler": config.pairs.scheduler,
             "steps": config.pairs.steps,
             "clip": config.scores.clip,
+            "fingerprint": self.build_folder.fingerprint("packed"),
         }
         return json.dumps(made_by | self.build_folder.origins, ensure_ascii=False)
+
+
+def _is_packed(folder: Path, fingerprint: str) -> bool:
+    """Return whether a packed data set is there whole, and was made with these settings."""
+    try:
+        manifest = verify_dataset(folder)
+    except DataError:
+        return False
+    return manifest is not None and manifest.config == fingerprint

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ip2p.data_gen.triples.placement import misplaces
 from ip2p.data_gen.triples.proposals import Proposal
+from ip2p.data_gen.triples.slots import noun_phrases
 from ip2p.data_gen.triples.wording import GENERIC, GENERIC_KEYS, STOP, content, inflected, related, rivals, words
 
 UNASKED, UNASKED_ABSTRACT = 3, 5
@@ -39,11 +41,17 @@ REPLACEMENTS = tuple(
     )
 )
 """Phrasings that name what is to be replaced, and by what."""
+OF_A_THING = re.compile(r"\b(?:colou?rs?|material|style|size|shape)\b")
 QUESTION = re.compile(r"(?:what|who|whose|where|when|why|how|which|is|are|was|were|does|do|did)\b(?!n't| not)")
 WISH = re.compile(r"what if|(?:what|how) (?:would|could|might|about)")
 ORDER = re.compile(
     r"(?:remove|add|make|let|put|turn|change|replace|give|take|get|have|delete|draw|set|move|swap|return|use|no)\b"
 )
+PRONOUNS = ("it", "him", "her", "them")
+VERB_AND_THING = re.compile(
+    rf"([a-z]+) (?:(?:up|down|off) )?({'|'.join(PRONOUNS)}|(?:the|his|her|its|their) [a-z' -]+?)(?: up| down| off)?"
+)
+"""An order whose verb says what happens to a thing."""
 SPEECH = re.compile(
     r"\b(?:i|you|your|yours|my|we|our"
     r"|(?:turned|changed|transformed|converted|replaced|moved|added|removed|brought) (?:to|into|with|by|from))\b"
@@ -81,10 +89,28 @@ def disagrees(caption: str, proposal: Proposal) -> bool:
     change = Change(content(caption), content(proposal.edited_caption))
     if not (_removes(instruction, change) and _replaces(instruction, change)):
         return True
+    if misplaces(instruction, caption, proposal.edited_caption, proposal.kind):
+        return True
     asked = asked_for(instruction)
     if proposal.kind == "abstract":
         return 2 * len(change.removed) > len(set(change.before)) or len(change.added) > UNASKED_ABSTRACT
+    if verb := _own_verb(instruction, caption, proposal.edited_caption):
+        asked = [word for word in asked if word != verb]
+        return len(change.added) > UNASKED or not _shows(asked, change)
     return not (_is_grounded(asked, change) and _shows(asked, change))
+
+
+def _own_verb(instruction: str, caption: str, edited: str) -> str:
+    """Return the verb of an order like "drain the pool" or "wake him up" if both captions have its object; or "".
+
+    What such a verb does is told by words that no list foresees: "an empty pool", "a yawning man".
+    """
+    match = VERB_AND_THING.fullmatch(instruction)
+    if not match or match[1] in GENERIC or len(words(match[2])) > 2:
+        return ""
+    before, after = ([each.head for each in noun_phrases(text)] for text in (caption, edited))
+    thing = before[0] if match[2] in PRONOUNS and before else inflected(words(match[2])[-1])
+    return inflected(match[1]) if thing in before and thing in after else ""
 
 
 def asked_for(instruction: str) -> list[str]:
@@ -119,6 +145,8 @@ def _replaces(instruction: str, change: Change) -> bool:
         new = [word for word in asked if word not in change.before]
         if new and not (_any_related(new, change.added) or _clears(new, change)):
             return False
+        if OF_A_THING.search(groups.get("old") or ""):
+            continue  # "switch the color of the hat to blue"
         going = [word for word in old if word in change.before and word not in asked]
         if going and not set(going) & set(change.removed):
             return False

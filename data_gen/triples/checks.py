@@ -1,15 +1,16 @@
 """Checks of every triple, by itself and against all kept triples."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from ip2p.data_gen.config import ChecksConfig
 from ip2p.data_gen.triples.agreement import asked_for, disagrees
+from ip2p.data_gen.triples.grammar import find_breaks
 from ip2p.data_gen.triples.moderation import is_improper
 from ip2p.data_gen.triples.near_duplicates import NearIndex, hash64, shingles
 from ip2p.data_gen.triples.proposals import Proposal
+from ip2p.data_gen.triples.tokens import estimate_tokens
 from ip2p.data_gen.triples.wording import GENERIC, GENERIC_KEYS, STOP, content, is_medium, words
 from ip2p.records import Reason
 
@@ -33,28 +34,15 @@ _FOREIGN = (
 FOREIGN = frozenset(_FOREIGN.split()) - STOP - GENERIC
 """Function words of German, Romance, Dutch and Nordic languages, and of no English caption."""
 
-TOKEN = re.compile(r"[^\W\d_]+|\d|[^\w\s]+|_+")
-VOWEL = re.compile("[aeiouy]", re.IGNORECASE)
-LONG_WORD, LETTERS = 8, 4
-"""Letters of the shortest word that CLIP may not know whole, and of each further piece of it."""
-
-
-def clip_tokens(text: str) -> int:
-    """Estimate the CLIP tokens of a text, including start and end; rather too many than too few.
-
-    CLIP's vocabulary has most English words of captions whole. Rare words are cut into pieces.
-    """
-    return 2 + sum(_count_pieces(piece) for piece in TOKEN.findall(text))
-
 
 def find_fault(
-    caption: str, proposal: Proposal, checks: ChecksConfig, *, count_tokens: Callable[[str], int] = clip_tokens
+    caption: str, proposal: Proposal, checks: ChecksConfig, *, count_tokens: Callable[[str], int] = estimate_tokens
 ) -> Reason:
     """Return the first reason to refuse a triple, or Reason.OK; a proposal's own reason comes first.
 
     The reasons are, in order: empty, unchanged, near_unchanged (but for word order, forms and function words),
-    instruction_is_caption, drift (too little of the caption is left), too_long, wrong_language, disagrees (another edit
-    than the instruction says), moderated.
+    instruction_is_caption, drift (too little of the caption is left), too_long, wrong_language, ungrammatical (or
+    cut off), disagrees (another edit than the instruction says), moderated.
 
     Args:
         caption: caption before the edit.
@@ -80,9 +68,22 @@ def find_fault(
         return Reason.TOO_LONG
     if not is_english(*texts):
         return Reason.WRONG_LANGUAGE
+    if find_breaks(edited) - find_breaks(caption):
+        return Reason.UNGRAMMATICAL
     if disagrees(caption, proposal):
         return Reason.DISAGREES
     return Reason.MODERATED if checks.moderation != "none" and is_improper(*texts) else Reason.OK
+
+
+def find_text_fault(text: str, checks: ChecksConfig, *, count_tokens: Callable[[str], int] = estimate_tokens) -> Reason:
+    """Return the reason to refuse a text by itself: empty, too_long, wrong_language, moderated; or Reason.OK."""
+    if not words(text):
+        return Reason.EMPTY
+    if len(text.split()) > checks.max_words or count_tokens(text) > checks.max_tokens:
+        return Reason.TOO_LONG
+    if not is_english(text):
+        return Reason.WRONG_LANGUAGE
+    return Reason.MODERATED if checks.moderation != "none" and is_improper(text) else Reason.OK
 
 
 def normalise(text: str) -> str:
@@ -150,15 +151,6 @@ def features(caption: str, proposal: Proposal) -> frozenset[int]:
     changes = [f"-{each}" for each in before - after] + [f"+{each}" for each in after - before]
     changes += [f"!{each}" for each in asked_for(proposal.instruction)]
     return frozenset(map(hash64, [*stays, *(f"{copy}{each}" for each in changes for copy in range(CHANGE_WEIGHT))]))
-
-
-def _count_pieces(piece: str) -> int:
-    """Estimate the tokens of one word, digit, or run of marks."""
-    if not piece.isascii():
-        return len(piece.encode("utf-8", "replace"))
-    if not VOWEL.search(piece):
-        return 1 + len(piece) // 2
-    return 1 + max(0, (len(piece) - LONG_WORD) // LETTERS + 1)
 
 
 def _repeats(instruction: str, caption: str, edited: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.triples.proposals import Writer, strip_invisible
+from ip2p.data_gen.triples.tokens import token_counter
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.records import Caption
 
@@ -16,7 +17,7 @@ def preview(captions: Sequence[Caption], writer: Writer, config: DatasetConfig) 
     """
     settings = config.triples
     writer.prepare(captions, settings.per_caption)
-    seen = EarlierShards(settings.checks)
+    seen, count_tokens = EarlierShards(settings.checks), token_counter(config.pairs.model, settings.checks.max_tokens)
     for caption in captions:
         yield f"caption: {caption.text}"
         asked, answered = writer.conversation(caption, settings.per_caption)
@@ -24,9 +25,11 @@ def preview(captions: Sequence[Caption], writer: Writer, config: DatasetConfig) 
             yield "asked:"
             yield from (f"  {turn['role']}: {_one_line(turn['content'])}" for turn in asked)
             yield f"answered: {_one_line(answered) or 'nothing that can be read'}"
-        for row in write_triples([caption], writer, settings, seen=seen):
+        for row in write_triples([caption], writer, settings, seen=seen, count_tokens=count_tokens):
             verdict = "ok" if row.status == "ok" else f"refused: {row.reason.value}"
             yield f"{verdict:>24}  [{row.kind}] {row.instruction or '-'}  ->  {row.edited_caption or '-'}"
+            if row.long_instruction:
+                yield f"{'long form':>24}  {row.long_instruction}"
         yield ""
 
 

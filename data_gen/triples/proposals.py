@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from ip2p.data_gen.kinds import OTHER
 from ip2p.records import Caption, Reason
 
 Message = dict[str, str]
@@ -14,22 +15,32 @@ def strip_invisible(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
+def spell_out(instruction: str, edited_caption: str) -> str:
+    """Return a long form of an instruction, which also says what stays, for writers that have none."""
+    text = instruction.strip()
+    mark = "" if text.endswith((".", "!", "?")) else "."
+    shown = edited_caption.strip().rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}{mark} Leave everything else as it is: afterwards the picture shows {shown}."
+
+
 class Proposal(NamedTuple):
     """A proposed edit of a caption; or, with a reason, the refusal of the caption.
 
     Attributes:
         instruction: instruction of the edit.
         edited_caption: caption after the edit.
-        kind: kind of edit.
+        kind: kind of edit, see `ip2p.data_gen.kinds`.
         reason: reason why there is no edit; Reason.OK if there is one.
         inverse: instruction of the inverse edit; "" if none was requested.
+        long_instruction: instruction in full sentences; "" if the writer has none.
     """
 
     instruction: str = ""
     edited_caption: str = ""
-    kind: str = "other"
+    kind: str = OTHER
     reason: Reason = Reason.OK
     inverse: str = ""
+    long_instruction: str = ""
 
 
 @runtime_checkable

@@ -172,9 +172,20 @@ def rivals(one: str, other: str) -> bool:
     return bool(aspects[0] & aspects[1] - THINGS)
 
 
+def has_aspect(key: str, *aspects: str) -> bool:
+    """Return whether a key is a value of one of some aspects: "blue" of "color"."""
+    return any(aspect in aspects for aspect, _ in _places(family(key)))
+
+
+def rivals_in(aspect: str, one: str, other: str) -> bool:
+    """Return whether two keys are different values of this aspect, and share none of its groups."""
+    groups = [{number for name, number in _places(family(key)) if name == aspect} for key in (one, other)]
+    return all(groups) and not groups[0] & groups[1]
+
+
 def is_medium(key: str) -> bool:
     """Return whether a key names a medium, such as "sketch"."""
-    return any(aspect == "medium" for aspect, _ in _places(family(key)))
+    return has_aspect(key, "medium")
 
 
 def _undoubled(stem: str) -> str:
@@ -189,8 +200,8 @@ def _one_beginning(a: str, b: str) -> bool:
     return (shared >= 5 or (shared == len(short) >= 4)) and len(long) - shared <= 4
 
 
-GENERIC_KEYS = frozenset(inflected(word) for word in GENERIC)
-"""GENERIC as `inflected` gives it."""
+GENERIC_KEYS = frozenset(inflected(word) for word in GENERIC) - {"can"}
+"""GENERIC as `inflected` gives it, without the key of "cane"."""
 
 
 @lru_cache(maxsize=1 << 14)

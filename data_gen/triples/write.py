@@ -1,17 +1,18 @@
 """Write triples of caption, instruction and edited caption, by rules or a language model, and check them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ip2p.data_gen.config import ChecksConfig, TriplesConfig
-from ip2p.data_gen.triples.checks import TripleSet, find_fault
-from ip2p.data_gen.triples.proposals import Proposal, Writer, strip_invisible
+from ip2p.data_gen.kinds import inverse_kind
+from ip2p.data_gen.triples.checks import TripleSet, find_fault, find_text_fault, normalise
+from ip2p.data_gen.triples.proposals import Proposal, Writer, spell_out, strip_invisible
+from ip2p.data_gen.triples.tokens import estimate_tokens
 from ip2p.records import Caption, Reason, Triple, content_id
 
 MAX_CHARACTERS = 2000
 """Number of characters of a model's text that are read; longer texts are refused anyway."""
-
-INVERSE_KINDS = {"add": "remove", "remove": "add"}
-"""Kinds of inverse edits that differ from those of their edits."""
+TRIES = 2
+"""Edits that are asked for at each later turn of a chain, of which the first that passes continues it."""
 
 
 class EarlierShards:
@@ -34,27 +35,38 @@ class EarlierShards:
 
 
 def write_triples(
-    captions: Sequence[Caption], writer: Writer, settings: TriplesConfig, *, seen: EarlierShards
+    captions: Sequence[Caption],
+    writer: Writer,
+    settings: TriplesConfig,
+    *,
+    seen: EarlierShards,
+    count_tokens: Callable[[str], int] = estimate_tokens,
 ) -> list[Triple]:
     """Write and check the triples of captions, in order; each caption has at least one row, refused or not.
+
+    With `settings.turns`, each kept triple begins a chain, whose later rows stand after it.
 
     Args:
         captions: captions of one shard.
         writer: writer of instructions and edited captions.
         settings: number of triples for each caption, and their checks.
         seen: captions and triples of earlier shards; those of this shard are added.
+        count_tokens: function that counts tokens of the text encoder, including start and end.
+
+    Raises:
+        WriterError: the writer cannot continue a chain.
     """
     reasons = [_find_caption_fault(caption, settings.checks, seen) for caption in captions]
     sound = [caption for caption, reason in zip(captions, reasons, strict=True) if reason is Reason.OK]
     written = iter(writer.write(sound, settings.per_caption))
-    rows = []
+    checker = _Checker(writer.name, settings, seen, count_tokens)
+    chains = []
     for caption, reason in zip(captions, reasons, strict=True):
         for proposal in next(written) if reason is Reason.OK else [Proposal(reason=reason)]:
-            rows.append(_check(caption.text, proposal, caption, writer.name, settings.checks, seen))
-            if settings.inverse and proposal.inverse and rows[-1].status == "ok":
-                back = Proposal(proposal.inverse, caption.text, INVERSE_KINDS.get(proposal.kind, proposal.kind))
-                rows.append(_check(rows[-1].edited_caption, back, caption, writer.name, settings.checks, seen))
-    return rows
+            chains.append(_Chain(caption, checker, proposal))
+    for _ in range(1, settings.turns):
+        _continue([chain for chain in chains if chain.is_open], writer)
+    return [row for chain in chains for row in chain.rows]
 
 
 def _find_caption_fault(caption: Caption, checks: ChecksConfig, seen: EarlierShards) -> Reason:
@@ -67,34 +79,109 @@ def _find_caption_fault(caption: Caption, checks: ChecksConfig, seen: EarlierSha
     return Reason.TOO_LONG if len(caption.text.split()) > checks.max_words else Reason.OK
 
 
-def _check(
-    text: str, proposal: Proposal, origin: Caption, writer: str, checks: ChecksConfig, seen: EarlierShards
-) -> Triple:
-    """Check a proposal, and make its row.
+class _Checker:
+    """Checks proposals, and makes their rows.
 
     Args:
-        text: caption before the edit.
-        proposal: proposed edit.
-        origin: caption of the build from which the proposal comes.
         writer: name of the writer.
-        checks: checks of the triple.
-        seen: earlier captions and triples; the triple is added if it is kept.
+        settings: checks, and what is written besides the instruction.
+        seen: earlier captions and triples; triples are added if they are kept.
+        count_tokens: function that counts tokens.
     """
-    proposal = proposal._replace(instruction=_tidy(proposal.instruction), edited_caption=_tidy(proposal.edited_caption))
-    reason = proposal.reason or find_fault(text, proposal, checks) or seen.triples.fault(text, proposal)
-    if reason is Reason.OK:
-        seen.triples.add(text, proposal)
-    return Triple(
-        id=content_id(text, proposal.instruction, proposal.edited_caption),
-        caption_id=origin.id,
-        caption=text,
-        instruction=proposal.instruction,
-        edited_caption=proposal.edited_caption,
-        kind=proposal.kind,
-        writer=writer,
-        status="ok" if reason is Reason.OK else "refused",
-        reason=reason,
-    )
+
+    def __init__(
+        self, writer: str, settings: TriplesConfig, seen: EarlierShards, count_tokens: Callable[[str], int]
+    ) -> None:
+        self.writer, self.settings, self.seen, self.count_tokens = writer, settings, seen, count_tokens
+
+    def check(self, text: str, proposal: Proposal, origin: Caption, *, reason: Reason = Reason.OK) -> Triple:
+        """Check a proposal, and make its row.
+
+        Args:
+            text: caption before the edit.
+            proposal: proposed edit.
+            origin: caption of the build from which the proposal comes.
+            reason: reason to refuse it that is known before.
+        """
+        checks, triples = self.settings.checks, self.seen.triples
+        proposal = proposal._replace(
+            instruction=_tidy(proposal.instruction), edited_caption=_tidy(proposal.edited_caption)
+        )
+        reason = reason or proposal.reason or find_fault(text, proposal, checks, count_tokens=self.count_tokens)
+        reason = reason or triples.fault(text, proposal)
+        if reason is Reason.OK:
+            triples.add(text, proposal)
+        return Triple(
+            id=content_id(text, proposal.instruction, proposal.edited_caption),
+            caption_id=origin.id,
+            caption=text,
+            instruction=proposal.instruction,
+            edited_caption=proposal.edited_caption,
+            kind=proposal.kind,
+            writer=self.writer,
+            status="ok" if reason is Reason.OK else "refused",
+            reason=reason,
+            long_instruction=self._long_form(proposal) if self.settings.long_form and not reason else "",
+        )
+
+    def _long_form(self, proposal: Proposal) -> str:
+        """Return the long form that the writer wrote, or one made of the edit if that is none or faulty."""
+        written, limits = _tidy(proposal.long_instruction), self.settings.checks
+        usable = len(written) > len(proposal.instruction) and not find_text_fault(
+            written, limits, count_tokens=self.count_tokens
+        )
+        return written if usable else spell_out(proposal.instruction, proposal.edited_caption)
+
+
+class _Chain:
+    """A triple and those that continue it, with the inverse of each that has one.
+
+    Args:
+        origin: caption of the build.
+        checker: what checks proposals.
+        proposal: first edit.
+
+    Attributes:
+        rows: all rows, refused ones too, in order.
+        is_open: whether the last edit was kept, so that another may follow.
+        text: caption that the next edit starts from.
+    """
+
+    def __init__(self, origin: Caption, checker: _Checker, proposal: Proposal) -> None:
+        self.origin, self.checker, self.rows = origin, checker, list[Triple]()
+        self.text, self._turn, self._id = origin.text, 0, ""
+        self._captions = {normalise(origin.text)}
+        self.is_open = self.extend([proposal])
+
+    def extend(self, proposals: Sequence[Proposal]) -> bool:
+        """Add the first proposal that passes, and the refused ones before it; returns whether there is one."""
+        self._turn += 1
+        text = self.text
+        for proposal in proposals:
+            returns = self._turn > 1 and normalise(proposal.edited_caption) in self._captions
+            row = self.checker.check(text, proposal, self.origin, reason=Reason.DUPLICATE if returns else Reason.OK)
+            self._append(row)
+            if row.status == "ok":
+                self.text = row.edited_caption
+                self._captions.add(normalise(row.edited_caption))
+                if self.checker.settings.inverse and proposal.inverse:
+                    back = Proposal(proposal.inverse, text, inverse_kind(proposal.kind))
+                    self.rows.append(self.checker.check(row.edited_caption, back, self.origin))
+                return True
+        return False
+
+    def _append(self, row: Triple) -> None:
+        self._id = self._id or row.id
+        linked = self.checker.settings.turns > 1
+        self.rows.append(row.model_copy(update={"chain": self._id, "turn": self._turn}) if linked else row)
+
+
+def _continue(chains: Sequence[_Chain], writer: Writer) -> None:
+    """Add one turn to each chain, or end it."""
+    captions = [Caption(id=content_id(each.text), text=each.text, source=each.origin.source) for each in chains]
+    writer.prepare(captions, TRIES)
+    for chain, proposals in zip(chains, writer.write(captions, TRIES), strict=True):
+        chain.is_open = chain.extend(proposals)
 
 
 def _tidy(text: str) -> str:

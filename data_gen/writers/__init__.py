@@ -1,4 +1,4 @@
-"""Writers of triples: rules, a language model behind an API, or a local one."""
+"""Writers of triples: rules, a language model behind an API, or a local one; or a file of finished ones."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +18,7 @@ def open_writer(settings: TriplesConfig, folder: Path, *, seed: int, say: Callab
 
     Raises:
         ConfigError: a setting of the writer is missing.
+        DataError: a file of triples is missing or not as it should be.
         ModelError: a local model is missing or of another kind.
         WriterError: a server refuses, or cannot be reached.
     """
@@ -25,6 +26,10 @@ def open_writer(settings: TriplesConfig, folder: Path, *, seed: int, say: Callab
         from ip2p.data_gen.writers.rules.writer import RuleWriter
 
         return RuleWriter(seed)
+    if settings.writer == "file":
+        from ip2p.data_gen.writers.finished import FinishedWriter
+
+        return FinishedWriter(Path(settings.file))
     if settings.writer == "local":
         from ip2p.data_gen.writers.local.writer import LocalWriter
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import json_repair
 
+from ip2p.data_gen.kinds import KINDS, OTHER
 from ip2p.data_gen.triples.proposals import Proposal, strip_invisible
-from ip2p.data_gen.writers.seeds import KINDS
 from ip2p.records import Reason
 
 WRAPPER, QUESTION = "edits", {"caption", "count"}
@@ -209,9 +209,12 @@ def _read_edit(fields: dict[str, object], repaired: str) -> Proposal | None:
         return None
     if not all(any(map(str.isalnum, said)) and _is_said(said, repaired) for said in (instruction, caption)):
         return None
+    long_form = fields.get("longinstruction")
     kind, inverse = str(fields.get("kind")).strip().lower().replace("colour", "color"), fields.get("inverse")
     undo = inverse if isinstance(inverse, str) and _is_said(inverse, repaired) else ""
-    return Proposal(instruction, caption, kind if kind in KINDS else "other", inverse=undo)
+    spelled_out = long_form if isinstance(long_form, str) and _is_said(long_form, repaired) else ""
+    known = kind if kind in KINDS else OTHER
+    return Proposal(instruction, caption, known, inverse=undo, long_instruction=spelled_out)
 
 
 def _letters(name: object) -> str:

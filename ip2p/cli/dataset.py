@@ -1,4 +1,4 @@
-"""Commands of data sets: build, write triples, tune a writer, filter, report."""
+"""Commands of data sets: build, write triples, tune a writer, filter, report, verify."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import typer
 
 from ip2p.cli.help import command_of
 from ip2p.cli.lazy import make_app
-from ip2p.cli.options import ConfigFile, Overrides
+from ip2p.cli.options import Overrides
 from ip2p.errors import InstructionError
 
 if TYPE_CHECKING:
@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 
 _KEY_VALUE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 _NO_LIMIT = 10**9
+_Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        help="YAML file, or the name of one that comes with ip2p; if not given, the settings of the folder in out=.",
+    ),
+]
 
-app = make_app(help="Build a data set of edits, filter it again, or report on it.", no_args_is_help=True)
+app = make_app(help="Build a data set of edits, filter, report on or verify it.", no_args_is_help=True)
 
 
 def _config_class() -> "type[DatasetConfig]":
@@ -32,10 +39,11 @@ DatasetCommand = command_of(_config_class)
 
 
 @app.command(cls=DatasetCommand)
-def build(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
+def build(config: _Config = None, settings: Overrides = None) -> None:
     """Build a data set, all stages, or resume.
 
-    KEY=VALUE replaces what the config file sets; a key that neither sets has its default.
+    Without --config, a folder that is named by out= goes on with its own settings, such as those of its triples; what
+    it does not say is as in storybook_dataset.yaml. KEY=VALUE replaces any of these.
     """
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
@@ -55,7 +63,12 @@ def triples(
     captions: Annotated[
         str | None, typer.Option(help="File, folder or hub data set to read captions from, all of them.")
     ] = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="Folder to write to.")] = "data/triples",
+    finished: Annotated[
+        str | None, typer.Option(help="JSONL of finished triples, which are checked; no writer is asked.")
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Folder to write to; one that was begun has its settings.")
+    ] = "data/triples",
     max_usd: Annotated[float | None, typer.Option(help="Most that requests may cost, in USD.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens that requests may use.")] = None,
     preview: Annotated[
@@ -68,22 +81,51 @@ def triples(
     """Turn captions into triples: caption, instruction, edited caption."""
     from ip2p.config import load_config
     from ip2p.data_gen import pipeline
+    from ip2p.data_gen.build_file import load_settings
     from ip2p.data_gen.config import DatasetConfig
 
     texts = [word for word in words or () if not _KEY_VALUE.match(word)]
     if texts and not preview:
         raise InstructionError(f"the caption {texts[0]!r} has no use here", "Give --preview 5, or --captions FILE")
     given = {
-        "out": output, "triples.writer": writer, "triples.model": model, "triples.base_url": base_url,
+        "out": output, "triples.file": finished, "triples.writer": "file" if finished else writer,
+        "triples.model": model, "triples.base_url": base_url,
         "captions.source": captions, "captions.count": _NO_LIMIT if captions else None, "triples.max_usd": max_usd,
         "triples.max_tokens": max_tokens, "triples.per_caption": preview,
     }  # fmt: skip
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    checked = load_config(DatasetConfig, config, [*options, *(each for each in words or () if _KEY_VALUE.match(each))])
+    settings = [*options, *(each for each in words or () if _KEY_VALUE.match(each))]
     if preview:
-        pipeline.show_triples(checked, texts)
+        pipeline.show_triples(load_config(DatasetConfig, config, settings), texts)
     else:
-        pipeline.write_triples(checked)
+        pipeline.write_triples(load_settings(config, settings, default=None))
+
+
+@app.command(cls=DatasetCommand)
+def chat(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE | KEY=VALUE]...",
+            help="JSONL of triples, or the folder of a build; if not given, the seed triples. Or config keys.",
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSONL file to write.")] = Path("data/chat.jsonl"),
+) -> None:
+    """Write triples as conversations in JSONL, to fine-tune a language model elsewhere.
+
+    triples.seeds, triples.system, triples.inverse and triples.long_form say what is in them.
+    """
+    from ip2p.config import load_config
+    from ip2p.data_gen.config import DatasetConfig
+    from ip2p.data_gen.writers.chat import export_chat
+
+    keys = [word for word in words or () if _KEY_VALUE.match(word)]
+    source, *more = [word for word in words or () if word not in keys] or [""]
+    if more:
+        raise InstructionError(f"{more[0]} is one source too many", "Give one file or folder")
+    count = export_chat(source, output, load_config(DatasetConfig, None, keys).triples)
+    print(f"{output}: {count} conversations")
 
 
 @app.command()
@@ -95,39 +137,50 @@ def tune_writer(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-4,
     batch: Annotated[int, typer.Option(min=1, help="Seed triples in a training step.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Seed of order, split and new weights.")] = 0,
+    seeds: Annotated[str, typer.Option(help="JSONL of seed triples in place of those of ip2p.")] = "",
 ) -> None:
     """Fine-tune a language model on this machine to write triples, by LoRA on the seed triples."""
     from ip2p.data_gen.writers.local.tuning import Recipe, tune_writer
+    from ip2p.data_gen.writers.seeds import open_seeds
 
     recipe = Recipe(epochs=epochs, rank=rank, learning_rate=learning_rate, batch=batch, seed=seed)
-    tune_writer(model, output, recipe=recipe)
+    tune_writer(model, output, recipe=recipe, seeds=open_seeds(seeds))
     print(f"{output}: use it by triples.writer=local triples.model={output}")
 
 
 @app.command("filter", cls=DatasetCommand)
-def refilter(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
+def refilter(config: _Config = None, settings: Overrides = None) -> None:
     """Filter and pack again with other thresholds; nothing is drawn.
 
-    KEY=VALUE replaces what the config file sets; a key that neither sets has its default.
+    All settings are those of the folder, named by out=; KEY=VALUE replaces any of them.
     """
-    checked = _dataset_config(config, settings)
+    checked = _dataset_config(config, settings, begun=True)
     from ip2p.data_gen import pipeline
 
     pipeline.refilter(checked)
 
 
 @app.command(cls=DatasetCommand)
-def report(config: ConfigFile = "storybook_dataset.yaml", settings: Overrides = None) -> None:
-    """Write report.html of a data set again."""
-    checked = _dataset_config(config, settings)
+def report(config: _Config = None, settings: Overrides = None) -> None:
+    """Write report.html of a data set again, with the settings of its folder."""
+    checked = _dataset_config(config, settings, begun=True)
     from ip2p.data_gen import pipeline
 
     pipeline.report(checked)
 
 
-def _dataset_config(config: str, settings: Sequence[str] | None) -> "DatasetConfig":
-    """Load the config before anything heavy is imported."""
-    from ip2p.config import load_config
-    from ip2p.data_gen.config import DatasetConfig
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of a build, or of a packed or exported data set.")],
+) -> None:
+    """Compare every file with its manifest: rows, size and hash."""
+    from ip2p.data_gen.verify import verify
 
-    return load_config(DatasetConfig, config, settings or ())
+    verify(folder, say=print)
+
+
+def _dataset_config(config: str | None, settings: Sequence[str] | None, *, begun: bool = False) -> "DatasetConfig":
+    """Load the config before anything heavy is imported."""
+    from ip2p.data_gen.build_file import load_settings
+
+    return load_settings(config, settings or (), begun=begun)

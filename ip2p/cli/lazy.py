@@ -14,7 +14,7 @@ MODULES: dict[str, tuple[str, str]] = {
     "inspect": ("edit", "Show how a picture was made, and the command that makes it again."),
     "batch": ("batch", "Make the edits listed in a file, or resume. Options apply to rows that do not set their own."),
     "grid": ("batch", "Draw one edit at many pairs of guidance scales, on one sheet."),
-    "dataset": ("dataset", "Build a data set of edits, filter it again, or report on it."),
+    "dataset": ("dataset", "Build a data set of edits, filter, report on or verify it."),
     "finetune": ("models", "Train an editor on a packed data set, or resume."),
     "convert": (
         "models",

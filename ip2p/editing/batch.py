@@ -19,13 +19,14 @@ from ip2p.editing.masks import open_mask
 from ip2p.editing.requests import resolve_settings, working_size
 from ip2p.editing.sequence import edit_in_sequence
 from ip2p.errors import DataError, ImageError, Ip2pError, one_line
+from ip2p.ownership import sole_writer
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.parameters import describe_source
 from ip2p.pictures.read import open_image
 from ip2p.pictures.write import read_parameters, save_picture
 from ip2p.progress import StageProgress
-from ip2p.shards import atomic_write, sole_writer, sweep_temporaries
+from ip2p.shards import atomic_write, sweep_temporaries
 
 RESULTS_FILE = f"{RESULTS_NAME}.jsonl"
 SHEET_FILE = f"{RESULTS_NAME}.png"

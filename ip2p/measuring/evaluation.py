@@ -26,12 +26,13 @@ from ip2p.measuring.tables import Measurement, Score, full_table, kinds_table, o
 from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
 from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.models.checkpoint import WeightsChoice
+from ip2p.ownership import require_own
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
 from ip2p.progress import StageProgress
 from ip2p.seeding import derive_seed
-from ip2p.shards import atomic_write, require_own
+from ip2p.shards import atomic_write
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.free import free_cases
 from ip2p.storybook.judge import Judge, Outcome

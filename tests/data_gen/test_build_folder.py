@@ -12,6 +12,7 @@ from ip2p.errors import ConfigError
 
 ADDED = (
     *("triples.reply_tokens", "triples.max_reasoning_tokens", "triples.reasoning_effort", "triples.extra_body"),
+    *("triples.turns", "triples.long_form", "triples.file", "triples.seeds", "triples.system"),
     *("triples.skip_unanswered", "pairs.text_every", "pairs.guidance_start", "pairs.guidance_stop"),
 )
 """Settings that earlier versions did not have."""
@@ -33,18 +34,19 @@ def test_settings_that_change_answers_change_the_fingerprint_and_limits_do_not()
 
 def test_a_build_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     config = DatasetConfig(out=str(tmp_path))
-    BuildFolder(config, {}).claim()
+    with BuildFolder(config, {}).claim():
+        pass
     stored = json.loads((tmp_path / "build.json").read_text())
     earlier = {key: value for key, value in stored.items() if key not in ADDED}
     (tmp_path / "build.json").write_text(json.dumps(earlier))
     for stage in ("captions", "triples", "candidates"):
         (tmp_path / stage).mkdir()
         (tmp_path / stage / "shard-00000.json").touch()
-    BuildFolder(config, {}).claim()
-    with pytest.raises(ConfigError, match="reasoning_effort was None"):
-        BuildFolder(
-            DatasetConfig.model_validate({"out": str(tmp_path), "triples": {"reasoning_effort": "low"}}), {}
-        ).claim()
+    with BuildFolder(config, {}).claim():
+        pass
+    other = DatasetConfig.model_validate({"out": str(tmp_path), "triples": {"reasoning_effort": "low"}})
+    with pytest.raises(ConfigError, match="reasoning_effort was None"), BuildFolder(other, {}).claim():
+        pass
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import torch
 from datasets import DatasetDict, load_dataset
 
 from ip2p.data_gen import pipeline
+from ip2p.data_gen.build_file import load_settings
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.pack import FEATURES
 from ip2p.data_gen.rows import from_png
@@ -98,6 +99,16 @@ def test_other_thresholds_draw_nothing(make_config: MakeConfig, monkeypatch: pyt
     back = pipeline.build(make_config(), say=quiet)
     assert (back.drawn, back.counts.pairs) == (0, first.counts.pairs)
     pipeline.report(make_config(), say=quiet)
+
+
+def test_after_triples_a_folder_needs_no_settings_again(make_config: MakeConfig) -> None:
+    config = make_config("captions.count=2", "filter.direction=-1")
+    pipeline.write_triples(config, say=quiet)
+    out = f"out={config.out}"
+    assert pipeline.main([out]) == 0
+    assert pipeline.refilter(load_settings(None, [out, "filter.top_k=2"]), say=quiet).counts.pairs == 4
+    assert pipeline.report(load_settings(None, [out], begun=True), say=quiet).exists()
+    assert pipeline.main([out, "pairs.steps=4"]) == 2
 
 
 @pytest.mark.slow

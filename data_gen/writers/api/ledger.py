@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from ip2p.errors import BudgetError, DataError
+from ip2p.ownership import lock
 from ip2p.records import Reason
-from ip2p.shards import lock
 
 LEDGER_FILE = "asked.jsonl"
 

@@ -19,7 +19,7 @@ from ip2p.data_gen.writers.api.faults import KEY_VARIABLE, RESUME_HINT, describe
 from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Cost, Ledger, Spending
 from ip2p.data_gen.writers.api.prices import Price, price_of, tokens_about, tokens_at_most
 from ip2p.data_gen.writers.api.sender import Question, arguments_of
-from ip2p.data_gen.writers.prompts import messages, reply_model, shots_for
+from ip2p.data_gen.writers.prompts import ask, reply_model
 from ip2p.data_gen.writers.replies import read_reply
 from ip2p.errors import ConfigError, WriterError
 from ip2p.progress import StageProgress
@@ -106,14 +106,13 @@ class ApiWriter:
         self.settings, self.seed, self.say = settings, seed, say
         self.name = settings.model or only_model(settings.base_url, self.key)
         self.price: Price = price_of(settings, self.name)
-        self.reply: type[BaseModel] = reply_model(settings.inverse)
+        self.reply: type[BaseModel] = reply_model(settings.inverse, long_form=settings.long_form)
         self._asked = False
         self.ledger = Ledger(folder / LEDGER_FILE, max_usd=settings.max_usd, max_tokens=settings.max_tokens)
 
     def question(self, caption: Caption, count: int) -> Question:
         """Make the question for a caption, with its own examples."""
-        shots = shots_for(caption.id, self.settings.shots, self.seed, inverse=self.settings.inverse)
-        turns = messages(caption.text, count, shots, inverse=self.settings.inverse)
+        turns = ask(caption, count, self.settings, self.seed)
         read = sum(tokens_at_most(turn["content"]) for turn in turns)
         settings, most = self.settings, self.settings.reply_tokens * count
         more = arguments_of(settings)

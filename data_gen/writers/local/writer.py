@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessor, PreTrainedTokenizerB
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.proposals import Message, Proposal
 from ip2p.data_gen.writers.local.language_model import load_language_model
-from ip2p.data_gen.writers.prompts import messages, shots_for
+from ip2p.data_gen.writers.prompts import ask
 from ip2p.data_gen.writers.replies import MAX_UNREAD, is_whole, read_reply, show
 from ip2p.errors import ConfigError, WriterError
 from ip2p.records import Caption, Reason
@@ -101,7 +101,7 @@ class LocalWriter:
         """
         form, context = self.language.form, self.language.context
         rounds, asked = (count, 1) if form else (1, count)
-        limit = asked * (TOKENS_PER_EDIT + (TOKENS_PER_INVERSE if self.settings.inverse else 0))
+        limit = asked * (TOKENS_PER_EDIT + TOKENS_PER_INVERSE * (self.settings.inverse + 2 * self.settings.long_form))
         for shots in range(0 if form else self.settings.shots, -1, -1):
             turns = self._turns(caption, asked, shots)
             prompt = self.language.encode(turns)
@@ -112,10 +112,9 @@ class LocalWriter:
 
     def _turns(self, caption: Caption, count: int, shots: int) -> list[Message]:
         """Return the messages of a request."""
-        inverse = self.settings.inverse
         if self.language.form:
-            return self.language.form.turns(caption.text, inverse=inverse)
-        return messages(caption.text, count, shots_for(caption.id, shots, self.seed, inverse=inverse), inverse=inverse)
+            return self.language.form.turns(caption.text, inverse=self.settings.inverse)
+        return ask(caption, count, self.settings, self.seed, shots=shots)
 
     @torch.inference_mode()
     def _answers(self, requests: Sequence["_Generation"]) -> list[tuple[str, bool]]:

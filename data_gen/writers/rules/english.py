@@ -1,17 +1,20 @@
 """Rules that edit any English caption: its season, time of day, weather, style and place, and the things in it.
 
-A rule changes one thing that a caption names, or adds something; it never makes a caption that contradicts itself, such
-as "a snowy hill in summer". In doubt, there is no edit. Capitalized words within a sentence are names, and stay.
+A rule changes one thing that a caption names, or adds something that the picture will show; it never makes a caption
+that contradicts itself, such as "a snowy hill in summer". In doubt, there is no edit. Capitalized words within a
+sentence are names, and stay; listings of shops have no edits.
 """
 
 import random
 import re
 from collections.abc import Iterator, Sequence
 
+from ip2p.data_gen.triples.grammar import article
 from ip2p.data_gen.triples.proposals import Proposal
-from ip2p.data_gen.writers.rules import scenery
+from ip2p.data_gen.writers.rules import scenery, visibility
 from ip2p.data_gen.writers.rules import vocabulary as words
-from ip2p.data_gen.writers.rules.phrases import Phrase, append, article, insert, like, phrases, plural, replace
+from ip2p.data_gen.writers.rules.listings import is_listing
+from ip2p.data_gen.writers.rules.phrases import Phrase, append, insert, like, phrases, plural, replace
 from ip2p.data_gen.writers.rules.scenery import Aspect, Value
 
 MOSTLY_LETTERS = 0.7
@@ -55,8 +58,8 @@ _PLACES = tuple(
 
 
 def english_edits(caption: str, rng: random.Random) -> list[Proposal]:
-    """Return all edits of a caption by the rules, each with a random instruction; none if it is not English."""
-    if not _is_english(caption):
+    """Return all edits of a caption by the rules, each with a random instruction; none of listings or foreign texts."""
+    if not _is_english(caption) or is_listing(caption):
         return []
     shouted = caption.isupper()
     text = caption.lower() if shouted else caption
@@ -103,11 +106,14 @@ def _aspect_edits(caption: str, aspect: Aspect, rng: random.Random) -> Iterator[
     if aspect.hints.search(rest) or not (said or _is_open_air(caption)):
         return
     for value in aspect.values:
-        inverse, edited = "", _with_value(caption, value)
+        inverse, edited = "", ""
+        if not said and visibility.may_be_added(value.name, caption):
+            edited = _with_value(caption, value)
         if said:
             match, form, old = said
             new = value.forms[form].split("|")[0]
-            edited = replace(caption, *match.span(), new) if new and value is not old else ""
+            same = visibility.is_same_to_the_eye(value.name, old.name)
+            edited = replace(caption, *match.span(), new) if new and not same else ""
             inverse = rng.choice(aspect.instructions).format(old.name)
         if edited and not any(one.search(edited) and other.search(edited) for one, other in scenery.CLASHES):
             yield Proposal(rng.choice(aspect.instructions).format(value.name), edited, aspect.kind, inverse=inverse)
@@ -127,6 +133,10 @@ def _style_edits(caption: str, rng: random.Random) -> Iterator[Proposal]:
     for style, instructions in scenery.STYLES.items():
         if any(name[:5] in old for name in style.split()[1:]):
             continue  # the same medium, or nearly
+        if (style == visibility.PLAIN_STYLE and not opening) or (
+            "window" in style and visibility.names_window(caption)
+        ):
+            continue
         if opening:
             edited = like(opening.group(), f"{style} of ") + caption[opening.end() :]
         else:
@@ -196,7 +206,7 @@ def _color_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> I
                 yield Proposal(
                     asked.format(thing.noun, color), replace(caption, start, end, color), "color", inverse=inverse
                 )
-            elif thing.single in words.PAINTABLE:
+            elif thing.single in words.PAINTABLE and color in visibility.VIVID:
                 made_of = next((word for word in thing.adjectives if word in words.NOUN_OF_MATERIAL), "")
                 place = _adjective(caption, thing, made_of)[0] if made_of else thing.head
                 yield Proposal(asked.format(thing.noun, color), insert(caption, place, color), "color")
@@ -206,12 +216,25 @@ def _material_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -
     """Yield edits to another material of each object with one, and edits that add a material."""
     for thing in found:
         said = [word for word in thing.adjectives if word in words.NOUN_OF_MATERIAL]
-        if thing.single not in words.MATERIALS or len(said) > 1 or words.SAID_MATERIAL.search(caption, thing.head):
+        if (
+            thing.single not in words.MATERIALS
+            or len(said) > 1
+            or "ice" in said
+            or visibility.INDOORS.search(caption)
+            or words.SAID_MATERIAL.search(caption, thing.head)
+        ):
             continue
         asked = rng.choice(words.MATERIAL_INSTRUCTIONS)
         for material in words.MATERIALS[thing.single]:
             colored = material in words.METALS and not _COLORS.isdisjoint(thing.adjectives)
-            if colored or "rusty" in thing.adjectives or re.search(rf"\b{material}(?:es)?\b", caption, re.IGNORECASE):
+            plain = not said and material in visibility.USUAL_MATERIALS.get(thing.single, ())
+            plain = plain or any(visibility.feels_alike(old, material) for old in said)
+            if (
+                plain
+                or colored
+                or "rusty" in thing.adjectives
+                or re.search(rf"\b{material}(?:es)?\b", caption, re.IGNORECASE)
+            ):
                 continue
             edited, inverse = insert(caption, thing.head, material), ""
             if said:
@@ -232,12 +255,15 @@ def _swap_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> It
     """Yield edits to another noun of the same group, for each noun."""
     for thing in found:
         mass = thing.single in _MASS
+        if thing.single in words.ANIMALS and visibility.FAMILY.search(caption):
+            continue
         if thing.single not in (_MASS if mass else _SWAPS) or not words.NO_SWAP.isdisjoint(thing.adjectives):
             continue
-        if thing.noun == "orange" and not thing.determiner:
-            continue  # the color
+        if (thing.noun == "orange" and not thing.determiner) or (mass and not _COLORS.isdisjoint(thing.adjectives)):
+            continue  # the color; and no water is red
         for other in (_MASS if mass else _SWAPS)[thing.single]:
-            if re.search(rf"\b(?:{other}|{plural(other)})\b", caption, re.IGNORECASE):
+            named = re.search(rf"\b(?:{other}|{plural(other)})\b", caption, re.IGNORECASE)
+            if named or visibility.look_alike(thing.single, other):
                 continue
             new = plural(other) if thing.many else other
             old, asked = (name if mass or thing.many else f"{article(name)} {name}" for name in (thing.noun, new))
@@ -247,9 +273,12 @@ def _swap_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> It
 
 
 def _expression_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:
-    """Yield edits to other expressions of the first person in a caption."""
+    """Yield edits to other expressions of the person or couple that a caption is about, whose face can be seen."""
     person = next((each for each in found if each.single in words.PERSONS and each.start < EARLY), None)
-    if person is None:
+    if person is None or not _OPENING.fullmatch(caption, 0, person.start):
+        return
+    crowd = person.many and person.determiner not in ("two", "three")
+    if crowd or visibility.NO_FACE.search(caption) or not visibility.FACELESS.isdisjoint(person.adjectives):
         return
     doing = re.compile(rf" ({'|'.join(_FACES)})(?: at the camera)?{_END}", re.IGNORECASE).match(caption, person.end)
     said = [word for word in person.adjectives if word in _FACES]
@@ -302,10 +331,14 @@ def _wear_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> It
     (wearer,) = living
     if not _OPENING.fullmatch(caption, 0, wearer.start):
         return
+    ends = not caption[wearer.end :].strip(" .!?")
+    if caption.startswith(" in ", wearer.end):
+        return
     for thing in words.WEAR if wearer.single in words.PERSONS else words.WEAR_OF_ANIMALS:
         inverse = f"remove the {thing.removeprefix('a ')}"
         asked = rng.choice(words.WEAR_INSTRUCTIONS).format(thing, wearer.noun)
-        yield Proposal(asked, append(caption, f", wearing {thing}"), "add", inverse=inverse)
+        edited = f"{caption[: wearer.end]} in {thing}{caption[wearer.end :]}"
+        yield Proposal(asked, append(caption, f", wearing {thing}") if ends else edited, "add", inverse=inverse)
 
 
 def _remove_edits(caption: str, found: Sequence[Phrase], rng: random.Random) -> Iterator[Proposal]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from ip2p.data_gen.triples.grammar import article
 from ip2p.data_gen.writers.rules.vocabulary import (
     COLORS,
     EXPRESSIONS,
@@ -83,7 +84,7 @@ IRREGULAR = {
     "policeman": "policemen", "businessman": "businessmen", "businesswoman": "businesswomen", "child": "children",
     "goose": "geese", "knife": "knives", "leaf": "leaves", "shelf": "shelves", "scarf": "scarves",
     "tomato": "tomatoes", "potato": "potatoes", "mango": "mangoes", "sunglasses": "sunglasses", "glasses": "glasses",
-    "headphones": "headphones",
+    "headphones": "headphones", "volcano": "volcanoes",
 }  # fmt: skip
 
 
@@ -162,11 +163,6 @@ def with_article(before: str, word: str) -> str:
     return re.sub(r"\b([Aa])n?(\s+)$", lambda match: like(match[1], article(word)) + match[2], before) + word
 
 
-def article(noun: str) -> str:
-    """ "a" or "an"."""
-    return "an" if noun[0].lower() in "aeiou" and not noun.startswith(("uni", "eu", "one")) else "a"
-
-
 @lru_cache(maxsize=4096)
 def plural(noun: str) -> str:
     """Return the plural of a noun of the vocabulary."""
@@ -193,8 +189,9 @@ def _phrase(caption: str, tokens: list[tuple[int, int, str]], place: int) -> Phr
     single = _nouns().get(noun)
     if single is None or is_name(caption, start):
         return None
-    if place + 1 < len(tokens) and not (tokens[place + 1][2] in AFTER_NOUNS or AFTER.match(tokens[place + 1][2])):
-        return None
+    after = tokens[place + 1][2] if place + 1 < len(tokens) else "."
+    if after in "'’" or not (after in AFTER_NOUNS or AFTER.match(after)):
+        return None  # "ice cream", "kids' train"
     first = place - sum(1 for _ in _adjectives(caption, tokens, place))
     before = tokens[first - 1][2] if first else ""
     if before not in BEFORE_NOUNS:

@@ -71,7 +71,7 @@ SEASON = Aspect(
         r"cherry|cherries strawberr\w+ oranges lilies lily lilac olives? rice tea green grass\w* lush bare mowed mown "
         r"ski\w* sled\w* skat\w+ swim\w* sunbath\w+ surf\w* windsurf\w* hockey parasols? barefoot lambs? foal nest "
         r"chestnuts? heat ducklings chicks cold warm geyser\w* volcano\w* planting rapeseed nets stranded moon mars "
-        r"space"
+        r"space wildebeests? buffalos?"
     ),
     (
         "make it {}",
@@ -168,9 +168,9 @@ CLASHES = tuple(
     for some, others in (
         ("spring summer autumn", "snow\\w* blizzard ic[ey] frozen frost\\w*"),
         ("night nighttime midnight moonlit moonlight", "sunny sunshine sunlit"),
-        ("winter", "\\w*flowers? bloom\\w* blossom\\w* swim\\w* barefoot"),
+        ("winter", "\\w*flowers? bloom\\w* blossom\\w* swim\\w* barefoot picnic\\w* iced rain\\w*"),
         ("stormy", "street road city village town park forest field valley garden mountains? hill meadow wood woods"),
-        ("sunset sunrise dusk dawn", "foggy fog rainy rain stormy storm sunny sunshine"),
+        ("sunset sunrise dusk dawn", "mist misty foggy fog rainy rain stormy storm sunny sunshine"),
         (
             "snow snowy",
             r"palms? tropical jungle savanna\w* rice \w*flower\w* bloom\w* blossom\w* tulips? roses? swim\w* surf\w* "
@@ -205,7 +205,7 @@ MEDIUM = re.compile(
     re.IGNORECASE,
 )
 SAID_MEDIUM = pattern(
-    r"photo\w* photoreal\w* paint\w* watercolou?r\w* draw\w* sketch\w* illustrat\w* mosaics? prints? comics? glass "
+    r"photo\w* photoreal\w* paint\w* watercolou?r\w* draw\w* sketch\w* illustrat\w* mosaics? prints? comics? "
     r"canvas \w+-like style styled? impression\w+ \w*-impressionis\w+ expressionist cubis\w+ surreal\w* fauvis\w+ "
     r"rococo renaissance romantic art \w*art poster engraving blueprint collage frescos? mural noir selfie polaroid "
     r"close-?up macro exposure depth_of_field focus origami statues? sculptures? bust carved woodcut ink chalk "

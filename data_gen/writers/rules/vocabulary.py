@@ -69,13 +69,14 @@ SWAP_GROUPS = tuple(
     for group in (
         "dog cat cow sheep goat rabbit fox wolf bear lion tiger elephant deer pig leopard raccoon hedgehog monkey "
         "squirrel panda koala badger zebra giraffe hippo moose kangaroo otter",
-        "puppy kitten lamb foal",
+        "puppy kitten",
+        "lamb foal",
         "horse camel donkey pony",
         "owl eagle parrot crow hawk robin raven toucan",
         "duck swan goose heron pelican flamingo",
         "rooster turkey peacock pheasant",
         "whale dolphin shark",
-        "frog toad lizard gecko turtle snail",
+        "frog toad lizard gecko chameleon turtle snail",
         "bumblebee butterfly dragonfly ladybug moth",
         "house castle cottage barn church temple lighthouse windmill cabin tower chapel",
         "car truck bus van jeep tractor tram",
@@ -142,7 +143,7 @@ _MATERIALS = (
         "wooden stone brick glass marble steel bamboo",
     ),
     (
-        "table chair stool desk shelf bed crate box ladder sideboard rail wardrobe cupboard armchair counter",
+        "table chair stool desk shelf bed crate box sideboard wardrobe cupboard armchair counter",
         "wooden glass marble steel plastic wicker bamboo",
     ),
     (
@@ -350,7 +351,7 @@ ANIMALS = frozenset(
     "dog cat puppy kitten pug poodle whippet corgi husky dalmatian rabbit horse fox owl penguin pig goat sheep llama "
     "camel koala sloth bear lion tiger monkey panda hedgehog duck parrot lamb elephant giraffe raccoon toad frog "
     "squirrel cow leopard wolf hamster crow bulldog hippo chimpanzee goose swan deer zebra lizard alligator otter "
-    "donkey snail turtle chipmunk robin eagle heron toucan pelican puffin".split()
+    "donkey foal snail turtle chipmunk robin eagle heron toucan pelican puffin".split()
 )
 VEHICLES = frozenset("car truck bus van jeep tractor motorcycle bicycle scooter bulldozer tank".split())
 METALS = frozenset("golden silver copper bronze brass".split())

@@ -8,13 +8,13 @@ from ip2p.data_gen.triples.proposals import Message, Proposal
 from ip2p.data_gen.writers.rules.english import english_edits
 from ip2p.records import Caption, Reason
 from ip2p.seeding import derive_seed
-from ip2p.storybook.edits import possible_edits
+from ip2p.storybook.edits import apply, edit_to, possible_edits
 from ip2p.storybook.language import edited_caption, instruction, parse
 from ip2p.storybook.phrases import UNSAID
-from ip2p.storybook.scene import Scene, is_held_out, natural_layout, values
+from ip2p.storybook.scene import Edit, Scene, is_held_out, natural_layout, values
 
-SAID_ALWAYS = frozenset({"building", "color"})
-"""What every caption in the storybook language names."""
+SAID_ALWAYS = frozenset({"building", "color", "place", "season", "time"})
+"""What every caption in the storybook language names, and few others do."""
 
 
 class RuleWriter:
@@ -68,7 +68,25 @@ def storybook_edits(text: str, rng: random.Random) -> list[Proposal]:
     attributes = {name: allowed[0] for name, allowed in values("base").items()} | UNSAID | named
     scene = Scene(**attributes, layout=natural_layout(attributes, rng))  # sentences do not depend on the layout
     return [
-        Proposal(instruction(edit, scene, rng), edited_caption(text, scene, edit), edit.kind)
+        Proposal(
+            instruction(edit, scene, rng),
+            edited_caption(text, scene, edit),
+            edit.kind,
+            inverse=_undo(edit, scene, text),
+        )
         for edit in possible_edits(attributes)
         if not is_held_out(attributes | {edit.attribute: edit.value})
     ]
+
+
+def _undo(edit: Edit, scene: Scene, text: str) -> str:
+    """Write the instruction of the inverse edit; "" where no triple may ask for it.
+
+    It has a generator of its own, so that other draws are the same with and without it.
+    """
+    after, old = apply(scene, edit), scene.attributes[edit.attribute]
+    if old not in values("base")[edit.attribute]:
+        return ""
+    return instruction(
+        edit_to(after, edit.attribute, old), after, random.Random(f"{text} {edit.attribute} {edit.value}")
+    )

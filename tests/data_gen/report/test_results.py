@@ -135,7 +135,7 @@ def test_packing_replaces_the_folder_or_leaves_it(tmp_path: Path) -> None:
     assert pack(rows, folder, shard_rows=2, card="# card {}".format, config="x") == 6
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     train = {f"data/train-0000{number}-of-00003.parquet" for number in range(3)}
-    assert names == {"README.md", "data/test-00000-of-00001.parquet"} | train
+    assert names == {"README.md", "manifest.json", "data/test-00000-of-00001.parquet"} | train
     with pytest.raises(DataError, match="no pair was kept"):
         pack([], folder, shard_rows=2, card=str, config="x")
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names

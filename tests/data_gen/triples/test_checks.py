@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from ip2p.data_gen.captions.read import read_captions
 from ip2p.data_gen.config import CaptionsConfig, ChecksConfig
-from ip2p.data_gen.triples.checks import TripleSet, clip_tokens, find_fault, is_english
+from ip2p.data_gen.triples.checks import TripleSet, find_fault, is_english
 from ip2p.data_gen.triples.proposals import Proposal
+from ip2p.data_gen.triples.tokens import estimate_tokens
 from ip2p.data_gen.writers.rules.english import english_edits
 from ip2p.data_gen.writers.rules.writer import storybook_edits
 from ip2p.data_gen.writers.seeds import load_seeds
@@ -156,7 +157,7 @@ def test_abstract_edits_may_be_shown_by_other_words() -> None:
     ],
 )
 def test_tokens_are_estimated_closely(text: str, tokens: int) -> None:
-    assert tokens - 1 <= clip_tokens(text) <= tokens + 4
+    assert tokens - 1 <= estimate_tokens(text) <= tokens + 4
 
 
 @pytest.mark.slow

@@ -6,9 +6,10 @@ from collections import Counter
 import pytest
 
 from ip2p.data_gen.config import ChecksConfig
+from ip2p.data_gen.kinds import KINDS
 from ip2p.data_gen.triples.checks import TripleSet, find_fault
 from ip2p.data_gen.triples.proposals import Proposal
-from ip2p.data_gen.writers.seeds import KINDS, SeedTriple, draw_shots, load_seeds
+from ip2p.data_gen.writers.seeds import SeedTriple, draw_shots, load_seeds
 from ip2p.records import Reason
 
 

@@ -18,9 +18,9 @@ from ip2p import Editor, cli
 from ip2p.editing.batch import BatchRun, BatchSummary
 from ip2p.editing.batch_rows import read_batch_file
 from ip2p.errors import DataError
+from ip2p.ownership import sole_writer
 from ip2p.pictures.write import read_parameters
 from ip2p.settings import EditSettings
-from ip2p.shards import sole_writer
 
 
 def noise(seed: int, size: tuple[int, int] = (32, 32)) -> Image.Image:

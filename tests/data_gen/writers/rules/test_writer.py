@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from ip2p.data_gen.captions.read import read_captions
 from ip2p.data_gen.config import CaptionsConfig, ChecksConfig
+from ip2p.data_gen.kinds import KINDS
 from ip2p.data_gen.triples.checks import find_fault
 from ip2p.data_gen.writers.rules.english import english_edits
 from ip2p.data_gen.writers.rules.writer import RuleWriter, storybook_edits
-from ip2p.data_gen.writers.seeds import KINDS
 from ip2p.records import Caption, Reason, content_id
 from ip2p.storybook.language import parse
 from ip2p.storybook.scene import RESERVED
@@ -32,7 +32,7 @@ def edits(caption: str, kind: str) -> set[str]:
         ("A house in summer", "season", "A house in winter"),
         ("An autumn forest", "season", "A winter forest"),
         ("a street at night", "time", "a street at sunset"),
-        ("Sunset over a lake", "time", "Sunrise over a lake"),
+        ("An evening in the village", "time", "A night in the village"),
         ("a rainy street", "weather", "a foggy street"),
         ("two ducks in the rain", "weather", "two ducks in the sunshine"),
         ("A photo of a bridge", "style", "An oil painting of a bridge"),
@@ -43,7 +43,7 @@ def edits(caption: str, kind: str) -> set[str]:
         ("A wolf howls", "swap", "An elephant howls"),
         ("three foxes in a field", "swap", "three sheep in a field"),
         ("two churches", "swap", "two houses"),
-        ("a cup of coffee", "swap", "a cup of tea"),
+        ("a cup of coffee", "swap", "a cup of milk"),
         ("SURFBOARD LEANING AGAINST A RED CAR", "color", "SURFBOARD LEANING AGAINST A BLUE CAR"),
         ("An old bench", "color", "An old red bench"),
         ("a wooden house", "color", "a red wooden house"),
@@ -131,6 +131,77 @@ def test_one_thing_changes_and_the_sentence_stays(caption: str, kind: str, edite
 )
 def test_nonsense_is_not_written(caption: str, kind: str, pattern: str) -> None:
     assert not [edited for each in kind.split("|") for edited in edits(caption, each) if re.search(pattern, edited)]
+
+
+@pytest.mark.parametrize(
+    ("caption", "kind", "pattern"),
+    [
+        ("a street", "weather", "sunny|sunshine"),
+        ("a street", "time", "day"),
+        ("a street", "season", "spring|summer|autumn"),
+        ("a meadow", "season", "spring|summer"),
+        ("a dog on a chair", "style", "photograph"),
+        ("Sunset over a lake", "time", "Sunrise"),
+        ("a street in summer", "season", "spring"),
+        ("a white cup on a table", "color", "(white|black|brown|gray) table"),
+        ("a cup on a table", "color", "(white|black|brown|gray) cup"),
+        ("a table", "material", "wooden|steel|plastic"),
+        ("a metal tray", "material", "tin|silver"),
+        ("a house", "material", "stone|brick|wooden"),
+        ("mountains behind a lake", "swap", "hills"),
+        ("a frog on a leaf", "swap", "toad"),
+        ("a boat at sea", "swap", "ship"),
+        ("a glass of red wine", "swap", "."),
+        ("a foal next to its mother", "swap", "."),
+        ("penguins on an ice shelf", "material", "."),
+        ("a factory with windows", "style", "stained glass"),
+    ],
+)
+def test_what_nobody_would_see_is_not_written(caption: str, kind: str, pattern: str) -> None:
+    assert not [edited for edited in edits(caption, kind) if re.search(pattern, edited)]
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "Kids' wooden train on a rug", "earrings for women", "a wooden king on a chessboard", "a plastic soldier",
+        "a stone angel in a cemetery", "a seagull stealing a fry from a tourist", "a surgeon in an operating theatre",
+        "women picnicking by a river", "a miniature knight on a shelf", "a statue of a queen",
+    ],
+)  # fmt: skip
+def test_what_shows_no_face_gets_none(caption: str) -> None:
+    assert not edits(caption, "expression")
+
+
+ORDINARY = (Path(__file__).parent / "ordinary.txt").read_text(encoding="utf-8").splitlines()
+"""Ordinary captions, written before the rules that keep to what can be seen; the last nine are listings of shops."""
+
+
+def test_ordinary_captions_are_edited_and_listings_are_not() -> None:
+    """Of the 91 captions all but one have an edit; what these are worth was read: docs/decisions.md."""
+    for seed in range(3):
+        proposals = [each[0] for each in write(ORDINARY, seed=seed)]
+        assert [each[3] for each in proposals[91:]] == [Reason.NO_RULE] * 9
+        assert sum(each[3] is Reason.OK for each in proposals[:91]) >= 90
+
+
+@pytest.mark.parametrize(
+    "caption",
+    ["a red barn in a snowy field", "a white house by a lake", "a red barn in winter", "a green castle at night"],
+)
+def test_ordinary_captions_are_not_read_as_storybook(caption: str) -> None:
+    assert not storybook_edits(caption, random.Random(0)) and english_edits(caption, random.Random(0))
+
+
+@pytest.mark.parametrize(
+    ("caption", "edited"),
+    [
+        ("A heron standing in the reeds", "A heron in a party hat standing in the reeds"),
+        ("Portrait of a girl.", "Portrait of a girl, wearing a straw hat."),
+    ],
+)
+def test_clothes_are_named_beside_their_wearer(caption: str, edited: str) -> None:
+    assert edited in edits(caption, "add")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""Compare the files of a build or a data set with their manifests: `ip2p dataset verify`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ip2p.data_gen.build_file import BUILD_FILE
+from ip2p.data_gen.build_folder import STAGES
+from ip2p.errors import DataError
+from ip2p.manifest import MANIFEST_FILE, find_faults, read_manifest
+from ip2p.shards import finished_shards, verify_shard
+
+
+class Verified(NamedTuple):
+    """What a part of a folder holds: its name, its files and rows that are as written, and what is wrong."""
+
+    name: str
+    files: int
+    rows: int
+    faults: list[str]
+
+    def __str__(self) -> str:
+        return "\n  ".join([f"{self.name}: {self.files} files as written, {self.rows} rows", *self.faults])
+
+
+def verify(folder: Path, *, say: Callable[[str], None]) -> list[Verified]:
+    """Read every shard of a build, or every file of a data set, and compare rows and hash with its manifest.
+
+    Args:
+        folder: folder of a build, of a packed or exported data set, or of shards.
+        say: function that prints a line.
+
+    Raises:
+        DataError: there is nothing to verify in the folder, or something is missing or not as written.
+    """
+    found = []
+    for part in _verify_parts(folder):
+        say(str(part))
+        found.append(part)
+    if not found:
+        raise DataError(f"{folder} has no manifest", "Give the folder of a build, or of a data set that ip2p wrote")
+    if faults := [fault for part in found for fault in part.faults]:
+        raise DataError(f"{len(faults)} faults in {folder}; the first: {faults[0]}", "See the list above")
+    return found
+
+
+def _verify_parts(folder: Path) -> Iterator[Verified]:
+    """Verify the stages of a build and its packed data set, or else the folder alone."""
+    if (folder / BUILD_FILE).exists():
+        most = 0
+        for stage in STAGES[:-1]:
+            part = _verify_shards(folder / stage)
+            count = part.files + len(part.faults)
+            if count > most and stage != STAGES[0]:
+                part.faults.append(f"{folder / stage} has {count} shards, and the stages before it {most}")
+            most = max(most, count)
+            yield part
+        folder = folder / STAGES[-1]
+    if (folder / MANIFEST_FILE).exists():
+        yield _verify_dataset(folder)
+    elif any(folder.glob("shard-?????.json")):
+        yield _verify_shards(folder)
+
+
+def _verify_shards(folder: Path) -> Verified:
+    """Verify all finished shards of a folder."""
+    files = rows = 0
+    faults = []
+    try:
+        finished_shards(folder)
+    except DataError as error:
+        faults.append(str(error))
+    for file in sorted(folder.glob("shard-?????.json")):
+        try:
+            rows += verify_shard(folder, int(file.stem.removeprefix("shard-"))).rows
+            files += 1
+        except DataError as error:
+            faults.append(str(error))
+    return Verified(folder.name, files, rows, faults)
+
+
+def _verify_dataset(folder: Path) -> Verified:
+    """Verify all files of a data set with a manifest."""
+    try:
+        manifest = read_manifest(folder)
+    except DataError as error:
+        return Verified(folder.name, 0, 0, [str(error)])
+    assert manifest
+    faults = [str(fault) for fault in find_faults(folder, manifest)]
+    return Verified(folder.name, len(manifest.files), sum(each.rows for each in manifest.files.values()), faults)

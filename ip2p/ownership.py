@@ -1,0 +1,61 @@
+"""Who may write to a folder: only what ip2p made is replaced, and only one run at a time writes."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ip2p.errors import DataError
+
+
+def require_own(folder: Path, names: Iterable[str], *, mark: str, keys: Iterable[str]) -> None:
+    """Check that a command may write files of some names into a folder: none is there, or ip2p made them.
+
+    Args:
+        folder: folder to write to, which need not exist.
+        names: names of the files and folders that the command writes, `mark` among them.
+        mark: name of a JSON file that the command writes before all others.
+        keys: keys of the object in it, by which it is known.
+
+    Raises:
+        DataError: the folder is a file, or one of the names is that of a file of somebody else's.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file", "Give another folder")
+    try:
+        if set(keys) <= json.loads((folder / mark).read_bytes()).keys():
+            return
+    except (OSError, ValueError, AttributeError):
+        pass
+    for path in (folder / name for name in names):
+        if path.exists() or path.is_symlink():
+            raise DataError(f"{path} is there and was not made by ip2p", "Give another folder, or move it away")
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Context manager that locks a folder against other runs. The lock ends with the process, even if it is killed.
+
+    Raises:
+        DataError: another run has the lock.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        lock(handle, folder)
+        yield
+    finally:
+        os.close(handle)
+
+
+def lock(handle: int, path: Path) -> None:
+    """Lock an open file or folder against other runs until it is closed.
+
+    Raises:
+        DataError: another run has the lock.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise DataError(f"another run is writing to {path}", "Wait for it, or give another folder") from error

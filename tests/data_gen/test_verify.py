@@ -1,0 +1,115 @@
+"""A damaged build is found by `ip2p dataset verify`, and heals where it is made again."""
+
+import random
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ip2p.cli import run
+from ip2p.data_gen import pipeline
+from ip2p.data_gen.build_file import load_settings
+from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.verify import verify
+from ip2p.errors import DataError
+from ip2p.manifest import MANIFEST_FILE, verify_dataset
+from ip2p.shards import atomic_write
+
+MakeConfig = Callable[..., DatasetConfig]
+
+pytestmark = pytest.mark.filterwarnings("ignore:text longer than")
+
+
+def quiet(_: str) -> None:
+    """Print nothing."""
+
+
+def flip(path: Path, rng: random.Random) -> None:
+    """Flip a bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    atomic_write(path, bytes(data))
+
+
+@pytest.mark.slow
+def test_every_flipped_bit_of_a_build_is_found(make_config: MakeConfig, tmp_path: Path) -> None:
+    config, rng = make_config(), random.Random(5)
+    pipeline.build(config, say=quiet)
+    out = Path(config.out)
+    lines: list[str] = []
+    parts = verify(out, say=lines.append)
+    assert [part.name for part in parts] == ["captions", "triples", "candidates", "scores", "filtered", "packed"]
+    assert [part.rows for part in parts][:3] == [7, 7, 14] and len(lines) == 6
+    files = sorted(out.rglob("*.parquet"))
+    for _ in range(60):
+        path = rng.choice(files)
+        whole = path.read_bytes()
+        flip(path, rng)
+        with pytest.raises(DataError, match="1 faults in"):
+            verify(out, say=quiet)
+        atomic_write(path, whole)
+    verify(out, say=quiet)
+    verify(out / "packed", say=quiet)
+    with pytest.raises(DataError, match="has no manifest"):
+        verify(tmp_path / "nowhere", say=quiet)
+
+
+@pytest.mark.slow
+def test_a_build_that_is_damaged_does_not_end_with_fewer_pairs(make_config: MakeConfig) -> None:
+    config, rng = make_config(), random.Random(6)
+    whole = pipeline.build(config, say=quiet).counts.pairs
+    packed = Path(config.out) / "packed"
+    manifest = (packed / MANIFEST_FILE).read_bytes()
+    flip(next((packed / "data").glob("train-*.parquet")), rng)
+    pipeline.refilter(config, say=quiet)
+    assert (packed / MANIFEST_FILE).read_bytes() == manifest, "what is damaged is packed again"
+    shutil.rmtree(packed)
+    shard = Path(config.out) / "scores" / "shard-00001.parquet"
+    before = shard.read_bytes()
+    flip(shard, rng)
+    with pytest.raises(DataError, match="shard-00001.parquet"):
+        pipeline.refilter(make_config("filter.top_k=2"), say=quiet)
+    atomic_write(shard, before)
+    (Path(config.out) / "captions" / "shard-00003.json").unlink()
+    with pytest.raises(DataError, match="captions ends before shard 3"):
+        pipeline.refilter(config, say=quiet)
+    assert pipeline.build(config, say=quiet).counts.pairs == whole
+
+
+@pytest.mark.slow
+def test_two_filters_at_once_leave_the_data_set_of_one(
+    make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config()
+    pipeline.build(config, say=quiet)
+    packed = Path(config.out) / "packed"
+    others = [load_settings(None, [f"out={config.out}", "filter.direction=-1", f"filter.top_k={k}"]) for k in (1, 2)]
+
+    def refilter(settings: DatasetConfig) -> str:
+        try:
+            return f"kept {pipeline.refilter(settings, say=quiet).counts.pairs}"
+        except DataError as error:
+            return str(error)
+
+    def describe() -> tuple[str, int]:
+        manifest = verify_dataset(packed)
+        assert manifest
+        return manifest.config, sum(each.rows for each in manifest.files.values())
+
+    alone = []
+    for each in others:
+        refilter(each)
+        alone.append(describe())
+    assert len(set(alone)) == 2
+    for _ in range(6):
+        with ThreadPoolExecutor(2) as pool:
+            said = list(pool.map(refilter, others))
+        winners = [number for number, text in enumerate(said) if text.startswith("kept")]
+        assert winners and all("another run is writing" in text for text in said if not text.startswith("kept"))
+        assert describe() in [alone[number] for number in winners]
+        assert run(["dataset", "report", f"out={config.out}"]) == 0
+    capsys.readouterr()
+    assert run(["dataset", "verify", config.out]) == 0
+    assert f"files as written, {describe()[1]} rows" in capsys.readouterr().out.splitlines()[-1]
