@@ -41,7 +41,13 @@ def settle(
             f"(ACCELERATE_GRADIENT_ACCUMULATION_STEPS), and accumulation={config.accumulation}",
             f"Give accumulation={steps}, or unset the variable",
         )
-    precision = environment.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
+    if backend not in ("", "no"):
+        raise ConfigError(
+            f"accelerate's configuration asks for the compiler backend {backend}, and training does not compile",
+            "Leave out --dynamo_backend",
+        )
+    precision = environment.get("ACCELERATE_MIXED_PRECISION", "").lower() or "no"
     if precision in ("no", config.precision):  # the launcher says "no" if it was not asked
         return config
     if config.precision != "auto" or precision not in ("bf16", "fp16"):

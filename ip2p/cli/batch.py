@@ -17,13 +17,10 @@ from ip2p.cli.options import (
     compose,
     editing_options,
     options_but_scales,
-    output_paths,
     refuse_empty,
-    require_free,
-    sample_seeds,
     say,
-    write,
 )
+from ip2p.cli.outputs import output_paths, plan_parameters, require_free, require_same, sample_seeds, write
 from ip2p.errors import ConfigError, DataError
 
 app = make_app()
@@ -103,11 +100,18 @@ def grid(
     from ip2p.editing.grid import scale_grid
 
     loaded = editor.load_editor()
+    about = describe_source(image, frame=frame)
+    shared = plan_parameters(loaded.backbone, settings)
+    planned = {name: value for name, value in shared.items() if name not in ("text_scale", "image_scale")} | {
+        "instruction": instruction, "seed": chosen, "text_scales": columns, "image_scales": rows, **about,
+        **({"negative_prompt": negative_prompt} if negative_prompt else {}),
+    }  # fmt: skip
+    require_same(path, planned)
     grid = scale_grid(
         loaded, source, instruction, text_scales=columns, image_scales=rows, seed=chosen,
         negative_prompt=negative_prompt, **settings,
     )  # fmt: skip
-    parameters = grid.parameters | describe_source(image, frame=frame)
+    parameters = grid.parameters | about
     hint = f"the model's safety checker blocked {grid.blocked} of its pictures, which are black" if grid.blocked else ""
     write(grid.sheet, path, parameters, EDITED, hint=hint)
 

@@ -1,6 +1,6 @@
 """Commands of single pictures: edit, generate and inspect."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,13 +23,10 @@ from ip2p.cli.options import (
     compose,
     editing_options,
     generation_options,
-    output_paths,
     refuse_empty,
-    require_free,
-    sample_seeds,
     say,
-    write,
 )
+from ip2p.cli.outputs import output_paths, plan_parameters, require_free, require_same, sample_seeds, write
 from ip2p.errors import ConfigError, InstructionError
 
 if TYPE_CHECKING:
@@ -41,6 +38,7 @@ if TYPE_CHECKING:
 BUNDLED_CLIP = "storybook-clip-a"
 NOTHING_CHANGED, ALL_CHANGED = 0.005, 0.98
 """Shares of changed pixels below and above which an edit gets a hint."""
+FEW_STEPS = 5
 
 app = make_app()
 
@@ -134,12 +132,24 @@ def edit(
     if judge:
         (best,) = output_paths(output, name, seeds[:1])
         require_free(best, asked, reads)
-    previews, on_edit = progress_writer(paths, seeds, instructions, every, reads) if save_progress else (None, None)
     if editor.model == BUNDLED_EDITOR:
         say(f"the bundled editor draws storybook scenes; for photos use --model {PHOTO_EDITOR}")
     loaded = editor.load_editor()
+    several = len(instructions) > 1
+    planned = plan_parameters(loaded.backbone, settings) | about | {"instruction": instructions[-1]}
+    planned |= {"negative_prompt": negative_prompt} if negative_prompt else {}
+    turns = ({"turns": instructions} if several else {}) | (
+        {"keep_unchanged": keep_unchanged is not False} if several or keep_unchanged else {}
+    )
+    for path, drawn in zip(paths, seeds, strict=True):
+        require_same(path, planned | turns | {"seed": drawn})
+    if judge:
+        require_same(best, planned | turns, ignored=["seed"])
+    previews, on_edit = None, None
+    if save_progress:
+        previews, on_edit = progress_writer(paths, seeds, instructions, every, reads, planned)
     settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt, "measure_change": True}
-    if len(instructions) > 1 or keep_unchanged:
+    if several or keep_unchanged:
         from ip2p.editing.sequence import edit_in_sequence
 
         keep = keep_unchanged is not False
@@ -181,15 +191,17 @@ def generate(
     from ip2p.pictures.write import GENERATED
 
     backbone = model.load("base")
-    pictures = draw(backbone, [caption] * samples, seeds=seeds, negative_prompt=negative_prompt, **settings)
     from ip2p.models.inference import record_model
 
     used = backbone.settings.replace(**settings).record(backbone.settings)
     unused = {"strength"} | ({"reuse"} if backbone.compiled else set())  # a compiled UNet reuses no features
     used = {name: value for name, value in used.items() if name not in unused} | record_model(backbone)
+    negative = {"negative_prompt": negative_prompt} if negative_prompt else {}
+    for path, each in zip(paths, seeds, strict=True):
+        require_same(path, {"caption": caption, "seed": each, **used, **negative})
+    pictures = draw(backbone, [caption] * samples, seeds=seeds, negative_prompt=negative_prompt, **settings)
     for picture, path, each in zip(pictures, paths, seeds, strict=True):
-        others = {"negative_prompt": negative_prompt or None, "together": samples if samples > 1 else None}
-        others = {name: value for name, value in others.items() if value is not None}
+        others = negative | ({"together": samples} if samples > 1 else {})
         write(picture, path, {"caption": caption, "seed": each, **used, **others}, GENERATED)
 
 
@@ -207,10 +219,24 @@ def inspect(picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP file
     if again is None:
         return
     print(f"\n{again}")
+    if changed := [parameters[key] for key in FILE_KEYS if _is_changed(parameters, key)]:
+        have = "have" if changed[1:] else "has"
+        them = "them" if changed[1:] else "it"
+        say(f"{' and '.join(map(printable, changed))} {have} changed since it was made from {them}")
     if missing := [parameters[key] for key in FILE_KEYS if key in parameters and not Path(parameters[key]).is_file()]:
         say(f"the command needs {' and '.join(map(printable, missing))} in the folder where it is run")
     if "together" in parameters:
         say("it was drawn together with others; drawn alone, some of its values may differ by one level of 255")
+
+
+def _is_changed(parameters: Mapping[str, Any], key: str) -> bool:
+    """Whether the file that a parameter names is here with other contents than the recorded hash says."""
+    path, digest = Path(str(parameters.get(key, ""))), parameters.get(f"{key}_sha256")
+    if not path.is_file() or digest is None:
+        return False
+    from ip2p.shards import hash_file
+
+    return hash_file(path) != digest
 
 
 def describe_change(edit: "Edited") -> list[str]:
@@ -218,7 +244,9 @@ def describe_change(edit: "Edited") -> list[str]:
     if edit.blocked:
         return ["", f"the model's safety checker blocked it {edit.parameters['blocked'].partition(', ')[2]}".rstrip()]
     shares = ", then ".join(f"{share:.0%}" for share in edit.changed)
-    said = f"{shares} of the pixels changed"
+    said, few = f"{shares} of the pixels changed", int(edit.parameters.get("steps", 20)) < FEW_STEPS
+    if few and (min(edit.changed) < NOTHING_CHANGED or max(edit.changed) > ALL_CHANGED):
+        return [said, f"{edit.parameters['steps']} denoising steps are few: give more --steps"]
     if min(edit.changed) < NOTHING_CHANGED:
         return [said, "almost nothing changed: raise --text-scale, or lower --image-scale, or try another --seed"]
     if max(edit.changed) > ALL_CHANGED:
@@ -279,9 +307,25 @@ def choose_best(
 
 
 def progress_writer(
-    paths: Sequence[Path], seeds: Sequence[int], texts: Sequence[str], every: int, reads: Sequence[Path]
+    paths: Sequence[Path],
+    seeds: Sequence[int],
+    texts: Sequence[str],
+    every: int,
+    reads: Sequence[Path],
+    planned: Mapping[str, Any],
 ) -> "tuple[Callable[[int], Previews], Callable[[int, list[Image]], None]]":
-    """Make callbacks that write the preview of every n-th step, and the picture after each edit but the last."""
+    """Make callbacks that write the preview of every n-th step, and the picture after each edit but the last.
+
+    Args:
+        paths, seeds: path and seed of each result.
+        texts: instructions in order.
+        every: denoising steps from one preview to the next.
+        reads: files that the command reads.
+        planned: parameters that all pictures of the command have.
+
+    Raises:
+        ImageError: another file is in the way.
+    """
     from ip2p.diffusion.previews import Previews
     from ip2p.pictures.write import EDITED
 
@@ -293,11 +337,14 @@ def progress_writer(
             after = [path.with_stem(name(path, number))] if number < len(texts) else []
             on_the_way = path.parent.glob(f"{escape(name(path, number))}-step*{escape(path.suffix)}")
             for target in (*after, *on_the_way):
+                made = planned | {"instruction": text, "seed": seed}
                 require_free(target, {"instruction": text, "seed": seed}, reads)
+                require_same(target, made, ignored=["step", "turn"])
 
     def previews(number: int) -> Previews:
         def show(place: int, step: int, picture: "Image") -> None:
             path, parameters = paths[place], {"instruction": texts[number - 1], "seed": seeds[place], "step": step}
+            parameters = {**planned, **parameters}
             write(picture, path.with_stem(f"{name(path, number)}-step{step:03d}"), parameters, EDITED)
 
         return Previews(every, show)
@@ -305,7 +352,7 @@ def progress_writer(
     def on_edit(number: int, pictures: "list[Image]") -> None:
         for path, seed, picture in zip(paths, seeds, pictures, strict=True):
             if number < len(texts):
-                parameters = {"instruction": texts[number - 1], "seed": seed, "turn": number}
+                parameters = {**planned, "instruction": texts[number - 1], "seed": seed, "turn": number}
                 write(picture, path.with_stem(name(path, number)), parameters, EDITED)
 
     return previews, on_edit

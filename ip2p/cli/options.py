@@ -2,17 +2,15 @@
 
 import functools
 import inspect
-import os
-import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from ip2p.cli import say as say
-from ip2p.errors import ConfigError, ImageError, InstructionError, Ip2pError
+from ip2p.errors import ConfigError, InstructionError, Ip2pError
 from ip2p.settings import (
     ALL_SETTINGS,
     PRESETS,
@@ -26,8 +24,6 @@ from ip2p.settings import (
 )
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from ip2p.editing.editor import Editor
     from ip2p.models.backbone import Backbone
 
@@ -164,65 +160,6 @@ def _option(kind: type[SamplingSettings], name: str, setting: Setting) -> Any:
     ]
 
 
-def sample_seeds(seed: int | None, samples: int) -> list[int]:
-    """Seeds of samples, counting up from the first one, which is drawn if None."""
-    first = random.SystemRandom().randrange(2**32) if seed is None else seed
-    if first + samples > 2**63:
-        raise ConfigError(f"--seed {first} leaves no seeds for {samples} samples", "Give a smaller one")
-    return [first + sample for sample in range(samples)]
-
-
-def output_paths(output: Path | None, name: str, seeds: Sequence[int]) -> list[Path]:
-    """Paths of samples: NAME-SEED.png; or the given path, with the seed in its name if there are several samples."""
-    if output is None:
-        return [Path(f"{name}-{seed}.png") for seed in seeds]
-    from ip2p.pictures.write import format_of
-
-    format_of(output)
-    return [output] if len(seeds) == 1 else [output.with_stem(f"{output.stem}-{seed}") for seed in seeds]
-
-
-def require_free(path: Path, result: Mapping[str, Any], reads: Sequence[Path] = ()) -> None:
-    """Check, before anything is drawn, that a picture can be written to a path and replaces nothing but itself.
-
-    Args:
-        path: picture to write.
-        result: parameters by which an earlier picture there is known as the same result.
-        reads: files that the command reads.
-
-    Raises:
-        ImageError: another file is there, or nothing can be written there.
-    """
-    from ip2p.pictures.write import read_parameters
-
-    if path.resolve() in [each.resolve() for each in reads]:
-        raise ImageError(f"the result would overwrite {path}", "Give another name with -o")
-    parent = next(each for each in path.absolute().parents if each.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ImageError(f"nothing can be written to {parent}", "Give another name with -o")
-    if not path.exists() and not path.is_symlink():
-        return
-    try:
-        found = {} if path.is_symlink() or path.is_dir() else read_parameters(path)
-    except ImageError:
-        found = {}
-    found = {"turns": [found.get("instruction")]} | found
-    if any(found.get(name) != value for name, value in result.items()):
-        raise ImageError(f"{path} is there and is another picture", "Give another name with -o, or move it away")
-
-
-def write(
-    picture: "Image", path: Path, parameters: Mapping[str, Any], source_type: str, about: str = "", hint: str = ""
-) -> None:
-    """Save a picture with its parameters, and print its name, its seed and what is to be said about it."""
-    from ip2p.pictures.write import save_picture
-
-    save_picture(picture, path, parameters, source_type=source_type)
-    print(f"{path} (seed {parameters['seed']}{about and f', {about}'})")
-    if hint:
-        say(f"{path}: {hint}")
-
-
 def compose(**makers: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a command: a parameter is replaced by the options of the function that makes its value.
 
@@ -260,6 +197,13 @@ def say_weights(weights: str | None) -> None:
         say(f"using the {which} weights (--weights {weights})")
 
 
+LOADING = {
+    "precision": None, "decoder": None, "compiled": False, "config": None, "weights": None, "safety_checker": True,
+    "vae_tiling": False,
+}  # fmt: skip
+"""Options of loading that pictures depend on, with their defaults."""
+
+
 class ModelChoice(NamedTuple):
     """A model that is not loaded yet.
 
@@ -295,18 +239,21 @@ class ModelChoice(NamedTuple):
         return backbone
 
     def fingerprint(self) -> str:
-        """Tell the files of the model, and those that are added to it, from others.
+        """Tell the files of the model, those that are added to it, and the options of loading from others.
 
         Raises:
             ModelError: one of them is not there.
         """
         from ip2p.models.folder import fingerprint_model
         from ip2p.models.lora import Lora
+        from ip2p.shards import fingerprint
 
         options = self.options
         added = [*(Lora.parse(text).path for text in options["loras"]), *options["embeddings"]]
         decoder = [options["decoder"]] if options["decoder"] and Path(options["decoder"]).exists() else []
-        return "-".join(fingerprint_model(each)[:16] for each in (self.model, *added, *decoder))
+        given = {name: str(options[name]) for name in LOADING if options[name] != LOADING[name]}
+        files = [fingerprint_model(each)[:16] for each in (self.model, *added, *decoder)]
+        return "-".join([*files, *([fingerprint(given)] if given else [])])
 
     def load_editor(self) -> "Editor":
         """Load the model as an editor, see `load`."""

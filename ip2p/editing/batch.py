@@ -35,6 +35,7 @@ MAX_WAITING_PIXELS = 50_000_000
 SHEET_ROWS = 12
 THUMBNAIL = 192
 ID_KEY = "edit"
+EDITS_KEY = "edits"
 NOTES = ("changed", "blocked")
 """Parameters of a picture that its line of results has, too."""
 
@@ -50,11 +51,12 @@ class BatchSummary(NamedTuple):
 
 
 class WaitingEdit(NamedTuple):
-    """An edit with its pictures, waiting for others of its size and settings."""
+    """An edit with its pictures and their names and hashes, waiting for others of its size and settings."""
 
     edit: PlannedEdit
     image: Image.Image
     mask: Image.Image | None
+    about: dict[str, Any]
 
 
 class BatchRun:
@@ -64,7 +66,8 @@ class BatchRun:
         file: path of the batch file, see `ip2p.editing.batch_rows`.
         out: folder of the results; created if missing.
         load: function that loads the editor; called only if there is something to edit.
-        model: name of the editor, which the ids of edits depend on.
+        model: name of the editor.
+        weights: fingerprint of its files and options. The ids of edits depend on both.
         defaults: settings of rows without their own.
         size: number of pictures in a batch.
         say: function that prints a line.
@@ -137,10 +140,10 @@ class BatchRun:
         path = self.out / edit.output
         if edit.error or not path.is_file():
             return False
-        if self.results.get(edit.id, {}).get("status") != "done" and _read_id(path) != edit.id:
+        parameters = _read_parameters(path)
+        if parameters.get(ID_KEY) != edit.id:
             return False
-        known = self.results.get(edit.id) or _read_parameters(path)
-        self.results[edit.id] = _to_result(edit) | _select(known, NOTES)
+        self.results[edit.id] = _to_result(edit) | _select(parameters, NOTES)
         return True
 
     def _make(self, todo: Sequence[PlannedEdit]) -> Iterator[dict[str, Any]]:
@@ -167,9 +170,10 @@ class BatchRun:
         """Open the pictures of an edit."""
         assert edit.row
         self._refuse_foreign(edit)
-        image = open_image(self.file.parent / edit.row.image, edit.row.frame)
-        mask = open_mask(self.file.parent / edit.row.mask, image.size) if edit.row.mask else None
-        return WaitingEdit(edit, image, mask)
+        path, masked = self.file.parent / edit.row.image, self.file.parent / edit.row.mask if edit.row.mask else None
+        image = open_image(path, edit.row.frame)
+        mask = open_mask(masked, image.size) if masked else None
+        return WaitingEdit(edit, image, mask, describe_source(path, mask=masked, frame=edit.row.frame))
 
     @cached_property
     def _read_files(self) -> set[Path]:
@@ -190,6 +194,9 @@ class BatchRun:
                 raise DataError(
                     f"{path} is there and was not written by `ip2p batch`", "Give another folder, or move it away"
                 )
+        other = _read_parameters(self.out / SHEET_FILE).get(EDITS_KEY, self.file.name)
+        if other != self.file.name:
+            raise DataError(f"{self.out} has the results of {other}", "Give another folder")
 
     def _refuse_foreign(self, edit: PlannedEdit) -> None:
         """Refuse to replace any file but the result of this very edit, and to write outside of the folder.
@@ -198,6 +205,8 @@ class BatchRun:
             ImageError: the edit would do either.
         """
         path = self.out / edit.output
+        if blocking := [each for each in path.parents if each.exists() and not each.is_dir()]:
+            raise ImageError(f"{blocking[0]} is a file, not a folder", "Give another name")
         if not path.resolve().is_relative_to(self.out.resolve()):
             raise ImageError(f"the output {edit.output} is a link that leads out of {self.out}", "Give another name")
         if path.resolve() in self._read_files:
@@ -238,14 +247,11 @@ class BatchRun:
                 yield _to_result(group[0].edit, _describe(error))
             return
         for each, made in zip(group, edited, strict=True):
-            row = each.edit.row
-            assert row
-            image, mask = self.file.parent / row.image, Path(row.mask) if row.mask else None
             try:
-                about = describe_source(image, mask=mask, frame=row.frame) | {ID_KEY: each.edit.id}
+                about = each.about | {ID_KEY: each.edit.id}
                 save_picture(made.image, self.out / each.edit.output, made.parameters | about)
                 yield _to_result(each.edit) | _select(made.parameters, NOTES)
-            except (Ip2pError, OSError) as error:
+            except Ip2pError as error:
                 yield _to_result(each.edit, _describe(error))
 
     def _draw(self, group: Sequence[WaitingEdit]) -> list[Edited]:
@@ -270,9 +276,22 @@ class BatchRun:
             os.fsync(stream.fileno())
 
     def _write(self) -> None:
-        """Write the results in the order of the rows, without torn and outdated lines."""
-        results = (self.results[edit.id] for edit in self.edits if edit.id in self.results)
-        atomic_write(self.out / RESULTS_FILE, b"".join(_to_line(result) for result in results))
+        """Write the results in the order of the rows, without torn and outdated lines.
+
+        Results of another file of edits stay as long as their pictures are there.
+        """
+        own = [self.results[edit.id] for edit in self.edits if edit.id in self.results]
+        named = {result.get("output") for result in own}
+        others = [
+            result for result in self.results.values()
+            if result not in own and result.get("output") not in named and self._is_there(result)
+        ]  # fmt: skip
+        atomic_write(self.out / RESULTS_FILE, b"".join(map(_to_line, [*own, *others])))
+
+    def _is_there(self, result: Mapping[str, Any]) -> bool:
+        """Whether the picture of a result is on disk."""
+        output = result.get("output")
+        return isinstance(output, str) and _read_id(self.out / output) == result.get("id")
 
     def _draw_sheet(self) -> None:
         """Draw a contact sheet of the first edits, before and after."""
@@ -291,7 +310,7 @@ class BatchRun:
             labels.append(", then ".join(edit.row.sequence))
         if rows:
             save_picture(
-                contact_sheet(rows, labels, ["before", "after"]), self.out / SHEET_FILE, {"edits": self.file.name}
+                contact_sheet(rows, labels, ["before", "after"]), self.out / SHEET_FILE, {EDITS_KEY: self.file.name}
             )
 
 
@@ -330,7 +349,7 @@ def _is_results(path: Path) -> bool:
 
 def _is_sheet(path: Path) -> bool:
     """Whether a picture is the sheet of a batch."""
-    return "edits" in _read_parameters(path)
+    return EDITS_KEY in _read_parameters(path)
 
 
 def _read_id(path: Path) -> str | None:
@@ -340,9 +359,9 @@ def _read_id(path: Path) -> str | None:
 
 
 def _read_parameters(path: Path) -> dict[str, Any]:
-    """Read the parameters of a picture; empty if it has none."""
+    """Read the parameters of a picture; empty if it is not there, or has none."""
     try:
-        return read_parameters(path)
+        return read_parameters(path) if path.is_file() else {}
     except ImageError:
         return {}
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from ip2p.errors import ConfigError, DataError, Ip2pError, one_line
 from ip2p.pictures.parameters import slug
+from ip2p.pictures.read import MAX_BYTES
 from ip2p.pictures.write import WRITE_FORMATS
 from ip2p.seeding import derive_seed
 from ip2p.settings import PRESETS, EditSettings, with_preset
@@ -163,7 +164,7 @@ def _plan_line(
 def _digest(path: Path) -> str:
     """Hash the contents of a file; an empty string if it cannot be read, which fails later, when it is opened."""
     try:
-        return hash_file(path)
+        return hash_file(path) if path.is_file() and path.stat().st_size <= MAX_BYTES else ""
     except (OSError, ValueError):
         return ""
 

@@ -25,6 +25,7 @@ from ip2p.models.checkpoint import WeightsChoice
 from ip2p.models.folder_checks import require_files, require_network, require_schedule, require_tokenizer
 from ip2p.models.loading import DAMAGED_HINT, explain, load_whole, quiet
 from ip2p.settings import SETTINGS_FILE
+from ip2p.shards import hash_file
 
 INDEX_FILE = "model_index.json"
 NAME_HINT = (
@@ -49,8 +50,12 @@ COMPONENTS = (*REQUIRED_COMPONENTS, *SDXL_COMPONENTS, *SAFETY_COMPONENTS, "sched
 MODEL_FILES = (INDEX_FILE, SETTINGS_FILE, "README.md", "training.json")
 HEADER_KEY = "ip2p"
 """Key of the configs and tokenizers in the header of a single file."""
-SAMPLES, SAMPLE_BYTES = 64, 4096
-"""Places of a file that its fingerprint reads, and bytes at each."""
+PART_FILE = re.compile(
+    r"(?:diffusion_pytorch_)?model(?:\.\w+)?(?:-\d{5}-of-\d{5})?\.safetensors(?:\.index(?:\.\w+)?\.json)?"
+    r"|(?:config|scheduler_config|preprocessor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)"
+    r"\.json|merges\.txt"
+)
+"""Names of the files of a component."""
 RAW_VARIANT = "non_ema"
 """Name in files of a UNet's weights beside the moving average."""
 NETWORKS = ("vae", "text_encoder", "text_encoder_2", "unet", "safety_checker")
@@ -251,9 +256,7 @@ def _write_component(component: Any, folder: Path, dtype: torch.dtype) -> None:
 
 
 def fingerprint_model(name: str | Path) -> str:
-    """Tell a model's files from others by their names, sizes and samples of their contents, in milliseconds.
-
-    Weights that were trained further differ everywhere, so samples tell them apart.
+    """Hash the names and contents of a model's files.
 
     Args:
         name: bundled name, folder, single file or hub id.
@@ -265,12 +268,7 @@ def fingerprint_model(name: str | Path) -> str:
     files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
     digest = hashlib.sha256()
     for file in files:
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(path.parent)}:{size}\n".encode("utf-8", "surrogateescape"))
-        with file.open("rb") as stream:
-            for place in range(0, size, max(1, size // SAMPLES)):
-                stream.seek(place)
-                digest.update(stream.read(SAMPLE_BYTES))
+        digest.update(f"{file.relative_to(path.parent)}:{hash_file(file)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -327,4 +325,4 @@ def _is_part(path: Path, folder: Path) -> bool:
     part, *inside = path.relative_to(folder).parts
     if not inside:
         return part in MODEL_FILES if path.is_file() else part in COMPONENTS
-    return path.is_file() and len(inside) == 1 and path.suffix in (".json", ".txt", ".safetensors")
+    return path.is_file() and len(inside) == 1 and PART_FILE.fullmatch(path.name) is not None

@@ -77,7 +77,9 @@ def load_for_inference(
     place = torch.device("cpu") if cpu_offload else device
     backbone = load_backbone(name, device=place, dtype=dtype, want=want, **loading)
     merge_loras(backbone, loras, allow_pickle=pickles)
-    add_embeddings(backbone, embeddings, allow_pickle=pickles)
+    words = add_embeddings(backbone, embeddings, allow_pickle=pickles)
+    if backbone.vocabulary:
+        backbone.vocabulary = backbone.vocabulary.add(words)
     if decoder:
         replace_decoder(backbone, decoder)
     if precision == "auto":

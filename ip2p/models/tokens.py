@@ -18,7 +18,7 @@ def tokenize(tokenizer: Any, text_encoder: Any, texts: Sequence[str], *, warn: b
     for text, ids in zip(texts, tokenizer(list(texts), verbose=False).input_ids, strict=True):
         ids = [each for one in ids for each in several.get(one, [one])]
         if len(ids) > max_tokens:
-            lost = tokenizer.decode(ids[max_tokens - 1 : -1]).strip()
+            lost = tokenizer.decode(ids[max_tokens - 1 : -1]).strip("\ufffd ")  # it may begin within a character
             if warn:
                 warnings.warn(f"text longer than {max_tokens - 2} tokens; not read: {lost!r} of {text!r}", stacklevel=2)
             ids = [*ids[: max_tokens - 1], ids[-1]]

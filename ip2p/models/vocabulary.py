@@ -6,7 +6,7 @@ each of the others, too; so their `ip2p.json` lists the words, and examples of w
 
 import difflib
 import json
-import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 from ip2p.settings import SETTINGS_FILE
 
 VOCABULARY_KEY = "vocabulary"
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,14 @@ class Vocabulary:
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
-    return [word.replace("’", "'") for word in WORD.findall(text.lower())]
+    """The words of a text in lower case, without punctuation; in any script, and pictures such as emoji too."""
+    spaced = "".join(sign if _is_part_of_word(sign) else " " for sign in text.lower().replace("’", "'"))
+    return [word.strip("'") for word in spaced.split() if word.strip("'")]
+
+
+def _is_part_of_word(sign: str) -> bool:
+    kind = unicodedata.category(sign)
+    return kind[0] in "LMN" or kind == "So" or sign == "'"
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:

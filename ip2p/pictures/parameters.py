@@ -88,7 +88,7 @@ def describe_source(
     """The parameters of an edited file: its name, its hash, and the options that it was opened with."""
     found = {
         "input": image.name, "input_sha256": hash_file(image), "frame": frame, "native": native or None,
-        "mask": mask.name if mask else None,
+        "mask": mask.name if mask else None, "mask_sha256": hash_file(mask) if mask else None,
     }  # fmt: skip
     return {name: value for name, value in found.items() if value is not None}
 

@@ -28,6 +28,7 @@ def config(**settings: Any) -> FinetuneConfig:
         ({}, {"ACCELERATE_MIXED_PRECISION": "fp8"}, r"--mixed_precision fp8, and precision=auto"),
         ({}, {"ACCELERATE_USE_FSDP": "true"}, r"asks for FSDP"),
         ({}, {"ACCELERATE_USE_DEEPSPEED": "true"}, r"asks for DeepSpeed"),
+        ({}, {"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, r"the compiler backend inductor"),
         ({"report_to": "tensorbord"}, {}, r"report_to=tensorbord is no tracker"),
     ],
 )  # fmt: skip
@@ -41,7 +42,8 @@ def test_what_contradicts_the_config_is_refused(
 @pytest.mark.parametrize(
     "environment",
     [
-        {}, {"ACCELERATE_MIXED_PRECISION": "no"}, {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "2"},
+        {}, {"ACCELERATE_MIXED_PRECISION": "", "ACCELERATE_DYNAMO_BACKEND": "NO"},
+        {"ACCELERATE_MIXED_PRECISION": "no"}, {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "2"},
         {"ACCELERATE_USE_FSDP": "false", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "auto"},
     ],
 )  # fmt: skip

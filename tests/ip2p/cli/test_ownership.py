@@ -137,15 +137,58 @@ def test_a_batch_replaces_no_result_of_another_file(home: Path, editor_folder: P
     (home / "two.jsonl").write_text(json.dumps(row | {"instruction": "make it night"}))
     assert cli.run(["batch", "one.jsonl", *batch]) == 0
     first = (home / "made" / "same.png").read_bytes()
-    assert cli.run(["batch", "two.jsonl", *batch]) == 2
+    records = (home / "made" / "results.jsonl").read_bytes()
+    for output in ("same.png", "other.png"):
+        (home / "two.jsonl").write_text(json.dumps(row | {"instruction": "make it night", "output": output}))
+        assert cli.run(["batch", "two.jsonl", *batch]) == 2
     assert (home / "made" / "same.png").read_bytes() == first
+    assert (home / "made" / "results.jsonl").read_bytes() == records
+    (home / "made" / "results.png").unlink()  # as if the first had been killed
+    assert cli.run(["batch", "two.jsonl", *batch]) == 0
+    assert records in (home / "made" / "results.jsonl").read_bytes()
 
 
 def test_the_very_result_may_be_made_again(home: Path, editor_folder: Path) -> None:
     words = [*EDIT, "-o", "new.png", "--model", str(editor_folder)]
     assert cli.run(words) == 0
-    assert cli.run([*words, "--text-scale", "3"]) == 0
+    first = (home / "new.png").read_bytes()
+    assert cli.run(words) == 0
+    for other in (["--text-scale", "3"], ["--steps", "3"], ["--mask", "mask.png"], ["--negative-prompt", "fog"]):
+        assert cli.run([*words, *other]) == 2
     assert cli.run([*words[:2], "make it night", *words[3:]]) == 2
+    assert (home / "new.png").read_bytes() == first
+
+
+def test_another_grid_caption_or_preview_is_not_replaced(
+    home: Path, editor_folder: Path, base_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (32, 32), "navy").save("other.png")
+    grid = ["--seed", "3", "--steps", "1", "--text-scales", "1,2", "-o", "grid.png", "--model", str(editor_folder)]
+    assert cli.run(["grid", "barn.png", "make it winter", *grid, "--image-scales", "1"]) == 0
+    assert cli.run(["grid", "barn.png", "make it winter", *grid, "--image-scales", "2"]) == 2
+    assert cli.run(["grid", "other.png", "make it winter", *grid, "--image-scales", "1"]) == 2
+    assert cli.run(["grid", "barn.png", "make it winter", *grid, "--image-scales", "1"]) == 0
+    caption = ["generate", "a barn", "--seed", "3", "-o", "drawn.png", "--model", str(base_folder), "--steps"]
+    assert (cli.run([*caption, "1"]), cli.run([*caption, "2"]), cli.run([*caption, "1"])) == (0, 2, 0)
+    turns = ["make it winter", "make it night", "--seed", "1", "--steps", "2", "--model", str(editor_folder)]
+    words = [*turns, "-o", "turns.png", "--save-progress", "--progress-every", "1"]
+    assert cli.run(["edit", "barn.png", *words]) == 0
+    before = listing(home)
+    (home / "turns.png").unlink()
+    assert cli.run(["edit", "other.png", *words]) == 2
+    assert listing(home).items() < before.items()
+    assert cli.run(["edit", "barn.png", *words]) == 0
+    assert listing(home) == before
+
+
+def test_a_users_files_inside_of_a_model_are_not_deleted(home: Path, editor_folder: Path) -> None:
+    assert cli.run(["convert", str(editor_folder), "mine-too"]) == 0
+    for name in ("notes.txt", "my-lora.safetensors", "settings.json"):
+        (home / "mine-too" / "unet" / name).write_text("dear diary")
+        for more in ([], ["--overwrite"]):
+            assert cli.run(["convert", str(editor_folder), "mine-too", *more]) == 2
+        (home / "mine-too" / "unet" / name).unlink()
+    assert cli.run(["convert", str(editor_folder), "mine-too"]) == 0
 
 
 def test_a_model_of_ip2ps_is_replaced_and_another_with_a_word(
@@ -192,3 +235,24 @@ def test_a_full_disk_is_one_line(
     assert cli.run(["convert", str(editor_folder), "model"]) == 2
     assert "cannot write model/unet (No space left on device). Make room" in capsys.readouterr().err
     assert listing(home) == before
+
+
+def test_a_batch_makes_edits_again_for_other_options_of_loading(
+    home: Path, editor_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["batch", "edits.jsonl", "-o", "made", "--steps", "1", "--model", str(editor_folder)]
+    assert cli.run(words) == 0
+    assert cli.run(words) == 0
+    assert "0 edited, 0 failed, 1 there before" in capsys.readouterr().out
+    for more in (["--precision", "bf16"], ["--no-safety-checker"], ["--vae-tiling"]):
+        assert cli.run([*words, *more]) == 0
+        assert "1 edited, 0 failed, 0 there before" in capsys.readouterr().out
+
+
+def test_a_row_that_names_a_pipe_stops_no_other(home: Path, editor_folder: Path) -> None:
+    os.mkfifo("pipe.png")
+    rows = [{"image": name, "instruction": "make it winter"} for name in ("pipe.png", "/dev/zero", "barn.png")]
+    (home / "edits.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    assert cli.run(["batch", "edits.jsonl", "-o", "made", "--steps", "1", "--model", str(editor_folder)]) == 2
+    results = [json.loads(line)["status"] for line in (home / "made" / "results.jsonl").read_text().splitlines()]
+    assert results == ["failed", "failed", "done"]

@@ -224,6 +224,20 @@ def test_inspect_says_what_the_command_needs_and_what_it_cannot_promise(
     ]
 
 
+def test_inspect_says_that_the_input_is_another_picture_now(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["edit", "barn.png", "make it night", "--model", "editor", "--steps", "1", "--mask", "mask.png"]
+    assert cli.run([*words, "-o", str(tmp_path / "night.png")]) == 0
+    monkeypatch.chdir(tmp_path)
+    for name in ("barn.png", "mask.png"):
+        Image.new("L", (40, 30), 255).save(name)
+    capsys.readouterr()
+    assert cli.run(["inspect", "night.png"]) == 0
+    said = capsys.readouterr().err
+    assert said == "ip2p: barn.png and mask.png have changed since it was made from them\n"
+
+
 def pixels(path: Path) -> bytes:
     with Image.open(path) as image:
         return image.convert("RGBA").tobytes()

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from ip2p import Editor, cli
 from ip2p.models.backbone import load_backbone
@@ -19,6 +21,7 @@ KNOWN = Vocabulary(frozenset({"make", "it", "winter", "don't"}), ("make it winte
         ("Make it WINTER!", []),
         ("make it van gogh, gogh", ["van", "gogh"]),
         ("don’t make it 3 冬", ["3", "冬"]),
+        ("make it a 🐱, बिल्ली-winter 'it'", ["a", "🐱", "बिल्ली"]),
         ("", []),
     ],
 )
@@ -63,3 +66,11 @@ def test_an_edit_with_unknown_words_is_made_and_told(
 def test_models_without_a_list_know_every_word(editor_folder: Path) -> None:
     assert load_backbone(editor_folder).vocabulary is None
     Editor.from_pretrained(str(editor_folder)).edit_one(Image.new("RGB", (32, 32)), "van gogh", steps=1)
+
+
+def test_words_of_embeddings_are_known(tmp_path: Path) -> None:
+    width = load_backbone("storybook-128-editor").text_encoder.config.hidden_size
+    save_file({"emb_params": torch.zeros(1, width)}, tmp_path / "zork.safetensors")
+    editor = Editor.from_pretrained(device="cpu", embeddings=[tmp_path / "zork.safetensors"])
+    vocabulary = editor.backbone.vocabulary
+    assert vocabulary and vocabulary.unknown_words("make it zork or zurk") == ["or", "zurk"]
