@@ -337,7 +337,7 @@ def progress_writer(
             after = [path.with_stem(name(path, number))] if number < len(texts) else []
             on_the_way = path.parent.glob(f"{escape(name(path, number))}-step*{escape(path.suffix)}")
             for target in (*after, *on_the_way):
-                made = planned | {"instruction": text, "seed": seed}
+                made = {**planned, "instruction": text, "seed": seed}
                 require_free(target, {"instruction": text, "seed": seed}, reads)
                 require_same(target, made, ignored=["step", "turn"])
 
