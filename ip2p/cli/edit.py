@@ -236,7 +236,7 @@ def _is_changed(parameters: Mapping[str, Any], key: str) -> bool:
         return False
     from ip2p.shards import hash_file
 
-    return hash_file(path) != digest
+    return bool(hash_file(path) != digest)
 
 
 def describe_change(edit: "Edited") -> list[str]:
