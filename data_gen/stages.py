@@ -29,7 +29,7 @@ from ip2p.device import best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
 from ip2p.records import Caption
-from ip2p.shards import atomic_write, finished_shards, is_shard_done, read_shard, read_shards, write_shard
+from ip2p.shards import atomic_write, is_shard_done, list_shards, read_shard, read_shards, write_shard
 
 if TYPE_CHECKING:
     from ip2p.data_gen.pairs.draw import PairMaker
@@ -195,12 +195,13 @@ class Stages:
         """All captions, read from the finished stage.
 
         Raises:
-            DataError: a shard is damaged, or missing although there are later ones of it, here or in a later stage.
+            DataError: a shard of captions is damaged, or missing although there are later ones, here or in another
+                stage.
         """
         folder = self.build_folder.stage_folder("captions")
         captions = [Caption.model_validate(row) for row in read_shards(folder)]
-        shards = len(finished_shards(folder))
-        if others := [each for each in STAGES if len(finished_shards(self.build_folder.stage_folder(each))) > shards]:
+        shards = len(list_shards(folder))
+        if others := [each for each in STAGES if list_shards(self.build_folder.stage_folder(each))[shards:]]:
             last = f"{folder} ends before shard {shards} of {self.build_folder.stage_folder(others[0])}"
             raise DataError(last, "Run `ip2p dataset build` with this out=, which makes what is missing")
         return captions

@@ -211,13 +211,18 @@ def verify_parquet(path: Path, contents: Contents) -> None:
         pass
 
 
+def list_shards(folder: Path) -> list[int]:
+    """The indices of all shards of a folder that have a manifest, in order; some between them may be missing."""
+    return sorted(int(file.stem.removeprefix("shard-")) for file in folder.glob("shard-?????.json"))
+
+
 def finished_shards(folder: Path) -> list[int]:
     """The indices of all finished shards of a folder: 0, 1, 2 and so on.
 
     Raises:
         DataError: one before the last is not finished.
     """
-    found = sorted(int(file.stem.removeprefix("shard-")) for file in folder.glob("shard-?????.json"))
+    found = list_shards(folder)
     if missing := [index for index in range(len(found)) if index not in found]:
         raise DataError(f"the shard {shard_path(folder, missing[0])} is not finished, but later ones are", REDO_HINT)
     return found
