@@ -19,7 +19,10 @@ from ip2p.records import Reason
 
 WRAPPER, QUESTION = "edits", {"caption", "count"}
 """Key of the list of edits; keys of a question, which a model may repeat, or go on with after its answer."""
-ASIDES = {"thought", "thoughts", "thinking", "reasoning", "analysis", "draft", "drafts", "scratchpad", "example"}
+ASIDES = {
+    "thought", "thoughts", "thinking", "reasoning", "analysis", "draft", "drafts", "scratchpad", "example", "examples",
+    "note", "notes", "plan", "comment", "comments", "attempt", "attempts",
+}  # fmt: skip
 """Keys that hold anything but the answer."""
 MAX_UNREAD = 20
 """Number of captions without any edit from a writer after which a run stops, if it has had none at all."""
@@ -39,7 +42,7 @@ THOUGHT_ENDS = (
     r"<\|channel\|>final(?:<\|message\|>)?", r"assistantfinal", r"Here is my response:",
 )  # fmt: skip
 """Marks around the thoughts of reasoning models; servers without a parser for the model leave them in the text."""
-THOUGHT = re.compile(f"(?P<open>{'|'.join(THOUGHT_OPENS)})|(?P<end>{'|'.join(THOUGHT_ENDS)})")
+THOUGHT = re.compile(f"(?P<open>{'|'.join(THOUGHT_OPENS)})|(?P<end>{'|'.join(THOUGHT_ENDS)})", re.IGNORECASE)
 
 SIGNS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 PARTNERS = {"}": "{", "]": "["}
@@ -87,7 +90,7 @@ def find_edits(text: str) -> Found:
         if edits and _is_question(parsed.value):
             break
         edits |= dict.fromkeys(_read_edits(parsed.value, parsed.repaired))
-        closed |= bool(edits) and isinstance(parsed.value, dict) and WRAPPER in parsed.value
+        closed |= bool(edits) and isinstance(parsed.value, dict) and WRAPPER in map(_letters, parsed.value)
     return Found(list(edits), closed)
 
 

@@ -9,6 +9,7 @@ W' has the lengths of its rows, or columns, replaced.
 """
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ip2p.errors import ConfigError, ModelError
+from ip2p.errors import ConfigError, ModelError, one_line
 from ip2p.models.backbone import Backbone
-from ip2p.models.lora_layouts import Place, name_modules, peft_scale, read_peft_config, split_key
+from ip2p.models.lora_layouts import Place, name_modules, peft_scale, read_peft_config, says_dora, split_key
 from ip2p.models.weight_files import read_weights, require_readable
 
 KINDS = (
@@ -88,8 +89,17 @@ def merge_loras(backbone: Backbone, loras: Sequence[Lora], *, allow_pickle: bool
         require_readable(path, allow_pickle=allow_pickle)
         if not math.isfinite(scale):
             raise ConfigError(f"the scale {scale} of the LoRA {path} is not a number", "Give one, such as 0.8")
-        for change in _read_changes(backbone, path, read_weights(path, allow_pickle=allow_pickle)):
-            _apply(change, scale)
+        changes = _read_changes(backbone, path, read_weights(path, allow_pickle=allow_pickle))
+        before = [(change.place.module, change.place.module.weight, change.place.module.bias) for change in changes]
+        for change in changes:
+            if not _apply(change, scale):
+                for module, weight, bias in before:
+                    module.weight, module.bias = weight, bias
+                raise ModelError(
+                    f"the LoRA {path} at scale {scale:g} makes weights that are not finite, such as those of "
+                    f"{change.place.name}",
+                    "Give a smaller scale, or download the file again",
+                )
 
 
 def _read_changes(backbone: Backbone, path: Path, found: Mapping[str, Any]) -> list[Change]:
@@ -112,6 +122,9 @@ def _read_changes(backbone: Backbone, path: Path, found: Mapping[str, Any]) -> l
         where = id(place.module)
         if split[1] in weights[where]:
             misfits[str(key)] = "the file has it twice"
+        if not value.is_floating_point() and split[1] != "alpha":
+            misfits[str(key)] = "it has whole numbers, as quantized files do"
+        value = value.float()  # also of 8 bits, which nothing can be computed with
         if not value.isfinite().all():
             misfits[str(key)] = "it is not finite"
         places[where], weights[where][split[1]] = place, value
@@ -119,13 +132,17 @@ def _read_changes(backbone: Backbone, path: Path, found: Mapping[str, Any]) -> l
     changes = []
     for where, place in places.items():
         try:
+            if says_dora(config, place) and not {"magnitude", "dora_scale"} & weights[where].keys():
+                raise KeyError("magnitude vector")
             change = Change(place, weights[where], _factor(place, weights[where], config))
             _require_fit(change)
             changes.append(change)
-        except (KeyError, ValueError, RuntimeError, IndexError) as error:
-            shape = tuple(place.module.weight.shape)
-            reason = f"the file lacks its {error.args[0]}" if isinstance(error, KeyError) else f"the module is {shape}"
-            misfits |= dict.fromkeys(keys[where], reason)
+        except KeyError as error:
+            misfits |= dict.fromkeys(keys[where], f"the file lacks its {error.args[0]}")
+        except (TypeError, ArithmeticError, re.error) as error:
+            misfits |= dict.fromkeys(keys[where], f"its factor of alpha / rank is none ({one_line(error, 80)})")
+        except (ValueError, RuntimeError, IndexError):
+            misfits |= dict.fromkeys(keys[where], f"the module is {tuple(place.module.weight.shape)}")
     if misfits or not changes:
         example, reason = next(iter(misfits.items()), ("none", "the file is empty"))
         raise ModelError(
@@ -137,14 +154,19 @@ def _read_changes(backbone: Backbone, path: Path, found: Mapping[str, Any]) -> l
 
 
 def _factor(place: Place, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> float:
-    """The factor alpha / rank of a module; 1 if the file says nothing of alpha, or has matrices without a rank."""
+    """The factor alpha / rank of a module; 1 if the file says nothing of alpha, or has matrices without a rank.
+
+    Raises:
+        TypeError, ArithmeticError, re.error: alpha or the rank is no usable number.
+    """
     ranks = ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")
     rank = next((weights[role].shape[0] for role in ranks if role in weights), None)
     if rank is None:
         return 1.0
-    if "alpha" in weights:
-        return float(weights["alpha"].item()) / rank
-    return peft_scale(config, place, rank)
+    factor = float(weights["alpha"].item()) / rank if "alpha" in weights else peft_scale(config, place, rank)
+    if not math.isfinite(factor):
+        raise ArithmeticError(f"it is {factor}")
+    return factor
 
 
 def _require_fit(change: Change) -> None:
@@ -164,8 +186,8 @@ def _require_fit(change: Change) -> None:
 
 
 @torch.no_grad()
-def _apply(change: Change, scale: float) -> None:
-    """Change the weights of a module, in fp32 for every precision of the model."""
+def _apply(change: Change, scale: float) -> bool:
+    """Change the weights of a module, in fp32 for every precision of the model; returns whether they are finite."""
     module, own = change.place.module, change.place.module.weight
     weights = {role: weight.to(own.device, torch.float32) for role, weight in change.weights.items()}
     before = own.float()
@@ -174,6 +196,7 @@ def _apply(change: Change, scale: float) -> None:
     bias = weights.get("diff_b", change.factor * weights["bias"] if "bias" in weights else None)
     if bias is not None and module.bias is not None:
         module.bias = nn.Parameter((module.bias.float() + scale * bias).to(own.dtype), own.requires_grad)
+    return all(bool(each.isfinite().all()) for each in (module.weight, module.bias) if each is not None)
 
 
 def _add(weight: Tensor, weights: Mapping[str, Tensor], factor: float) -> Tensor:

@@ -132,14 +132,22 @@ def peft_scale(config: Mapping[str, Any], place: Place, rank: int) -> float:
         config: config by `read_peft_config`.
         place: the module.
         rank: rank of its matrices.
+
+    Raises:
+        TypeError, ValueError, ArithmeticError, re.error: what is said is not usable.
     """
-
-    def get(option: str, default: Any) -> Any:
-        return config.get(f"{place.network}.{option}", config.get(option, default))
-
-    alpha = get("lora_alpha", rank)
-    for pattern, value in dict(get("alpha_pattern", None) or {}).items():
+    alpha = _option(config, place, "lora_alpha", rank)
+    for pattern, value in dict(_option(config, place, "alpha_pattern", None) or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", place.name):  # as peft reads it
             alpha = value
             break
-    return float(alpha) / (rank**0.5 if get("use_rslora", False) else rank)
+    return float(alpha) / (rank**0.5 if _option(config, place, "use_rslora", False) else rank)
+
+
+def says_dora(config: Mapping[str, Any], place: Place) -> bool:
+    """Whether a config by `read_peft_config` says that a module has DoRA's magnitude vector."""
+    return bool(_option(config, place, "use_dora", False))
+
+
+def _option(config: Mapping[str, Any], place: Place, option: str, default: Any) -> Any:
+    return config.get(f"{place.network}.{option}", config.get(option, default))

@@ -285,6 +285,43 @@ def test_what_peft_saves_is_what_peft_merges(sd_editor_folder: Path, tmp_path: P
         torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"lora_alpha": None}, "its factor of alpha / rank is none"),
+        ({"lora_alpha": [3]}, "its factor of alpha / rank is none"),
+        ({"lora_alpha": float("inf")}, "its factor of alpha / rank is none"),
+        ({"alpha_pattern": [1]}, "its factor of alpha / rank is none"),
+        ({"alpha_pattern": {"(": 3}}, "its factor of alpha / rank is none"),
+        ({"use_dora": True}, "the file lacks its magnitude vector"),
+    ],
+)
+def test_a_config_of_pefts_that_says_nothing_usable_is_refused(
+    said: dict[str, Any], message: str, sd_editor_folder: Path, tmp_path: Path
+) -> None:
+    peer = load_backbone(sd_editor_folder)
+    config = LoraConfig(r=2, lora_alpha=3, target_modules=["to_q"], init_lora_weights=False)
+    model: Any = get_peft_model(peer.unet, config)
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | said))
+    with pytest.raises(ModelError, match=message):
+        merge_loras(load_backbone(sd_editor_folder), [Lora(tmp_path / "adapter_model.safetensors")])
+
+
+def test_weights_of_8_bits_are_merged(sd_editor_folder: Path, tmp_path: Path) -> None:
+    backbone, before = load_backbone(sd_editor_folder), load_backbone(sd_editor_folder)
+    file = ByHand(before, tmp_path / "lora.safetensors")
+    kohya_sd(file)
+    small = {name: weight.to(torch.float8_e4m3fn) for name, weight in file.keys.items() if "alpha" not in name}
+    save_file(small, file.path)
+    merge_loras(backbone, [Lora(file.path)])
+    assert all(weight.isfinite().all() for weight in backbone.unet.state_dict().values())
+    assert any(
+        not torch.equal(weight, before.unet.state_dict()[name]) for name, weight in backbone.unet.state_dict().items()
+    )
+
+
 def spoil(weights: dict[str, Tensor], how: str) -> dict[str, Tensor]:
     """A file of kohya's with one thing wrong."""
     first = next(iter(weights)).rpartition(".lora")[0]
@@ -302,6 +339,9 @@ def spoil(weights: dict[str, Tensor], how: str) -> dict[str, Tensor]:
         "lengths of another shape": weights | {f"{first}.dora_scale": torch.ones(7, 1)},
         "a bias where there is none": weights | {f"{first}.lora_B.bias": torch.ones(16)},
         "an empty file": {},
+        "no rank": weights | {up: torch.zeros(16, 0), f"{first}.lora_down.weight": torch.zeros(0, 16)},
+        "whole numbers": weights | {up: torch.ones(16, 2, dtype=torch.int8)},
+        "an alpha that overflows": weights | {f"{first}.alpha": torch.tensor(3e38), up: torch.full((16, 2), 100.0)},
     }[how]
 
 
@@ -315,11 +355,14 @@ def spoil(weights: dict[str, Tensor], how: str) -> dict[str, Tensor]:
         ("another width", "3 of 17 weights .*the module is .16, 16."),
         ("another rank", "3 of 17 weights"),
         ("not finite", "1 of 17 weights .*not finite"),
-        ("alpha of no number", "1 of 17 weights .*not finite"),
+        ("alpha of no number", "3 of 17 weights .*its factor of alpha / rank is none .it is nan"),
         ("two kinds", "4 of 18 weights"),
         ("lengths of another shape", "4 of 18 weights"),
         ("a bias where there is none", "4 of 18 weights"),
         ("an empty file", "0 of 0 weights .*the file is empty"),
+        ("no rank", "3 of 17 weights .*its factor of alpha / rank is none"),
+        ("whole numbers", "1 of 17 weights .*it has whole numbers"),
+        ("an alpha that overflows", "the LoRA .* at scale 1 makes weights that are not finite, such as those of "),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_whole(
