@@ -108,12 +108,42 @@ def _open(source: str | Path) -> tuple[Dataset, Dataset]:
                 f"but {', '.join(split.column_names)}",
                 f"Rename them to {', '.join(COLUMNS)}, or build a data set with `make dataset`",
             )
+        _require_types(split, f"the split {name} of the data set {source}")
     train = splits["train"].select_columns(list(COLUMNS))
     held_out = next((splits[name].select_columns(list(COLUMNS)) for name in HELD_OUT_SPLITS if name in splits), None)
     if held_out is None or not len(held_out):
         kept = len(train) - min(MAX_HELD_OUT, max(1, len(train) // 20))
         train, held_out = train.select(range(max(0, kept))), train.select(range(max(0, kept), len(train)))
     return train, held_out
+
+
+def _require_types(pairs: Dataset, what: str) -> None:
+    """Check that pictures are stored as files, and that every instruction is a text.
+
+    Args:
+        pairs: data set with all columns.
+        what: name of it in an error.
+
+    Raises:
+        DataError: a column has another type, or rows have no instruction.
+    """
+    for name in PICTURE_COLUMNS:
+        feature = pairs.features[name]
+        if not isinstance(feature, Picture) and not (isinstance(feature, dict) and {"bytes", "path"} <= feature.keys()):
+            raise DataError(
+                f"{name} in {what} has the type {feature}, not that of pictures",
+                "Store them by datasets.Image, as bytes and path of a file",
+            )
+    if getattr(pairs.features["edit_prompt"], "dtype", "") not in ("string", "large_string"):
+        raise DataError(
+            f"edit_prompt in {what} has the type {pairs.features['edit_prompt']}, not that of texts",
+            "Give one instruction for each pair",
+        )
+    empty = [row for row, text in enumerate(pairs["edit_prompt"]) if not (text or "").strip()]
+    if empty:
+        raise DataError(
+            f"{len(empty)} rows of {what} have no edit_prompt, such as row {empty[0]}", "Write it, or remove these rows"
+        )
 
 
 class ShuffledOrder:
@@ -233,19 +263,26 @@ def _keep_encoded(pairs: Dataset) -> Dataset:
     return pairs
 
 
-def _decode(stored: dict[str, Any], name: str) -> Image.Image:
+def _decode(stored: dict[str, Any] | None, name: str) -> Image.Image:
     """Decode a stored picture as `ip2p edit` opens a file, on white; of an animation, the first frame."""
-    return to_rgb(decode_image(_file_of(stored), name, frame=0))
+    return to_rgb(decode_image(_file_of(stored, name), name, frame=0))
 
 
-def _is_square(stored: dict[str, Any]) -> bool:
+def _is_square(stored: dict[str, Any] | None) -> bool:
     """Return whether a stored picture is square, from its header alone."""
-    with open_guarded(_file_of(stored), "a picture of the data set") as header:
+    name = "a picture of the data set"
+    with open_guarded(_file_of(stored, name), name) as header:
         return header.width == header.height
 
 
-def _file_of(stored: dict[str, Any]) -> bytes:
-    """Return the bytes of a stored picture, from its row or from the file that the row names."""
+def _file_of(stored: dict[str, Any] | None, name: str) -> bytes:
+    """Return the bytes of a stored picture, from its row or from the file that the row names.
+
+    Raises:
+        ImageError: there is neither, or the file cannot be read.
+    """
+    if stored is None or (stored["bytes"] is None and stored["path"] is None):
+        raise ImageError(f"{name} is missing", BUILD_HINT)
     return read_bytes(stored["path"]) if stored["bytes"] is None else bytes(stored["bytes"])
 
 

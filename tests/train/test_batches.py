@@ -54,6 +54,25 @@ def test_bad_data_sets_are_told_in_one_line(tmp_path: Path, make_pairs: Callable
         assert "\n" not in str(caught.value) and "make dataset" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"edit_prompt": ["a", None, "b"]}, "1 rows of the split train .* have no edit_prompt, such as row 1"),
+        ({"edit_prompt": ["a", "b", " "]}, "1 rows of .* have no edit_prompt, such as row 2"),
+        ({"edit_prompt": [1, 2, 3]}, "edit_prompt in the split train .* has the type Value.*int64.*not that of texts"),
+        ({"edit_prompt": [["a"], ["b"], ["c"]]}, "edit_prompt in .* has the type List.*not that of texts"),
+        ({"edited_image": ["a.png", "b.png", "c.png"]}, "edited_image in .* has the type .*string.*not that of pict"),
+        ({"original_image": [b"a", b"b", b"c"]}, "original_image in .* has the type .*binary.*not that of pictures"),
+    ],
+)
+def test_columns_of_other_types_are_told(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    rows = {"original_image": [PHOTO] * 3, "edit_prompt": ["a", "b", "c"], "edited_image": [PHOTO] * 3} | columns
+    Dataset.from_dict(rows).to_parquet(tmp_path / "set" / "train.parquet")
+    with pytest.raises(DataError, match=message):
+        open_pairs(tmp_path / "set")
+
+
 def test_every_row_comes_once_in_each_epoch_in_another_order() -> None:
     order = ShuffledOrder(10, seed=3)
     first, second = ([order.row(10 * epoch + place) for place in range(10)] for epoch in (0, 1))
