@@ -28,6 +28,8 @@ MAX_UNREAD = 20
 """Number of captions without any edit from a writer after which a run stops, if it has had none at all."""
 MAX_SHOWN = 500
 """Number of characters of a raw reply in an error message."""
+MAX_BRACKETS = 1000
+"""How many brackets an answer may have: repairing JSON takes long where thousands are nested."""
 MAX_DEPTH = 8
 """How deep an answer may stand in other brackets."""
 
@@ -127,9 +129,10 @@ def opens_thought(text: str) -> bool:
 def _parse_brackets(text: str, depth: int = 0) -> Iterator[_Parsed]:
     """Yield the outermost closed objects and lists of a text that hold edits or a question."""
     for start, end in _closed_brackets(text):
-        if "caption" not in text[start:end].lower():
+        inside = text[start:end]
+        if "caption" not in inside.lower() or inside.count("{") + inside.count("[") > MAX_BRACKETS:
             continue
-        parsed = _parse(text[start:end])
+        parsed = _parse(inside)
         if _is_question(parsed.value) or _read_edits(parsed.value, parsed.repaired):
             yield parsed
         elif depth < MAX_DEPTH:  # a bracket of the prose around it

@@ -130,6 +130,7 @@ CORPUS = {
     "an empty thought": Row(f"<think>\n\n</think>\n\n{GOOD}", [A]),
     "a thought with braces": Row(f"<think>The set {{barn}} or {{lake: [}}?</think>{GOOD}", [A]),
     "a thought with a draft": Row(f"<think>Perhaps {DRAFT}? No: too much.</think>\n{GOOD}", [A]),
+    "thousands of nested brackets": Row('{"caption"' * 3000 + "}" * 3000 + "x{", []),
     "a thought in capitals": Row(f"<THINK>Perhaps {DRAFT}?</THINK>\n{GOOD}", [A]),
     "a thought with a capital": Row(f"<Think>Perhaps {DRAFT}?</Think>\n{GOOD}", [A]),
     "notes beside the answer": Row(f'{{"notes": {TWO}, "answer": {ONE}}}', [A]),
