@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import accumulate
 from typing import NamedTuple
 
 import json_repair
@@ -20,18 +21,22 @@ from ip2p.records import Reason
 WRAPPER, QUESTION = "edits", {"caption", "count"}
 """Key of the list of edits; keys of a question, which a model may repeat, or go on with after its answer."""
 ASIDES = {
-    "thought", "thoughts", "thinking", "reasoning", "analysis", "draft", "drafts", "scratchpad", "example", "examples",
-    "note", "notes", "plan", "comment", "comments", "attempt", "attempts",
+    "thought", "thoughts", "thinking", "reasoning", "analysis", "rationale", "explanation", "draft", "drafts",
+    "scratch", "scratchpad", "example", "examples", "note", "notes", "plan", "plans", "attempt", "attempts", "comment",
+    "comments",
 }  # fmt: skip
 """Keys that hold anything but the answer."""
+LABEL = re.compile(r"\b(?:(?P<draft>drafts?|examples?|attempts?|sketch)|(?P<final>final|answer|revised))\b", re.I)
+"""Words right before an edit that say what it is; the first one counts: "final draft", but "draft of the answer"."""
+CLAUSE_ENDS = re.compile(r"\n|[.,;!?]\s|```\w*")
 MAX_UNREAD = 20
 """Number of captions without any edit from a writer after which a run stops, if it has had none at all."""
 MAX_SHOWN = 500
 """Number of characters of a raw reply in an error message."""
-MAX_BRACKETS = 1000
-"""How many brackets an answer may have: repairing JSON takes long where thousands are nested."""
 MAX_DEPTH = 8
 """How deep an answer may stand in other brackets."""
+MAX_NESTING = 2 * MAX_DEPTH
+"""How many brackets may be open at once in what is repaired, for the time of that grows with the square of it."""
 
 THOUGHT_OPENS = (
     r"<(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|longcat_think)>",
@@ -44,7 +49,11 @@ THOUGHT_ENDS = (
     r"<\|channel\|>final(?:<\|message\|>)?", r"assistantfinal", r"Here is my response:",
 )  # fmt: skip
 """Marks around the thoughts of reasoning models; servers without a parser for the model leave them in the text."""
-THOUGHT = re.compile(f"(?P<open>{'|'.join(THOUGHT_OPENS)})|(?P<end>{'|'.join(THOUGHT_ENDS)})", re.IGNORECASE)
+QUOTED = r':\s*+"(?:[^"\\]|\\.)*+"(?=\s*+[,}\]])'
+"""A text in JSON behind its name: marks in it are words of the caption."""
+THOUGHT = re.compile(
+    f"(?P<quoted>{QUOTED})|(?P<open>{'|'.join(THOUGHT_OPENS)})|(?P<end>{'|'.join(THOUGHT_ENDS)})", re.I | re.DOTALL
+)
 
 SIGNS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 PARTNERS = {"}": "{", "]": "["}
@@ -53,17 +62,19 @@ PAIRED_QUOTES = re.compile(r'[^"]*(?:(?:(?<=\s)|^)"[^"\s](?:[^"]*[^"\s])?"(?=[\s
 
 
 class _Parsed(NamedTuple):
-    """A parsed value, and the text that it was read from if that had to be repaired."""
+    """A parsed value, the text that it was read from if that had to be repaired, and what the prose before calls it."""
 
     value: object
     repaired: str = ""
+    label: str = ""
 
 
 class Found(NamedTuple):
-    """The edits in a reply, and whether there is a list of them that is closed."""
+    """The edits in a reply, whether there is a list of them that is closed, and whether drafts await a final answer."""
 
     edits: list[Proposal]
     closed: bool
+    awaited: bool
 
 
 def read_reply(text: str, count: int) -> list[Proposal]:
@@ -74,26 +85,32 @@ def read_reply(text: str, count: int) -> list[Proposal]:
 def is_whole(text: str, count: int) -> bool:
     """Return whether a text has all edits of a reply: a closed list of them, or `count` by themselves."""
     found = find_edits(text)
-    return found.closed or (len(found.edits) >= count and f'"{WRAPPER}"' not in strip_thoughts(text))
+    begun = f'"{WRAPPER}"' in strip_thoughts(text).lower()
+    return not found.awaited and (found.closed or (len(found.edits) >= count and not begun))
 
 
 def find_edits(text: str) -> Found:
     """Find all different edits in a reply, in its order.
 
     Edits may stand in one object with a list, in several, in a list, or by themselves; in fences or prose. Where a
-    model goes on with a question of its own, what follows belongs to that.
+    model goes on with a question of its own, what follows belongs to that. Drafts, as the prose before them says, count
+    only if nothing is called final.
     """
     try:
         values: Iterator[_Parsed] = iter([_Parsed(json.loads(text, strict=False))])
     except (ValueError, RecursionError):
         values = _parse_brackets(strip_thoughts(text))
-    edits, closed = dict[Proposal, None](), False
+    answers, closed = list[tuple[str, list[Proposal]]](), False
     for parsed in values:
-        if edits and _is_question(parsed.value):
+        if answers and _is_question(parsed.value):
             break
-        edits |= dict.fromkeys(_read_edits(parsed.value, parsed.repaired))
-        closed |= bool(edits) and isinstance(parsed.value, dict) and WRAPPER in map(_letters, parsed.value)
-    return Found(list(edits), closed)
+        if edits := _read_edits(parsed.value, parsed.repaired):
+            answers.append((parsed.label, edits))
+        closed |= bool(answers) and _has_list(parsed.value)
+    labels = {label for label, _ in answers}
+    left_out = "draft" if "final" in labels else None
+    kept = dict.fromkeys(edit for label, edits in answers if label != left_out for edit in edits)
+    return Found(list(kept), closed, "draft" in labels and not left_out)
 
 
 def show(text: str) -> str:
@@ -109,7 +126,7 @@ def strip_thoughts(text: str) -> str:
     their start is, all that stands after it.
     """
     kept, start, inside = list[str](), 0, False
-    for mark in THOUGHT.finditer(text):
+    for mark in _thought_marks(text):
         if mark["open"] and not inside:
             kept.append(text[start : mark.start()])
             inside = True
@@ -122,25 +139,48 @@ def strip_thoughts(text: str) -> str:
 
 def opens_thought(text: str) -> bool:
     """Return whether a text ends within a thought."""
-    marks = list(THOUGHT.finditer(text))
+    marks = list(_thought_marks(text))
     return bool(marks) and marks[-1]["open"] is not None
 
 
-def _parse_brackets(text: str, depth: int = 0) -> Iterator[_Parsed]:
-    """Yield the outermost closed objects and lists of a text that hold edits or a question."""
+def _thought_marks(text: str) -> Iterator[re.Match[str]]:
+    return (mark for mark in THOUGHT.finditer(text) if not mark["quoted"])
+
+
+def _parse_brackets(text: str, label: str = "", depth: int = 0) -> Iterator[_Parsed]:
+    """Yield the outermost closed objects and lists of a text that hold edits or a question.
+
+    Args:
+        text: text of a reply, or what is in a bracket of it.
+        label: what the prose before that bracket calls it.
+        depth: number of brackets around the text.
+    """
+    before = 0
     for start, end in _closed_brackets(text):
-        inside = text[start:end]
-        if "caption" not in inside.lower() or inside.count("{") + inside.count("[") > MAX_BRACKETS:
+        label, before = _read_label(text[before:start], label), end
+        if "caption" not in text[start:end].lower():
             continue
-        parsed = _parse(inside)
+        parsed = _parse(text[start:end])
         if _is_question(parsed.value) or _read_edits(parsed.value, parsed.repaired):
-            yield parsed
+            yield parsed._replace(label=label)
         elif depth < MAX_DEPTH:  # a bracket of the prose around it
-            yield from _parse_brackets(text[start + 1 : end - 1], depth + 1)
+            yield from _parse_brackets(text[start + 1 : end - 1], label, depth + 1)
+
+
+def _read_label(prose: str, previous: str) -> str:
+    """Return whether the prose right before a bracket calls it a "draft" or "final".
+
+    Without a word between them, two brackets share their label. An empty string stands for none.
+    """
+    clauses = [clause for clause in CLAUSE_ENDS.split(prose) if re.search(r"\w", clause)]
+    if not clauses:
+        return previous
+    found = LABEL.search(clauses[-1])
+    return str(found.lastgroup) if found else ""
 
 
 def _closed_brackets(text: str) -> list[tuple[int, int]]:
-    """Return start and end of all outermost closed brackets of a text, in one pass.
+    """Return all outermost closed brackets of a text, in one pass.
 
     A quotation mark counts only where JSON may have one, so that one that is not escaped does not end its text.
     """
@@ -183,18 +223,27 @@ def _parse(source: str) -> _Parsed:
     """Parse a bracket as JSON, repaired if need be; None if it cannot be."""
     with suppress(ValueError, RecursionError):
         return _Parsed(json.loads(source, strict=False))
-    with suppress(ValueError, RecursionError):
-        return _Parsed(json_repair.loads(source, skip_json_loads=True), source)
+    if _nesting(source) <= MAX_NESTING:
+        with suppress(ValueError, RecursionError):
+            return _Parsed(json_repair.loads(source, skip_json_loads=True), source)
     return _Parsed(None)
 
 
-def _read_edits(value: object, repaired: str) -> list[Proposal]:
+def _nesting(source: str) -> int:
+    """Return how many brackets are open at once at most, whatever is in quotation marks."""
+    return max(accumulate((1 if sign in "{[" else -1 for sign in re.findall(r"[{}\[\]]", source)), initial=0))
+
+
+def _read_edits(value: object, repaired: str, depth: int = 0) -> list[Proposal]:
     """Return the edits in a parsed value, however they are wrapped.
 
     Args:
         value: what JSON can hold.
         repaired: the reply's own text if the value is a repair of it.
+        depth: number of objects and lists around the value; none is read in more than `MAX_NESTING`.
     """
+    if depth > MAX_NESTING:
+        return []
     if isinstance(value, str):  # JSON within JSON
         return find_edits(value).edits if value.lstrip()[:1] in ("{", "[") else []
     if isinstance(value, dict):
@@ -205,7 +254,7 @@ def _read_edits(value: object, repaired: str) -> list[Proposal]:
         inner = [fields[WRAPPER]] if WRAPPER in fields else answers
     else:
         inner = value if isinstance(value, list) else []
-    return [edit for each in inner for edit in _read_edits(each, repaired)]
+    return [edit for each in inner for edit in _read_edits(each, repaired, depth + 1)]
 
 
 def _read_edit(fields: dict[str, object], repaired: str) -> Proposal | None:
@@ -229,7 +278,11 @@ def _letters(name: object) -> str:
 
 
 def _is_question(value: object) -> bool:
-    return isinstance(value, dict) and QUESTION <= set(value) and WRAPPER not in value
+    return isinstance(value, dict) and QUESTION <= set(map(_letters, value)) and not _has_list(value)
+
+
+def _has_list(value: object) -> bool:
+    return isinstance(value, dict) and WRAPPER in map(_letters, value)
 
 
 def _is_said(said: str, repaired: str) -> bool:

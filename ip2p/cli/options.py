@@ -246,13 +246,17 @@ class ModelChoice(NamedTuple):
         """
         from ip2p.models.folder import fingerprint_model
         from ip2p.models.lora import Lora
+        from ip2p.models.lora_layouts import PEFT_FILE
         from ip2p.shards import fingerprint
 
         options = self.options
         added = [*(Lora.parse(text).path for text in options["loras"]), *options["embeddings"]]
-        decoder = [options["decoder"]] if options["decoder"] and Path(options["decoder"]).exists() else []
+        beside = [path.with_name(PEFT_FILE) for path in added]
+        added += [path for path in beside if path.is_file()]
+        folders = [Path(options[name]) for name in ("decoder", "config") if options[name]]
+        added += [folder for folder in folders if folder.exists()]
         given = {name: str(options[name]) for name in LOADING if options[name] != LOADING[name]}
-        files = [fingerprint_model(each)[:16] for each in (self.model, *added, *decoder)]
+        files = [fingerprint_model(each)[:16] for each in (self.model, *added)]
         return "-".join([*files, *([fingerprint(given)] if given else [])])
 
     def load_editor(self) -> "Editor":

@@ -218,7 +218,11 @@ class BatchRun:
                     f"{path} exists and was not made by `ip2p batch`", "Give another name, or move it away"
                 )
             if owner != edit.id:
-                raise ImageError(f"{path} exists and is the result of another edit", "Give another name, or delete it")
+                raise ImageError(
+                    f"{path} exists and is the result of another edit, or of this one before its picture, mask or "
+                    "model changed",
+                    "Give another name, or delete it",
+                )
 
     def _group_key(self, waiting: WaitingEdit) -> Any:
         """The key that pictures edited together share: working size, settings, negative prompt, instructions."""

@@ -13,7 +13,7 @@ from ip2p.diffusion.previews import Previews
 from ip2p.editing.changes import change_mask
 from ip2p.editing.editor import BLOCKED_NOTE, Edited, Editor
 from ip2p.editing.masks import paste
-from ip2p.editing.requests import Images, Masks, Seeds, plan_requests, resize
+from ip2p.editing.requests import Images, Masks, Seeds, Texts, plan_requests, resize
 from ip2p.errors import InstructionError
 from ip2p.pictures.color import with_alpha
 from ip2p.seeding import derive_seed
@@ -30,6 +30,7 @@ def edit_in_sequence(
     seeds: Seeds = None,
     samples: int | None = None,
     masks: Masks = None,
+    negative_prompt: Texts | None = None,
     keep_unchanged: bool = True,
     previews: Callable[[int], Previews] | None = None,
     on_edit: OnEdit | None = None,
@@ -42,7 +43,7 @@ def edit_in_sequence(
         images: one or more images, all edited by the same instructions.
         instructions: instructions in order, at least one. The first edit uses the seed, as in `Editor.edit`; each of
             the others a seed derived from it.
-        seeds, samples, masks: see `Editor.edit`; a mask applies to all edits.
+        seeds, samples, masks, negative_prompt: see `Editor.edit`; a mask and a negative prompt apply to all edits.
         keep_unchanged: whether to keep pixels that an edit did not change, to the bit.
         previews: function from the number of an edit, from 1, to its previews.
         on_edit: callback after each edit.
@@ -59,7 +60,7 @@ def edit_in_sequence(
         raise InstructionError("there is no instruction", 'Give one or more, such as "make it winter"')
     for text in instructions:
         # All edits are checked before the first begins.
-        requests = plan_requests(images, text, seeds, samples, masks=masks)
+        requests = plan_requests(images, text, seeds, samples, masks=masks, negative_prompts=negative_prompt)
         seeds = [request.seed for request in requests]
         samples = len(requests) // (1 if isinstance(images, Image.Image) else len(images))
     pictures, taken = [request.image for request in requests], [0] * len(requests)
@@ -69,6 +70,7 @@ def edit_in_sequence(
         edits = editor.edit(
             pictures, text, seeds=[_edit_seed(request.seed, number) for request in requests],
             masks=[request.mask for request in requests], keep_size=False,
+            negative_prompt=[request.negative_prompt for request in requests],
             previews=previews(number) if previews else None, **settings,
         )  # fmt: skip
         taken = [before + edit.unet_rows for before, edit in zip(taken, edits, strict=True)]

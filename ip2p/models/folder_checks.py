@@ -18,6 +18,9 @@ QUANTIZATION = "quantization_config"
 DEPTH = re.compile(r"layers|num_\w*blocks")
 """Keys of configs that count layers, each of which has weights."""
 MAX_TRAIN_TIMESTEPS = 100_000
+SCHEDULE_WORDS = {
+    "prediction_type": ("epsilon", "v_prediction", "sample"), "timestep_spacing": ("leading", "trailing", "linspace"),
+}  # fmt: skip
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
@@ -109,13 +112,17 @@ def require_tokenizer(folder: Path, what: str) -> None:
 
 
 def require_schedule(folder: Path, what: str) -> None:
-    """Check that a scheduler has a plausible number of timesteps.
+    """Check that a scheduler has a plausible number of timesteps, and words that are known.
 
     Raises:
         ModelError: it does not, or its config is no object.
     """
     require_files(folder, what)
-    steps = read_object(folder / "scheduler_config.json", what).get("num_train_timesteps", 1000)
+    config = read_object(folder / "scheduler_config.json", what)
+    for key, known in SCHEDULE_WORDS.items():
+        if config.get(key, known[0]) not in known:
+            raise ModelError(f"cannot load {what}: its {key} is {config[key]!r}", f"Give one of {', '.join(known)}")
+    steps = config.get("num_train_timesteps", 1000)
     if type(steps) is not int or not 1 <= steps <= MAX_TRAIN_TIMESTEPS:
         raise ModelError(f"cannot load {what}: it has {steps!r} timesteps", DAMAGED_HINT)
 

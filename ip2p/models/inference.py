@@ -8,6 +8,7 @@ from typing import Any, Literal, Unpack
 import torch
 
 from ip2p.device import best_device, choose_precision, compile_unet, parse_precision, precision_name
+from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
 from ip2p.models.decoder import replace_decoder
 from ip2p.models.embeddings import add_embeddings
@@ -82,6 +83,7 @@ def load_for_inference(
         backbone.vocabulary = backbone.vocabulary.add(words)
     if decoder:
         replace_decoder(backbone, decoder)
+    require_finite_weights(backbone)
     if precision == "auto":
         dtype = choose_precision(lambda: _predict_once(backbone), device=device)
         for module in backbone.modules:
@@ -107,6 +109,17 @@ def load_for_inference(
         for name, value in given.items() if value != defaults.get(name, False) and value not in (None, [])
     }  # fmt: skip
     return backbone
+
+
+def require_finite_weights(backbone: Backbone) -> None:
+    """Check all weights, for attention can hide one that is not a number behind a picture that looks like any other.
+
+    Raises:
+        ModelError: a weight is not finite.
+    """
+    for name, weight in backbone.named_weights():
+        if not weight.isfinite().all():
+            raise ModelError(f"the weights {name} of {backbone.name} are not finite", "Download the model again")
 
 
 def record_model(backbone: Backbone) -> dict[str, Any]:

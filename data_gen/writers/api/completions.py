@@ -97,7 +97,7 @@ def _read(value: dict[str, Any]) -> Completion:
     """Read a chat completion, or an error in place of one or within it."""
     choices = value.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    error = value.get("error") or choice.get("error")
+    error = value.get("error") or choice.get("error") or ({} if "choices" in value else value)
     usage = _read_usage(value.get("usage"))
     if error or str(choice.get("finish_reason")).lower() == "error":
         return Completion(usage=usage, error=read_refusal(200, json.dumps({"error": error or choice})))

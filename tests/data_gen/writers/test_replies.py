@@ -1,12 +1,21 @@
 """A corpus of replies as language models write them, each with its right reading."""
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import json_repair
 import pytest
 
 from ip2p.data_gen.triples.proposals import Proposal
-from ip2p.data_gen.writers.replies import find_edits, is_whole, opens_thought, read_reply, strip_thoughts
+from ip2p.data_gen.writers.replies import (
+    MAX_DEPTH,
+    MAX_NESTING,
+    find_edits,
+    is_whole,
+    opens_thought,
+    read_reply,
+    strip_thoughts,
+)
 from ip2p.records import Reason
 
 A = Proposal("make it night", "a barn at night", "time")
@@ -130,12 +139,6 @@ CORPUS = {
     "an empty thought": Row(f"<think>\n\n</think>\n\n{GOOD}", [A]),
     "a thought with braces": Row(f"<think>The set {{barn}} or {{lake: [}}?</think>{GOOD}", [A]),
     "a thought with a draft": Row(f"<think>Perhaps {DRAFT}? No: too much.</think>\n{GOOD}", [A]),
-    "thousands of nested brackets": Row('{"caption"' * 3000 + "}" * 3000 + "x{", []),
-    "a thought in capitals": Row(f"<THINK>Perhaps {DRAFT}?</THINK>\n{GOOD}", [A]),
-    "a thought with a capital": Row(f"<Think>Perhaps {DRAFT}?</Think>\n{GOOD}", [A]),
-    "notes beside the answer": Row(f'{{"notes": {TWO}, "answer": {ONE}}}', [A]),
-    "a plan beside the edits": Row(f'{{"plan": [{TWO}], "edits": [{ONE}]}}', [A]),
-    "a wrapper with a capital": Row(GOOD.replace("edits", "Edits"), [A]),
     "a thought with a draft in a fence": Row(f"<think>\n```json\n{DRAFT}\n```\n</think>\n```json\n{GOOD}\n```", [A]),
     "a thought that the prompt has opened": Row(f"Perhaps {DRAFT}? No.\n</think>\n{GOOD}", [A]),
     "a thought about thoughts": Row(f"<think>I write <think> first. {DRAFT}</think>{GOOD}", [A]),
@@ -154,6 +157,34 @@ CORPUS = {
     "a thought in tokens": Row(f"<|START_THINKING|>{DRAFT}<|END_THINKING|>{GOOD}", [A]),
     "a thought under a heading": Row(f"Here is my thought process: {DRAFT}\nHere is my response: {GOOD}", [A]),
     "thoughts as a key": Row(json.dumps({"thoughts": {"first": OTHER}, "answer": EDIT}), [A], 2),
+    "notes as a key": Row(json.dumps({"notes": OTHER, "answer": EDIT}), [A], 2),
+    "a plan, an attempt and a comment as keys": Row(
+        json.dumps({"Plan": OTHER, "attempt_1": OTHER, "scratch": OTHER, "edit": EDIT, "comments": [OTHER]}), [A], 2
+    ),
+    "a thought in capitals": Row(f"<THINK>Perhaps {DRAFT}? No.</THINK>\n{GOOD}", [A], 2),
+    "a thought with a capital": Row(f"<Think>Perhaps {DRAFT}? No.</Think>\n{GOOD}", [A], 2),
+    "a thought in brackets, in small letters": Row(f"[think]{DRAFT}[/think]{GOOD}", [A], 2),
+    "a mark of thoughts in the text, and prose behind": Row(
+        f"{GOOD.replace('a barn', 'a <think> sign')}\nThe rest stays.", [said("a <think> sign at night")]
+    ),
+    "the end of a thought in the text of damaged JSON": Row(
+        f"Here: {GOOD.replace('a barn', 'a </think> sign').replace('}]', ',}]')}", [said("a </think> sign at night")]
+    ),
+    "a thought with a draft that is cut off": Row(f"<think>Perhaps {DRAFT[:30]}</think>\n{GOOD}", [A], 2),
+    # Drafts.
+    "a draft and a final answer": Row(f"Draft: {TWO}\nFinal answer: {ONE}", [A], 2),
+    "a draft and a final answer in fences": Row(
+        f"### First attempt\n```json\n{DRAFT}\n```\nIt is too much.\n\n**Final**\n\n```json\n{GOOD}\n```", [A], 2
+    ),
+    "an example, then the answer": Row(f"For example, a draft may be {DRAFT}. So here is my answer: {GOOD}", [A], 2),
+    "a draft of two": Row(f"Draft: {TWO},\n{TWO.replace('cow', 'dog')}\nFinal answer: {ONE}", [A], 3),
+    "a draft of the answer": Row(f"Draft of the answer: {DRAFT}\nFinal draft: {GOOD}", [A], 2),
+    "a draft that is final, too": Row(f"Draft: {ONE}\nFinal answer: {ONE}, {TWO}", [A, B], 2),
+    "a draft in brackets": Row(f"[Draft: {TWO}; final: {ONE}]", [A], 2),
+    "a draft in a bracket of the prose": Row(f"Draft [... {TWO} !]. Final answer: {ONE}", [A], 2),
+    "many lines before": Row("\n" * 100_000 + f"Draft: {TWO}" + "\n" * 100_000 + f"Final: {ONE}", [A], 2),
+    "a draft and nothing final": Row(f"Draft: {ONE}\nAnd then: {TWO}", [A, B], 2),
+    "drafts far before": Row(f"No draft is needed. The first: {ONE}\nThe final one: {TWO}", [A, B], 2),
     # Nothing to read.
     "nothing": Row("", []),
     "prose": Row("I would make it night.", []),
@@ -179,6 +210,8 @@ CORPUS = {
     "marks that are no quotation": Row('{"instruction": "add a pipe", "edited_caption": "a 5" pipe"}', []),
     "never-ending brackets": Row('{"edits": ' + "[" * 100_000, []),
     "brackets of another kind": Row('{"edited caption": ' + "[" * 50_000 + "}" * 50_000, []),
+    "very deep brackets with names": Row('{"caption"' * 3000 + "}" * 3000 + "x{", []),
+    "very deep wrappers": Row('{"a": ' * 480 + GOOD + "}" * 480, []),
     "very deep brackets": Row("[" * 50_000 + GOOD + "]" * 50_000, []),
     "a very long text": Row("never " * 100_000 + '"{' * 10_000, []),
 }
@@ -212,13 +245,37 @@ def test_no_beginning_of_a_thought_is_an_answer(end: int) -> None:
     ("text", "count", "whole"),
     [
         (GOOD, 1, True), (GOOD, 2, True), (ONE, 1, True), (ONE, 2, False), (f"{ONE}\n{TWO}", 2, True),
-        (GOOD.replace("edits", "Edits"), 2, True),
         (GOOD[:-1], 1, False), (f"<think>{GOOD}", 1, False), (f"<think>{DRAFT}</think>{GOOD}", 1, True),
         ('{"edits": []}', 1, False), ("none", 1, False),
+        (GOOD.replace("edits", "Edits"), 2, True), (GOOD.replace("edits", "Edits")[:-1], 1, False),
+        (f"Draft: {GOOD}", 1, False), (f"Draft: {ONE}", 1, False), (f"Draft: {GOOD}\nFinal answer: {GOOD}", 1, True),
     ],
 )  # fmt: skip
 def test_a_reply_is_whole_when_its_list_is_closed(text: str, count: int, whole: bool) -> None:
     assert is_whole(text, count) is whole
+
+
+def test_no_deep_brackets_are_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repairing 33 kB of them took six seconds."""
+    repaired, loads = list[str](), json_repair.loads
+
+    def load(source: str, **options: Any) -> Any:
+        repaired.append(source)
+        return loads(source, **options)
+
+    monkeypatch.setattr(json_repair, "loads", load)
+    assert not find_edits('{"caption"' * 3000 + "}" * 3000 + "x{").edits and not repaired
+    wrapped = "{a: " * (MAX_NESTING - 2) + GOOD.replace("}]", ",}]") + "}" * (MAX_NESTING - 2)
+    assert find_edits(f"[{wrapped}]x").edits == [A]  # within the outer ones
+    assert max(source.count("{") for source in repaired) <= MAX_NESTING
+    names = '{"caption"' * MAX_NESTING + "}" * MAX_NESTING
+    repaired.clear()
+    find_edits(names * 100 + "x{")
+    assert 0 < sum(map(len, repaired)) <= MAX_DEPTH * 100 * len(names)
+
+
+def test_a_mark_in_a_text_opens_no_thought() -> None:
+    assert not opens_thought(GOOD.replace("a barn", "a <think> sign")) and opens_thought(f"{GOOD}<THINK>")
 
 
 def test_thoughts_are_removed_from_plain_texts() -> None:

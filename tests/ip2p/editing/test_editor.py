@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionXLInstructPix2PixPipeline
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ip2p import Edited, Editor
@@ -369,3 +370,15 @@ def test_a_list_of_negative_prompts_has_one_for_each_picture(editor: Editor, pre
 def test_negative_prompts_of_another_number_are_refused(editor: Editor) -> None:
     with pytest.raises(InstructionError, match=r"3 negative prompts for 2 edits\. Give 1 or 2"):
         editor.edit(picture(1), ["a", "b"], negative_prompt=["x", "y", "z"])
+
+
+@pytest.mark.parametrize("layer", ["to_q", "to_k", "to_v"])
+def test_a_weight_that_attention_hides_is_told(editor_folder: Path, tmp_path: Path, layer: str) -> None:
+    folder = Path(shutil.copytree(editor_folder, tmp_path / "model"))
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if name.endswith(f"attn1.{layer}.weight"))
+    weights[name][0, 0] = torch.nan
+    save_file(weights, file)
+    with pytest.raises(ModelError, match=f"the weights unet.{name} of .* are not finite"):
+        Editor.from_pretrained(str(folder), device="cpu")

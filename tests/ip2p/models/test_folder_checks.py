@@ -175,6 +175,12 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
     "tokenizer: a length that is a text": (change("tokenizer/tokenizer_config.json", model_max_length="x"), "load the"),
     "scheduler: a list": (put(SCHEDULE, [1]), "load the scheduler .*is a list"),
     "scheduler: no schedule": (change(SCHEDULE, beta_schedule="steep"), "load the scheduler"),
+    "scheduler: an unknown prediction": (
+        change(SCHEDULE, prediction_type="foo"), "load the scheduler .*prediction_type is 'foo'"
+    ),
+    "scheduler: an unknown spacing": (
+        change(SCHEDULE, timestep_spacing="foo"), "load the scheduler .*timestep_spacing is 'foo'"
+    ),
     "scheduler: no timesteps": (change(SCHEDULE, num_train_timesteps=0), "load the scheduler .*0 timesteps"),
     "scheduler: 10 billion timesteps": (change(SCHEDULE, num_train_timesteps=10**10), "load the scheduler"),
     "scheduler: betas of a text": (change(SCHEDULE, trained_betas="x"), "load the scheduler"),
