@@ -26,7 +26,7 @@ from rich.table import Table
 
 from ip2p import Editor
 from ip2p.diffusion.sampling import make_scheduler
-from ip2p.errors import Ip2pError
+from ip2p.errors import run_program
 from ip2p.measuring.evaluation import BATCH_SIZE, Trial, held_out_trials, judge_pictures, psnr
 from ip2p.models.backbone import Backbone, save_backbone
 from ip2p.models.bundled import DEFAULT_EDITOR
@@ -316,13 +316,8 @@ def main() -> int:
     parser.add_argument("--scenes", type=int, default=48, help="held-out scenes for quality (default: 48)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/edit.json"), help="file of the figures")
     parsed = parser.parse_args()
-    try:
-        with quiet():
-            run(parsed)
-    except Ip2pError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    with quiet():
+        return run_program(lambda: run(parsed))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from ip2p.data_gen.pairs.clip_scores import score_candidates
 from ip2p.data_gen.pairs.draw import Pair, PairMaker, plan_candidates
 from ip2p.data_gen.pairs.filter import decide
 from ip2p.device import best_device
-from ip2p.errors import Ip2pError
+from ip2p.errors import run_program
 from ip2p.measuring.clip import ClipScorer
 from ip2p.models.inference import load_for_inference
 from ip2p.pictures.tensors import to_tensor
@@ -152,12 +152,7 @@ def main() -> int:
     parser.add_argument("--precision", default="fp32", help="precision of the base model (default: fp32)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/pairs.json"), help="file of the figures")
     parsed = parser.parse_args()
-    try:
-        run(parsed)
-    except Ip2pError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program(lambda: run(parsed))
 
 
 if __name__ == "__main__":

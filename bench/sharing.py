@@ -23,7 +23,7 @@ from rich.table import Table
 from ip2p.data_gen.config import PairsConfig, ShareMode
 from ip2p.data_gen.pairs.draw import Pair, PairMaker, PlannedCandidate
 from ip2p.device import best_device
-from ip2p.errors import Ip2pError
+from ip2p.errors import run_program
 from ip2p.models.backbone import load_backbone
 from ip2p.pictures.tensors import to_tensor
 from ip2p.records import Candidate
@@ -163,12 +163,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=10, help="pairs drawn at a time (default: 10)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/sharing.json"), help="file of the figures")
     parsed = parser.parse_args()
-    try:
-        run(parsed)
-    except Ip2pError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program(lambda: run(parsed))
 
 
 if __name__ == "__main__":

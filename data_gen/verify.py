@@ -8,7 +8,7 @@ from ip2p.data_gen.build_file import BUILD_FILE
 from ip2p.data_gen.build_folder import STAGES
 from ip2p.errors import DataError
 from ip2p.manifest import MANIFEST_FILE, find_faults, read_manifest
-from ip2p.shards import finished_shards, verify_shard
+from ip2p.shards import finished_shards, list_shards, verify_shard
 
 
 class Verified(NamedTuple):
@@ -58,7 +58,7 @@ def _verify_parts(folder: Path) -> Iterator[Verified]:
         folder = folder / STAGES[-1]
     if (folder / MANIFEST_FILE).exists():
         yield _verify_dataset(folder)
-    elif any(folder.glob("shard-?????.json")):
+    elif list_shards(folder):
         yield _verify_shards(folder)
 
 
@@ -70,9 +70,9 @@ def _verify_shards(folder: Path) -> Verified:
         finished_shards(folder)
     except DataError as error:
         faults.append(str(error))
-    for file in sorted(folder.glob("shard-?????.json")):
+    for index in list_shards(folder):
         try:
-            rows += verify_shard(folder, int(file.stem.removeprefix("shard-"))).rows
+            rows += verify_shard(folder, index).rows
             files += 1
         except DataError as error:
             faults.append(str(error))

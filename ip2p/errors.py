@@ -11,7 +11,8 @@ Ip2pError
 └── TrainingError      training cannot continue
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 
 class Ip2pError(Exception):
@@ -63,6 +64,16 @@ class BudgetError(WriterError):
 
 class TrainingError(Ip2pError):
     """Training cannot continue: the loss is not finite, or the run on disk is of another kind."""
+
+
+def run_program(work: Callable[[], object]) -> int:
+    """Do the work of a program and return its exit code: 0, or 2 after an expected failure, told in one line."""
+    try:
+        work()
+    except Ip2pError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.files import SeedTriple, read_triple_file
 from ip2p.data_gen.writers.prompts import answer, question, system_message
-from ip2p.data_gen.writers.seeds import load_seeds
+from ip2p.data_gen.writers.seeds import open_seeds
 from ip2p.errors import DataError
 from ip2p.records import Triple
 from ip2p.shards import atomic_write, read_shards
@@ -40,7 +40,7 @@ def export_chat(source: str, out: Path, settings: TriplesConfig) -> int:
 
 def _read(source: str, settings: TriplesConfig) -> Iterable[SeedTriple]:
     if not source:
-        return read_triple_file(settings.seeds) if settings.seeds else load_seeds()
+        return open_seeds(settings.seeds)
     if not Path(source).is_dir():
         return read_triple_file(source)
     rows = (Triple.model_validate(row) for row in read_shards(Path(source) / "triples"))

@@ -191,11 +191,11 @@ def generate(
     from ip2p.pictures.write import GENERATED
 
     backbone = model.load("base")
-    from ip2p.models.inference import record_model
+    from ip2p.models.inference import record_parameters
 
-    used = backbone.settings.replace(**settings).record(backbone.settings)
+    used = record_parameters(backbone, backbone.settings.replace(**settings))
     unused = {"strength"} | ({"reuse"} if backbone.compiled else set())  # a compiled UNet reuses no features
-    used = {name: value for name, value in used.items() if name not in unused} | record_model(backbone)
+    used = {name: value for name, value in used.items() if name not in unused}
     negative = {"negative_prompt": negative_prompt} if negative_prompt else {}
     for path, each in zip(paths, seeds, strict=True):
         require_same(path, {"caption": caption, "seed": each, **used, **negative})

@@ -74,10 +74,9 @@ def plan_parameters(backbone: "Backbone", settings: Mapping[str, Any]) -> dict[s
     """
     from ip2p.editing.editor import Editor
     from ip2p.editing.requests import resolve_settings
-    from ip2p.models.inference import record_model
+    from ip2p.models.inference import record_parameters
 
-    chosen = resolve_settings(backbone, None, None, settings, arguments=Editor.edit)
-    return {**chosen.record(backbone.settings), **record_model(backbone)}
+    return record_parameters(backbone, resolve_settings(backbone, None, None, settings, arguments=Editor.edit))
 
 
 def require_same(path: Path, planned: Mapping[str, Any], ignored: Collection[str] = ()) -> None:

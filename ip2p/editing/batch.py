@@ -284,13 +284,13 @@ class BatchRun:
 
         Results of another file of edits stay as long as their pictures are there.
         """
-        own = [self.results[edit.id] for edit in self.edits if edit.id in self.results]
-        named = {result.get("output") for result in own}
+        own = {edit.id: self.results[edit.id] for edit in self.edits if edit.id in self.results}
+        named = {result.get("output") for result in own.values()}
         others = [
-            result for result in self.results.values()
-            if result not in own and result.get("output") not in named and self._is_there(result)
+            result for name, result in self.results.items()
+            if name not in own and result.get("output") not in named and self._is_there(result)
         ]  # fmt: skip
-        atomic_write(self.out / RESULTS_FILE, b"".join(map(_to_line, [*own, *others])))
+        atomic_write(self.out / RESULTS_FILE, b"".join(map(_to_line, [*own.values(), *others])))
 
     def _is_there(self, result: Mapping[str, Any]) -> bool:
         """Whether the picture of a result is on disk."""

@@ -23,6 +23,7 @@ from ip2p.diffusion.sampling import Constrain, Denoise, OnStep, make_scheduler, 
 from ip2p.diffusion.text_cache import MAX_BATCHES, TextCache
 from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone
+from ip2p.models.inference import require_finite_weights
 from ip2p.models.safety import black_out
 from ip2p.pictures.tensors import to_images
 from ip2p.seeding import randn
@@ -183,9 +184,7 @@ def _require_finite(backbone: Backbone, values: Tensor, what: str) -> None:
     """
     if values.isfinite().all():
         return
-    bad = next((name for name, weight in backbone.named_weights() if not weight.isfinite().all()), None)
-    if bad:
-        raise ModelError(f"the weights {bad} of {backbone.name} are not finite", "Download the model again")
+    require_finite_weights(backbone)
     raise ModelError(
         f"the {what} of {backbone.name} are not finite in {precision_name(backbone.dtype)}",
         "Give precision=bf16 or precision=fp32, or less guidance", arguments=["precision"],

@@ -29,7 +29,7 @@ from ip2p.editing.requests import (
 )
 from ip2p.models.backbone import Backbone
 from ip2p.models.bundled import DEFAULT_EDITOR
-from ip2p.models.inference import InferenceOptions, load_for_inference, record_model
+from ip2p.models.inference import InferenceOptions, load_for_inference, record_parameters
 from ip2p.pictures.color import with_alpha
 from ip2p.pictures.tensors import to_tensor
 from ip2p.settings import EditSettings
@@ -231,8 +231,7 @@ class Editor:
     def _parameters(self, request: Request, settings: EditSettings) -> dict[str, Any]:
         """All parameters that the picture of a request depends on."""
         return {
-            "instruction": request.text, "seed": request.seed, **settings.record(self.backbone.settings),
-            **record_model(self.backbone),
+            "instruction": request.text, "seed": request.seed, **record_parameters(self.backbone, settings),
         }  # fmt: skip
 
 

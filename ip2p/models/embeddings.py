@@ -50,7 +50,7 @@ def _add_embedding(backbone: Backbone, path: Path, allow_pickle: bool) -> str:
         raise ConfigError(f"the word {word!r} of {path} is known to the model already", "Rename the file")
     readers = [(backbone.text_encoder, backbone.tokenizer), (backbone.text_encoder_2, backbone.tokenizer_2)]
     readers = readers if backbone.is_xl else readers[:1]
-    with _as_pipeline(backbone) as pipeline, _explain_mismatch(path, "embedding", backbone):
+    with _as_pipeline(backbone) as pipeline, _explain_mismatch(path, backbone):
         vectors = _vectors(found, [encoder.config.hidden_size for encoder, _ in readers])
         for each, (text_encoder, tokenizer) in zip(vectors, readers, strict=True):
             pipeline.load_textual_inversion({word: each}, token=word, text_encoder=text_encoder, tokenizer=tokenizer)
@@ -85,12 +85,12 @@ def _as_pipeline(backbone: Backbone) -> Iterator[Any]:
 
 
 @contextmanager
-def _explain_mismatch(path: Path, what: str, backbone: Backbone) -> Iterator[None]:
-    """Context manager that turns errors of diffusers and peft about a file into a ModelError."""
+def _explain_mismatch(path: Path, backbone: Backbone) -> Iterator[None]:
+    """Context manager that turns errors of diffusers about an embedding file into a ModelError."""
     try:
         yield
     except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(
-            f"the {what} {path} does not fit {backbone.name} ({one_line(error)})",
+            f"the embedding {path} does not fit {backbone.name} ({one_line(error)})",
             "Give a file that was made for a model of this family",
         ) from error

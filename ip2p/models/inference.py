@@ -16,6 +16,7 @@ from ip2p.models.lora import Lora, merge_loras
 from ip2p.models.offload import offload, require_gpu, tile
 from ip2p.models.packed_conv import pack_convolutions
 from ip2p.models.weight_files import require_readable
+from ip2p.settings import SamplingSettings
 
 
 class InferenceOptions(LoadingOptions, total=False):
@@ -122,13 +123,20 @@ def require_finite_weights(backbone: Backbone) -> None:
             raise ModelError(f"the weights {name} of {backbone.name} are not finite", "Download the model again")
 
 
-def record_model(backbone: Backbone) -> dict[str, Any]:
-    """Everything but the sampling settings that a picture depends on: model, options, precision, device, versions."""
+def record_parameters(backbone: Backbone, settings: SamplingSettings) -> dict[str, Any]:
+    """Everything but texts, seed and input that a picture depends on.
+
+    These are the sampling settings, the model with the options that it was loaded with, precision, device and versions.
+
+    Args:
+        backbone: model.
+        settings: sampling settings of the run, of the model's kind.
+    """
     versions = (f"{name} {importlib.metadata.version(name)}" for name in ("ip2p", "torch", "diffusers"))
     return {
+        **settings.record(backbone.settings),
         "model": backbone.name, **({"weights": backbone.weights} if backbone.weights else {}), **backbone.options,
-        "precision": precision_name(backbone.dtype),
-        "device": backbone.device.type, "versions": ", ".join(versions),
+        "precision": precision_name(backbone.dtype), "device": backbone.device.type, "versions": ", ".join(versions),
     }  # fmt: skip
 
 

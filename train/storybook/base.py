@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from ip2p.device import best_device
-from ip2p.errors import Ip2pError, ModelError
+from ip2p.errors import ModelError, run_program
 from ip2p.models.bundled import WORLD_256
 from ip2p.train.checkpoint import State
 from ip2p.train.storybook.autoencoder import (
@@ -157,12 +157,8 @@ def main() -> int:
     )
     parsed = parser.parse_args()
     device = torch.device(parsed.device) if parsed.device else best_device()
-    try:
-        (export_all if parsed.model == "export" else train)(parsed, device)
-    except Ip2pError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    work = export_all if parsed.model == "export" else train
+    return run_program(lambda: work(parsed, device))
 
 
 if __name__ == "__main__":
