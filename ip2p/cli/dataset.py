@@ -1,4 +1,4 @@
-"""Commands of data sets: build, write triples, tune a writer, filter, report, verify."""
+"""Commands of data sets: build, write triples, tune a writer, filter, report, verify, check."""
 
 import json
 import re
@@ -144,6 +144,29 @@ def verify(
     from ip2p.data_gen.verify import verify
 
     verify(folder, say=print)
+
+
+@app.command()
+def check(
+    path: Annotated[
+        Path, typer.Argument(help="Pairs in parquet, JSONL or CSV with picture files, tar, or control/ and target/.")
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file of all faults, by row.")] = None,
+) -> None:
+    """Check anybody's pairs, row by row; exits with 1 if any has a fault.
+
+    It finds pictures that are unreadable, of unequal sizes, shifted from half a pixel on, with borders that have grown,
+    colours that have drifted, near copies and duplicates, and instructions that are empty or repeated.
+    """
+    from ip2p.data_gen.exchange.check import check_pairs, write_findings
+    from ip2p.data_gen.exchange.read import read_pairs
+
+    checked = check_pairs(read_pairs(path))
+    print(checked)
+    if output:
+        write_findings(checked.findings, output)
+    if checked.findings:
+        raise typer.Exit(1)
 
 
 def _dataset_config(config: str | None, settings: Sequence[str] | None, *, begun: bool = False) -> "DatasetConfig":
