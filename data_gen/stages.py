@@ -230,6 +230,7 @@ class Stages:
             settings.model, device=device, precision=settings.precision, want="base",
             safety_checker=settings.safety_checker,
         )  # fmt: skip
+        self.build_folder.record_model("pairs.model")
         return PairMaker(backbone, settings)
 
     @cached_property
@@ -237,7 +238,9 @@ class Stages:
         """The CLIP that scores pairs, loaded for the first shard that needs it."""
         from ip2p.measuring.clip import ClipScorer
 
-        return ClipScorer.from_pretrained(self.config.scores.clip, device=best_device())
+        scorer = ClipScorer.from_pretrained(self.config.scores.clip, device=best_device())
+        self.build_folder.record_model("scores.clip")
+        return scorer
 
     def _chunks(self, captions: Sequence[Caption]) -> list[Sequence[Caption]]:
         size = self.config.shard_size

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from ip2p.data_gen.exchange.read import PairRow
+from ip2p.data_gen.pairs.edit_mask import changed_pixels
 from ip2p.errors import ImageError
 from ip2p.measuring.alignment import find_shift
 from ip2p.pictures.color import to_rgb, to_srgb
@@ -32,8 +33,8 @@ by as many, give or take a few."""
 MIN_BORDER, MAX_BORDER, BORDER_EVENNESS, BORDER_STEP, BORDER_SHARE = 2, 0.2, 14, 20, 0.8
 """Lines of a border, its largest share of a side, the gray levels within it, those at its inner edge, and the share of
 the pixels of a line that have to obey."""
-MIN_CHANGE, CHANGED = 0.001, 8
-"""Share of pixels that an edit changes at least, and the gray levels from which a pixel has changed."""
+MIN_CHANGE = 0.001
+"""Share of pixels that an edit changes at least."""
 THUMBNAIL, MAX_DISTANCE = 16, 6
 """Side of the thumbnails by which rows are compared, and the gray levels by which all of their pixels may differ."""
 OFFSETS = (0.0, 5.5, 11.0)
@@ -152,7 +153,7 @@ def decode(data: bytes, name: str) -> Image.Image:
 def compare(before: Image.Image, after: Image.Image) -> Iterator[tuple[Fault, str]]:
     """Yield the faults of a pair of pictures of one size, in RGB."""
     first, second = (np.asarray(each, np.float32) for each in (before, after))
-    share = changed_share(before, after)
+    share = float(changed_pixels(before, after).mean())
     if share < MIN_CHANGE:
         yield Fault.NEAR_COPY, f"{share:.2%} of the pixels changed"
         return
@@ -166,13 +167,6 @@ def compare(before: Image.Image, after: Image.Image) -> Iterator[tuple[Fault, st
     if MIN_DRIFT <= np.abs(drift).max() <= MAX_DRIFT and drifted >= DRIFT_SHARE:
         levels = ", ".join(f"{name} {value:+.0f}" for name, value in zip(("red", "green", "blue"), drift, strict=True))
         yield Fault.DRIFT, f"{levels} in {drifted:.0%} of the pixels"
-
-
-def changed_share(before: Image.Image, after: Image.Image) -> float:
-    """Compute the share of the pixels, 0 to 1, around which two pictures of one size differ visibly."""
-    differences = np.abs(np.asarray(after, np.int16) - np.asarray(before, np.int16)).max(-1).astype(np.uint8)
-    smooth = Image.fromarray(differences).filter(ImageFilter.BoxBlur(2))
-    return float((np.asarray(smooth) > CHANGED).mean())
 
 
 def _grown_borders(before: Pixels, after: Pixels) -> dict[str, int]:
