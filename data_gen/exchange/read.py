@@ -40,6 +40,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "mask": ("edit_mask", "mask_img", "mask_image", "mask"),
     "id": ("id", "img_id", "key"),
     "kind": ("kind", "edit_type", "task"),
+    "provenance": ("provenance",),
 }  # fmt: skip
 """Names of the columns of each field, the more certain ones first."""
 ENDINGS = ("_file_name", "_file", "_path")
@@ -61,7 +62,7 @@ class PairRow:
     Attributes:
         place: file and row.
         source, edited, mask: bytes of the pictures; None if there is none.
-        instruction, caption, edited_caption, kind, id: texts; "" if there is none.
+        instruction, caption, edited_caption, kind, id, provenance: texts; "" if there is none.
         split: "train" or "test".
         fault: what is wrong, if the row cannot be read.
     """
@@ -75,6 +76,7 @@ class PairRow:
     edited_caption: str = ""
     kind: str = ""
     id: str = ""
+    provenance: str = ""
     split: str = "train"
     fault: str = ""
 

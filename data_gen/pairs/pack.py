@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,27 +75,9 @@ def pack(
     Raises:
         DataError: there are no rows.
     """
-    waiting: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
-    written: dict[str, list[Contents]] = {name: [] for name in SPLITS}
-    files: dict[str, Contents] = {}
-    count = 0
     with atomic_dir(folder) as temporary:
-
-        def flush(split: str) -> None:
-            made = write_shard(temporary / split, len(written[split]), waiting[split], schema=FEATURES, config=config)
-            written[split].append(Contents(rows=made.rows, size=made.size, sha256=made.sha256))
-            waiting[split] = []
-
-        for split, row in rows:
-            waiting[split].append(row)
-            count += 1
-            if len(waiting[split]) == shard_rows:
-                flush(split)
-        for split in SPLITS:
-            if waiting[split]:
-                flush(split)
-            files |= _name_for_the_hub(temporary, split, written[split])
-        if not count:
+        files = write_splits(temporary, rows, FEATURES, shard_rows=shard_rows, config=config)
+        if not files:
             raise DataError(
                 "no pair was kept", "Lower the thresholds (filter.direction=0.1, ...) and look at the report"
             )
@@ -102,7 +85,41 @@ def pack(
         for name, text in documents(digest, files).items():
             atomic_write(temporary / name, text.encode())
         write_manifest(temporary, files, config)
-    return count
+    return sum(each.rows for each in files.values())
+
+
+def write_splits(
+    folder: Path, rows: Iterable[tuple[str, dict[str, Any]]], features: Features, *, shard_rows: int, config: str
+) -> dict[str, Contents]:
+    """Write rows as parquet files by the hub's pattern: data/train-00000-of-00002.parquet and so on.
+
+    Args:
+        folder: folder of the data set.
+        rows: pairs of split and row, in order.
+        features: columns of the rows.
+        shard_rows: rows in a parquet file.
+        config: fingerprint of the settings.
+
+    Returns:
+        What each file holds, by its path inside the folder, training pairs first.
+    """
+    waiting: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    written: defaultdict[str, list[Contents]] = defaultdict(list)
+    files: dict[str, Contents] = {}
+
+    def flush(split: str) -> None:
+        made = write_shard(folder / split, len(written[split]), waiting.pop(split), schema=features, config=config)
+        written[split].append(Contents(rows=made.rows, size=made.size, sha256=made.sha256))
+
+    for split, row in rows:
+        waiting[split].append(row)
+        if len(waiting[split]) == shard_rows:
+            flush(split)
+    for split in list(waiting):
+        flush(split)
+    for split in sorted(written, key=lambda name: (name != SPLITS[0], name)):
+        files |= _name_for_the_hub(folder, split, written[split])
+    return files
 
 
 def _name_for_the_hub(folder: Path, split: str, written: Sequence[Contents]) -> dict[str, Contents]:
@@ -114,6 +131,5 @@ def _name_for_the_hub(folder: Path, split: str, written: Sequence[Contents]) -> 
         shard.rename(folder / name)
         shard.with_suffix(".json").unlink()
         files[name] = contents
-    if written:
-        (folder / split).rmdir()
+    (folder / split).rmdir()
     return files

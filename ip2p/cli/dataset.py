@@ -1,4 +1,4 @@
-"""Commands of data sets: build, write triples, tune a writer, filter, report, verify, check."""
+"""Commands of data sets: build, write triples, tune a writer, filter, report, verify, check, export."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import typer
 from ip2p.cli.help import command_of
 from ip2p.cli.lazy import make_app
 from ip2p.cli.options import Overrides
-from ip2p.errors import InstructionError
+from ip2p.errors import ConfigError, InstructionError
 
 if TYPE_CHECKING:
     from ip2p.data_gen.config import DatasetConfig
@@ -167,6 +167,28 @@ def check(
         write_findings(checked.findings, output)
     if checked.findings:
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="Folder of a build or a data set, in any layout that `check` reads.")],
+    to: Annotated[str, typer.Option(help="webdataset, ai-toolkit, musubi, diffusers, magicbrush or folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, which does not exist yet.")],
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload it to the hub, too, as a private data set.")
+    ] = None,
+) -> None:
+    """Write a data set in the layout of another trainer."""
+    from ip2p.data_gen.exchange.export import LAYOUTS, export_pairs
+
+    layout = next((each for each in LAYOUTS if each == to), None)
+    if layout is None:
+        raise ConfigError(f"--to {to} is no layout", f"Give one of {', '.join(LAYOUTS)}")
+    print(f"{output}: {export_pairs(source, output, layout)} pairs")
+    if push:
+        from ip2p.data_gen.exchange.push import push_dataset
+
+        print(push_dataset(output, push))
 
 
 def _dataset_config(config: str | None, settings: Sequence[str] | None, *, begun: bool = False) -> "DatasetConfig":
