@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ip2p.data_gen.build_folder import BuildFolder
+from ip2p.data_gen.costs import read_costs
 from ip2p.data_gen.pairs.pack import FEATURES, pack, packed_row
 from ip2p.data_gen.pairs.split import SPLITS, group_captions, split_of
 from ip2p.data_gen.report.card import dataset_card
@@ -52,7 +53,7 @@ class Results:
                 pictures = row["original_image"]["bytes"], row["edited_image"]["bytes"]
                 shown.append(ShownPair(each, shard.by_id[each.triple_id], *pictures))
         page = self.build_folder.out / "report.html"
-        atomic_write(page, render_report(self.config, self.counts, shown).encode())
+        atomic_write(page, render_report(self.config, self.counts, shown, read_costs(self.build_folder.out)).encode())
         return page
 
     def pack(self) -> None:

@@ -14,6 +14,7 @@ from datasets import load_dataset
 from PIL import Image
 
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.costs import Costs, read_costs, record_seconds
 from ip2p.data_gen.pairs.pack import FEATURES, pack, packed_row
 from ip2p.data_gen.report.card import dataset_card
 from ip2p.data_gen.report.counts import BINS, Counts
@@ -107,7 +108,7 @@ def test_hostile_texts_stay_texts(shard: FilteredShard, counts: Counts) -> None:
     counts.drawn[HOSTILE] += 1
     bad = triple(1, HOSTILE, caption=HOSTILE, instruction=HOSTILE, edited_caption=HOSTILE)
     config = DatasetConfig.model_validate({"captions": {"source": HOSTILE}, "scores": {"clip": HOSTILE}})
-    text = render_report(config, counts, [shown(each, bad) for each in shard.candidates])
+    text = render_report(config, counts, [shown(each, bad) for each in shard.candidates], Costs({HOSTILE: 1.0}, 0.5))
     page = Page()
     page.feed(text)
     assert "script" not in page.tags and page.tags.count("img") == 2 * 11
@@ -117,7 +118,21 @@ def test_hostile_texts_stay_texts(shard: FilteredShard, counts: Counts) -> None:
 
 
 def test_a_report_of_nothing_is_a_page_too() -> None:
-    assert "0 pairs kept of 0 candidates" in render_report(DatasetConfig(), Counts(), [])
+    page = render_report(DatasetConfig(), Counts(), [], Costs({}, 0.0))
+    assert "no pair was kept" in page and "0 by storybook-base" in page
+
+
+def test_the_first_thing_of_the_report_is_what_a_pair_costs(counts: Counts, tmp_path: Path) -> None:
+    for stage, seconds in (("candidates", 20.0), ("scores", 4.5), ("candidates", 5.5)):
+        record_seconds(tmp_path, stage, seconds)
+    with (tmp_path / "seconds.jsonl").open("a") as stream:
+        stream.write('{"stage": "sco')
+    costs = read_costs(tmp_path)
+    assert costs == Costs({"candidates": 25.5, "scores": 4.5}, 0.0)
+    page = render_report(DatasetConfig(), counts, [], costs._replace(usd=0.006))
+    body = page.partition("<body>")[2].lstrip()
+    assert body.startswith("<h1>10 s, 220 UNet rows and 0.002 USD for each kept pair</h1>")
+    assert "candidates 25.5 s, scores 4.5 s" in page
 
 
 def row(number: int) -> dict[str, Any]:
