@@ -1,6 +1,6 @@
 """Results of a build after the filter: counts, report.html, and the packed data set."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ip2p.data_gen.report.counts import Counts
 from ip2p.data_gen.report.croissant import croissant
 from ip2p.data_gen.report.licenses import find_licenses
 from ip2p.data_gen.report.pairs_page import PairChoice, ShownPair, render_report
+from ip2p.data_gen.report.review_page import choose_for_review, render_review
 from ip2p.data_gen.rows import FilteredShard, read_filtered, read_pictures
 from ip2p.errors import DataError
 from ip2p.manifest import verify_dataset
@@ -45,16 +46,30 @@ class Results:
 
     def write_report(self) -> Path:
         """Write report.html; returns its path."""
-        choice, shown = PairChoice(), []
+        shown = self._show(PairChoice().take)
+        page = self.build_folder.out / "report.html"
+        atomic_write(page, render_report(self.config, self.counts, shown, read_costs(self.build_folder.out)).encode())
+        return page
+
+    def write_review(self, count: int) -> Path:
+        """Write review.html with `count` pairs, or all if there are fewer; returns its path."""
+        ids = choose_for_review(self._filtered(), count)
+        shown = self._show(lambda shard: [each for each in shard.candidates if each.id in ids])
+        shown.sort(key=lambda each: ids.index(each.candidate.id))
+        page = self.build_folder.out / "review.html"
+        atomic_write(page, render_review(shown, self.build_folder.fingerprint("filtered")).encode())
+        return page
+
+    def _show(self, choose: Callable[[FilteredShard], Sequence[Candidate]]) -> list[ShownPair]:
+        """Read the pictures of the candidates that a function chooses from each shard."""
+        shown = []
         for index, shard in enumerate(self._filtered()):
-            chosen = {each.id: each for each in choice.take(shard)}
+            chosen = {each.id: each for each in choose(shard)}
             for row in read_pictures(self.build_folder, index, chosen):
                 each = chosen[row["id"]]
                 pictures = row["original_image"]["bytes"], row["edited_image"]["bytes"]
                 shown.append(ShownPair(each, shard.by_id[each.triple_id], *pictures))
-        page = self.build_folder.out / "report.html"
-        atomic_write(page, render_report(self.config, self.counts, shown, read_costs(self.build_folder.out)).encode())
-        return page
+        return shown
 
     def pack(self) -> None:
         """Write the packed data set, unless it exists with these settings.

@@ -1,4 +1,4 @@
-"""Commands of data sets: build, write triples, tune a writer, filter, report, verify, check, export."""
+"""Commands of data sets: build, write triples, tune a writer, filter, report, review, verify, check, export."""
 
 import json
 import re
@@ -134,6 +134,19 @@ def report(config: _Config = None, settings: Overrides = None) -> None:
     from ip2p.data_gen import pipeline
 
     pipeline.report(checked)
+
+
+@app.command(cls=DatasetCommand)
+def review(
+    config: _Config = None,
+    settings: Overrides = None,
+    count: Annotated[int, typer.Option(min=1, help="Pairs to mark, half of them kept and half refused.")] = 200,
+) -> None:
+    """Write review.html: mark pairs as good or bad with two keys, and save the marks as CSV."""
+    checked = _dataset_config(config, settings, begun=True)
+    from ip2p.data_gen import pipeline
+
+    pipeline.review(checked, count)
 
 
 @app.command()

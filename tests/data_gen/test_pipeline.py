@@ -113,6 +113,8 @@ def test_after_triples_a_folder_needs_no_settings_again(make_config: MakeConfig)
     assert pipeline.main([out]) == 0
     assert pipeline.refilter(load_settings(None, [out, "filter.top_k=2"]), say=quiet).counts.pairs == 4
     assert pipeline.report(load_settings(None, [out], begun=True), say=quiet).exists()
+    page = pipeline.review(load_settings(None, [out], begun=True), 3, say=quiet)
+    assert page.name == "review.html" and page.read_text().count('class="pair"') == 3
     assert pipeline.main([out, "pairs.steps=4"]) == 2
 
 
