@@ -4,8 +4,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 
 from ip2p.data_gen.build_file import BUILD_FILE, flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
@@ -15,6 +19,7 @@ from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.ownership import require_own, sole_writer
 from ip2p.records import SCHEMA_VERSION
 from ip2p.shards import atomic_write, fingerprint, hash_file, sweep_temporaries
+from ip2p.version import __version__
 
 Stage = Literal["captions", "triples", "candidates", "scores", "filtered", "packed"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -38,8 +43,12 @@ ADDED: dict[str, Any] = {
 MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
 """Settings that may differ when a build resumes, because no drawn pair depends on them."""
 
-OUTPUTS = (BUILD_FILE, *STAGES, "packed.json", "report.html", "triples.html")
+OUTPUTS = (BUILD_FILE, *STAGES, "packed.json", "report.html", "review.html", "triples.html")
 """Names of everything that a build replaces in its folder; a ledger of answers only grows."""
+VERSIONS, REVISIONS = "versions", "revisions"
+"""Keys of what worked on a build: versions of the libraries, and revisions of the models."""
+LIBRARIES = ("torch", "diffusers", "transformers")
+
 WEIGHT_FILES = ("*.safetensors", "*.json", "*.txt")
 CAPTION_FILES = ("*.parquet", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.gz", "README.md")
 
@@ -96,15 +105,40 @@ class BuildFolder:
             earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
             now = self._check_settings(earlier, last)
             if write and now != earlier:
-                atomic_write(self.out / BUILD_FILE, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())
+                self._write(now)
             for folder in (self.out, *map(self.stage_folder, STAGES)):
                 sweep_temporaries(folder)
             yield
 
+    def record_model(self, key: str) -> None:
+        """Record that a model was loaded to work for this build: its revision, and the versions of the libraries.
+
+        Args:
+            key: key of the config that names the model, such as pairs.model.
+        """
+        settings = read_build_file(self.out)
+        versions = f"ip2p {__version__}, " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+        section, _, field = key.partition(".")
+        revision = find_revision(str(getattr(getattr(self.config, section), field)))
+        now = settings | {
+            VERSIONS: sorted({*settings.get(VERSIONS, []), versions}),
+            REVISIONS: settings.get(REVISIONS, {}) | {key: revision},
+        }
+        if now != settings:
+            self._write(now)
+
+    def makers(self) -> dict[str, Any]:
+        """Return the versions and revisions that were recorded."""
+        return {key: value for key, value in read_build_file(self.out).items() if key in (VERSIONS, REVISIONS)}
+
+    def _write(self, settings: Mapping[str, Any]) -> None:
+        atomic_write(self.out / BUILD_FILE, (json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode())
+
     def _check_settings(self, earlier: Mapping[str, Any], last: Stage) -> dict[str, Any]:
         """Return the settings for build.json, unless they contradict the earlier ones."""
         later = STAGES[STAGES.index(last) + 1 :]
-        now = {key: value for key, value in earlier.items() if _stage_of(key) in later} | self._settings(later)
+        kept = {key: value for key, value in earlier.items() if _stage_of(key) in later or key in (VERSIONS, REVISIONS)}
+        now = kept | self._settings(later)
         for key in dict.fromkeys((*now, *earlier)):
             before = earlier.get(key, ADDED.get(key))
             if before != now.get(key) and self._is_bound(key):
@@ -166,6 +200,18 @@ def hash_model(name: str) -> str:
     if not folder.is_dir():
         return name
     return _hash_folder(folder, WEIGHT_FILES)
+
+
+def find_revision(name: str) -> str:
+    """Return the hash of a local model's weights, or the commit of a hub model as it was downloaded."""
+    local = hash_model(name)
+    if local != name:
+        return local
+    try:
+        cached = try_to_load_from_cache(name, "model_index.json") or try_to_load_from_cache(name, "config.json")
+    except HFValidationError:  # not the name of a repository
+        cached = None
+    return Path(cached).parent.name if isinstance(cached, str) else "unknown"
 
 
 def _hash_folder(folder: Path, patterns: Sequence[str]) -> str:

@@ -259,7 +259,21 @@ class PackConfig(Config):
     """How the packed data set is laid out."""
 
     shard_rows: int = Field(default=500, ge=1, description="pairs in a parquet shard")
-    split: float = Field(default=0.05, ge=0, lt=1, description="share of the captions whose pairs go to the test split")
+    split: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="share of the captions whose pairs go to the test split; near duplicates of a caption go with it",
+    )
+    captions_license: str = Field(
+        default="", description="licence of the captions, such as cc-by-4.0; empty to look for it on their card"
+    )
+    writer_license: str = Field(
+        default="", description="licence or terms of what the writer wrote; empty to look for it on the model's card"
+    )
+    model_license: str = Field(
+        default="", description="licence of the base model; empty to look for it on the model's card"
+    )
 
 
 class DatasetConfig(Config):

@@ -185,6 +185,21 @@ def report(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
         ConfigError: more than the filter and the packing has changed.
         DataError: there is no build that was filtered with these settings.
     """
+    return _write_page(config, lambda results: results.write_report(), say)
+
+
+def review(config: DatasetConfig, count: int, *, say: Say = say_at_once) -> Path:
+    """Write review.html, on which a person marks `count` pairs as good or bad; returns its path.
+
+    Raises:
+        ConfigError: more than the filter and the packing has changed.
+        DataError: there is no build that was filtered with these settings.
+    """
+    return _write_page(config, lambda results: results.write_review(count), say)
+
+
+def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: Say) -> Path:
+    """Write a page about a filtered build."""
     from ip2p.data_gen.build_folder import BuildFolder
     from ip2p.data_gen.stages import Stages
 
@@ -192,8 +207,8 @@ def report(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
     with build_folder.claim(write=False):
         stages = Stages(build_folder, say)
         stages.require("filtered", "Run `ip2p dataset filter` with these settings first")
-        page = stages.results().write_report()
-    say(f"report {page}")
+        page = write(stages.results())
+    say(f"{page.stem} {page}")
     return page
 
 

@@ -6,8 +6,8 @@ stages that need them, so that text stages start at once.
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from datasets import Features
 
 from ip2p.data_gen import rows
 from ip2p.data_gen.build_folder import STAGES, BuildFolder, Stage
+from ip2p.data_gen.costs import record_seconds
 from ip2p.data_gen.pairs.filter import decide
 from ip2p.data_gen.report.results import Results
 from ip2p.data_gen.report.triples_page import TripleCounts, render_triples
@@ -95,7 +96,8 @@ class Stages:
         left = self._unfinished("triples", len(chunks))
         try:
             if left:
-                self.writer.prepare([each for index in left for each in chunks[index]], settings.per_caption)
+                with self._timed("triples"):
+                    self.writer.prepare([each for index in left for each in chunks[index]], settings.per_caption)
             run()
         except WriterError:
             with suppress(WriterError):
@@ -237,6 +239,7 @@ class Stages:
             settings.model, device=device, precision=settings.precision, want="base",
             safety_checker=settings.safety_checker,
         )  # fmt: skip
+        self.build_folder.record_model("pairs.model")
         return PairMaker(backbone, settings)
 
     @cached_property
@@ -244,7 +247,9 @@ class Stages:
         """The CLIP that scores pairs, loaded for the first shard that needs it."""
         from ip2p.measuring.clip import ClipScorer
 
-        return ClipScorer.from_pretrained(self.config.scores.clip, device=best_device())
+        scorer = ClipScorer.from_pretrained(self.config.scores.clip, device=best_device())
+        self.build_folder.record_model("scores.clip")
+        return scorer
 
     def _chunks(self, captions: Sequence[Caption]) -> list[Sequence[Caption]]:
         size = self.config.shard_size
@@ -270,7 +275,17 @@ class Stages:
         done = sum(sizes) - sum(sizes[index] for index in left)
         with StageProgress(stage, unit, total=sum(sizes), done=done, say=self.say) as progress:
             for index in left:
-                write_shard(folder, index, make(index, progress), schema=schema, config=fingerprint)
+                with self._timed(stage):
+                    write_shard(folder, index, make(index, progress), schema=schema, config=fingerprint)
+
+    @contextmanager
+    def _timed(self, stage: Stage) -> Iterator[None]:
+        """Context manager that records the seconds of a stage, for the cost of each pair."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            record_seconds(self.build_folder.out, stage, time.monotonic() - began)
 
     def _candidates(self) -> list[int]:
         """Return the number of candidates in each shard."""

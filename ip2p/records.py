@@ -18,7 +18,8 @@ Status = Literal["ok", "refused"]
 PACKED_COLUMNS = (
     # The first five, in this order, are those of timbrooks/instructpix2pix-clip-filtered.
     "original_prompt", "original_image", "edit_prompt", "edited_prompt", "edited_image",
-    "id", "kind", "seed", "p", "cfg", "sim_source", "sim_edited", "sim_image", "sim_direction", "provenance",
+    "edit_mask", "id", "kind", "seed", "p", "cfg", "sim_source", "sim_edited", "sim_image", "sim_direction",
+    "provenance",
 )  # fmt: skip
 """Columns of the packed data set."""
 

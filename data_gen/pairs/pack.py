@@ -2,46 +2,52 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Features, Image, Value
 
+from ip2p.data_gen.pairs.edit_mask import mask_of_stored
+from ip2p.data_gen.pairs.split import SPLITS
 from ip2p.errors import DataError
 from ip2p.manifest import write_manifest
+from ip2p.pictures.write import GENERATED, mark_png
 from ip2p.records import PACKED_COLUMNS, Candidate, Triple
 from ip2p.shards import Contents, atomic_dir, atomic_write, shard_path, write_shard
 
-PICTURE_COLUMNS = ("original_image", "edited_image")
+PICTURE_COLUMNS = ("original_image", "edited_image", "edit_mask")
 NUMBER_COLUMNS = {"seed": "int64", "p": "float64", "cfg": "float64"} | {
     f"sim_{name}": "float64" for name in ("source", "edited", "image", "direction")
 }
 FEATURES = Features(
     {name: Image() if name in PICTURE_COLUMNS else Value(NUMBER_COLUMNS.get(name, "string")) for name in PACKED_COLUMNS}
 )
-SPLITS = ("train", "test")
 
 
-def packed_row(candidate: Candidate, triple: Triple, images: Mapping[str, Any], provenance: str) -> dict[str, Any]:
-    """Make a row of the packed data set.
+def packed_row(
+    candidate: Candidate, triple: Triple, images: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Make a row of the packed data set, with the mask of the edit, and a mark in both pictures that a model drew them.
 
     Args:
         candidate: kept candidate.
         triple: triple of the candidate.
         images: stored pictures of the candidate, by column.
-        provenance: writer, models and settings that made the pairs, as JSON; that of a chain says which, too.
+        provenance: models, versions and settings that made the pairs, to which the row adds its writer and its chain.
     """
-    if triple.chain:
-        provenance = json.dumps(json.loads(provenance) | {"chain": triple.chain, "turn": triple.turn})
+    before, after = (images[name]["bytes"] for name in ("original_image", "edited_image"))
+    chain = {"chain": triple.chain, "turn": triple.turn} if triple.chain else {}
     row = candidate.model_dump(include={"id", *NUMBER_COLUMNS}) | {
         "original_prompt": triple.caption,
-        "original_image": images["original_image"],
+        "original_image": {"bytes": mark_png(before, GENERATED), "path": None},
         "edit_prompt": instruction_of(candidate, triple),
         "edited_prompt": triple.edited_caption,
-        "edited_image": images["edited_image"],
+        "edited_image": {"bytes": mark_png(after, GENERATED), "path": None},
+        "edit_mask": mask_of_stored(before, after),
         "kind": triple.kind,
-        "provenance": provenance,
+        "provenance": json.dumps({**provenance, "writer": triple.writer, **chain}, ensure_ascii=False),
     }
     return {name: row[name] for name in PACKED_COLUMNS}
 
@@ -51,32 +57,22 @@ def instruction_of(candidate: Candidate, triple: Triple) -> str:
     return triple.long_instruction if triple.long_instruction and int(candidate.id, 16) % 2 else triple.instruction
 
 
-def split_of(caption_id: str, share: float) -> str:
-    """Return the split of a caption, so that all its pairs are in the same one.
-
-    Args:
-        caption_id: id of the caption.
-        share: share of the captions that go to the test split, 0 to 1.
-    """
-    place = int.from_bytes(hashlib.sha256(f"split {caption_id}".encode()).digest()[:8], "big") / 2**64
-    return "test" if place < share else "train"
-
-
 def pack(
     rows: Iterable[tuple[str, dict[str, Any]]],
     folder: Path,
     *,
     shard_rows: int,
-    card: Callable[[str], str],
+    documents: Callable[[str, Mapping[str, Contents]], Mapping[str, str]],
     config: str,
 ) -> int:
-    """Write the data set atomically: data/train-00000-of-00002.parquet and so on, README.md and its manifest.
+    """Write the data set atomically: data/train-00000-of-00002.parquet and so on, documents and manifest.
 
     Args:
         rows: pairs of split and row, in order.
         folder: folder to write, replaced if it exists.
         shard_rows: rows in a parquet file.
-        card: function that makes the text of README.md from a digest of all shards.
+        documents: function that makes texts by name of file, such as README.md, from a digest of all files and from
+            what each holds.
         config: fingerprint of the settings.
 
     Returns:
@@ -85,34 +81,51 @@ def pack(
     Raises:
         DataError: there are no rows.
     """
-    waiting: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
-    written: dict[str, list[Contents]] = {name: [] for name in SPLITS}
-    files: dict[str, Contents] = {}
-    count = 0
     with atomic_dir(folder) as temporary:
-
-        def flush(split: str) -> None:
-            made = write_shard(temporary / split, len(written[split]), waiting[split], schema=FEATURES, config=config)
-            written[split].append(Contents(rows=made.rows, size=made.size, sha256=made.sha256))
-            waiting[split] = []
-
-        for split, row in rows:
-            waiting[split].append(row)
-            count += 1
-            if len(waiting[split]) == shard_rows:
-                flush(split)
-        for split in SPLITS:
-            if waiting[split]:
-                flush(split)
-            files |= _name_for_the_hub(temporary, split, written[split])
-        if not count:
+        files = write_splits(temporary, rows, FEATURES, shard_rows=shard_rows, config=config)
+        if not files:
             raise DataError(
                 "no pair was kept", "Lower the thresholds (filter.direction=0.1, ...) and look at the report"
             )
         digest = hashlib.sha256("".join(each.sha256 for each in files.values()).encode()).hexdigest()[:16]
-        atomic_write(temporary / "README.md", card(digest).encode())
+        for name, text in documents(digest, files).items():
+            atomic_write(temporary / name, text.encode())
         write_manifest(temporary, files, config)
-    return count
+    return sum(each.rows for each in files.values())
+
+
+def write_splits(
+    folder: Path, rows: Iterable[tuple[str, dict[str, Any]]], features: Features, *, shard_rows: int, config: str
+) -> dict[str, Contents]:
+    """Write rows as parquet files by the hub's pattern: data/train-00000-of-00002.parquet and so on.
+
+    Args:
+        folder: folder of the data set.
+        rows: pairs of split and row, in order.
+        features: columns of the rows.
+        shard_rows: rows in a parquet file.
+        config: fingerprint of the settings.
+
+    Returns:
+        What each file holds, by its path inside the folder, training pairs first.
+    """
+    waiting: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    written: defaultdict[str, list[Contents]] = defaultdict(list)
+    files: dict[str, Contents] = {}
+
+    def flush(split: str) -> None:
+        made = write_shard(folder / split, len(written[split]), waiting.pop(split), schema=features, config=config)
+        written[split].append(Contents(rows=made.rows, size=made.size, sha256=made.sha256))
+
+    for split, row in rows:
+        waiting[split].append(row)
+        if len(waiting[split]) == shard_rows:
+            flush(split)
+    for split in list(waiting):
+        flush(split)
+    for split in sorted(written, key=lambda name: (name != SPLITS[0], name)):
+        files |= _name_for_the_hub(folder, split, written[split])
+    return files
 
 
 def _name_for_the_hub(folder: Path, split: str, written: Sequence[Contents]) -> dict[str, Contents]:
@@ -124,6 +137,5 @@ def _name_for_the_hub(folder: Path, split: str, written: Sequence[Contents]) -> 
         shard.rename(folder / name)
         shard.with_suffix(".json").unlink()
         files[name] = contents
-    if written:
-        (folder / split).rmdir()
+    (folder / split).rmdir()
     return files

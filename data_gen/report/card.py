@@ -1,23 +1,34 @@
 """The data-set card: what the pairs are, how they were made, and how many of each kind were kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.report.counts import Counts, per_cent
+from ip2p.data_gen.report.licenses import Licenses
 from ip2p.records import PACKED_COLUMNS, Reason
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
-HEADER = ["task_categories", "tags", "size_categories", "configs"]
+HEADER = ["license", "license_name", "license_link", "task_categories", "tags", "size_categories", "configs"]
 """Keys of the header, in order."""
 
 SHARED_WORDS = {"attention": "self-attention", "features": "self-attention and decoder features"}
 
 
-def dataset_card(config: DatasetConfig, counts: Counts, splits: Sequence[str], digest: str) -> str:
+def dataset_card(
+    config: DatasetConfig,
+    counts: Counts,
+    splits: Sequence[str],
+    digest: str,
+    *,
+    licenses: Licenses,
+    makers: Mapping[str, Any],
+    fingerprint: str,
+) -> str:
     """Return the text of the data-set card.
 
     Args:
@@ -26,9 +37,13 @@ def dataset_card(config: DatasetConfig, counts: Counts, splits: Sequence[str], d
         splits: names of the splits that have a pair.
         digest: hash of the contents. `datasets` caches pairs under a hash of the header, so without the digest it would
             return the old pairs after a build is filtered again.
+        licenses: licences of captions, writer and base model.
+        makers: versions and revisions that made the pairs, see `BuildFolder.makers`.
+        fingerprint: fingerprint of all settings, as in the manifest.
     """
     settings = config.model_dump(mode="json", exclude={"out"})
     header = DatasetCardData(
+        license=licenses.whole, **_license_details(licenses),
         task_categories=["image-to-image"], tags=["instruct-pix2pix", "ip2p"],
         size_categories=[_size_category(counts.pairs)],
         configs=[
@@ -41,7 +56,8 @@ def dataset_card(config: DatasetConfig, counts: Counts, splits: Sequence[str], d
     )  # fmt: skip
     card = DatasetCard.from_template(
         header, template_path=str(TEMPLATE), header=header.to_yaml(original_order=HEADER), config=config, counts=counts,
-        writer=_writer(config), shared=SHARED_WORDS[config.pairs.share], thresholds=describe_thresholds(config),
+        writers=dict(counts.writers), licenses=licenses, makers=makers, fingerprint=fingerprint,
+        shared=SHARED_WORDS[config.pairs.share], thresholds=describe_thresholds(config),
         drawn=counts.triples[Reason.OK], kinds=sorted(counts.drawn.items()), columns=PACKED_COLUMNS, per_cent=per_cent,
         settings=yaml.safe_dump(settings, sort_keys=False).rstrip(),
     )  # fmt: skip
@@ -58,8 +74,12 @@ def describe_thresholds(config: DatasetConfig) -> str:
     )
 
 
-def _writer(config: DatasetConfig) -> str:
-    return "rules" if config.triples.writer == "rules" else config.triples.model
+def _license_details(licenses: Licenses) -> dict[str, Any]:
+    """Return the further keys that the hub asks for where a licence is none of its list."""
+    if licenses.whole != "other":
+        return {}
+    parts = ", ".join(f"{name} {license}" for name, license in licenses._asdict().items())
+    return {"license_name": parts, "license_link": "README.md"}
 
 
 def _size_category(count: int) -> str:

@@ -22,6 +22,7 @@ class Counts:
 
     Attributes:
         captions: ids of the captions.
+        writers: numbers of drawn triples by writer.
         triples: numbers of triples by reason of refusal; Reason.OK for those that were drawn.
         candidates: numbers of candidates by reason of refusal; Reason.OK for those that were kept.
         drawn: numbers of candidates by kind of edit.
@@ -32,6 +33,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.captions: set[str] = set()
+        self.writers: Counter[str] = Counter()
         self.triples: Counter[Reason] = Counter()
         self.candidates: Counter[Reason] = Counter()
         self.drawn: Counter[str] = Counter()
@@ -43,6 +45,7 @@ class Counts:
     def add(self, shard: FilteredShard) -> None:
         """Count the rows of a shard."""
         self.captions.update(triple.caption_id for triple in shard.triples)
+        self.writers.update(triple.writer for triple in shard.triples if triple.status == "ok")
         self.triples.update(triple.reason for triple in shard.triples)
         self.served += len({each.triple_id for each in shard.kept.values()})
         self.unet_rows += shard.unet_rows

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.costs import Costs
 from ip2p.data_gen.report.card import describe_thresholds
 from ip2p.data_gen.report.counts import BINS, SCORES, Counts, per_cent
 from ip2p.data_gen.rows import FilteredShard
@@ -55,18 +56,20 @@ class PairChoice:
         return chosen
 
 
-def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPair]) -> str:
-    """Render the page as HTML; equal builds give equal pages.
+def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPair], costs: Costs) -> str:
+    """Render the page as HTML; equal builds give equal pages, but for the seconds that they took.
 
     Args:
         config: config of the build.
         counts: counts over all shards.
         shown: pairs to show, chosen by `PairChoice`.
+        costs: what the build has cost.
     """
     kept = sorted((each for each in shown if each.candidate.status == "ok"), key=lambda each: each.triple.kind)
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
     return render_page(
-        TEMPLATE, title="Data set report", facts=_facts(config, counts), counts=counts, per_cent=per_cent,
+        TEMPLATE, title="Data set report", cost=costs.per_pair(counts.pairs, counts.unet_rows),
+        facts=_facts(config, counts) | {"time": costs.by_stage()}, counts=counts, per_cent=per_cent,
         thresholds=describe_thresholds(config), histograms=[_histogram(name, config, counts) for name in SCORES],
         refusals=_refusals(counts), kept=kept, kept_shown=KEPT_SHOWN, refused=refused, refused_shown=REFUSED_SHOWN,
         scores=SCORES, thumbnail=functools.partial(thumbnail, side=THUMBNAIL),

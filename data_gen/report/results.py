@@ -1,23 +1,26 @@
 """Results of a build after the filter: counts, report.html, and the packed data set."""
 
-import functools
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ip2p.data_gen.build_folder import BuildFolder
-from ip2p.data_gen.pairs.pack import SPLITS, pack, packed_row, split_of
+from ip2p.data_gen.costs import read_costs
+from ip2p.data_gen.pairs.pack import FEATURES, pack, packed_row
+from ip2p.data_gen.pairs.split import SPLITS, group_captions, split_of
 from ip2p.data_gen.report.card import dataset_card
 from ip2p.data_gen.report.counts import Counts
+from ip2p.data_gen.report.croissant import croissant
+from ip2p.data_gen.report.licenses import find_licenses
 from ip2p.data_gen.report.pairs_page import PairChoice, ShownPair, render_report
+from ip2p.data_gen.report.review_page import choose_for_review, render_review
 from ip2p.data_gen.rows import FilteredShard, read_filtered, read_pictures
 from ip2p.errors import DataError
 from ip2p.manifest import verify_dataset
 from ip2p.progress import StageProgress
-from ip2p.records import Candidate
-from ip2p.shards import atomic_write
+from ip2p.records import Candidate, Caption
+from ip2p.shards import Contents, atomic_write, read_shards
 from ip2p.version import __version__
 
 
@@ -43,16 +46,30 @@ class Results:
 
     def write_report(self) -> Path:
         """Write report.html; returns its path."""
-        choice, shown = PairChoice(), []
+        shown = self._show(PairChoice().take)
+        page = self.build_folder.out / "report.html"
+        atomic_write(page, render_report(self.config, self.counts, shown, read_costs(self.build_folder.out)).encode())
+        return page
+
+    def write_review(self, count: int) -> Path:
+        """Write review.html with `count` pairs, or all if there are fewer; returns its path."""
+        ids = choose_for_review(self._filtered(), count)
+        shown = self._show(lambda shard: [each for each in shard.candidates if each.id in ids])
+        shown.sort(key=lambda each: ids.index(each.candidate.id))
+        page = self.build_folder.out / "review.html"
+        atomic_write(page, render_review(shown, self.build_folder.fingerprint("filtered")).encode())
+        return page
+
+    def _show(self, choose: Callable[[FilteredShard], Sequence[Candidate]]) -> list[ShownPair]:
+        """Read the pictures of the candidates that a function chooses from each shard."""
+        shown = []
         for index, shard in enumerate(self._filtered()):
-            chosen = {each.id: each for each in choice.take(shard)}
+            chosen = {each.id: each for each in choose(shard)}
             for row in read_pictures(self.build_folder, index, chosen):
                 each = chosen[row["id"]]
                 pictures = row["original_image"]["bytes"], row["edited_image"]["bytes"]
                 shown.append(ShownPair(each, shard.by_id[each.triple_id], *pictures))
-        page = self.build_folder.out / "report.html"
-        atomic_write(page, render_report(self.config, self.counts, shown).encode())
-        return page
+        return shown
 
     def pack(self) -> None:
         """Write the packed data set, unless it exists with these settings.
@@ -64,20 +81,40 @@ class Results:
         if _is_packed(folder, fingerprint):
             return
         with StageProgress("packed", "pairs", total=self.counts.pairs, done=0, say=self.say) as progress:
-            card = functools.partial(dataset_card, self.config, self.counts, self._splits())
-            size = self.config.pack.shard_rows
-            pack(self._packed_rows(progress), folder, shard_rows=size, card=card, config=fingerprint)
+            rows, size = self._packed_rows(progress), self.config.pack.shard_rows
+            pack(rows, folder, shard_rows=size, documents=self._documents, config=fingerprint)
 
     def _filtered(self) -> Iterator[FilteredShard]:
         return (read_filtered(self.build_folder, index) for index in range(self.shards))
 
-    def _split(self, shard: FilteredShard, candidate: Candidate) -> str:
-        return split_of(shard.by_id[candidate.triple_id].caption_id, self.config.pack.split)
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        """Groups of near-duplicate captions, by id of the caption."""
+        rows = read_shards(self.build_folder.stage_folder("captions"))
+        return group_captions(Caption.model_validate(row) for row in rows)
 
-    def _splits(self) -> list[str]:
-        """Return the names of the splits that have a pair."""
-        found = {self._split(shard, each) for shard in self._filtered() for each in shard.kept.values()}
-        return [name for name in SPLITS if name in found]
+    def _split(self, shard: FilteredShard, candidate: Candidate) -> str:
+        return split_of(self._groups[shard.by_id[candidate.triple_id].caption_id], self.config.pack.split)
+
+    def _documents(self, digest: str, files: Mapping[str, Contents]) -> dict[str, str]:
+        """Write the card and the Croissant metadata, and say which licences are unknown."""
+        licenses = find_licenses(self.config)
+        for name in licenses.unknown():
+            self.say(
+                f"the licence of the {name} is unknown: name it by pack.{name}_license=..., before you share the pairs"
+            )
+        splits = [name for name in SPLITS if any(path.startswith(f"data/{name}-") for path in files)]
+        made_by = f"{self.config.pairs.model} and the instructions of {', '.join(self.counts.writers)}"
+        description = f"{self.counts.pairs} edits: picture, instruction, edited picture; drawn by {made_by}."
+        metadata = croissant(
+            f"ip2p-edits-{digest}", description=description, license=licenses.whole, files=files,
+            features=FEATURES,
+        )  # fmt: skip
+        card = dataset_card(
+            self.config, self.counts, splits, digest, licenses=licenses, makers=self.build_folder.makers(),
+            fingerprint=self.build_folder.fingerprint("packed"),
+        )  # fmt: skip
+        return {"README.md": card, "croissant.json": metadata}
 
     def _packed_rows(self, progress: StageProgress) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield split and packed row of every kept pair, in order."""
@@ -90,20 +127,20 @@ class Results:
                 yield self._split(shard, each), row
                 progress.advance(1)
 
-    def _provenance(self) -> str:
-        """Return which writer, models and settings made the pairs, as JSON."""
+    def _provenance(self) -> dict[str, Any]:
+        """Return which captions, models, versions and settings made the pairs."""
         config = self.config
         made_by = {
             "ip2p": __version__,
             "captions": config.captions.source,
-            "writer": config.triples.model or config.triples.writer,
             "model": config.pairs.model,
             "scheduler": config.pairs.scheduler,
             "steps": config.pairs.steps,
+            "share": config.pairs.share,
             "clip": config.scores.clip,
             "fingerprint": self.build_folder.fingerprint("packed"),
         }
-        return json.dumps(made_by | self.build_folder.origins, ensure_ascii=False)
+        return made_by | self.build_folder.origins | self.build_folder.makers()
 
 
 def _is_packed(folder: Path, fingerprint: str) -> bool:

@@ -76,8 +76,12 @@ class NearIndex:
 
     def __contains__(self, numbers: frozenset[int]) -> bool:
         """Return whether a near duplicate of this set was added."""
+        return next(self.near(numbers), None) is not None
+
+    def near(self, numbers: frozenset[int]) -> Iterator[int]:
+        """Yield the numbers of the sets that are near duplicates of this one, in the order in which they were added."""
         met = {each for band, key in enumerate(self._buckets(numbers)) for each in self._chain(band, key)}
-        return any(jaccard(numbers, self._set(each)) >= self.threshold for each in sorted(met))
+        return (each for each in sorted(met) if jaccard(numbers, self._set(each)) >= self.threshold)
 
     def add(self, numbers: frozenset[int]) -> None:
         """Add a set, whether it is a near duplicate or not."""

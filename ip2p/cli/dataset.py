@@ -1,4 +1,4 @@
-"""Commands of data sets: build, write triples, tune a writer, filter, report, verify."""
+"""Commands of data sets: build, write triples, tune a writer, filter, report, review, verify, check, export."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import typer
 from ip2p.cli.help import command_of
 from ip2p.cli.lazy import make_app
 from ip2p.cli.options import Overrides
-from ip2p.errors import InstructionError
+from ip2p.errors import ConfigError, InstructionError
 
 if TYPE_CHECKING:
     from ip2p.data_gen.config import DatasetConfig
@@ -169,6 +169,19 @@ def report(config: _Config = None, settings: Overrides = None) -> None:
     pipeline.report(checked)
 
 
+@app.command(cls=DatasetCommand)
+def review(
+    config: _Config = None,
+    settings: Overrides = None,
+    count: Annotated[int, typer.Option(min=1, help="Pairs to mark, half of them kept and half refused.")] = 200,
+) -> None:
+    """Write review.html: mark pairs as good or bad with two keys, and save the marks as CSV."""
+    checked = _dataset_config(config, settings, begun=True)
+    from ip2p.data_gen import pipeline
+
+    pipeline.review(checked, count)
+
+
 @app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder of a build, or of a packed or exported data set.")],
@@ -177,6 +190,51 @@ def verify(
     from ip2p.data_gen.verify import verify
 
     verify(folder, say=print)
+
+
+@app.command()
+def check(
+    path: Annotated[
+        Path, typer.Argument(help="Pairs in parquet, JSONL or CSV with picture files, tar, or control/ and target/.")
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file of all faults, by row.")] = None,
+) -> None:
+    """Check anybody's pairs, row by row; exits with 1 if any has a fault.
+
+    It finds pictures that are unreadable, of unequal sizes, shifted from half a pixel on, with borders that have grown,
+    colours that have drifted, near copies and duplicates, and instructions that are empty or repeated.
+    """
+    from ip2p.data_gen.exchange.check import check_pairs, write_findings
+    from ip2p.data_gen.exchange.read import read_pairs
+
+    checked = check_pairs(read_pairs(path))
+    print(checked)
+    if output:
+        write_findings(checked.findings, output)
+    if checked.findings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="Folder of a build or a data set, in any layout that `check` reads.")],
+    to: Annotated[str, typer.Option(help="webdataset, ai-toolkit, musubi, diffusers, magicbrush or folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, which does not exist yet.")],
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload it to the hub, too, as a private data set.")
+    ] = None,
+) -> None:
+    """Write a data set in the layout of another trainer."""
+    from ip2p.data_gen.exchange.export import LAYOUTS, export_pairs
+
+    layout = next((each for each in LAYOUTS if each == to), None)
+    if layout is None:
+        raise ConfigError(f"--to {to} is no layout", f"Give one of {', '.join(LAYOUTS)}")
+    print(f"{output}: {export_pairs(source, output, layout)} pairs")
+    if push:
+        from ip2p.data_gen.exchange.push import push_dataset
+
+        print(push_dataset(output, push))
 
 
 def _dataset_config(config: str | None, settings: Sequence[str] | None, *, begun: bool = False) -> "DatasetConfig":

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages without scripts or links: templates, embedded pictures, charts in SVG."""
+"""Self-contained HTML pages without links: templates, embedded pictures, charts in SVG."""
 
 import base64
 import functools

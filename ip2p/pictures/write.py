@@ -33,6 +33,8 @@ EDITED = "compositeWithTrainedAlgorithmicMedia"
 GENERATED = "trainedAlgorithmicMedia"
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 XMP_KEY = "XML:com.adobe.xmp"
+PNG_HEADER = 33
+"""Bytes of the signature and the first chunk of a PNG, after which texts may stand."""
 XMP_JSON = re.compile(r'ip2p:parameters(?:="([^"]*)"|>([^<]*)<)')
 EXIF_IFD = 0x8769
 USER_COMMENT = 0x9286
@@ -81,6 +83,22 @@ def save_picture(
         atomic_write(path, data)
     except OSError as error:
         raise ImageError(f"cannot write {path} ({error.strerror})", "Give another place with -o") from error
+
+
+def mark_png(data: bytes, source_type: str) -> bytes:
+    """Insert the mark into the bytes of a PNG that has none; its pixels stay as they are.
+
+    Args:
+        data: bytes of a PNG file.
+        source_type: EDITED or GENERATED.
+    """
+    if SOURCE_TYPES.encode() in data:
+        return data
+    chunk = PngImagePlugin.PngInfo()
+    chunk.add_itxt(XMP_KEY, _xmp(source_type))
+    stream = io.BytesIO()
+    PngImagePlugin.putchunk(stream, *chunk.chunks[0][:2])
+    return data[:PNG_HEADER] + stream.getvalue() + data[PNG_HEADER:]
 
 
 def read_parameters(path: str | Path) -> dict[str, Any]:

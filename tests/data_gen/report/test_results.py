@@ -2,8 +2,9 @@
 
 import functools
 import io
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ from datasets import load_dataset
 from PIL import Image
 
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.pairs.pack import pack, packed_row, split_of
+from ip2p.data_gen.costs import Costs, read_costs, record_seconds
+from ip2p.data_gen.pairs.pack import FEATURES, pack, packed_row
 from ip2p.data_gen.report.card import dataset_card
 from ip2p.data_gen.report.counts import BINS, Counts
+from ip2p.data_gen.report.croissant import croissant
+from ip2p.data_gen.report.licenses import Licenses, find_licenses
 from ip2p.data_gen.report.pairs_page import KEPT_SHOWN, REFUSED_SHOWN, PairChoice, ShownPair, render_report
 from ip2p.data_gen.rows import FilteredShard, to_png, triples_by_id
 from ip2p.errors import DataError
 from ip2p.records import PACKED_COLUMNS, Candidate, Reason, Triple
+from ip2p.shards import Contents, hash_file
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=y>"
 PICTURE = to_png(Image.new("RGB", (8, 8), "red"))
@@ -103,7 +108,7 @@ def test_hostile_texts_stay_texts(shard: FilteredShard, counts: Counts) -> None:
     counts.drawn[HOSTILE] += 1
     bad = triple(1, HOSTILE, caption=HOSTILE, instruction=HOSTILE, edited_caption=HOSTILE)
     config = DatasetConfig.model_validate({"captions": {"source": HOSTILE}, "scores": {"clip": HOSTILE}})
-    text = render_report(config, counts, [shown(each, bad) for each in shard.candidates])
+    text = render_report(config, counts, [shown(each, bad) for each in shard.candidates], Costs({HOSTILE: 1.0}, 0.5))
     page = Page()
     page.feed(text)
     assert "script" not in page.tags and page.tags.count("img") == 2 * 11
@@ -113,63 +118,129 @@ def test_hostile_texts_stay_texts(shard: FilteredShard, counts: Counts) -> None:
 
 
 def test_a_report_of_nothing_is_a_page_too() -> None:
-    assert "0 pairs kept of 0 candidates" in render_report(DatasetConfig(), Counts(), [])
+    page = render_report(DatasetConfig(), Counts(), [], Costs({}, 0.0))
+    assert "no pair was kept" in page and "0 by storybook-base" in page
 
 
-def test_splits_keep_a_caption_together_and_have_their_share() -> None:
-    names = [split_of(f"caption {number}", 0.2) for number in range(2000)]
-    assert 300 < names.count("test") < 500
-    assert names == [split_of(f"caption {number}", 0.2) for number in range(2000)]
-    assert {split_of(f"{number}", 0.0) for number in range(50)} == {"train"}
+def test_the_first_thing_of_the_report_is_what_a_pair_costs(counts: Counts, tmp_path: Path) -> None:
+    for stage, seconds in (("candidates", 20.0), ("scores", 4.5), ("candidates", 5.5)):
+        record_seconds(tmp_path, stage, seconds)
+    with (tmp_path / "seconds.jsonl").open("a") as stream:
+        stream.write('{"stage": "sco')
+    costs = read_costs(tmp_path)
+    assert costs == Costs({"candidates": 25.5, "scores": 4.5}, 0.0)
+    page = render_report(DatasetConfig(), counts, [], costs._replace(usd=0.006))
+    body = page.partition("<body>")[2].lstrip()
+    assert body.startswith("<h1>10 s, 220 UNet rows and 0.002 USD for each kept pair</h1>")
+    assert "candidates 25.5 s, scores 4.5 s" in page
 
 
 def row(number: int) -> dict[str, Any]:
     """A packed row."""
     pictures = {"original_image": PICTURE, "edited_image": PICTURE}
-    return packed_row(candidate(number, "t1"), triple(1), pictures, "{}")
+    return packed_row(candidate(number, "t1"), triple(1), pictures, {"model": "m"})
+
+
+def readme(digest: str, files: Mapping[str, Contents]) -> dict[str, str]:
+    """Write a card of one line."""
+    return {"README.md": f"# {len(files)} files {digest}\n"}
 
 
 def test_packing_replaces_the_folder_or_leaves_it(tmp_path: Path) -> None:
     folder = tmp_path / "packed"
     rows = [("train", row(number)) for number in range(5)] + [("test", row(9))]
-    assert pack(rows, folder, shard_rows=2, card="# card {}".format, config="x") == 6
+    assert pack(rows, folder, shard_rows=2, documents=readme, config="x") == 6
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     train = {f"data/train-0000{number}-of-00003.parquet" for number in range(3)}
     assert names == {"README.md", "manifest.json", "data/test-00000-of-00001.parquet"} | train
     with pytest.raises(DataError, match="no pair was kept"):
-        pack([], folder, shard_rows=2, card=str, config="x")
+        pack([], folder, shard_rows=2, documents=readme, config="x")
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names
-    assert pack(rows[:1], folder, shard_rows=2, card="# card {}".format, config="x") == 1
+    assert pack(rows[:1], folder, shard_rows=2, documents=readme, config="x") == 1
     assert len(list(folder.rglob("*.parquet"))) == 1 and not list(tmp_path.glob(".*"))
 
 
-def test_rows_have_the_columns_in_order() -> None:
-    assert tuple(row(1)) == PACKED_COLUMNS
-    with Image.open(io.BytesIO(row(1)["edited_image"]["bytes"])) as image:
-        assert image.size == (8, 8)
+def test_rows_have_the_columns_in_order_a_mask_and_pictures_with_the_mark() -> None:
+    made = row(1)
+    assert tuple(made) == PACKED_COLUMNS
+    for name in ("original_image", "edited_image"):
+        assert b"digitalsourcetype/trainedAlgorithmicMedia" in made[name]["bytes"]
+        with Image.open(io.BytesIO(made[name]["bytes"])) as image:
+            assert image.convert("RGB").tobytes() == Image.new("RGB", (8, 8), "red").tobytes()
+    with Image.open(io.BytesIO(made["edit_mask"]["bytes"])) as mask:
+        assert (mask.size, mask.mode, mask.getextrema()) == ((8, 8), "L", (0, 0))
+    assert json.loads(made["provenance"]) == {"model": "m", "writer": "rules"}
+
+
+KNOWN = Licenses("cc0-1.0", "apache-2.0", "openrail")
+MAKERS = {"versions": ["ip2p 1, torch 2"], "revisions": {"pairs.model": "abc123"}}
+
+
+def card(counts: Counts, config: DatasetConfig, licenses: Licenses = KNOWN, digest: str = "0123") -> str:
+    """Render the card of a data set with pairs for training only."""
+    return dataset_card(config, counts, ["train"], digest, licenses=licenses, makers=MAKERS, fingerprint="fedcba")
 
 
 def test_the_card_tells_how_it_was_made(counts: Counts, make_config: Callable[..., DatasetConfig]) -> None:
     config = make_config("filter.per_kind.color.direction=0.1")
-    card = dataset_card(config, counts, ["train"], "0123")
+    text = card(counts, config)
     for output in (
         "# 3 edits",
         "| candidates | 11 |",
         "| season | 8 | 0 | 0.0% |",
         "others for color",
         config.scores.clip,
+        "edited captions by rules; both",
+        "| writer | rules, 2 triples | apache-2.0 |",
+        "| made with | ip2p 1, torch 2 |",
+        "| revision of pairs.model | abc123 |",
+        "| fingerprint of the settings | fedcba |",
+        "license: other",
     ):
-        assert output in card
-    assert re.search(r"path: data/train-\*\.parquet", card) and "data/test" not in card
-    assert config.out not in card
+        assert output in text
+    assert re.search(r"path: data/train-\*\.parquet", text) and "data/test" not in text
+    assert config.out not in text and "is unknown" not in text
+
+
+def test_an_unknown_licence_is_told(counts: Counts, make_config: Callable[..., DatasetConfig], tmp_path: Path) -> None:
+    config = make_config()
+    found = find_licenses(config)
+    assert found == Licenses("unknown", "apache-2.0", "unknown") and found.whole == "unknown"
+    text = card(counts, config, found)
+    assert "licence of the captions and of the model is unknown" in text and "license: unknown" in text
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "README.md").write_text("---\nlicense: openrail\n---\n# A model\n")
+    named = make_config("pack.captions_license=cc-by-4.0", f"pairs.model={model}")
+    assert find_licenses(named) == Licenses("cc-by-4.0", "apache-2.0", "openrail")
+    bundled = DatasetConfig()
+    assert find_licenses(bundled) == Licenses(*["apache-2.0"] * 3) and find_licenses(bundled).whole == "apache-2.0"
+
+
+def test_croissant_lists_files_and_columns(tmp_path: Path) -> None:
+    rows = [("train", row(number)) for number in range(3)] + [("test", row(9))]
+    described = functools.partial(croissant, "pairs", description="d", license="cc0-1.0", features=FEATURES)
+    pack(rows, tmp_path, shard_rows=2, documents=lambda _, files: {"c.json": described(files=files)}, config="x")
+    metadata = json.loads((tmp_path / "c.json").read_text())
+    objects = [each for each in metadata["distribution"] if each["@type"] == "cr:FileObject"]
+    assert len(objects) == 3
+    for each in objects:
+        assert each["sha256"] == hash_file(tmp_path / each["contentUrl"])
+    assert [each["name"] for each in metadata["recordSet"]] == ["train", "test"]
+    fields = metadata["recordSet"][0]["field"]
+    assert tuple(each["name"] for each in fields) == PACKED_COLUMNS
+    assert [each["dataType"] for each in fields][:3] == ["sc:Text", "sc:ImageObject", "sc:Text"]
 
 
 def test_a_data_set_that_was_packed_anew_is_read_anew(
     counts: Counts, make_config: Callable[..., DatasetConfig], tmp_path: Path
 ) -> None:
-    card = functools.partial(dataset_card, make_config(), counts, ["train"])
     rows = [("train", row(number)) for number in range(5)]
+    config = make_config()
     for kept in (rows, rows[1:], rows[2:]):
-        pack(kept, tmp_path / "packed", shard_rows=2, card=card, config="x")
+        pack(
+            kept, tmp_path / "packed", shard_rows=2, config="x",
+            documents=lambda digest, files: {"README.md": card(counts, config, digest=digest)},
+        )  # fmt: skip
         read = load_dataset(str(tmp_path / "packed"), split="train", cache_dir=str(tmp_path / "cache"))
         assert read["id"][:] == [each["id"] for _, each in kept]

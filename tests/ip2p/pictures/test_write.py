@@ -10,7 +10,15 @@ from PIL import Image, PngImagePlugin
 
 from ip2p.errors import ImageError
 from ip2p.pictures.read import open_image
-from ip2p.pictures.write import EXIF_IFD, GENERATED, USER_COMMENT, read_parameters, save_picture
+from ip2p.pictures.write import (
+    EXIF_IFD,
+    GENERATED,
+    SOURCE_TYPES,
+    USER_COMMENT,
+    mark_png,
+    read_parameters,
+    save_picture,
+)
 
 PICTURE = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * k).resize((24, 16)) for k in range(3)])
 GLASS = PICTURE.copy()
@@ -169,3 +177,14 @@ def test_what_is_no_picture_has_no_parameters(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"text")
     with pytest.raises(ImageError, match="not a readable picture"):
         read_parameters(tmp_path / "a.png")
+
+
+def test_a_png_is_marked_without_a_change_of_its_pixels() -> None:
+    image = Image.radial_gradient("L").resize((40, 30)).convert("RGB")
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    marked = mark_png(stream.getvalue(), GENERATED)
+    assert mark_png(marked, GENERATED) == marked
+    with Image.open(io.BytesIO(marked)) as read:
+        assert read.tobytes() == image.tobytes()
+        assert f"{SOURCE_TYPES}{GENERATED}" in read.info["XML:com.adobe.xmp"]

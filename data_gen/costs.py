@@ -1,0 +1,65 @@
+"""What a build has cost over all of its sessions: seconds by stage, and money for the writer."""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, read_spending
+
+SECONDS_FILE = "seconds.jsonl"
+
+
+class Costs(NamedTuple):
+    """Seconds of each stage, and USD of all requests to language models."""
+
+    seconds: dict[str, float]
+    usd: float
+
+    def per_pair(self, pairs: int, unet_rows: int) -> str:
+        """Describe what each kept pair has cost; what all cost together if none was kept."""
+        share = max(pairs, 1)
+        seconds = sum(self.seconds.values()) / share
+        said = f"{seconds:.3g} s, {unet_rows / share:.0f} UNet rows and {self.usd / share:.2g} USD"
+        return f"{said} for each kept pair" if pairs else f"{said}, and no pair was kept"
+
+    def by_stage(self) -> str:
+        """Describe the seconds of each stage."""
+        return ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in self.seconds.items()) or "not recorded"
+
+
+def record_seconds(out: Path, stage: str, seconds: float) -> None:
+    """Record how long a finished shard has taken. What a killed session has not finished is not recorded.
+
+    Args:
+        out: folder of the build, locked.
+        stage: name of the stage.
+        seconds: duration.
+    """
+    line = json.dumps({"stage": stage, "seconds": round(seconds, 3)}) + "\n"
+    handle = os.open(out / SECONDS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, line.encode())
+    finally:
+        os.close(handle)
+
+
+def read_costs(out: Path) -> Costs:
+    """Read the costs of a build; a line that was torn by a power cut is left out.
+
+    Raises:
+        DataError: another run writes to the ledger.
+    """
+    seconds: dict[str, float] = {}
+    try:
+        lines = (out / SECONDS_FILE).read_text().splitlines()
+    except FileNotFoundError:
+        lines = []
+    for line in lines:
+        try:
+            found = json.loads(line)
+            seconds[found["stage"]] = seconds.get(found["stage"], 0.0) + float(found["seconds"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    usd = read_spending(out).cost.usd if (out / LEDGER_FILE).exists() else 0.0
+    return Costs(seconds, usd)

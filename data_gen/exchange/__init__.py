@@ -1,0 +1,1 @@
+"""Data sets of pairs from others and for others."""
