@@ -13,7 +13,7 @@ from huggingface_hub.errors import HFValidationError
 
 from ip2p.data_gen.build_file import BUILD_FILE, flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
-from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.config import DatasetConfig, FilterConfig
 from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.ownership import require_own, sole_writer
@@ -37,7 +37,8 @@ IRRELEVANT = {
 ADDED: dict[str, Any] = {
     "triples.reasoning_effort": None, "triples.extra_body": {}, "triples.turns": 1, "triples.long_form": False,
     "triples.file": "", "triples.seeds": "", "triples.system": "", "pairs.text_every": 1, "pairs.guidance_start": 0.0,
-    "pairs.guidance_stop": 1.0,
+    "pairs.guidance_stop": 1.0, "pairs.enough": 0, "pairs.give_up_below": 0.0, "pairs.early_at": 0.0,
+    "pairs.early_margin": 0.1, "pairs.early_audit": 0.1, "pairs.store_refused": 1.0,
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
 MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
@@ -47,6 +48,8 @@ OUTPUTS = (BUILD_FILE, *STAGES, "packed.json", "report.html", "review.html", "tr
 """Names of everything that a build replaces in its folder; a ledger of answers only grows."""
 VERSIONS, REVISIONS = "versions", "revisions"
 """Keys of what worked on a build: versions of the libraries, and revisions of the models."""
+DRAWN_FOR = "drawn_for"
+"""Key of the thresholds that a build was drawn for."""
 LIBRARIES = ("torch", "diffusers", "transformers")
 
 WEIGHT_FILES = ("*.safetensors", "*.json", "*.txt")
@@ -79,8 +82,20 @@ class BuildFolder:
                 settings[section] = {
                     name: value for name, value in values.items() if not self._is_as_before(section, name, value)
                 }
+        if self.config.pairs.needs_thresholds and STAGES.index(stage) >= STAGES.index("candidates"):
+            read.append("scores")
+            settings["scores"] = self.config.scores.model_dump(mode="json")
+            settings[DRAWN_FOR] = self.thresholds_of_drawing().model_dump(mode="json")
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
         return fingerprint(settings | {"origins": origins})
+
+    def thresholds_of_drawing(self) -> FilterConfig:
+        """Return the thresholds that decide what is drawn and stored: those of the filter when drawing began.
+
+        Later ones decide what is kept of it. So they may change at any time, and the pairs are still all drawn alike.
+        """
+        recorded = read_build_file(self.out).get(DRAWN_FOR) if (self.out / BUILD_FILE).exists() else None
+        return FilterConfig.model_validate(recorded) if recorded else self.config.filter
 
     @contextmanager
     def claim(self, last: Stage = "packed", *, write: bool = True) -> Iterator[None]:
@@ -141,11 +156,14 @@ class BuildFolder:
         now = kept | self._settings(later)
         for key in dict.fromkeys((*now, *earlier)):
             before = earlier.get(key, ADDED.get(key))
-            if before != now.get(key) and self._is_bound(key):
+            if before != now.get(key) and key != DRAWN_FOR and self._is_bound(key):
                 raise ConfigError(
                     f"{key} was {before!r} when {self.out} was begun, and is {now.get(key)!r} now",
                     "Give another folder by out=..., or this one without a config: it has its own settings",
                 )
+        if self.config.pairs.needs_thresholds and "candidates" not in later:
+            begun = any(self.stage_folder("candidates").glob("*"))
+            now[DRAWN_FOR] = earlier.get(DRAWN_FOR) if begun else self.config.filter.model_dump(mode="json")
         return now
 
     @staticmethod

@@ -159,7 +159,34 @@ class PairsConfig(Config):
     """How pairs of pictures are drawn by Prompt-to-Prompt."""
 
     model: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
-    candidates: int = Field(default=4, ge=1, description="pairs drawn for each triple")
+    candidates: int = Field(default=4, ge=1, description="most pairs drawn for each triple")
+    enough: int = Field(
+        default=0, ge=0, description="pairs that pass the filter after which no more of a triple are drawn; 0 draws all"
+    )
+    give_up_below: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of pairs that pass below which a triple is given up, once this is 95 % sure; 0 for never",
+    )
+    early_at: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the denoising steps after which hopeless pairs are rejected; 0 for never",
+    )
+    early_margin: float = Field(
+        default=0.1, ge=0, description="how far below its threshold a score is at which a pair is rejected early"
+    )
+    early_audit: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="share of the pairs that are never rejected early, which show how many good ones are lost",
+    )
+    store_refused: float = Field(
+        default=1.0, ge=0, le=1, description="share of the refused pairs whose pictures are stored; scores always are"
+    )
     scheduler: SchedulerName = Field(default="euler_a", description="scheduler of the denoising steps")
     steps: int = Field(default=20, ge=1, description="denoising steps")
     text_every: int = Field(
@@ -195,6 +222,11 @@ class PairsConfig(Config):
         if self.guidance_start > self.guidance_stop:
             raise ValueError("guidance_start must not be above guidance_stop")
         return self
+
+    @property
+    def needs_thresholds(self) -> bool:
+        """Whether thresholds of the filter decide what is drawn, or which pictures are stored."""
+        return bool(self.enough or self.give_up_below or self.early_at) or self.store_refused < 1
 
 
 class ScoresConfig(Config):

@@ -88,7 +88,6 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
         stages.write_captions(captions)
         stages.write_triples()
         stages.draw_pairs()
-        stages.score_pairs()
         stages.filter_pairs()
         results = _finish(stages.results())
     summary = BuildSummary(

@@ -30,11 +30,12 @@ def schema_of(record: type[Record], **more: pa.DataType) -> pa.Schema:
 CAPTION_SCHEMA = schema_of(Caption)
 CHAIN_COLUMNS, LONG_COLUMNS = ("chain", "turn"), ("long_instruction",)
 """Columns of triples that only builds with chains or with long instructions have."""
-CANDIDATE_SCHEMA = schema_of(Candidate, unet_rows=pa.int64())
-"""Columns of candidates, with the UNet rows of each."""
-CANDIDATE_FEATURES = Features(
-    Features.from_arrow_schema(CANDIDATE_SCHEMA) | {"original_image": Picture(), "edited_image": Picture()}
-)
+DRAWING_COLUMNS = {"unet_rows": pa.int64(), "early": pa.string(), "stored": pa.bool_()}
+"""UNet rows of a candidate, what its early estimate said, and whether its pictures are stored."""
+CANDIDATE_SCHEMA = schema_of(Candidate, **DRAWING_COLUMNS)
+"""Columns of candidates without pictures."""
+PICTURES = ("original_image", "edited_image")
+CANDIDATE_FEATURES = Features(Features.from_arrow_schema(CANDIDATE_SCHEMA) | {name: Picture() for name in PICTURES})
 """Columns of candidates with both pictures."""
 
 
@@ -46,11 +47,13 @@ class FilteredShard:
         triples: all triples, refused ones too.
         candidates: all candidates, refused ones too.
         unet_rows: UNet rows of all candidates.
+        verdicts: what the early estimate of each candidate said, by id: "hopeful", "hopeless", or "" without one.
     """
 
     triples: list[Triple]
     candidates: list[Candidate]
     unet_rows: int
+    verdicts: dict[str, str]
 
     @cached_property
     def by_id(self) -> dict[str, Triple]:
@@ -97,7 +100,8 @@ def read_filtered(build_folder: BuildFolder, index: int) -> FilteredShard:
     """Read a filtered shard."""
     found = list(read_shard(build_folder.stage_folder("filtered"), index))
     unet_rows = sum(row["unet_rows"] for row in found)
-    return FilteredShard(read_triples(build_folder, index), [to_candidate(row) for row in found], unet_rows)
+    verdicts = {row["id"]: row.get("early") or "" for row in found}  # earlier versions have none
+    return FilteredShard(read_triples(build_folder, index), [to_candidate(row) for row in found], unet_rows, verdicts)
 
 
 def read_pictures(build_folder: BuildFolder, index: int, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ Shards that a killed run has not finished are made again, with the same bytes. M
 stages that need them, so that text stages start at once.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,15 +30,13 @@ from ip2p.data_gen.writers.api.ledger import read_spending
 from ip2p.device import best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
-from ip2p.records import Caption
+from ip2p.records import Caption, Reason
 from ip2p.shards import atomic_write, is_shard_done, list_shards, read_shard, read_shards, write_shard
 
 if TYPE_CHECKING:
     from ip2p.data_gen.pairs.draw import PairMaker
+    from ip2p.data_gen.pairs.shard import Tools
     from ip2p.measuring.clip import ClipScorer
-
-SCORING_BATCH = 64
-"""Candidates whose pictures are decoded and scored together."""
 
 Row = dict[str, Any]
 Make = Callable[[int, StageProgress], list[Row]]
@@ -60,7 +59,7 @@ class Stages:
     def __init__(self, build_folder: BuildFolder, say: Callable[[str], None]) -> None:
         self.build_folder, self.config, self.say = build_folder, build_folder.config, say
         self.drawn = self.unet_rows = 0
-        self.seconds = 0.0
+        self.seconds = self._since = 0.0
 
     def write_captions(self, captions: Sequence[Caption]) -> None:
         """Write all captions, in the order of `read_captions`."""
@@ -134,45 +133,47 @@ class Stages:
             raise DataError(f"shard {left[0]} of {folder} is not there, or was made with other settings", fix)
 
     def draw_pairs(self) -> None:
-        """Draw the candidates of all triples that were not refused."""
-        from ip2p.data_gen.pairs.draw import plan_candidates
+        """Draw and score the candidates of all triples that were not refused."""
+        from ip2p.data_gen.pairs.shard import ShardDrawer
 
-        settings, seed = self.config.pairs, self.config.seed
+        stages: tuple[Stage, Stage] = ("candidates", "scores")
+        folders = [self.build_folder.stage_folder(stage) for stage in stages]
+        fingerprints = [self.build_folder.fingerprint(stage) for stage in stages]
+        sizes = self._candidates()
+        left = sorted({index for stage in stages for index in self._unfinished(stage, len(sizes))})
+        done = sum(sizes) - sum(sizes[index] for index in left)
+        with StageProgress("pairs", "candidates", total=sum(sizes), done=done, say=self.say) as progress:
+            for index in left:
+                triples, parts = rows.read_triples(self.build_folder, index), folders[0] / f"batches-{index:05d}"
+                bounds = self.build_folder.thresholds_of_drawing()
+                shard = ShardDrawer(triples, self.config, bounds, parts, fingerprints[1])
+                with self._timed("candidates"):
+                    made = shard.draw(self._open_tools, after_batch=functools.partial(self._count, progress))
+                    progress.advance(len(shard.planned) - len(made))  # those that were not worth it
+                    schemas = rows.CANDIDATE_FEATURES, rows.CANDIDATE_SCHEMA
+                    for number, content in enumerate((shard.stored(), made)):
+                        write_shard(
+                            folders[number], index, content, schema=schemas[number], config=fingerprints[number]
+                        )
+                    shard.remove()
 
-        def make(index: int, progress: StageProgress) -> list[Row]:
-            planned = plan_candidates(rows.read_triples(self.build_folder, index), settings, seed)
-            maker = self.maker if planned else None  # load the model before the clock starts
-            before, started, made = self.seconds, time.monotonic(), []
-            for pair in maker.draw(planned) if maker else ():
-                pictures = {"original_image": rows.to_png(pair.source), "edited_image": rows.to_png(pair.edited)}
-                made.append(pair.candidate.model_dump(mode="json") | {"unet_rows": pair.unet_rows} | pictures)
-                self.drawn += 1
-                self.unet_rows += pair.unet_rows
-                self.seconds = before + time.monotonic() - started
-                progress.advance(1, f"{self.unet_rows / self.seconds:.0f} UNet rows/s")
-            return made
+    def _open_tools(self) -> "Tools":
+        """Load the models that draw and score, before the clock starts."""
+        from ip2p.data_gen.pairs.shard import Tools
 
-        self._run("candidates", "candidates", self._candidates(), make, rows.CANDIDATE_FEATURES)
+        tools = Tools(self.maker, self.scorer)
+        self._since = self._since or time.monotonic()
+        return tools
 
-    def score_pairs(self) -> None:
-        """Score all candidates by CLIP."""
-        from ip2p.data_gen.pairs.clip_scores import score_candidates
-
-        def make(index: int, progress: StageProgress) -> list[Row]:
-            triples = rows.triples_by_id(rows.read_triples(self.build_folder, index))
-            drawn, done = list(read_shard(self.build_folder.stage_folder("candidates"), index)), []
-            for start in range(0, len(drawn), SCORING_BATCH):
-                chunk = drawn[start : start + SCORING_BATCH]
-                candidates = [rows.to_candidate(row) for row in chunk]
-                images = [(rows.from_png(row["original_image"]), rows.from_png(row["edited_image"])) for row in chunk]
-                scored = score_candidates(
-                    candidates, images, [triples[each.triple_id] for each in candidates], self.scorer
-                )
-                done += _copy_unet_rows(rows.to_rows(scored), chunk)
-                progress.advance(len(chunk))
-            return done
-
-        self._run("scores", "candidates", self._candidates(), make, rows.CANDIDATE_SCHEMA)
+    def _count(self, progress: StageProgress, made: Sequence[Row], drawn: bool) -> None:
+        """Count the candidates of a batch."""
+        if drawn:
+            self.drawn += len(made)
+            self.unet_rows += sum(row["unet_rows"] for row in made)
+            now = time.monotonic()
+            self.seconds += now - self._since
+            self._since = now
+        progress.advance(len(made), f"{self.unet_rows / self.seconds:.0f} UNet rows/s" if self.seconds else "")
 
     def filter_pairs(self) -> None:
         """Decide from the scores which candidates are kept."""
@@ -182,11 +183,21 @@ class Stages:
             kinds = {
                 each.id: each.kind for each in rows.triples_by_id(rows.read_triples(self.build_folder, index)).values()
             }
-            decided = decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter)
-            progress.advance(len(scored))
-            return _copy_unet_rows(rows.to_rows(decided), scored)
+            there = {row["id"] for row in scored if row.get("stored", True)}  # earlier versions stored all
+            decided = decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter, there)
+            progress.advance(sizes[index])
+            return [
+                row | {name: before.get(name) for name in rows.DRAWING_COLUMNS}
+                for row, before in zip(rows.to_rows(decided), scored, strict=True)
+            ]
 
-        self._run("filtered", "candidates", self._candidates(), make, rows.CANDIDATE_SCHEMA)
+        sizes = self._candidates()
+        self._run("filtered", "candidates", sizes, make, rows.CANDIDATE_SCHEMA)
+        if lost := self.results().counts.candidates[Reason.NOT_STORED]:
+            self.say(
+                f"{lost} pairs pass these thresholds and are left out, since those of drawing refused them and their "
+                "pictures were not stored; a build with pairs.store_refused=1 stores all"
+            )
 
     def results(self) -> Results:
         """Return the results of the finished stages: counts, report and packed data set."""
@@ -291,8 +302,3 @@ class Stages:
         """Return the number of candidates in each shard."""
         triples = (rows.read_triples(self.build_folder, index) for index in range(self.shards))
         return [self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for shard in triples]
-
-
-def _copy_unet_rows(values: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
-    """Copy the UNet rows from the rows of an earlier stage."""
-    return [value | {"unet_rows": row["unet_rows"]} for value, row in zip(values, earlier, strict=True)]

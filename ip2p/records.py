@@ -23,6 +23,9 @@ PACKED_COLUMNS = (
 )  # fmt: skip
 """Columns of the packed data set."""
 
+AUDIT = "early audit"
+"""Name of the share of candidates that are never rejected early, see `in_share`."""
+
 
 class Reason(StrEnum):
     """Reason for which a row was refused; "" for rows that were not."""
@@ -47,17 +50,30 @@ class Reason(StrEnum):
     MODERATED = "moderated"
     KIND_FULL = "kind_full"
     UNSAFE = "unsafe"
+    REJECTED_EARLY = "rejected_early"
     LOW_SOURCE = "low_source"
     LOW_EDITED = "low_edited"
     LOW_IMAGE = "low_image"
     HIGH_IMAGE = "high_image"
     LOW_DIRECTION = "low_direction"
     NOT_TOP_K = "not_top_k"
+    NOT_STORED = "not_stored"
 
 
 def content_id(*parts: str) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of the parts: equal content has equal ids on every machine."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def in_share(content: str, share: float, purpose: str) -> bool:
+    """Return whether the row with this id is in a random share of all rows, the same one on every machine.
+
+    Args:
+        content: id of the row.
+        share: size of the share, 0 to 1.
+        purpose: name of the share; shares of different names are independent.
+    """
+    return int(content_id(purpose, content), 16) < share * 16**16
 
 
 class Record(BaseModel):

@@ -8,15 +8,15 @@ with its manifest first.
 
 import hashlib
 import hmac
-import io
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -143,7 +143,7 @@ def fingerprint(settings: BaseModel | Mapping[str, Any]) -> str:
 def write_shard(
     folder: Path,
     index: int,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
     *,
     schema: "pa.Schema | Features | None" = None,
     config: str,
@@ -153,18 +153,20 @@ def write_shard(
     Args:
         folder: folder of the shards; created if missing.
         index: index of the shard, from 0.
-        rows: mappings from column to value.
-        schema: columns and types, or features of a data set, which encode pictures too; inferred from the rows if None.
+        rows: mappings from column to value; no more than a row group of them is in memory.
+        schema: columns and types, or features of a data set, which encode pictures too; inferred from the first row
+            group if None.
         config: fingerprint of the settings that made the rows.
 
     Raises:
         DataError: rows do not fit the schema, or the file read back differs from the one written.
     """
-    data = _encode(rows, schema)
     path = shard_path(folder, index)
-    path.with_suffix(".json").unlink(missing_ok=True)  # a shard that is being replaced is not done
-    atomic_write(path, data)
-    manifest = Manifest(rows=len(rows), size=len(data), sha256=hashlib.sha256(data).hexdigest(), config=config)
+    with atomic_file(path) as temporary:
+        count = _write_parquet(temporary, rows, schema)
+        size, digest = temporary.stat().st_size, hash_file(temporary)
+        path.with_suffix(".json").unlink(missing_ok=True)  # a shard that is being replaced is not done
+    manifest = Manifest(rows=count, size=size, sha256=digest, config=config)
     verify_parquet(path, manifest)
     atomic_write(path.with_suffix(".json"), (manifest.model_dump_json(indent=1) + "\n").encode())
     return manifest
@@ -252,21 +254,38 @@ def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _encode(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | None") -> bytes:
-    """Encode rows as the bytes of a parquet file."""
+def _write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schema | Features | None") -> int:
+    """Write rows as a parquet file, one row group after another, so that no more is in memory; returns their number."""
+    count = 0
+    with ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+        for chunk in _chunks(rows):
+            table = _to_table(chunk, schema)
+            if writer is None:
+                options = {"compression": "zstd", "write_page_checksum": True}
+                writer = stack.enter_context(pq.ParquetWriter(path, table.schema, **options))
+            writer.write_table(table, row_group_size=ROW_GROUP_SIZE)
+            count += len(chunk)
+    return count
+
+
+def _chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield the rows of each row group; of no rows, an empty one."""
+    left = iter(rows)
+    chunk = list(islice(left, ROW_GROUP_SIZE))
+    yield chunk
+    while len(chunk) == ROW_GROUP_SIZE and (chunk := list(islice(left, ROW_GROUP_SIZE))):
+        yield chunk
+
+
+def _to_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features | None") -> pa.Table:
     try:
-        if schema is None:
-            table = pa.Table.from_pylist(list(rows))
-        elif isinstance(schema, pa.Schema):
-            table = pa.Table.from_pylist(list(rows), schema=schema)
-        else:
-            encoded = [schema.encode_example(dict(row)) for row in rows]
-            table = pa.Table.from_pylist(encoded, schema=schema.arrow_schema)
+        if schema is None or isinstance(schema, pa.Schema):
+            return pa.Table.from_pylist(list(rows), schema=schema)
+        encoded = [schema.encode_example(dict(row)) for row in rows]
+        return pa.Table.from_pylist(encoded, schema=schema.arrow_schema)
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DataError(f"rows do not fit the schema of the shard ({one_line(error)})", "Check the columns") from error
-    stream = io.BytesIO()
-    pq.write_table(table, stream, row_group_size=ROW_GROUP_SIZE, compression="zstd", write_page_checksum=True)
-    return stream.getvalue()
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from ip2p.data_gen.rows import FilteredShard
-from ip2p.records import Reason
+from ip2p.records import AUDIT, Reason, in_share
 
 BINS = 80
 SCORES = ("sim_source", "sim_edited", "sim_image", "sim_direction")
@@ -20,6 +20,9 @@ class Bin(NamedTuple):
 class Counts:
     """Counts of a build, shard by shard.
 
+    Args:
+        audited: share of the candidates that are never rejected early.
+
     Attributes:
         captions: ids of the captions.
         writers: numbers of drawn triples by writer.
@@ -29,9 +32,12 @@ class Counts:
         kept: numbers of kept candidates by kind of edit.
         served: number of triples with at least one kept pair.
         unet_rows: UNet rows of all candidates.
+        hopeful, hopeless: numbers of kept candidates that are audited, by what their early estimates said.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, audited: float = 0.0) -> None:
+        self._audited = audited
+        self.hopeful = self.hopeless = 0
         self.captions: set[str] = set()
         self.writers: Counter[str] = Counter()
         self.triples: Counter[Reason] = Counter()
@@ -54,6 +60,9 @@ class Counts:
             self.candidates[each.reason] += 1
             self.drawn[shard.kind(each)] += 1
             self.kept[shard.kind(each)] += kept
+            if kept and in_share(each.id, self._audited, AUDIT):
+                self.hopeful += shard.verdicts[each.id] == "hopeful"
+                self.hopeless += shard.verdicts[each.id] == "hopeless"
             self._bars.update((name, _bin(getattr(each, name)), kept) for name in SCORES)
 
     @property
@@ -70,6 +79,12 @@ class Counts:
     def rows_per_pair(self) -> float:
         """UNet rows for each kept pair, including those of refused candidates."""
         return self.unet_rows / self.pairs if self.pairs else float("inf")
+
+    def describe_early(self) -> str:
+        """Describe early rejection, and how many good candidates it loses by the share that is audited."""
+        rejected, audited = self.candidates[Reason.REJECTED_EARLY], self.hopeful + self.hopeless
+        recall = f"{self.hopeful} of {audited} kept ones that were audited" if audited else "no kept one was audited"
+        return f"{rejected} candidates ({per_cent(rejected, self.total)}); it lets pass {recall}"
 
     def histogram(self, score: str) -> list[Bin]:
         """Return the histogram of a score: BINS bars from -1 to 1."""

@@ -86,6 +86,7 @@ def _facts(config: DatasetConfig, counts: Counts) -> dict[str, str]:
         "kept": f"{counts.pairs} ({per_cent(counts.pairs, counts.total)}), for {counts.served} triples "
         f"({per_cent(counts.served, counts.triples[Reason.OK])})",
         "UNet rows": f"{counts.unet_rows}, {counts.rows_per_pair:.0f} for each kept pair",
+        **({"rejected early": counts.describe_early()} if pairs.early_at else {}),
         "filtered by": config.scores.clip,
         "seed": str(config.seed),
     }

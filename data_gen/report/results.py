@@ -39,7 +39,7 @@ class Results:
     @cached_property
     def counts(self) -> Counts:
         """Counts over all shards."""
-        counts = Counts()
+        counts = Counts(self.config.pairs.early_audit)
         for shard in self._filtered():
             counts.add(shard)
         return counts

@@ -14,14 +14,16 @@ ADDED = (
     *("triples.reply_tokens", "triples.max_reasoning_tokens", "triples.reasoning_effort", "triples.extra_body"),
     *("triples.turns", "triples.long_form", "triples.file", "triples.seeds", "triples.system"),
     *("triples.skip_unanswered", "pairs.text_every", "pairs.guidance_start", "pairs.guidance_stop"),
+    *("pairs.enough", "pairs.give_up_below", "pairs.early_at", "pairs.early_margin", "pairs.early_audit"),
+    *("pairs.store_refused",),
 )
 """Settings that earlier versions did not have."""
 
 
 def test_settings_that_are_not_given_leave_the_fingerprint_of_earlier_versions() -> None:
     asks = DatasetConfig.model_validate({"triples": {"writer": "openai", "model": "gpt-5-mini"}})
-    found = [BuildFolder(config, {}).fingerprint("packed") for config in (DatasetConfig(), asks)]
-    assert found == ["9c3b62b903ecfa41", "f562fe10517398de"]
+    found = [BuildFolder(config, {}).fingerprint("filtered") for config in (DatasetConfig(), asks)]
+    assert found == ["8241b7e0aa9f75d4", "005b6ad61cd22272"]
 
 
 def test_settings_that_change_answers_change_the_fingerprint_and_limits_do_not() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ip2p.records import PACKED_COLUMNS, Candidate, Caption, Reason, Triple, content_id
+from ip2p.records import PACKED_COLUMNS, Candidate, Caption, Reason, Triple, content_id, in_share
 
 CAPTION = Caption(id="1", text="a red barn", source="storybook")
 
@@ -52,3 +52,13 @@ def test_a_candidate_survives_json() -> None:
 def test_packed_columns_begin_as_the_published_data_set() -> None:
     published = ("original_prompt", "original_image", "edit_prompt", "edited_prompt", "edited_image")
     assert PACKED_COLUMNS[:5] == published
+
+
+def test_shares_are_random_independent_and_the_same_everywhere() -> None:
+    ids = [content_id(str(number)) for number in range(4000)]
+    first = {each for each in ids if in_share(each, 0.1, "first")}
+    second = {each for each in ids if in_share(each, 0.5, "second")}
+    assert 0.08 < len(first) / len(ids) < 0.12
+    assert 0.4 < len(first & second) / len(first) < 0.6
+    assert not any(in_share(each, 0.0, "first") for each in ids) and all(in_share(each, 1.0, "first") for each in ids)
+    assert in_share("ab", 0.156, "first") and not in_share("ab", 0.155, "first"), "a number that never changes"

@@ -1,5 +1,6 @@
 """Counts, the report and the packed data set, without any model."""
 
+import dataclasses
 import functools
 import io
 import json
@@ -50,7 +51,7 @@ def shard() -> FilteredShard:
     triples = [triple(1), triple(2, "season"), triple(3, status="refused", reason=Reason.UNCHANGED)]
     kept = [candidate(number, "t1", sim_direction=0.5) for number in range(3)]
     refused = [candidate(number, "t2", Reason.LOW_IMAGE, sim_image=-0.999) for number in range(3, 11)]
-    return FilteredShard(triples, kept + refused, unet_rows=660)
+    return FilteredShard(triples, kept + refused, unet_rows=660, verdicts={})
 
 
 @pytest.fixture
@@ -64,6 +65,17 @@ def counts(shard: FilteredShard) -> Counts:
 def shown(each: Candidate, by: Triple) -> ShownPair:
     """A pair on the page."""
     return ShownPair(each, by, PICTURE["bytes"], PICTURE["bytes"])
+
+
+def test_early_rejection_is_audited_by_what_is_never_rejected(shard: FilteredShard) -> None:
+    verdicts = {each.id: "hopeless" if each.id in ("k1", "k4") else "hopeful" for each in shard.candidates}
+    counted = Counts(audited=1.0)
+    counted.add(dataclasses.replace(shard, verdicts=verdicts))
+    assert (counted.hopeful, counted.hopeless) == (2, 1), "of the three that are kept"
+    assert counted.describe_early() == "0 candidates (0.0%); it lets pass 2 of 3 kept ones that were audited"
+    counted = Counts(audited=0.0)
+    counted.add(dataclasses.replace(shard, verdicts=verdicts))
+    assert "no kept one was audited" in counted.describe_early()
 
 
 def test_everything_is_counted_once(counts: Counts) -> None:

@@ -50,7 +50,7 @@ def shards(kept: int, refused: int) -> list[FilteredShard]:
     candidates = [candidate(f"kept{n}") for n in range(kept)]
     candidates += [candidate(f"refused{n}", Reason.LOW_IMAGE) for n in range(refused)]
     candidates.append(candidate("unsafe", Reason.UNSAFE))
-    return [FilteredShard([triple()], candidates[0::2], 0), FilteredShard([triple()], candidates[1::2], 0)]
+    return [FilteredShard([triple()], candidates[0::2], 0, {}), FilteredShard([triple()], candidates[1::2], 0, {})]
 
 
 @pytest.mark.parametrize(("kept", "refused", "count", "of_kept"), [(50, 50, 20, 10), (3, 50, 20, 3), (50, 3, 20, 17)])

@@ -1,0 +1,140 @@
+"""Draw and score the candidates of a shard, batch by batch, each of which is stored at once.
+
+A killed run loses no more than a batch. Once the shard is done, pictures are stored of what passed the thresholds, and
+of a random share of the rest; scores are stored of all.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ip2p.data_gen import rows
+from ip2p.data_gen.config import DatasetConfig, FilterConfig
+from ip2p.data_gen.pairs.clip_scores import score_candidates
+from ip2p.data_gen.pairs.draw import Pair, PairMaker, plan_candidates
+from ip2p.data_gen.pairs.early import EarlyRejection
+from ip2p.data_gen.pairs.filter import decide
+from ip2p.data_gen.pairs.tries import Tries
+from ip2p.records import Triple, in_share
+from ip2p.shards import is_shard_done, read_shard, write_shard
+
+if TYPE_CHECKING:
+    from ip2p.measuring.clip import ClipScorer
+
+Row = dict[str, Any]
+
+
+class Tools(NamedTuple):
+    """The models of the stage."""
+
+    maker: PairMaker
+    scorer: "ClipScorer"
+
+
+class ShardDrawer:
+    """Draws the candidates of a shard.
+
+    Args:
+        triples: triples of the shard, refused ones too.
+        config: config of the build.
+        bounds: thresholds by which a pair is enough, hopeless, or stored.
+        folder: folder of the batches, which `remove` deletes.
+        fingerprint: fingerprint of the settings that the batches depend on.
+    """
+
+    def __init__(
+        self, triples: Sequence[Triple], config: DatasetConfig, bounds: FilterConfig, folder: Path, fingerprint: str
+    ) -> None:
+        self.settings, self.bounds, self.folder, self.fingerprint = config.pairs, bounds, folder, fingerprint
+        self.triples = rows.triples_by_id(triples)
+        self.kinds = {each.id: each.kind for each in self.triples.values()}
+        self.planned = plan_candidates(triples, config.pairs, config.seed)
+        self._done: list[Row] = []
+        self._batches = 0
+
+    def draw(
+        self,
+        open_tools: Callable[[], Tools],
+        *,
+        after_batch: Callable[[Sequence[Row], bool], None],
+        overlap: bool | None = None,
+    ) -> list[Row]:
+        """Draw and score what is not there yet; returns the rows of all candidates, without pictures.
+
+        Args:
+            open_tools: function that loads the models, called only if there is something to draw.
+            after_batch: function called after each batch with its rows, and with whether it was drawn just now.
+            overlap: whether a batch is scored and stored while the next one is drawn; None for on a GPU, since two
+                busy threads of a CPU only slow each other.
+        """
+        tries = Tries(self.planned, self.kinds, self.settings, self.bounds)
+        waiting: list[Future[None]] = []
+
+        def settle(drawn: bool = True) -> None:
+            """Wait until the latest batch is stored, and read its scores."""
+            for each in waiting:
+                each.result()
+            waiting.clear()
+            made = [_without_pictures(row) for row in read_shard(self.folder, self._batches)]
+            tries.record([rows.to_candidate(row) for row in made])
+            self._done += made
+            self._batches += 1
+            after_batch(made, drawn)
+
+        with ThreadPoolExecutor(1) as background:
+            while True:
+                if waiting and tries.must_know:
+                    settle()
+                if not (batch := tries.next_batch()):
+                    break
+                number = self._batches + len(waiting)
+                if is_shard_done(self.folder, number, self.fingerprint):
+                    if waiting:
+                        settle()
+                    settle(drawn=False)
+                    continue
+                tools = open_tools()
+                early = EarlyRejection(self.triples, self.settings, self.bounds, tools.scorer)
+                pairs = list(tools.maker.draw(batch))
+                if waiting:
+                    settle()
+                waiting.append(background.submit(self._store, number, pairs, early, tools.scorer))
+                if not (tools.maker.backbone.device.type != "cpu" if overlap is None else overlap):
+                    settle()
+        stored = self._choose_stored()
+        return [row | {"stored": row["id"] in stored} for row in self._done]
+
+    def stored(self) -> Iterator[Row]:
+        """Yield the rows with pictures of the candidates whose pictures are stored, read from the batches."""
+        ids = self._choose_stored()
+        for number in range(self._batches):
+            yield from (row | {"stored": True} for row in read_shard(self.folder, number) if row["id"] in ids)
+
+    def remove(self) -> None:
+        """Remove the batches, when the shard is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _store(self, number: int, pairs: Sequence[Pair], early: EarlyRejection, scorer: "ClipScorer") -> None:
+        """Score a batch and store it."""
+        candidates = [pair.candidate for pair in pairs]
+        triples = [self.triples[each.triple_id] for each in candidates]
+        scored = score_candidates(candidates, [(pair.source, pair.edited) for pair in pairs], triples, scorer)
+        made = [
+            row
+            | {"unet_rows": pair.unet_rows, "early": early.verdicts.get(pair.candidate.id, ""), "stored": True}
+            | {"original_image": rows.to_png(pair.source), "edited_image": rows.to_png(pair.edited)}
+            for row, pair in zip(rows.to_rows(scored), pairs, strict=True)
+        ]
+        write_shard(self.folder, number, made, schema=rows.CANDIDATE_FEATURES, config=self.fingerprint)
+
+    def _choose_stored(self) -> set[str]:
+        """Return the ids of the candidates that pass and are among the best of their triple, and of some others."""
+        decided = decide([rows.to_candidate(row) for row in self._done], self.kinds, self.bounds)
+        share = self.settings.store_refused
+        return {each.id for each in decided if each.status == "ok" or in_share(each.id, share, "stored")}
+
+
+def _without_pictures(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in rows.PICTURES}

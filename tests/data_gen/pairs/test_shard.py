@@ -1,0 +1,133 @@
+"""A shard of candidates: no more tries than needed, no more pictures than kept, and no more than a batch lost."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ip2p.data_gen import pipeline
+from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.pairs.draw import PairMaker
+from ip2p.data_gen.pairs.shard import ShardDrawer, Tools
+from ip2p.measuring.clip import ClipScorer
+from ip2p.models.inference import load_for_inference
+from ip2p.records import Reason, Triple
+from ip2p.shards import read_shards
+
+MakeConfig = Callable[..., DatasetConfig]
+
+pytestmark = pytest.mark.filterwarnings("ignore:text longer than")
+
+
+def quiet(_: str) -> None:
+    """Print nothing."""
+
+
+def read(config: DatasetConfig, stage: str) -> dict[str, dict[str, Any]]:
+    """Return the rows of a stage by id."""
+    return {row["id"]: row for row in read_shards(Path(config.out) / stage)}
+
+
+def test_tries_end_where_a_triple_has_enough(make_config: MakeConfig, tmp_path: Path) -> None:
+    every = make_config("pairs.candidates=6")
+    pipeline.build(every, say=quiet)
+    few = make_config("pairs.candidates=6", "pairs.enough=1", f"out={tmp_path / 'few'}")
+    summary = pipeline.build(few, say=quiet)
+    scored, wanted = read(few, "scores"), read(every, "scores")
+    assert summary.drawn == len(scored) < len(wanted) == 7 * 6
+    assert summary.counts.pairs == summary.counts.served == pipeline.build(every, say=quiet).counts.served
+    for name, row in scored.items():
+        other = {key: value for key, value in wanted[name].items() if not key.startswith("sim_")}
+        assert other == {key: row[key] for key in other}, "the same candidate, whatever else is drawn"
+        assert row["sim_direction"] == pytest.approx(wanted[name]["sim_direction"], abs=1e-2)
+    decided = read(few, "filtered")
+    for triple in {row["triple_id"] for row in decided.values()}:
+        tries = [row for row in decided.values() if row["triple_id"] == triple]
+        assert len(tries) == 6 or [row["status"] for row in tries].count("ok") == 1
+
+
+def test_pictures_are_stored_only_where_they_are_needed(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("pairs.store_refused=0")
+    pipeline.build(config, say=quiet)
+    kept = {name for name, row in read(config, "filtered").items() if row["status"] == "ok"}
+    assert set(read(config, "candidates")) == kept
+    assert {name for name, row in read(config, "scores").items() if row["stored"]} == kept
+    assert len(read(config, "scores")) == 14
+    assert not list((Path(config.out) / "candidates").glob("batches-*"))
+    half = make_config("pairs.store_refused=0.5", f"out={tmp_path / 'half'}")
+    pipeline.build(half, say=quiet)
+    assert kept < set(read(half, "candidates")) < set(read(half, "scores"))
+
+
+def test_looser_thresholds_say_what_was_not_stored(make_config: MakeConfig) -> None:
+    base, lines = make_config("pairs.store_refused=0"), list[str]()
+    kept = pipeline.build(base, say=quiet).counts.pairs
+    loose = make_config("pairs.store_refused=0", "filter.direction=-1", "filter.image=-1", "filter.top_k=9")
+    counts = pipeline.refilter(loose, say=lines.append).counts
+    assert (counts.pairs, counts.candidates[Reason.NOT_STORED]) == (kept, 14 - kept)
+    assert any(f"{14 - kept} pairs pass" in line and "pairs.store_refused" in line for line in lines)
+    again = pipeline.build(loose, say=quiet)
+    assert again.drawn == 0, "thresholds may change after drawing"
+    assert pipeline.build(base, say=quiet).counts.pairs == kept
+
+
+def draw_once(
+    config: DatasetConfig, folder: Path, *, stop_after: int | None = None, overlap: bool | None = None
+) -> tuple[list[dict[str, Any]], list[bool]]:
+    """Draw a shard of two triples; returns all rows with pictures, and of each batch whether it was drawn just now."""
+    texts = {"caption_id": "c", "instruction": "b", "kind": "time", "writer": "rules"}
+    triples = [
+        Triple.model_validate(texts | {"id": name, "caption": f"a red barn {name}", "edited_caption": f"a barn {name}"})
+        for name in ("a", "b")
+    ]
+    shard, drawn = ShardDrawer(triples, config, config.filter, folder, "fingerprint"), list[bool]()
+
+    def after_batch(_: Sequence[dict[str, Any]], just_now: bool) -> None:
+        drawn.append(just_now)
+        if len(drawn) == stop_after:
+            raise ConnectionAbortedError
+
+    made = shard.draw(functools.partial(open_tools, config), after_batch=after_batch, overlap=overlap)
+    stored = list(shard.stored())
+    assert [row["id"] for row in made] == [row["id"] for row in stored]
+    return stored, drawn
+
+
+@functools.cache
+def open_tools_of(model: str, clip: str, config: str) -> Tools:
+    """Load the models once for all tests."""
+    settings = DatasetConfig.model_validate_json(config)
+    return Tools(PairMaker(load_for_inference(model, want="base"), settings.pairs), ClipScorer.from_pretrained(clip))
+
+
+def open_tools(config: DatasetConfig) -> Tools:
+    """Load the models of a config."""
+    return open_tools_of(config.pairs.model, config.scores.clip, config.model_dump_json())
+
+
+@pytest.mark.parametrize("settings", [["pairs.candidates=4"], ["pairs.candidates=5", "pairs.enough=3"]])
+def test_no_more_than_a_batch_is_lost_and_nothing_changes(
+    make_config: MakeConfig, tmp_path: Path, settings: list[str]
+) -> None:
+    config = make_config(*settings, "pairs.batch=2", "pairs.steps=1")
+    whole, drawn = draw_once(config, tmp_path / "whole")
+    assert all(drawn) and len(drawn) >= 3
+    for stop in (1, len(drawn) - 1):
+        folder = tmp_path / str(stop)
+        with pytest.raises(ConnectionAbortedError):
+            draw_once(config, folder, stop_after=stop)
+        rest, just_now = draw_once(config, folder)
+        assert rest == whole
+        assert just_now == [False] * stop + [True] * (len(drawn) - stop)
+
+
+def test_storing_beside_drawing_changes_nothing(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("pairs.candidates=3", "pairs.batch=2", "pairs.steps=1")
+    apart, _ = draw_once(config, tmp_path / "apart", overlap=False)
+    beside, _ = draw_once(config, tmp_path / "beside", overlap=True)
+    assert apart == beside
+    (tmp_path / "beside" / "shard-00001.json").unlink()
+    again, just_now = draw_once(config, tmp_path / "beside", overlap=True)
+    assert again == apart and just_now.count(True) == 1
