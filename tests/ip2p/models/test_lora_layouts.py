@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -285,6 +285,19 @@ def test_what_peft_saves_is_what_peft_merges(sd_editor_folder: Path, tmp_path: P
         torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [LoHaConfig, LoKrConfig])
+def test_an_alpha_of_pefts_variants_counts(kind: Any, sd_editor_folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    backbone, peer = load_backbone(sd_editor_folder), load_backbone(sd_editor_folder)
+    config = kind(r=2, alpha=3, target_modules=["to_q", "to_k"], init_weights=False, alpha_pattern={"attn2.to_k": 8})
+    model: Any = get_peft_model(peer.unet, config)
+    model.save_pretrained(tmp_path)
+    merge_loras(backbone, [Lora(tmp_path / "adapter_model.safetensors")])
+    expected = model.merge_and_unload().state_dict()
+    for name, weight in backbone.unet.state_dict().items():
+        torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-5)
+
+
 def spoil(weights: dict[str, Tensor], how: str) -> dict[str, Tensor]:
     """A file of kohya's with one thing wrong."""
     first = next(iter(weights)).rpartition(".lora")[0]
@@ -302,6 +315,15 @@ def spoil(weights: dict[str, Tensor], how: str) -> dict[str, Tensor]:
         "lengths of another shape": weights | {f"{first}.dora_scale": torch.ones(7, 1)},
         "a bias where there is none": weights | {f"{first}.lora_B.bias": torch.ones(16)},
         "an empty file": {},
+        "rank 0": weights | {up: torch.zeros(16, 0), f"{first}.lora_down.weight": torch.zeros(0, 16)},
+        "no alpha": weights | {f"{first}.alpha": torch.zeros(0)},
+        "two alphas": weights | {f"{first}.alpha": torch.ones(2)},
+        "integers": weights | {up: torch.ones(16, 2, dtype=torch.int8)},
+        "complex numbers": weights | {up: torch.ones(16, 2, dtype=torch.complex64)},
+        "float8 of no number": weights | {up: torch.full((16, 2), torch.nan).to(torch.float8_e4m3fn)},
+        "too large for fp32": weights | {up: torch.full((16, 2), 1e300, dtype=torch.float64)},
+        "infinite alpha": weights | {f"{first}.alpha": torch.tensor(torch.inf)},
+        "huge alpha": weights | {f"{first}.alpha": torch.tensor(3e38)},
     }[how]
 
 
@@ -320,6 +342,15 @@ def spoil(weights: dict[str, Tensor], how: str) -> dict[str, Tensor]:
         ("lengths of another shape", "4 of 18 weights"),
         ("a bias where there is none", "4 of 18 weights"),
         ("an empty file", "0 of 0 weights .*the file is empty"),
+        ("rank 0", r"2 of 17 weights .*it is empty, of shape \(16, 0\)"),
+        ("no alpha", "1 of 17 weights .*alpha: it is empty"),
+        ("two alphas", "1 of 17 weights .*alpha: it is not one number"),
+        ("integers", "1 of 17 weights .*lora_up.weight: it has numbers of torch.int8"),
+        ("complex numbers", "1 of 17 weights .*lora_up.weight: it has numbers of torch.complex64"),
+        ("float8 of no number", "1 of 17 weights .*lora_up.weight: it is not finite"),
+        ("too large for fp32", "1 of 17 weights .*lora_up.weight: it is not finite"),
+        ("infinite alpha", "1 of 17 weights .*alpha: it is not finite"),
+        ("huge alpha", "at scale 1 makes the weights of 1 of 6 modules of .* infinite, such as unet.down_blocks.1"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_whole(
@@ -329,10 +360,13 @@ def test_a_file_that_does_not_fit_is_refused_whole(
     file = ByHand(before, tmp_path / "lora.safetensors")
     kohya_sd(file)
     save_file(spoil(file.keys, how), file.path)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=message) as refused:
         merge_loras(backbone, [Lora(file.path)])
-    weights = backbone.unet.state_dict()
-    assert all(torch.equal(weight, weights[name]) for name, weight in before.unet.state_dict().items())
+    assert str(file.path) in str(refused.value) and "\n" not in str(refused.value)
+    for network in ("unet", "text_encoder"):
+        weights = getattr(backbone, network).state_dict()
+        old = getattr(before, network).state_dict()
+        assert all(torch.equal(weight, weights[name]) for name, weight in old.items())
 
 
 def test_a_file_of_another_family_is_refused_with_how_many(
