@@ -144,7 +144,7 @@ def _read_changes(backbone: Backbone, path: Path, found: Mapping[str, Any]) -> l
             reason = f"the file lacks its {error.args[0]}" if isinstance(error, KeyError) else f"the module is {shape}"
             misfits |= dict.fromkeys(keys[where], reason)
     if misfits or not changes:
-        example, reason = next(iter(misfits.items()), ("none", "the file is empty"))
+        example, reason = min(misfits.items(), default=("none", "the file is empty"))
         raise ModelError(
             f"{len(misfits)} of {len(found)} weights of the LoRA {path} do not fit {backbone.name}, such as "
             f"{' '.join(example.split())}: {reason}",

@@ -342,7 +342,7 @@ def spoil(weights: dict[str, Tensor], how: str) -> dict[str, Tensor]:
         ("lengths of another shape", "4 of 18 weights"),
         ("a bias where there is none", "4 of 18 weights"),
         ("an empty file", "0 of 0 weights .*the file is empty"),
-        ("rank 0", r"2 of 17 weights .*it is empty, of shape \(16, 0\)"),
+        ("rank 0", r"2 of 17 weights .*lora_down.weight: it is empty, of shape \(0, 16\)"),
         ("no alpha", "1 of 17 weights .*alpha: it is empty"),
         ("two alphas", "1 of 17 weights .*alpha: it is not one number"),
         ("integers", "1 of 17 weights .*lora_up.weight: it has numbers of torch.int8"),
