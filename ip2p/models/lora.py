@@ -147,7 +147,7 @@ def _read_changes(backbone: Backbone, path: Path, found: Mapping[str, Any]) -> l
         example, reason = min(misfits.items(), default=("none", "the file is empty"))
         raise ModelError(
             f"{len(misfits)} of {len(found)} weights of the LoRA {path} do not fit {backbone.name}, such as "
-            f"{' '.join(example.split())}: {reason}",
+            f"{example}: {reason}",
             "Give an undamaged file that was made for a model of this family",
         )
     return changes
