@@ -9,18 +9,17 @@ W' has the lengths of its rows, or columns, replaced.
 """
 
 import math
-import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ip2p.errors import ConfigError, ModelError, one_line
+from ip2p.errors import ConfigError, ModelError
 from ip2p.models.backbone import Backbone
-from ip2p.models.lora_layouts import Place, name_modules, peft_scale, read_peft_config, says_dora, split_key
+from ip2p.models.lora_layouts import Place, name_modules, peft_option, peft_scale, read_peft_config, split_key
 from ip2p.models.weight_files import read_weights, require_readable
 
 KINDS = (
@@ -82,7 +81,8 @@ def merge_loras(backbone: Backbone, loras: Sequence[Lora], *, allow_pickle: bool
         allow_pickle: whether to read pickled files too, weights only.
 
     Raises:
-        ModelError: a file is missing, damaged, or has a weight that does not fit the model; nothing of it is merged.
+        ModelError: a file is missing, damaged, has a weight that does not fit the model, or makes one of the model's
+            weights infinite; nothing of it is merged.
         ConfigError: a scale is not finite.
     """
     for path, scale in loras:
@@ -90,16 +90,20 @@ def merge_loras(backbone: Backbone, loras: Sequence[Lora], *, allow_pickle: bool
         if not math.isfinite(scale):
             raise ConfigError(f"the scale {scale} of the LoRA {path} is not a number", "Give one, such as 0.8")
         changes = _read_changes(backbone, path, read_weights(path, allow_pickle=allow_pickle))
-        before = [(change.place.module, change.place.module.weight, change.place.module.bias) for change in changes]
-        for change in changes:
-            if not _apply(change, scale):
-                for module, weight, bias in before:
-                    module.weight, module.bias = weight, bias
-                raise ModelError(
-                    f"the LoRA {path} at scale {scale:g} makes weights that are not finite, such as those of "
-                    f"{change.place.name}",
-                    "Give a smaller scale, or download the file again",
-                )
+        merged = [_merge(change, scale) for change in changes]
+        broken = [
+            change.place
+            for change, new in zip(changes, merged, strict=True)
+            if not _is_finite(new) and _is_finite((change.place.module.weight, change.place.module.bias))
+        ]
+        if broken:
+            raise ModelError(
+                f"the LoRA {path} at scale {scale:g} makes the weights of {len(broken)} of {len(changes)} modules of "
+                f"{backbone.name} infinite, such as {broken[0].network}.{broken[0].name}",
+                "Give a scale nearer to 0, or another file",
+            )
+        for change, new in zip(changes, merged, strict=True):
+            _replace(change.place.module, *new)
 
 
 def _read_changes(backbone: Backbone, path: Path, found: Mapping[str, Any]) -> list[Change]:
@@ -116,57 +120,65 @@ def _read_changes(backbone: Backbone, path: Path, found: Mapping[str, Any]) -> l
     for key, value in found.items():
         split = split_key(str(key))
         place = names.get(split[0]) if split else None
-        if split is None or place is None or not isinstance(value, Tensor):
+        if split is None or place is None:
             misfits[str(key)] = "no module of the model has this name" if split else "its kind is not known"
             continue
-        where = id(place.module)
-        if split[1] in weights[where]:
-            misfits[str(key)] = "the file has it twice"
-        if not value.is_floating_point() and split[1] != "alpha":
-            misfits[str(key)] = "it has whole numbers, as quantized files do"
-        value = value.float()  # also of 8 bits, which nothing can be computed with
-        if not value.isfinite().all():
-            misfits[str(key)] = "it is not finite"
-        places[where], weights[where][split[1]] = place, value
+        where, role = id(place.module), split[1]
+        fault = "the file has it twice" if role in weights[where] else _find_fault(role, value)
+        if fault:
+            misfits[str(key)] = fault
+        places[where], weights[where][role] = place, value
         keys[where].append(str(key))
     changes = []
     for where, place in places.items():
+        if not misfits.keys().isdisjoint(keys[where]):
+            continue
         try:
-            if says_dora(config, place) and not {"magnitude", "dora_scale"} & weights[where].keys():
-                raise KeyError("magnitude vector")
             change = Change(place, weights[where], _factor(place, weights[where], config))
             _require_fit(change)
+            if peft_option(config, place, "use_dora") and not weights[where].keys() & {"magnitude", "dora_scale"}:
+                raise KeyError("magnitude, though its config says use_dora")
             changes.append(change)
         except KeyError as error:
             misfits |= dict.fromkeys(keys[where], f"the file lacks its {error.args[0]}")
-        except (TypeError, ArithmeticError, re.error) as error:
-            misfits |= dict.fromkeys(keys[where], f"its factor of alpha / rank is none ({one_line(error, 80)})")
         except (ValueError, RuntimeError, IndexError):
             misfits |= dict.fromkeys(keys[where], f"the module is {tuple(place.module.weight.shape)}")
     if misfits or not changes:
-        example, reason = next(iter(misfits.items()), ("none", "the file is empty"))
+        example, reason = min(misfits.items(), default=("none", "the file is empty"))
         raise ModelError(
-            f"{len(misfits)} of {len(found)} weights of the LoRA {path} do not fit {backbone.name}, such as {example}: "
-            f"{reason}",
-            "Give a file that was made for a model of this family",
+            f"{len(misfits)} of {len(found)} weights of the LoRA {path} do not fit {backbone.name}, such as "
+            f"{example}: {reason}",
+            "Give an undamaged file that was made for a model of this family",
         )
     return changes
 
 
-def _factor(place: Place, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> float:
-    """The factor alpha / rank of a module; 1 if the file says nothing of alpha, or has matrices without a rank.
+def _find_fault(role: str, value: Any) -> str | None:
+    """What is wrong with a weight of a file, whatever its module is; None if nothing is."""
+    if not isinstance(value, Tensor):
+        return f"it is a {type(value).__name__}, not a tensor"
+    whole = role == "alpha" and value.dtype in (torch.int16, torch.int32, torch.int64, torch.uint8, torch.int8)
+    if not (value.is_floating_point() or whole):
+        return f"it has numbers of {value.dtype}, not of floating point"
+    if not value.numel():
+        return f"it is empty, of shape {tuple(value.shape)}"
+    if role == "alpha" and value.numel() > 1:
+        return f"it is not one number, but of shape {tuple(value.shape)}"
+    try:  # in fp32, in which it is merged: float8 has no test, and numbers of fp64 may be too large
+        return None if value.to(torch.float32).isfinite().all() else "it is not finite"
+    except RuntimeError:
+        return f"its numbers, {value.layout} of {value.dtype}, are not readable"
 
-    Raises:
-        TypeError, ArithmeticError, re.error: alpha or the rank is no usable number.
-    """
+
+def _factor(place: Place, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> float:
+    """The factor alpha / rank of a module; 1 if the file says nothing of alpha, or nothing of a rank."""
     ranks = ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")
     rank = next((weights[role].shape[0] for role in ranks if role in weights), None)
-    if rank is None:
+    if "alpha" in weights:
+        return 1.0 if rank is None else float(weights["alpha"].item()) / rank
+    if "diff" in weights or "diff_b" in weights:
         return 1.0
-    factor = float(weights["alpha"].item()) / rank if "alpha" in weights else peft_scale(config, place, rank)
-    if not math.isfinite(factor):
-        raise ArithmeticError(f"it is {factor}")
-    return factor
+    return peft_scale(config, place, rank)
 
 
 def _require_fit(change: Change) -> None:
@@ -178,7 +190,9 @@ def _require_fit(change: Change) -> None:
     roles = change.weights.keys() - {"alpha", "dora_scale", "magnitude"}
     if not any(roles <= kind for kind in KINDS):
         raise ValueError("weights of several kinds")
-    weights = {role: weight.to("meta") for role, weight in change.weights.items()}
+    weights = {
+        role: torch.empty_like(weight, dtype=torch.float32, device="meta") for role, weight in change.weights.items()
+    }
     _decompose(weights, _add(change.place.module.weight.to("meta"), weights, 1.0))
     bias, own = weights.get("bias", weights.get("diff_b")), change.place.module.bias
     if bias is not None and (own is None or bias.shape != own.shape):
@@ -186,17 +200,28 @@ def _require_fit(change: Change) -> None:
 
 
 @torch.no_grad()
-def _apply(change: Change, scale: float) -> bool:
-    """Change the weights of a module, in fp32 for every precision of the model; returns whether they are finite."""
-    module, own = change.place.module, change.place.module.weight
+def _merge(change: Change, scale: float) -> tuple[Tensor, Tensor | None]:
+    """Compute the new weight and bias of a module, in fp32 for every precision of the model."""
+    own, bias = change.place.module.weight, change.place.module.bias
     weights = {role: weight.to(own.device, torch.float32) for role, weight in change.weights.items()}
     before = own.float()
     after = _decompose(weights, _add(before, weights, change.factor))
-    module.weight = nn.Parameter((before + scale * (after - before)).to(own.dtype), own.requires_grad)
-    bias = weights.get("diff_b", change.factor * weights["bias"] if "bias" in weights else None)
+    added = weights.get("diff_b", change.factor * weights["bias"] if "bias" in weights else None)
+    if bias is not None and added is not None:
+        bias = (bias.float() + scale * added).to(bias.dtype)
+    return (before + scale * (after - before)).to(own.dtype), bias
+
+
+def _is_finite(tensors: Iterable[Tensor | None]) -> bool:
+    """Whether all numbers of all tensors are finite."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor is not None)
+
+
+def _replace(module: nn.Linear | nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
+    """Give a module other numbers."""
+    module.weight = nn.Parameter(weight, module.weight.requires_grad)
     if bias is not None and module.bias is not None:
-        module.bias = nn.Parameter((module.bias.float() + scale * bias).to(own.dtype), own.requires_grad)
-    return all(bool(each.isfinite().all()) for each in (module.weight, module.bias) if each is not None)
+        module.bias = nn.Parameter(bias, module.bias.requires_grad)
 
 
 def _add(weight: Tensor, weights: Mapping[str, Tensor], factor: float) -> Tensor:

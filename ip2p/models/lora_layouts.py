@@ -7,10 +7,12 @@ and no name is guessed from a key.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from ip2p.errors import ModelError, one_line
@@ -39,6 +41,7 @@ KEY = re.compile(
 )
 DIFFUSERS_HEADER, PEFT_FILE = "lora_adapter_metadata", "adapter_config.json"
 """Where the alphas of files in peft's layout are: a text in the header, or a file beside it."""
+NETWORKS = ("unet", "text_encoder", "text_encoder_2")
 OLD_ATTENTION = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out"}
 
 
@@ -68,7 +71,7 @@ def split_key(key: str) -> tuple[str, str] | None:
 def name_modules(backbone: Backbone) -> dict[str, Place]:
     """All modules of the UNet and the text encoders that a LoRA may change, by each of the names that trainers use."""
     found: dict[str, Place] = {}
-    for network in ("unet", "text_encoder", "text_encoder_2"):
+    for network in NETWORKS:
         for name, module in getattr(getattr(backbone, network), "named_modules", dict)():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 place = Place(network, name, module)
@@ -112,42 +115,95 @@ def read_peft_config(path: Path) -> dict[str, Any]:
     """Read what a file in peft's layout says of its alphas, by option, or by network and option as in unet.lora_alpha.
 
     Raises:
-        ModelError: it is not readable.
+        ModelError: it is not readable, or an option has a value that peft does not know.
     """
     text = read_header(path).get(DIFFUSERS_HEADER)
     beside = path.with_name(PEFT_FILE)
     try:
-        found = json.loads(text if text is not None else beside.read_text() if beside.is_file() else "{}")
-        return dict(found)
-    except (OSError, ValueError, TypeError) as error:
+        found = json.loads(text if text is not None else beside.read_text("utf-8") if beside.is_file() else "{}")
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"the config of the LoRA {path} is not readable ({one_line(error)})", "Download it again"
         ) from error
+    if not isinstance(found, dict):
+        raise ModelError(f"the config of the LoRA {path} has no options by name", "Download it again")
+    for option, (is_valid, expected) in OPTIONS.items():
+        for name in (option, *(f"{network}.{option}" for network in NETWORKS)):
+            if name in found and not is_valid(found[name]):
+                value = json.dumps(found[name])[:100]
+                raise ModelError(
+                    f"the config of the LoRA {path} has {name} = {value}, not {expected}",
+                    "Correct it, or download it again",
+                )
+    return found
 
 
-def peft_scale(config: Mapping[str, Any], place: Place, rank: int) -> float:
+def _is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number that fp32 can hold; NaN and infinity, which Python reads too, are none."""
+    return type(value) in (int, float) and abs(value) <= torch.finfo(torch.float32).max
+
+
+def _is_switch(value: Any) -> bool:
+    """Whether a value of JSON is true, false, or null for the default."""
+    return value is None or isinstance(value, bool)
+
+
+def _is_rank(value: Any) -> bool:
+    """Whether a value of JSON is a whole number from 1."""
+    return type(value) is int and _is_number(value) and value > 0
+
+
+def _is_pattern(value: Any, is_valid: Callable[[Any], bool]) -> bool:
+    """Whether a value of JSON has valid numbers by regular expressions, or is null for the default."""
+    try:
+        return value is None or all(is_valid(number) and _compile(pattern) for pattern, number in value.items())
+    except (AttributeError, re.error, RecursionError, OverflowError):
+        return False
+
+
+OPTIONS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "lora_alpha": (_is_number, "a finite number"),
+    "alpha": (_is_number, "a finite number"),
+    "alpha_pattern": (partial(_is_pattern, is_valid=_is_number), "finite numbers by regular expressions"),
+    "r": (_is_rank, "a whole number from 1"),
+    "rank_pattern": (partial(_is_pattern, is_valid=_is_rank), "whole numbers from 1 by regular expressions"),
+    "use_rslora": (_is_switch, "true or false"),
+    "use_dora": (_is_switch, "true or false"),
+}
+"""The options that decide what is merged: whether a value is valid, and what it has to be."""
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    """An expression for the names of modules, as peft reads it."""
+    return re.compile(rf"(.*\.)?({pattern})$")
+
+
+def peft_option(config: Mapping[str, Any], place: Place, option: str) -> Any:
+    """What a config by `read_peft_config` says of a module: the network's own value before the general one, or None."""
+    return config.get(f"{place.network}.{option}", config.get(option))
+
+
+def _pattern_option(config: Mapping[str, Any], place: Place, option: str) -> Any:
+    """What the first pattern of an option that fits a module's name says of it, or None."""
+    patterns = (peft_option(config, place, option) or {}).items()
+    return next((value for pattern, value in patterns if _compile(pattern).match(place.name)), None)
+
+
+def peft_scale(config: Mapping[str, Any], place: Place, rank: int | None) -> float:
     """The factor of a module in peft's layout: alpha / rank, or alpha / sqrt(rank); 1 if nothing is said of alpha.
 
     Args:
         config: config by `read_peft_config`.
         place: the module.
-        rank: rank of its matrices.
-
-    Raises:
-        TypeError, ValueError, ArithmeticError, re.error: what is said is not usable.
+        rank: rank of its matrices; None if they have none, so that only the config says it.
     """
-    alpha = _option(config, place, "lora_alpha", rank)
-    for pattern, value in dict(_option(config, place, "alpha_pattern", None) or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", place.name):  # as peft reads it
-            alpha = value
-            break
-    return float(alpha) / (rank**0.5 if _option(config, place, "use_rslora", False) else rank)
-
-
-def says_dora(config: Mapping[str, Any], place: Place) -> bool:
-    """Whether a config by `read_peft_config` says that a module has DoRA's magnitude vector."""
-    return bool(_option(config, place, "use_dora", False))
-
-
-def _option(config: Mapping[str, Any], place: Place, option: str, default: Any) -> Any:
-    return config.get(f"{place.network}.{option}", config.get(option, default))
+    rank = rank or _pattern_option(config, place, "rank_pattern") or peft_option(config, place, "r")
+    if rank is None:
+        return 1.0
+    said = (
+        _pattern_option(config, place, "alpha_pattern"),
+        peft_option(config, place, "lora_alpha"),
+        peft_option(config, place, "alpha"),  # of LoHa and LoKr
+    )
+    alpha = next((value for value in said if value is not None), rank)
+    return float(alpha) / (rank**0.5 if peft_option(config, place, "use_rslora") else rank)
