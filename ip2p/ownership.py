@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ip2p.errors import DataError
+from ip2p.shards import atomic_write
 
 
 def require_own(folder: Path, names: Iterable[str], *, mark: str, keys: Iterable[str]) -> None:
@@ -32,6 +33,27 @@ def require_own(folder: Path, names: Iterable[str], *, mark: str, keys: Iterable
     for path in (folder / name for name in names):
         if path.exists() or path.is_symlink():
             raise DataError(f"{path} is there and was not made by ip2p", "Give another folder, or move it away")
+
+
+def write_new(path: Path, data: bytes, *, beginning: bytes | None = None) -> None:
+    """Write a file atomically that is not there yet, has the same bytes, or is known as an earlier one of its kind.
+
+    Args:
+        path: file to write.
+        data: its bytes.
+        beginning: first bytes by which an earlier file of the kind is known; None if there are none.
+
+    Raises:
+        DataError: another file is there.
+    """
+    if path.is_dir() or path.is_symlink():
+        is_ours = False
+    else:
+        found = path.read_bytes() if path.exists() else data
+        is_ours = found == data or (beginning is not None and found.startswith(beginning))
+    if not is_ours:
+        raise DataError(f"{path} is there and is not what would be written", "Give another name, or move it away")
+    atomic_write(path, data)
 
 
 @contextmanager

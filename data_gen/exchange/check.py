@@ -21,9 +21,9 @@ from ip2p.data_gen.exchange.read import PairRow
 from ip2p.data_gen.pairs.edit_mask import changed_pixels
 from ip2p.errors import ImageError
 from ip2p.measuring.alignment import find_shift
+from ip2p.ownership import write_new
 from ip2p.pictures.color import to_rgb, to_srgb
 from ip2p.pictures.read import check_shape, open_guarded
-from ip2p.shards import atomic_write
 
 MIN_SHIFT, MIN_AGREEMENT = 0.3, 0.08
 """Shift in pixels that is told, if the pictures agree at least this much: docs/decisions.md."""
@@ -42,6 +42,8 @@ MIN_REPEATS, MAX_SHARE = 10, 0.05
 """An instruction of at least this many rows, and more than this share of all, is told as repeated."""
 
 Pixels = npt.NDArray[np.float32]
+COLUMNS = ("row", "fault", "detail")
+"""Columns of the list of faults."""
 
 
 class Fault(StrEnum):
@@ -103,12 +105,16 @@ def check_pairs(rows: Iterable[PairRow]) -> Checked:
 
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
-    """Write all findings as CSV, one a line."""
+    """Write all findings as CSV, one a line.
+
+    Raises:
+        DataError: a file is there that is not such a list.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("row", "fault", "detail"))
+    writer.writerow(COLUMNS)
     writer.writerows((each.place, each.fault.value, each.detail) for each in findings)
-    atomic_write(path, stream.getvalue().encode("utf-8", "replace"))
+    write_new(path, stream.getvalue().encode("utf-8", "replace"), beginning=f"{','.join(COLUMNS)}\n".encode())
 
 
 def _check_row(row: PairRow, earlier: "_Earlier") -> Iterator[tuple[Fault, str]]:

@@ -11,8 +11,9 @@ from ip2p.data_gen.writers.files import SeedTriple, read_triple_file
 from ip2p.data_gen.writers.prompts import answer, question, system_message
 from ip2p.data_gen.writers.seeds import open_seeds
 from ip2p.errors import DataError
+from ip2p.ownership import write_new
 from ip2p.records import Triple
-from ip2p.shards import atomic_write, read_shards
+from ip2p.shards import read_shards
 
 
 def export_chat(source: str, out: Path, settings: TriplesConfig) -> int:
@@ -34,7 +35,7 @@ def export_chat(source: str, out: Path, settings: TriplesConfig) -> int:
     lines = [json.dumps({"messages": turns}, ensure_ascii=False) for turns in _conversations(triples, settings)]
     if not lines:
         raise DataError(f"there are no triples in {source or 'the seeds'}", "Give a file, or a build with triples")
-    atomic_write(out, "".join(f"{line}\n" for line in lines).encode())
+    write_new(out, "".join(f"{line}\n" for line in lines).encode())
     return len(lines)
 
 

@@ -112,7 +112,7 @@ def _read_changes(backbone: Backbone, path: Path, found: Mapping[str, Any]) -> l
     Raises:
         ModelError: some do not.
     """
-    names, config = name_modules(backbone), read_peft_config(path)
+    names, config = name_modules(backbone), read_peft_config(path, map(str, found))
     misfits: dict[str, str] = {}
     weights: dict[int, dict[str, Tensor]] = defaultdict(dict)
     keys: dict[int, list[str]] = defaultdict(list)

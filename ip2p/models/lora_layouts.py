@@ -7,7 +7,7 @@ and no name is guessed from a key.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ KEY = re.compile(
     + ")"
 )
 DIFFUSERS_HEADER, PEFT_FILE = "lora_adapter_metadata", "adapter_config.json"
+PEFT_PREFIX = "base_model.model."
 """Where the alphas of files in peft's layout are: a text in the header, or a file beside it."""
 NETWORKS = ("unet", "text_encoder", "text_encoder_2")
 OLD_ATTENTION = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out"}
@@ -111,16 +112,24 @@ def _text_module(network: str, name: str, *, xl: bool) -> Iterator[str]:
             yield from (prefix + full.replace(".", "_") for prefix in kohya)
 
 
-def read_peft_config(path: Path) -> dict[str, Any]:
+def read_peft_config(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     """Read what a file in peft's layout says of its alphas, by option, or by network and option as in unet.lora_alpha.
+
+    The config beside a file counts only if the names of its weights are those that peft saves: other files may have
+    been put into the same folder.
+
+    Args:
+        path: LoRA file.
+        keys: names of its weights.
 
     Raises:
         ModelError: it is not readable, or an option has a value that peft does not know.
     """
     text = read_header(path).get(DIFFUSERS_HEADER)
     beside = path.with_name(PEFT_FILE)
+    is_pefts = beside.is_file() and any(key.startswith(PEFT_PREFIX) for key in keys)
     try:
-        found = json.loads(text if text is not None else beside.read_text("utf-8") if beside.is_file() else "{}")
+        found = json.loads(text if text is not None else beside.read_text("utf-8") if is_pefts else "{}")
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"the config of the LoRA {path} is not readable ({one_line(error)})", "Download it again"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from llm_server import Server
+from PIL import Image
 from typer.testing import CliRunner
 
 from ip2p.cli import app
@@ -12,6 +13,7 @@ from ip2p.config import load_config
 from ip2p.data_gen.config import DatasetConfig, TriplesConfig
 from ip2p.data_gen.pairs.pack import packed_row
 from ip2p.data_gen.pipeline import write_triples
+from ip2p.data_gen.rows import to_png
 from ip2p.data_gen.writers.chat import export_chat
 from ip2p.data_gen.writers.prompts import SYSTEM, ask
 from ip2p.errors import ConfigError, DataError
@@ -127,15 +129,18 @@ def test_the_long_form_says_what_stays_and_pairs_have_the_one_or_the_other(tmp_p
     assert all(len(each.long_instruction) > len(each.instruction) for each in kept)
     assert all(each.edited_caption.rstrip(".") in each.long_instruction for each in kept)
     triple = kept[0].model_copy(update={"chain": "c", "turn": 2})
-    pictures = {"original_image": None, "edited_image": None}
+    pictures = {name: to_png(Image.new("RGB", (8, 8), name)) for name in ("red", "blue")}
+    pictures = {"original_image": pictures["red"], "edited_image": pictures["blue"]}
     rows = [
         packed_row(Candidate(id=content_id(str(number)), triple_id=triple.id, seed=0, p=0, cfg=1, steps=1), triple,
-                   pictures, '{"writer": "x"}')
+                   pictures, {"model": "x"})
         for number in range(40)
     ]  # fmt: skip
     assert {row["edit_prompt"] for row in rows} == {triple.instruction, triple.long_instruction}
     assert 8 <= sum(row["edit_prompt"] == triple.instruction for row in rows) <= 32
-    assert json.loads(rows[0]["provenance"]) == {"writer": "x", "chain": "c", "turn": 2}
+    assert json.loads(rows[0]["provenance"]) == {
+        "model": "x", "writer": triple.writer, "chain": "c", "turn": 2,
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -185,18 +190,20 @@ def test_a_server_writes_chains_in_the_words_of_the_domain(tmp_path: Path, serve
 
 
 def test_seeds_and_triples_become_conversations(tmp_path: Path, own: TriplesConfig, finished: Path) -> None:
-    out = tmp_path / "chat.jsonl"
+    out = tmp_path / "own.jsonl"
     assert export_chat("", out, own) == 3
     first = json.loads(out.read_text().splitlines()[0])["messages"]
     assert [turn["role"] for turn in first] == ["system", "user", "assistant"]
     assert first[0]["content"].startswith("You edit x-rays.") and json.loads(first[2]["content"])["edits"]
+    out = tmp_path / "finished.jsonl"
     assert export_chat(str(finished), out, TriplesConfig()) == 3  # two edits of one caption are one answer
     question, answer = (
         json.loads(turn["content"]) for turn in json.loads(out.read_text().splitlines()[0])["messages"][1:]
     )
     assert question == {"caption": "a red barn by a lake", "count": 2} and len(answer["edits"]) == 2
     run(make_config(tmp_path / "build"))
-    assert export_chat(str(tmp_path / "build"), out, TriplesConfig(inverse=True)) >= 8
+    assert export_chat(str(tmp_path / "build"), tmp_path / "built.jsonl", TriplesConfig(inverse=True)) >= 8
+    out = tmp_path / "inverse.jsonl"
     assert export_chat("", out, TriplesConfig(inverse=True)) == 168
     assert any("inverse" in line for line in out.read_text().splitlines())
 
@@ -207,5 +214,7 @@ def test_commands(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatc
     done = runner.invoke(app, ["dataset", "triples", "--finished", str(finished), "-o", "out"])
     assert done.exit_code == 0 and len(triples_of(tmp_path / "out")) == 4, done.output
     assert runner.invoke(app, ["dataset", "chat", "out", "-o", str(out)]).exit_code == 0 and out.is_file()
+    assert isinstance(runner.invoke(app, ["dataset", "chat", "-o", str(out)]).exception, DataError), "another file"
+    out = tmp_path / "seeds.jsonl"
     assert runner.invoke(app, ["dataset", "chat", "triples.inverse=true", "-o", str(out)]).exit_code == 0
     assert len(out.read_text().splitlines()) == 168

@@ -285,6 +285,18 @@ def test_what_peft_saves_is_what_peft_merges(sd_editor_folder: Path, tmp_path: P
         torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-5)
 
 
+def test_the_config_of_a_file_of_pefts_says_nothing_of_its_neighbours(sd_editor_folder: Path, tmp_path: Path) -> None:
+    with_config, without = load_backbone(sd_editor_folder), load_backbone(sd_editor_folder)
+    file = ByHand(without, tmp_path / "lora.safetensors")
+    linear_layers(file)
+    save_file(file.keys, file.path)
+    merge_loras(without, [Lora(file.path)])
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 8, "peft_type": "LORA"}))
+    merge_loras(with_config, [Lora(file.path)])
+    for name, weight in without.unet.state_dict().items():
+        assert torch.equal(weight, with_config.unet.state_dict()[name])
+
+
 def test_dora_without_its_magnitude_is_refused(sd_editor_folder: Path, tmp_path: Path) -> None:
     peer = load_backbone(sd_editor_folder)
     config = LoraConfig(r=2, lora_alpha=3, target_modules=["to_q"], init_lora_weights=False)
