@@ -37,7 +37,8 @@ IRRELEVANT = {
 ADDED: dict[str, Any] = {
     "triples.reasoning_effort": None, "triples.extra_body": {}, "triples.turns": 1, "triples.long_form": False,
     "triples.file": "", "triples.seeds": "", "triples.system": "", "pairs.text_every": 1, "pairs.guidance_start": 0.0,
-    "pairs.guidance_stop": 1.0,
+    "pairs.guidance_stop": 1.0, "pairs.tree": 1, "pack.captions_license": "", "pack.writer_license": "",
+    "pack.model_license": "",
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
 MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")

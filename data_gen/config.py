@@ -160,6 +160,12 @@ class PairsConfig(Config):
 
     model: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
     candidates: int = Field(default=4, ge=1, description="pairs drawn for each triple")
+    tree: int = Field(
+        default=1,
+        ge=1,
+        description="candidates of a triple that share seed, guidance scale and source picture and differ in p; what "
+        "their edited pictures have in common is computed once",
+    )
     scheduler: SchedulerName = Field(default="euler_a", description="scheduler of the denoising steps")
     steps: int = Field(default=20, ge=1, description="denoising steps")
     text_every: int = Field(
@@ -194,6 +200,8 @@ class PairsConfig(Config):
             raise ValueError("p_min and cfg_min must not be above p_max and cfg_max")
         if self.guidance_start > self.guidance_stop:
             raise ValueError("guidance_start must not be above guidance_stop")
+        if self.tree > self.batch:
+            raise ValueError("tree must not be above batch, for a tree is drawn in one")
         return self
 
 

@@ -2,19 +2,24 @@
 
 A candidate is determined by its seed, its share p of the denoising steps and its guidance scale, which follow from the
 run's seed, the triple and the candidate's number. Initial noise and ancestral noise are the same for both pictures.
+
+Candidates of a tree differ in p alone. They have one source picture, and an edited picture branches off where its
+sharing ends; what they have in common is computed once, and each equals its own run.
 """
 
+import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.pairs.prompt_to_prompt import share_with_source
-from ip2p.diffusion.sampling import count_model_calls, make_scheduler
-from ip2p.editing.draw import Drawn, draw, text_guidance
+from ip2p.diffusion.sampling import make_scheduler, steps_of_calls
+from ip2p.editing.draw import decode, denoise, text_guidance
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import Backbone
 from ip2p.models.safety import black_out
@@ -38,6 +43,33 @@ class PlannedCandidate(NamedTuple):
     candidate: Candidate
     caption: str
     edited_caption: str
+
+    @property
+    def tree(self) -> Hashable:
+        """Name of its tree: all that two candidates which differ in p alone have in common."""
+        candidate = self.candidate
+        return self.caption, self.edited_caption, candidate.seed, candidate.cfg, candidate.steps
+
+
+class DenoisedPairs(NamedTuple):
+    """Latents of a batch of n candidates, all source pictures before all edited ones.
+
+    Args:
+        latents: scaled latents, shape (2n, c, h, w).
+        rows_each: number of UNet rows that each took; those of equal pictures count for the first.
+        same_as: the first row that each equals.
+    """
+
+    latents: Tensor
+    rows_each: list[int]
+    same_as: list[int | None]
+
+
+class Decoded(NamedTuple):
+    """A picture as it was decoded, black if the safety checker blocked it."""
+
+    image: Image.Image
+    blocked: bool
 
 
 class PairMaker:
@@ -64,40 +96,61 @@ class PairMaker:
             steps=settings.steps, scheduler=settings.scheduler, text_every=settings.text_every,
             guidance_start=settings.guidance_start, guidance_stop=settings.guidance_stop,
         )  # fmt: skip
-        scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
-        count_model_calls(scheduler, settings.steps)  # a scheduler that takes fewer steps is noticed before it draws
-        self.order = scheduler.order
+        # A scheduler that takes fewer steps is noticed before it draws.
+        self.steps_of_calls = steps_of_calls(make_scheduler(backbone.scheduler, settings.scheduler), settings.steps)
 
     def draw(self, planned: Sequence[PlannedCandidate]) -> Iterator[Pair]:
         """Draw candidates in order, batch by batch; a batch may mix triples, shares and guidance scales.
 
-        Each denoising step calls the UNet once for all rows: source and edited pictures, with and without text.
+        Each denoising step calls the UNet once for all rows: source and edited pictures, with and without text. Of
+        rows that are equal, in a tree, it takes the first.
         If the safety checker blocks a picture, both pictures of its pair become black, and the pair is refused.
         """
-        for start in range(0, len(planned), self.settings.batch):
-            batch = planned[start : start + self.settings.batch]
-            drawn = self._draw(batch)
+        for batch in _split(planned, self.settings.batch):
+            latents, rows_each, same_as = self.denoise(batch)
+            pictures = self._decode(latents, same_as)
             for number, each in enumerate(batch):
-                source, edited = drawn[number], drawn[number + len(batch)]
-                pair = Pair(each.candidate, source.image, edited.image, source.unet_rows + edited.unet_rows)
+                source, edited = pictures[number], pictures[number + len(batch)]
+                rows = rows_each[number] + rows_each[number + len(batch)]
+                pair = Pair(each.candidate, source.image, edited.image, rows)
                 yield _refuse(pair) if source.blocked or edited.blocked else pair
 
-    def _draw(self, planned: Sequence[PlannedCandidate]) -> list[Drawn]:
-        """Draw the pictures of a batch, all source pictures before all edited ones."""
+    def denoise(self, planned: Sequence[PlannedCandidate]) -> DenoisedPairs:
+        """Denoise a batch of candidates, all source pictures before all edited ones."""
         backbone, settings = self.backbone, self.sampling
         candidates = [each.candidate for each in planned]
         texts = [each.caption for each in planned] + [each.edited_caption for each in planned]
         scales = torch.tensor([candidate.cfg for candidate in candidates] * 2, device=backbone.device)
         # Two generators of one seed for the two pictures of a pair: they draw the same noise at every step.
         generators = [torch.Generator().manual_seed(candidate.seed) for candidate in candidates * 2]
-        fractions, features = [each.p for each in candidates], self.settings.share == "features"
-        sharing = share_with_source(backbone.unet, fractions, self.settings.steps, order=self.order, features=features)
+        sharing = share_with_source(
+            backbone.unet, [each.p for each in candidates], self.settings.steps, trees=[each.tree for each in planned],
+            features=self.settings.share == "features",
+        )  # fmt: skip
         with backbone.lock, sharing as control:
-            return draw(
+
+            def prepare_next(call: int, _: Tensor) -> None:
+                if call + 1 < len(self.steps_of_calls):
+                    control.at(self.steps_of_calls[call + 1])
+
+            denoised = denoise(
                 backbone, text_guidance(backbone, settings, texts, scale=scales), settings,
-                size=(self.side, self.side), generators=generators,
-                on_step=lambda call, _: control.at(call + 1), decode_rows=len(planned),
+                size=(self.side, self.side), generators=generators, on_step=prepare_next,
+                same_as=lambda: control.same_as,
             )  # fmt: skip
+            return DenoisedPairs(*denoised, control.same_as)
+
+    def _decode(self, latents: Tensor, same_as: Sequence[int | None]) -> list[Decoded]:
+        """Decode the pictures of a batch: equal ones once, source pictures and edited ones apart."""
+        decoded: dict[int | None, Decoded] = {}
+        half = len(same_as) // 2
+        for rows in (range(half), range(half, 2 * half)):
+            different = [row for row in rows if same_as[row] == row]
+            images, flags = decode(self.backbone, latents[different])
+            decoded |= {
+                row: Decoded(*each) for row, each in zip(different, zip(images, flags, strict=True), strict=True)
+            }
+        return [decoded[first] for first in same_as]
 
 
 def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int) -> list[PlannedCandidate]:
@@ -108,20 +161,56 @@ def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int)
         settings: settings of the stage.
         seed: seed of the run.
     """
-    planned = []
-    for triple in triples:
-        for number in range(settings.candidates if triple.status == "ok" else 0):
-            rng = random.Random(derive_seed(seed, "pairs", triple.id, number))
-            candidate = Candidate(
-                id=content_id(triple.id, str(number)),
-                triple_id=triple.id,
-                seed=rng.getrandbits(63),
-                p=round(rng.uniform(settings.p_min, settings.p_max), 4),
-                cfg=round(rng.uniform(settings.cfg_min, settings.cfg_max), 4),
+    return [
+        each
+        for triple in triples
+        if triple.status == "ok"
+        for number in range(0, settings.candidates, settings.tree)
+        for each in plan_tree(triple, number, settings, seed)[: settings.candidates - number]
+    ]
+
+
+def plan_tree(triple: Triple, number: int, settings: PairsConfig, seed: int) -> list[PlannedCandidate]:
+    """Plan the candidates of a tree, of one seed, one guidance scale, and a p from each of as many parts of its range.
+
+    Args:
+        triple: triple to draw.
+        number: number of the tree's first candidate, a multiple of `pairs.tree`.
+        settings: settings of the stage.
+        seed: seed of the run.
+    """
+    rng, size = random.Random(derive_seed(seed, "pairs", triple.id, number)), settings.tree
+    noise = rng.getrandbits(63)
+    bounds = [(settings.p_min * (size - part) + settings.p_max * part) / size for part in range(size + 1)]
+    shares = [round(rng.uniform(*each), 4) for each in itertools.pairwise(bounds)]
+    cfg = round(rng.uniform(settings.cfg_min, settings.cfg_max), 4)
+    rng.shuffle(shares)  # so that a tree that is not drawn to its end has any of them
+    return [
+        PlannedCandidate(
+            Candidate(
+                id=content_id(triple.id, str(number + place)), triple_id=triple.id, seed=noise, p=p, cfg=cfg,
                 steps=settings.steps,
-            )
-            planned.append(PlannedCandidate(candidate, triple.caption, triple.edited_caption))
-    return planned
+            ),
+            triple.caption, triple.edited_caption,
+        )
+        for place, p in enumerate(shares)
+    ]  # fmt: skip
+
+
+def _split(planned: Sequence[PlannedCandidate], batch: int) -> Iterator[list[PlannedCandidate]]:
+    """Split candidates into batches of at most so many, in order, and trees only if they are larger."""
+    collected: list[PlannedCandidate] = []
+    for _, tree in itertools.groupby(planned, lambda each: each.tree):
+        members = list(tree)
+        if collected and len(collected) + len(members) > batch:
+            yield collected
+            collected = []
+        collected += members
+        while len(collected) > batch:
+            yield collected[:batch]
+            collected = collected[batch:]
+    if collected:
+        yield collected
 
 
 def _refuse(pair: Pair) -> Pair:

@@ -21,6 +21,7 @@ from ip2p.diffusion.noise import ForwardProcess
 from ip2p.diffusion.previews import DenoiserWithPreviews, Previews
 from ip2p.diffusion.sampling import Constrain, Denoise, OnStep, make_scheduler, sample
 from ip2p.diffusion.text_cache import MAX_BATCHES, TextCache
+from ip2p.diffusion.unique_rows import SameAs, UniqueRows
 from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone
 from ip2p.models.inference import require_finite_weights
@@ -48,6 +49,18 @@ class Drawn(NamedTuple):
     unet_rows: int
 
 
+class Denoised(NamedTuple):
+    """Latents at the end of a run.
+
+    Args:
+        latents: scaled latents, shape (b, c, h, w).
+        rows_each: number of UNet rows that each took.
+    """
+
+    latents: Tensor
+    rows_each: list[int]
+
+
 @torch.inference_mode()
 def draw(
     backbone: Backbone,
@@ -61,9 +74,35 @@ def draw(
     constrain: Constrain | None = None,
     on_step: OnStep | None = None,
     previews: Previews | None = None,
-    decode_rows: int | None = None,
 ) -> list[Drawn]:
     """Draw a batch of pictures of one size.
+
+    Args:
+        backbone, make_guidance, settings, size, generators, origin, start, constrain, on_step, previews: see `denoise`.
+    """
+    latents, rows_each = denoise(
+        backbone, make_guidance, settings, size=size, generators=generators, origin=origin, start=start,
+        constrain=constrain, on_step=on_step, previews=previews,
+    )  # fmt: skip
+    return [Drawn(*each) for each in zip(*decode(backbone, latents), rows_each, strict=True)]
+
+
+@torch.inference_mode()
+def denoise(
+    backbone: Backbone,
+    make_guidance: MakeGuidance,
+    settings: SamplingSettings,
+    *,
+    size: tuple[int, int],
+    generators: Sequence[torch.Generator],
+    origin: Float[Tensor, "b c h w"] | None = None,
+    start: int = 0,
+    constrain: Constrain | None = None,
+    on_step: OnStep | None = None,
+    previews: Previews | None = None,
+    same_as: SameAs | None = None,
+) -> Denoised:
+    """Denoise a batch of latents of one size.
 
     Args:
         backbone: text-to-image model or editor.
@@ -75,29 +114,40 @@ def draw(
         start: index of the first step, below `settings.steps`.
         constrain, on_step: functions called after each model call, see `ip2p.diffusion.sampling.sample`.
         previews: interval and callback for the clean pictures predicted during the run.
-        decode_rows: number of pictures decoded at once; all of them if None.
+        same_as: which pictures of a text-to-image model are equal or not needed at a model call, so that they take no
+            UNet rows; every picture takes its own if None.
     """
+    assert settings.reuse == 1 or same_as is None, "features are cached for whole batches, not row by row"
     scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
     width, height = (side // backbone.downscale for side in size)
     noise = randn((backbone.latent_channels, height, width), generators, device=backbone.device)
     text_cache = TextCache(backbone.predict, backbone.unet, max_batches=0 if backbone.compiled else MAX_BATCHES)
     feature_cache = FeatureCache(text_cache, backbone.unet, settings.reuse)
-    guidance = make_guidance(feature_cache)
-    denoise: Denoise = guidance
+    unique = UniqueRows(feature_cache, same_as) if same_as else None
+    guidance = make_guidance(unique or feature_cache)
+    predict: Denoise = guidance
     if previews:
         process = ForwardProcess(backbone.scheduler)
-        denoise = DenoiserWithPreviews(
-            guidance, process, lambda latents: _decode(backbone, latents)[0], previews, scheduler.order
+        predict = DenoiserWithPreviews(
+            guidance, process, lambda latents: decode(backbone, latents)[0], previews, scheduler.order
         )
     with text_cache, feature_cache:
         latents = sample(
-            denoise, noise, scheduler, steps=settings.steps, generators=generators, origin=origin, start=start,
+            predict, noise, scheduler, steps=settings.steps, generators=generators, origin=origin, start=start,
             on_step=on_step, constrain=constrain,
         )  # fmt: skip
     _require_finite(backbone, latents, "latents")
-    decoded = [_decode(backbone, rows) for rows in latents.split(decode_rows or len(latents))]
-    images, flags = ([each for part in parts for each in part] for parts in zip(*decoded, strict=True))
-    return [Drawn(*each) for each in zip(images, flags, guidance.rows_each, strict=True)]
+    return Denoised(latents, (unique or guidance).rows_each)
+
+
+@torch.inference_mode()
+def decode(backbone: Backbone, latents: Float[Tensor, "b c h w"]) -> tuple[list[Image.Image], list[bool]]:
+    """Decode scaled latents into pictures, black if the model's safety checker blocks them, with a flag for each."""
+    decoded = backbone.decode(latents)
+    _require_finite(backbone, decoded, "decoded pictures")
+    images = to_images(decoded)
+    flags = backbone.flag_unsafe(images)
+    return [black_out(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)], flags
 
 
 def dual_guidance(
@@ -165,15 +215,6 @@ def _guidance_options(backbone: Backbone, settings: SamplingSettings) -> dict[st
         "interval": (settings.guidance_start, settings.guidance_stop), "rescale": settings.rescale,
         "timesteps": backbone.scheduler.config.num_train_timesteps,
     }  # fmt: skip
-
-
-def _decode(backbone: Backbone, latents: Float[Tensor, "b c h w"]) -> tuple[list[Image.Image], list[bool]]:
-    """Decode latents into pictures, black if the model's safety checker blocks them, with a flag for each."""
-    decoded = backbone.decode(latents)
-    _require_finite(backbone, decoded, "decoded pictures")
-    images = to_images(decoded)
-    flags = backbone.flag_unsafe(images)
-    return [black_out(image) if unsafe else image for image, unsafe in zip(images, flags, strict=True)], flags
 
 
 def _require_finite(backbone: Backbone, values: Tensor, what: str) -> None:

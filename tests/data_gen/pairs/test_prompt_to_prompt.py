@@ -92,14 +92,26 @@ def test_each_pair_shares_for_its_own_time() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 7, 50, 100])
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
 def test_p_is_that_of_the_authors(p: float, steps: int) -> None:
-    """Their code shares at step i of S while p > i / (S - 1); with Heun's method both calls of a step do."""
-    expected = [p > step / max(1, steps - 1) for step in range(steps)]
-    for order in (1, 2):
-        control, shared = SharedRows((p,), steps, order), []
-        for call in range(order * (steps - 1) + 1):
-            control.at(call)
-            shared.append(control.active)
-        assert shared == [each for each in expected[:-1] for _ in range(order)] + expected[-1:]
+    """Their code shares at step i of S while p > i / (S - 1)."""
+    control, shared = SharedRows((p,), steps), []
+    for step in range(steps):
+        control.at(step)
+        shared.append(control.active)
+    assert shared == [p > step / max(1, steps - 1) for step in range(steps)]
+
+
+def test_rows_of_a_tree_are_equal_until_the_smaller_p_ends() -> None:
+    """p shares 0, 1, 6, 6 and 11 of 11 steps; the third and fourth pair are equal to the end."""
+    control = SharedRows((0.0, 0.05, 0.53, 0.52, 1.0), steps=12, trees="abbbb")
+    control.at(0)
+    assert control.same_as == [0, 1, 1, 1, 1, 5, 6, 6, 6, 6]
+    assert control.sources(8) == [0, 1, 2, 1, 4, 5, 6, 5]
+    control.at(1)
+    assert control.same_as == [0, 1, 1, 1, 1, 5, 6, 7, 7, 7]
+    assert control.sources(5) == [0, 1, 2, 3, 1]
+    control.at(11)
+    assert control.same_as == [0, 1, 1, 1, 1, 5, 6, 7, 7, 9]
+    assert control.sources(6) == [0, 1, 2, 3, 4, 5]
 
 
 def test_rows_that_are_no_whole_halves_are_refused() -> None:
