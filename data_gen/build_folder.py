@@ -37,8 +37,8 @@ IRRELEVANT = {
 ADDED: dict[str, Any] = {
     "triples.reasoning_effort": None, "triples.extra_body": {}, "triples.turns": 1, "triples.long_form": False,
     "triples.file": "", "triples.seeds": "", "triples.system": "", "pairs.text_every": 1, "pairs.guidance_start": 0.0,
-    "pairs.guidance_stop": 1.0, "pairs.tree": 1, "pack.captions_license": "", "pack.writer_license": "",
-    "pack.model_license": "",
+    "pairs.guidance_stop": 1.0, "pairs.tree": 1, "pairs.early_at": 0.0, "pairs.early_decoder": "",
+    "pack.captions_license": "", "pack.writer_license": "", "pack.model_license": "",
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
 MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
@@ -178,8 +178,11 @@ def hash_origins(config: DatasetConfig, *, only_captions: bool = False) -> dict[
     Raises:
         ModelError: a bundled model has no weights.
     """
-    models = {} if only_captions else {"pairs.model": config.pairs.model, "scores.clip": config.scores.clip}
-    found = {f"{key} (its weights)": hash_model(name) for key, name in models.items()}
+    models = {
+        "pairs.model": config.pairs.model, "pairs.early_decoder": config.pairs.early_decoder,
+        "scores.clip": config.scores.clip,
+    }  # fmt: skip
+    found = {f"{key} (its weights)": hash_model(name) for key, name in models.items() if name and not only_captions}
     source = Path(config.captions.source)
     if config.captions.source != STORYBOOK and source.is_file():
         found["captions.source (its contents)"] = _hash_file(source)

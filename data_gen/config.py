@@ -186,6 +186,17 @@ class PairsConfig(Config):
     cfg_min: float = Field(default=3.0, ge=0, description="smallest guidance scale, drawn for each pair")
     cfg_max: float = Field(default=5.0, ge=0, description="largest guidance scale")
     batch: int = Field(default=8, ge=1, description="pairs drawn at a time")
+    early_at: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the denoising steps after which pairs that promise nothing are rejected; 0 for never",
+    )
+    early_decoder: str = Field(
+        default="",
+        description="folder or hub id of a small decoder that pairs are looked at through then, such as "
+        "madebyollin/taesd; empty for the model's own",
+    )
     size: int = Field(default=0, ge=0, description="side of the pictures in pixels; 0 for the model's own")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="precision of the model; fp32 draws the same pictures everywhere"

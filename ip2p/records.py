@@ -47,6 +47,7 @@ class Reason(StrEnum):
     MODERATED = "moderated"
     KIND_FULL = "kind_full"
     UNSAFE = "unsafe"
+    REJECTED_EARLY = "rejected_early"
     LOW_SOURCE = "low_source"
     LOW_EDITED = "low_edited"
     LOW_IMAGE = "low_image"

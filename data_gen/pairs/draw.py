@@ -7,9 +7,10 @@ Candidates of a tree differ in p alone. They have one source picture, and an edi
 sharing ends; what they have in common is computed once, and each equals its own run.
 """
 
+import dataclasses
 import itertools
 import random
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,10 +19,12 @@ from torch import Tensor
 
 from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.pairs.prompt_to_prompt import share_with_source
+from ip2p.diffusion.previews import Estimates
 from ip2p.diffusion.sampling import make_scheduler, steps_of_calls
 from ip2p.editing.draw import decode, denoise, text_guidance
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import Backbone
+from ip2p.models.decoder import load_decoder
 from ip2p.models.safety import black_out
 from ip2p.records import Candidate, Reason, Triple, content_id
 from ip2p.seeding import derive_seed
@@ -51,18 +54,26 @@ class PlannedCandidate(NamedTuple):
         return self.caption, self.edited_caption, candidate.seed, candidate.cfg, candidate.steps
 
 
+Pictures = tuple[Image.Image, Image.Image]
+"""Source and edited picture of a pair."""
+Reject = Callable[[Sequence[PlannedCandidate], Sequence[Pictures]], Sequence[bool]]
+"""Function from the candidates of a batch and estimates of their pictures, part of the way, to which are dropped."""
+
+
 class DenoisedPairs(NamedTuple):
     """Latents of a batch of n candidates, all source pictures before all edited ones.
 
     Args:
-        latents: scaled latents, shape (2n, c, h, w).
+        latents: scaled latents, shape (2n, c, h, w); those of dropped candidates mean nothing.
         rows_each: number of UNet rows that each took; those of equal pictures count for the first.
-        same_as: the first row that each equals.
+        same_as: the first row that each equals; None for rows of dropped candidates.
+        dropped: estimates of dropped candidates, by place in the batch.
     """
 
     latents: Tensor
     rows_each: list[int]
     same_as: list[int | None]
+    dropped: dict[int, Pictures]
 
 
 class Decoded(NamedTuple):
@@ -96,27 +107,47 @@ class PairMaker:
             steps=settings.steps, scheduler=settings.scheduler, text_every=settings.text_every,
             guidance_start=settings.guidance_start, guidance_stop=settings.guidance_stop,
         )  # fmt: skip
+        early = max(1, round(settings.early_at * settings.steps)) if settings.early_at else 0
+        self.early_step = min(early, settings.steps - 1)  # 0 is never
+        self.estimator = backbone  # for estimates: the same networks, with another decoder
+        if settings.early_decoder:
+            decoder = load_decoder(backbone, settings.early_decoder)
+            self.estimator = dataclasses.replace(backbone, decoder=decoder)
         # A scheduler that takes fewer steps is noticed before it draws.
         self.steps_of_calls = steps_of_calls(make_scheduler(backbone.scheduler, settings.scheduler), settings.steps)
 
-    def draw(self, planned: Sequence[PlannedCandidate]) -> Iterator[Pair]:
+    def draw(self, planned: Sequence[PlannedCandidate], reject: Reject | None = None) -> Iterator[Pair]:
         """Draw candidates in order, batch by batch; a batch may mix triples, shares and guidance scales.
 
         Each denoising step calls the UNet once for all rows: source and edited pictures, with and without text. Of
         rows that are equal, in a tree, it takes the first.
         If the safety checker blocks a picture, both pictures of its pair become black, and the pair is refused.
+
+        Args:
+            planned: candidates to draw.
+            reject: function that drops candidates at the step set by `pairs.early_at`. They take no further UNet rows,
+                are refused as rejected_early, and their pictures are the estimates; the others are as without it.
         """
         for batch in _split(planned, self.settings.batch):
-            latents, rows_each, same_as = self.denoise(batch)
-            pictures = self._decode(latents, same_as)
+            denoised = self.denoise(batch, reject)
+            decoded = self._decode(self.backbone, denoised.latents, denoised.same_as)
             for number, each in enumerate(batch):
-                source, edited = pictures[number], pictures[number + len(batch)]
-                rows = rows_each[number] + rows_each[number + len(batch)]
-                pair = Pair(each.candidate, source.image, edited.image, rows)
-                yield _refuse(pair) if source.blocked or edited.blocked else pair
+                source, edited = decoded.get(number), decoded.get(number + len(batch))
+                rows = denoised.rows_each[number] + denoised.rows_each[number + len(batch)]
+                if source is None or edited is None:
+                    yield Pair(_refuse(each.candidate, Reason.REJECTED_EARLY), *denoised.dropped[number], rows)
+                elif source.blocked or edited.blocked:
+                    pictures = black_out(source.image), black_out(edited.image)
+                    yield Pair(_refuse(each.candidate, Reason.UNSAFE), *pictures, rows)
+                else:
+                    yield Pair(each.candidate, source.image, edited.image, rows)
 
-    def denoise(self, planned: Sequence[PlannedCandidate]) -> DenoisedPairs:
-        """Denoise a batch of candidates, all source pictures before all edited ones."""
+    def denoise(self, planned: Sequence[PlannedCandidate], reject: Reject | None = None) -> DenoisedPairs:
+        """Denoise a batch of candidates, all source pictures before all edited ones.
+
+        Args:
+            planned, reject: see `draw`.
+        """
         backbone, settings = self.backbone, self.sampling
         candidates = [each.candidate for each in planned]
         texts = [each.caption for each in planned] + [each.edited_caption for each in planned]
@@ -127,30 +158,38 @@ class PairMaker:
             backbone.unet, [each.p for each in candidates], self.settings.steps, trees=[each.tree for each in planned],
             features=self.settings.share == "features",
         )  # fmt: skip
+        dropped: dict[int, Pictures] = {}
         with backbone.lock, sharing as control:
 
             def prepare_next(call: int, _: Tensor) -> None:
                 if call + 1 < len(self.steps_of_calls):
                     control.at(self.steps_of_calls[call + 1])
 
+            def drop(_: int, latents: Tensor) -> None:
+                decoded = self._decode(self.estimator, latents, control.same_as)
+                pictures = [(decoded[row].image, decoded[row + len(planned)].image) for row in range(len(planned))]
+                verdicts = zip(range(len(planned)), reject(planned, pictures) if reject else (), strict=True)
+                dropped.update({row: pictures[row] for row, verdict in verdicts if verdict})
+                control.drop(dropped)
+
             denoised = denoise(
                 backbone, text_guidance(backbone, settings, texts, scale=scales), settings,
                 size=(self.side, self.side), generators=generators, on_step=prepare_next,
+                estimates=Estimates(lambda step: step == self.early_step, drop) if reject and self.early_step else None,
                 same_as=lambda: control.same_as,
             )  # fmt: skip
-            return DenoisedPairs(*denoised, control.same_as)
+            return DenoisedPairs(*denoised, control.same_as, dropped)
 
-    def _decode(self, latents: Tensor, same_as: Sequence[int | None]) -> list[Decoded]:
-        """Decode the pictures of a batch: equal ones once, source pictures and edited ones apart."""
+    @staticmethod
+    def _decode(backbone: Backbone, latents: Tensor, same_as: Sequence[int | None]) -> dict[int, Decoded]:
+        """Decode the pictures of a batch by row: equal ones once, source pictures and edited ones apart."""
         decoded: dict[int | None, Decoded] = {}
         half = len(same_as) // 2
         for rows in (range(half), range(half, 2 * half)):
-            different = [row for row in rows if same_as[row] == row]
-            images, flags = decode(self.backbone, latents[different])
-            decoded |= {
-                row: Decoded(*each) for row, each in zip(different, zip(images, flags, strict=True), strict=True)
-            }
-        return [decoded[first] for first in same_as]
+            if different := [row for row in rows if same_as[row] == row]:
+                pictures = zip(*decode(backbone, latents[different]), strict=True)
+                decoded |= zip(different, itertools.starmap(Decoded, pictures), strict=True)
+        return {row: decoded[first] for row, first in enumerate(same_as) if first is not None}
 
 
 def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int) -> list[PlannedCandidate]:
@@ -213,7 +252,5 @@ def _split(planned: Sequence[PlannedCandidate], batch: int) -> Iterator[list[Pla
         yield collected
 
 
-def _refuse(pair: Pair) -> Pair:
-    """Refuse an unsafe pair, and black out both pictures."""
-    refused = pair.candidate.model_copy(update={"status": "refused", "reason": Reason.UNSAFE})
-    return pair._replace(candidate=refused, source=black_out(pair.source), edited=black_out(pair.edited))
+def _refuse(candidate: Candidate, reason: Reason) -> Candidate:
+    return candidate.model_copy(update={"status": "refused", "reason": reason})

@@ -11,7 +11,7 @@ source's features from the decoder's residual blocks, as in Plug-and-Play (Tuman
 """
 
 import functools
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,19 +30,27 @@ class SharedRows:
 
     For each guidance condition there are all source rows and then all edited rows: [source x n, edited x n], once or
     several times. Pairs of one tree have the same captions, noise and guidance scale: their source rows are equal, and
-    so are edited rows until one of them shares no more. A UNet batch has the first of equal rows only, see `same_as`.
+    so are edited rows until one of them shares no more. A UNet batch has the first of equal rows only, and none of
+    pairs that are dropped.
 
     Args:
         fractions: p of each pair, 0 to 1.
         steps: number of denoising steps of the whole run.
         trees: name of each pair's tree; None if each pair is one of its own.
+
+    Attributes:
+        same_as: for each row, the first row that equals it at this step; None for rows of dropped pairs.
+        dropped: pairs that are dropped.
     """
+
+    same_as: list[int | None]
 
     def __init__(self, fractions: Sequence[float], steps: int, trees: Sequence[Hashable] | None = None) -> None:
         assert all(0 <= p <= 1 for p in fractions), f"shares {fractions} are not in [0, 1]"
         self.pairs = len(fractions)
         self.trees = tuple(range(self.pairs) if trees is None else trees)
         self.shared_steps = [sum(p > step / max(1, steps - 1) for step in range(steps)) for p in fractions]
+        self.dropped: frozenset[int] = frozenset()
         self.at(0)
 
     @property
@@ -50,16 +58,21 @@ class SharedRows:
         """Whether any pair shares at this step."""
         return any(self._shared)
 
+    def drop(self, pairs: Iterable[int]) -> None:
+        """Drop further pairs from the next model call on."""
+        self.dropped |= frozenset(pairs)
+        self.at(self._step)
+
     def at(self, step: int) -> None:
         """Prepare for a denoising step, counted from 0."""
+        self._step = step
         self._shared = [shared > step for shared in self.shared_steps]
         edited = [min(shared, step + 1) for shared in self.shared_steps]  # steps shared so far, this one included
         first: dict[Hashable, int] = {}
-        self.same_as: list[int | None] = [
-            first.setdefault((tree, shared), row)
-            for row, (tree, shared) in enumerate(
-                [*((tree, None) for tree in self.trees), *zip(self.trees, edited, strict=True)]
-            )
+        states = [*((tree, None) for tree in self.trees), *zip(self.trees, edited, strict=True)]
+        self.same_as = [
+            None if row % self.pairs in self.dropped else first.setdefault(state, row)
+            for row, state in enumerate(states)
         ]
         self._index = torch.empty(0, dtype=torch.long)  # computed in the first layer of the call
 

@@ -18,8 +18,8 @@ from ip2p.diffusion.feature_cache import FeatureCache
 from ip2p.diffusion.guidance import DualGuidance, Guidance, TextGuidance, UNetCall
 from ip2p.diffusion.guidance_cache import CachedDualGuidance, CachedTextGuidance, CacheSchedule
 from ip2p.diffusion.noise import ForwardProcess
-from ip2p.diffusion.previews import DenoiserWithPreviews, Previews
-from ip2p.diffusion.sampling import Constrain, Denoise, OnStep, make_scheduler, sample
+from ip2p.diffusion.previews import DenoiserWithEstimates, Estimates, Previews
+from ip2p.diffusion.sampling import Constrain, Denoise, OnStep, make_scheduler, sample, steps_of_calls
 from ip2p.diffusion.text_cache import MAX_BATCHES, TextCache
 from ip2p.diffusion.unique_rows import SameAs, UniqueRows
 from ip2p.errors import ModelError
@@ -78,11 +78,12 @@ def draw(
     """Draw a batch of pictures of one size.
 
     Args:
-        backbone, make_guidance, settings, size, generators, origin, start, constrain, on_step, previews: see `denoise`.
+        backbone, make_guidance, settings, size, generators, origin, start, constrain, on_step: see `denoise`.
+        previews: interval and callback for the clean pictures predicted during the run.
     """
     latents, rows_each = denoise(
         backbone, make_guidance, settings, size=size, generators=generators, origin=origin, start=start,
-        constrain=constrain, on_step=on_step, previews=previews,
+        constrain=constrain, on_step=on_step, estimates=_show(backbone, previews) if previews else None,
     )  # fmt: skip
     return [Drawn(*each) for each in zip(*decode(backbone, latents), rows_each, strict=True)]
 
@@ -99,7 +100,7 @@ def denoise(
     start: int = 0,
     constrain: Constrain | None = None,
     on_step: OnStep | None = None,
-    previews: Previews | None = None,
+    estimates: Estimates | None = None,
     same_as: SameAs | None = None,
 ) -> Denoised:
     """Denoise a batch of latents of one size.
@@ -113,7 +114,7 @@ def denoise(
         origin: scaled latents to noise and start from, shape (b, c, h, w) (SDEdit); None starts from pure noise.
         start: index of the first step, below `settings.steps`.
         constrain, on_step: functions called after each model call, see `ip2p.diffusion.sampling.sample`.
-        previews: interval and callback for the clean pictures predicted during the run.
+        estimates: which of the clean latents predicted during the run are wanted, and a callback for them.
         same_as: which pictures of a text-to-image model are equal or not needed at a model call, so that they take no
             UNet rows; every picture takes its own if None.
     """
@@ -126,11 +127,10 @@ def denoise(
     unique = UniqueRows(feature_cache, same_as) if same_as else None
     guidance = make_guidance(unique or feature_cache)
     predict: Denoise = guidance
-    if previews:
-        process = ForwardProcess(backbone.scheduler)
-        predict = DenoiserWithPreviews(
-            guidance, process, lambda latents: decode(backbone, latents)[0], previews, scheduler.order
-        )
+    if estimates:
+        steps = steps_of_calls(scheduler, settings.steps)[start * scheduler.order :]
+        numbers = [1 + step - steps[0] for step in steps]
+        predict = DenoiserWithEstimates(guidance, ForwardProcess(backbone.scheduler), estimates, numbers)
     with text_cache, feature_cache:
         latents = sample(
             predict, noise, scheduler, steps=settings.steps, generators=generators, origin=origin, start=start,
@@ -215,6 +215,16 @@ def _guidance_options(backbone: Backbone, settings: SamplingSettings) -> dict[st
         "interval": (settings.guidance_start, settings.guidance_stop), "rescale": settings.rescale,
         "timesteps": backbone.scheduler.config.num_train_timesteps,
     }  # fmt: skip
+
+
+def _show(backbone: Backbone, previews: Previews) -> Estimates:
+    """Decode estimates, and show them as previews."""
+
+    def show(step: int, latents: Tensor) -> None:
+        for place, picture in enumerate(decode(backbone, latents)[0]):
+            previews.show(place, step, picture)
+
+    return Estimates(lambda step: step % previews.every == 0, show)
 
 
 def _require_finite(backbone: Backbone, values: Tensor, what: str) -> None:

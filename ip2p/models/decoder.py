@@ -23,10 +23,15 @@ DECODER_HINT = "Give a folder with an AutoencoderTiny, or a hub id such as madeb
 
 
 def replace_decoder(backbone: Backbone, name: str) -> None:
-    """Replace the decoder of a backbone.
+    """Replace the decoder of a backbone in place, see `load_decoder`."""
+    backbone.decoder = load_decoder(backbone, name)
+
+
+def load_decoder(backbone: Backbone, name: str) -> Any:
+    """Load a decoder for the latents of a backbone.
 
     Args:
-        backbone: model to change in place.
+        backbone: model whose latents it is to decode.
         name: folder or hub id of an AutoencoderTiny.
 
     Raises:
@@ -54,4 +59,4 @@ def replace_decoder(backbone: Backbone, name: str) -> None:
             f"1/{expected[1]}",
             "Give one that was trained on the latents of the model's own autoencoder",
         )
-    backbone.decoder = decoder.to(backbone.device).eval().requires_grad_(False)
+    return decoder.to(backbone.device).eval().requires_grad_(False)

@@ -14,7 +14,7 @@ ADDED = (
     *("triples.reply_tokens", "triples.max_reasoning_tokens", "triples.reasoning_effort", "triples.extra_body"),
     *("triples.turns", "triples.long_form", "triples.file", "triples.seeds", "triples.system"),
     *("triples.skip_unanswered", "pairs.text_every", "pairs.guidance_start", "pairs.guidance_stop"),
-    "pairs.tree",
+    *("pairs.tree", "pairs.early_at", "pairs.early_decoder"),
 )
 """Settings that earlier versions did not have."""
 

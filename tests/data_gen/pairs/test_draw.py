@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ip2p.data_gen.config import PairsConfig
-from ip2p.data_gen.pairs.draw import Pair, PairMaker, PlannedCandidate, plan_candidates
+from ip2p.data_gen.build_folder import hash_model, hash_origins
+from ip2p.data_gen.config import DatasetConfig, PairsConfig
+from ip2p.data_gen.pairs.draw import Pair, PairMaker, Pictures, PlannedCandidate, plan_candidates
 from ip2p.diffusion.guidance import TextGuidance
 from ip2p.diffusion.sampling import make_scheduler, sample
 from ip2p.errors import ConfigError, ModelError
 from ip2p.models.backbone import Backbone, load_backbone
-from ip2p.records import Candidate, Triple
+from ip2p.records import Candidate, Reason, Triple
 from ip2p.settings import SCHEDULERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:text longer than")
@@ -153,13 +154,88 @@ def test_pairs_of_a_tree_have_one_source_picture_and_pictures_of_their_own(backb
     assert sum(pair.unet_rows for pair in pairs) < 0.75 * sum(pair.unet_rows for pair in alone)
 
 
+DROPPED = (1, 2, 5)
+"""Pairs of a tree of five and of two others that are dropped: the first of the tree's longer branches among them."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [*({"scheduler": name} for name in SCHEDULERS), {"share": "features", "text_every": 2, "guidance_stop": 0.6}],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_dropped_pairs_take_no_further_rows_and_change_no_other(backbone: Backbone, settings: dict[str, Any]) -> None:
+    maker = PairMaker(backbone, PairsConfig(**{"steps": 10, "early_at": 0.4, "scheduler": "euler_a"} | settings))
+    batch = [*(planned(p) for p in TREE), planned(0.6, seed=5), planned(0.2, seed=6, cfg=2.0)]
+    seen: list[Any] = []
+
+    def reject(candidates: Sequence[PlannedCandidate], pictures: Sequence[Pictures]) -> list[bool]:
+        seen.append((candidates, pictures))
+        return [place in DROPPED for place in range(len(candidates))]
+
+    full, ours = maker.denoise(batch), maker.denoise(batch, reject)
+    ((candidates, pictures),) = seen
+    assert list(candidates) == batch and set(ours.dropped) == set(DROPPED)
+    assert all(ours.dropped[place] == pictures[place] for place in DROPPED)
+    for row in (each + half for half in (0, 7) for each in range(7) if each not in DROPPED):
+        assert (ours.latents[row] - full.latents[row]).abs().max() < 1e-4
+    kept = [each for place, each in enumerate(batch) if place not in DROPPED]
+    begun = sum(maker.denoise(batch, lambda each, _: [True] * len(each)).rows_each)
+    assert begun < 0.5 * sum(full.rows_each)
+    # What is not dropped costs as much as drawn alone; before the drop, all were drawn.
+    early = sum(maker.denoise(kept, lambda each, _: [True] * len(each)).rows_each)
+    assert sum(ours.rows_each) == begun + sum(maker.denoise(kept).rows_each) - early
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm", "heun"])
+def test_estimates_come_near_the_pictures(backbone: Backbone, scheduler: str) -> None:
+    """The later the nearer: after the last but one step, hardly anything is left to do."""
+    apart = []
+    for early_at in (0.1, 0.5, 0.99):
+        maker = PairMaker(backbone, PairsConfig(steps=20, early_at=early_at, scheduler=scheduler))
+        full = next(maker.draw([planned(0.5)]))
+        early = next(maker.draw([planned(0.5)], lambda *_: [True]))
+        assert early.candidate.status == "refused" and early.candidate.reason is Reason.REJECTED_EARLY
+        assert early.unet_rows < full.unet_rows
+        pictures = ((early.source, full.source), (early.edited, full.edited))
+        apart.append(np.mean([np.abs(np.asarray(a).astype(float) - np.asarray(b)).mean() for a, b in pictures]))
+    assert apart == sorted(apart, reverse=True) and apart[2] < 2
+
+
+def test_nothing_is_rejected_where_it_is_too_late(backbone: Backbone) -> None:
+    def reject(*_: Any) -> list[bool]:
+        raise AssertionError("nobody is asked")
+
+    for settings in (PairsConfig(steps=4), PairsConfig(steps=1, early_at=0.5)):
+        assert [each.candidate.status for each in PairMaker(backbone, settings).draw([planned(0.5)], reject)] == ["ok"]
+
+
+def test_estimates_are_decoded_by_a_small_decoder(sd_base_folder: Path, base_folder: Path, clip_folder: Path) -> None:
+    """storybook's autoencoder is one; the pictures that are kept are the model's own."""
+    settings = {"steps": 4, "early_at": 0.5}
+    makers = [
+        PairMaker(load_backbone(sd_base_folder), PairsConfig(**settings, early_decoder=decoder))
+        for decoder in ("", str(base_folder / "vae"))
+    ]
+    own, small = (next(maker.draw([planned(0.5)], lambda *_: [True])) for maker in makers)
+    assert own.source != small.source and own.source.size == small.source.size
+    own, small = (next(maker.draw([planned(0.5)], lambda *_: [False])) for maker in makers)
+    assert own.source == small.source and own.edited == small.edited
+    config = DatasetConfig.model_validate(
+        {
+            "pairs": {"model": str(base_folder), "early_decoder": str(base_folder / "vae")},
+            "scores": {"clip": str(clip_folder)},
+        }
+    )
+    assert hash_origins(config)["pairs.early_decoder (its weights)"] == hash_model(str(base_folder / "vae"))
+
+
 def test_batches_have_whole_trees(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     run = PairMaker.denoise
 
-    def count(self: PairMaker, batch: Sequence[PlannedCandidate]) -> Any:
+    def count(self: PairMaker, batch: Sequence[PlannedCandidate], *others: Any) -> Any:
         sizes.append(len(batch))
-        return run(self, batch)
+        return run(self, batch, *others)
 
     monkeypatch.setattr(PairMaker, "denoise", count)
     settings = PairsConfig(steps=1, candidates=4, tree=3, batch=5)
