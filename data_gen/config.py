@@ -159,6 +159,16 @@ class PairsConfig(Config):
     """How pairs of pictures are drawn by Prompt-to-Prompt."""
 
     model: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
+    vae: str = Field(
+        default="",
+        description="folder or hub id of an autoencoder in place of the model's own, such as stabilityai/sd-vae-ft-mse",
+    )
+    loras: list[str] = Field(
+        default=[], description="LoRA files to merge into the model, each FILE or FILE:SCALE, such as lcm.safetensors:1"
+    )
+    negative_prompt: str = Field(
+        default="", description="what the pictures should not show; guidance leads away from it"
+    )
     candidates: int = Field(default=4, ge=1, description="pairs drawn for each triple")
     tree: int = Field(
         default=1,
@@ -183,7 +193,9 @@ class PairsConfig(Config):
         default=0.1, ge=0, le=1, description="smallest share of the denoising steps that share, drawn for each pair"
     )
     p_max: float = Field(default=0.9, ge=0, le=1, description="largest share of the denoising steps that share")
-    cfg_min: float = Field(default=3.0, ge=0, description="smallest guidance scale, drawn for each pair")
+    cfg_min: float = Field(
+        default=3.0, ge=0, description="smallest guidance scale, drawn for each pair; 1 and 0 are none"
+    )
     cfg_max: float = Field(default=5.0, ge=0, description="largest guidance scale")
     batch: int = Field(default=8, ge=1, description="pairs drawn at a time")
     early_at: float = Field(

@@ -151,7 +151,9 @@ class PairMaker:
         backbone, settings = self.backbone, self.sampling
         candidates = [each.candidate for each in planned]
         texts = [each.caption for each in planned] + [each.edited_caption for each in planned]
-        scales = torch.tensor([candidate.cfg for candidate in candidates] * 2, device=backbone.device)
+        # As in diffusers, 0 is no guidance, too, and not the picture without a caption.
+        scales = torch.tensor([candidate.cfg or 1.0 for candidate in candidates] * 2, device=backbone.device)
+        negative = (self.settings.negative_prompt,)
         # Two generators of one seed for the two pictures of a pair: they draw the same noise at every step.
         generators = [torch.Generator().manual_seed(candidate.seed) for candidate in candidates * 2]
         sharing = share_with_source(
@@ -173,7 +175,7 @@ class PairMaker:
                 control.drop(dropped)
 
             denoised = denoise(
-                backbone, text_guidance(backbone, settings, texts, scale=scales), settings,
+                backbone, text_guidance(backbone, settings, texts, negative, scale=scales), settings,
                 size=(self.side, self.side), generators=generators, on_step=prepare_next,
                 estimates=Estimates(lambda step: step == self.early_step, drop) if reject and self.early_step else None,
                 same_as=lambda: control.same_as,

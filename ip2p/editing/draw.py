@@ -4,10 +4,12 @@ It combines the noise of each row's generator, a scheduler, a guidance over the 
 decoder, and the safety checker.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from diffusers.models.embeddings import get_timestep_embedding
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -190,9 +192,15 @@ def text_guidance(
         settings: cache schedule, interval and rescaling.
         captions: one caption for each row.
         negative_prompts: texts of the branch without caption, one for all rows or for each; may be empty.
-        scale: guidance scale, one number or a tensor of shape (b,).
+        scale: guidance scale, one number or a tensor of shape (b,). A UNet that takes it as an input needs no branch
+            without caption, and knows no negative prompt.
     """
     texts = backbone.encode_text(captions), _encode_negative(backbone, negative_prompts)
+    if width := backbone.unet.config.get("time_cond_proj_dim"):
+        scales = texts[0].tokens.new_zeros(len(captions)) + scale
+        # From 0, which is no guidance (arXiv 2310.04378), in thousandths, as timesteps are embedded.
+        embedded = get_timestep_embedding(1000 * (scales - 1), width, downscale_freq_shift=1)
+        texts, scale = (dataclasses.replace(texts[0], scale=embedded), texts[1]), 1.0
     schedule, others = _schedule(settings), _guidance_options(backbone, settings)
     if schedule == EXACT:
         return lambda unet: TextGuidance(unet, *texts, scale=scale, **others)
