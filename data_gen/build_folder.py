@@ -38,7 +38,8 @@ ADDED: dict[str, Any] = {
     "triples.reasoning_effort": None, "triples.extra_body": {}, "triples.turns": 1, "triples.long_form": False,
     "triples.file": "", "triples.seeds": "", "triples.system": "", "pairs.text_every": 1, "pairs.guidance_start": 0.0,
     "pairs.guidance_stop": 1.0, "pairs.enough": 0, "pairs.give_up_below": 0.0, "pairs.early_at": 0.0,
-    "pairs.early_margin": 0.1, "pairs.early_audit": 0.1, "pairs.store_refused": 1.0,
+    "pairs.early_margin": 0.1, "pairs.early_audit": 0.1, "pairs.early_decoder": "", "pairs.store_refused": 1.0,
+    "pairs.tree": 1, "pairs.vae": "", "pairs.loras": [], "pairs.negative_prompt": "",
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
 MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
@@ -186,7 +187,7 @@ class BuildFolder:
 
 
 def hash_origins(config: DatasetConfig, *, only_captions: bool = False) -> dict[str, str]:
-    """Hash what the settings name: the file of captions, and the weights of the base model and of CLIP.
+    """Hash what the settings name: the files of captions and triples, and the weights of all models and LoRA files.
 
     Args:
         config: config of the build.
@@ -195,8 +196,13 @@ def hash_origins(config: DatasetConfig, *, only_captions: bool = False) -> dict[
     Raises:
         ModelError: a bundled model has no weights.
     """
-    models = {} if only_captions else {"pairs.model": config.pairs.model, "scores.clip": config.scores.clip}
-    found = {f"{key} (its weights)": hash_model(name) for key, name in models.items()}
+    models = {
+        "pairs.model": config.pairs.model, "pairs.vae": config.pairs.vae,
+        "pairs.early_decoder": config.pairs.early_decoder, "scores.clip": config.scores.clip,
+    }  # fmt: skip
+    found = {f"{key} (its weights)": hash_model(name) for key, name in models.items() if name and not only_captions}
+    for text in () if only_captions else config.pairs.loras:
+        found[f"pairs.loras {text} (its weights)"] = _hash_lora(text)
     source = Path(config.captions.source)
     if config.captions.source != STORYBOOK and source.is_file():
         found["captions.source (its contents)"] = _hash_file(source)
@@ -239,6 +245,15 @@ def _hash_folder(folder: Path, patterns: Sequence[str]) -> str:
     for file in files:
         digest.update(f"{file.relative_to(folder).as_posix()} {_hash_file(file)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _hash_lora(text: str) -> str:
+    """Hash a LoRA file, and the config that peft writes beside it; whether it is there is checked when it is loaded."""
+    from ip2p.models.lora import Lora
+    from ip2p.models.lora_layouts import PEFT_FILE
+
+    path = Lora.parse(text).path
+    return " ".join(_hash_file(each) for each in (path, path.with_name(PEFT_FILE)) if each.is_file())
 
 
 def _hash_file(path: Path) -> str:

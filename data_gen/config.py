@@ -159,7 +159,23 @@ class PairsConfig(Config):
     """How pairs of pictures are drawn by Prompt-to-Prompt."""
 
     model: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
+    vae: str = Field(
+        default="",
+        description="folder or hub id of an autoencoder in place of the model's own, such as stabilityai/sd-vae-ft-mse",
+    )
+    loras: list[str] = Field(
+        default=[], description="LoRA files to merge into the model, each FILE or FILE:SCALE, such as lcm.safetensors:1"
+    )
+    negative_prompt: str = Field(
+        default="", description="what the pictures should not show; guidance leads away from it"
+    )
     candidates: int = Field(default=4, ge=1, description="most pairs drawn for each triple")
+    tree: int = Field(
+        default=1,
+        ge=1,
+        description="candidates of a triple that share seed, guidance scale and source picture and differ in p; what "
+        "their edited pictures have in common is computed once",
+    )
     enough: int = Field(
         default=0, ge=0, description="pairs that pass the filter after which no more of a triple are drawn; 0 draws all"
     )
@@ -173,7 +189,12 @@ class PairsConfig(Config):
         default=0.0,
         ge=0,
         lt=1,
-        description="share of the denoising steps after which hopeless pairs are rejected; 0 for never",
+        description="share of the denoising steps after which hopeless pairs are drawn no further; 0 for never",
+    )
+    early_decoder: str = Field(
+        default="",
+        description="folder or hub id of a small decoder that pairs are looked at through then, such as "
+        "madebyollin/taesd; empty for the model's own",
     )
     early_margin: float = Field(
         default=0.1, ge=0, description="how far below its threshold a score is at which a pair is rejected early"
@@ -204,7 +225,9 @@ class PairsConfig(Config):
         default=0.1, ge=0, le=1, description="smallest share of the denoising steps that share, drawn for each pair"
     )
     p_max: float = Field(default=0.9, ge=0, le=1, description="largest share of the denoising steps that share")
-    cfg_min: float = Field(default=3.0, ge=0, description="smallest guidance scale, drawn for each pair")
+    cfg_min: float = Field(
+        default=3.0, ge=0, description="smallest guidance scale, drawn for each pair; 1 and 0 are none"
+    )
     cfg_max: float = Field(default=5.0, ge=0, description="largest guidance scale")
     batch: int = Field(default=8, ge=1, description="pairs drawn at a time")
     size: int = Field(default=0, ge=0, description="side of the pictures in pixels; 0 for the model's own")
@@ -221,6 +244,8 @@ class PairsConfig(Config):
             raise ValueError("p_min and cfg_min must not be above p_max and cfg_max")
         if self.guidance_start > self.guidance_stop:
             raise ValueError("guidance_start must not be above guidance_stop")
+        if self.tree > self.batch:
+            raise ValueError("tree must not be above batch, for a tree is drawn in one")
         return self
 
     @property

@@ -239,6 +239,7 @@ class Stages:
         """The pair maker, whose base model is loaded for the first shard that needs it."""
         from ip2p.data_gen.pairs.draw import PairMaker
         from ip2p.models.inference import load_for_inference
+        from ip2p.models.lora import Lora
 
         settings, device = self.config.pairs, best_device()
         if device.type == "cpu" and settings.precision == "fp16":
@@ -248,9 +249,11 @@ class Stages:
             )
         backbone = load_for_inference(
             settings.model, device=device, precision=settings.precision, want="base",
-            safety_checker=settings.safety_checker,
+            safety_checker=settings.safety_checker, vae=settings.vae or None,
+            loras=[Lora.parse(text) for text in settings.loras],
         )  # fmt: skip
-        self.build_folder.record_model("pairs.model")
+        for key in ("pairs.model", "pairs.vae") if settings.vae else ("pairs.model",):
+            self.build_folder.record_model(key)
         return PairMaker(backbone, settings)
 
     @cached_property

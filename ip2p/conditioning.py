@@ -1,4 +1,4 @@
-"""Text conditioning of a UNet: the embeddings of the texts of a batch."""
+"""Conditioning of a UNet: the embeddings of the texts of a batch, and what goes with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,26 +15,33 @@ class Conditioning:
     Args:
         tokens: token embeddings, shape (b, n, d), which cross-attention reads.
         pooled: pooled embeddings of the whole texts, shape (b, p), for SDXL's UNet; None for the others.
+        scale: embedded guidance scales, shape (b, g), for a UNet that was distilled to take them (LCM); None for the
+            others.
     """
 
     tokens: Float[Tensor, "b n d"]
     pooled: Float[Tensor, "b p"] | None = None
+    scale: Float[Tensor, "b g"] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, rows: list[int] | slice) -> "Conditioning":
         """Select rows, in the given order."""
-        return Conditioning(self.tokens[rows], None if self.pooled is None else self.pooled[rows])
+        others = (None if part is None else part[rows] for part in (self.pooled, self.scale))
+        return Conditioning(self.tokens[rows], *others)
 
     def expand(self, count: int) -> "Conditioning":
         """Repeat a single row for a batch of `count`."""
-        return Conditioning(
-            self.tokens.expand(count, -1, -1), None if self.pooled is None else self.pooled.expand(count, -1)
-        )
+        others = (None if part is None else part.expand(count, -1) for part in (self.pooled, self.scale))
+        return Conditioning(self.tokens.expand(count, -1, -1), *others)
 
 
 def join_rows(batches: Sequence[Conditioning]) -> Conditioning:
-    """Concatenate the rows of several batches; either all of them have pooled embeddings, or none."""
+    """Concatenate the rows of several batches; either all of them have pooled embeddings and scales, or none."""
     pooled = [batch.pooled for batch in batches if batch.pooled is not None]
-    return Conditioning(torch.cat([batch.tokens for batch in batches]), torch.cat(pooled) if pooled else None)
+    scales = [batch.scale for batch in batches if batch.scale is not None]
+    return Conditioning(
+        torch.cat([batch.tokens for batch in batches]), torch.cat(pooled) if pooled else None,
+        torch.cat(scales) if scales else None,
+    )  # fmt: skip

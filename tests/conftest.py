@@ -17,6 +17,7 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LatentConsistencyModelPipeline,
     LCMScheduler,
     PNDMScheduler,
     SchedulerMixin,
@@ -146,6 +147,49 @@ def sd_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sd_editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An editor of 32 px of the classes of timbrooks/instruct-pix2pix: AutoencoderKL, epsilon, 8 channels."""
     return write_model(tmp_path_factory.mktemp("sd-editor"), editor=True, vae="kl", scheduler=sd_scheduler())
+
+
+@pytest.fixture(scope="session")
+def sd2_base_folder(sd_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-to-image model of Stable Diffusion 2's classes: OpenCLIP's activation, linear layers, v-prediction."""
+    torch.manual_seed(8)
+    folder = tmp_path_factory.mktemp("sd2-base") / "model"
+    with quiet():
+        pipeline = StableDiffusionPipeline.from_pretrained(sd_base_folder)
+        config = pipeline.text_encoder.config
+        config.hidden_act = "gelu"
+        unet = UNet2DConditionModel.from_config(pipeline.unet.config, use_linear_projection=True)
+        parts = {"unet": unet, "text_encoder": CLIPTextModel(config), "scheduler": storybook_scheduler()}
+        pipeline.register_modules(**parts)
+        pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lcm_folder(sd_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-to-image model of the classes of SimianLuo/LCM_Dreamshaper_v7: its UNet takes the guidance scale."""
+    torch.manual_seed(9)
+    folder = tmp_path_factory.mktemp("lcm") / "model"
+    with quiet():
+        parts = dict(StableDiffusionPipeline.from_pretrained(sd_base_folder).components)
+        parts["unet"] = UNet2DConditionModel.from_config(parts["unet"].config, time_cond_proj_dim=16)
+        with torch.no_grad():
+            for parameter in parts["unet"].parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        parts["scheduler"] = LCMScheduler(set_alpha_to_one=True, **SCHEDULE)
+        LatentConsistencyModelPipeline(**parts, requires_safety_checker=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def turbo_folder(xl_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-to-image model of the classes of stabilityai/sdxl-turbo: SDXL that starts from the last timestep."""
+    folder = tmp_path_factory.mktemp("turbo") / "model"
+    with quiet():
+        pipeline = StableDiffusionXLPipeline.from_pretrained(xl_base_folder)
+        pipeline.scheduler = EulerAncestralDiscreteScheduler(timestep_spacing="trailing", **SCHEDULE)
+        pipeline.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

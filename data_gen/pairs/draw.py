@@ -2,21 +2,29 @@
 
 A candidate is determined by its seed, its share p of the denoising steps and its guidance scale, which follow from the
 run's seed, the triple and the candidate's number. Initial noise and ancestral noise are the same for both pictures.
+
+Candidates of a tree differ in p alone. They have one source picture, and an edited picture branches off where its
+sharing ends; what they have in common is computed once, and each equals its own run.
 """
 
+import dataclasses
+import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.pairs.prompt_to_prompt import share_with_source
-from ip2p.diffusion.sampling import count_model_calls, make_scheduler
-from ip2p.editing.draw import Drawn, draw, text_guidance
+from ip2p.diffusion.previews import Estimates
+from ip2p.diffusion.sampling import make_scheduler, steps_of_calls
+from ip2p.editing.draw import decode, denoise, text_guidance
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import Backbone
+from ip2p.models.decoder import load_decoder
 from ip2p.models.safety import black_out
 from ip2p.records import Candidate, Reason, Triple, content_id
 from ip2p.seeding import derive_seed
@@ -38,6 +46,41 @@ class PlannedCandidate(NamedTuple):
     candidate: Candidate
     caption: str
     edited_caption: str
+
+    @property
+    def tree(self) -> Hashable:
+        """Name of its tree: all that two candidates which differ in p alone have in common."""
+        candidate = self.candidate
+        return self.caption, self.edited_caption, candidate.seed, candidate.cfg, candidate.steps
+
+
+Pictures = tuple[Image.Image, Image.Image]
+"""Source and edited picture of a pair."""
+Reject = Callable[[Sequence[PlannedCandidate], Sequence[Pictures]], Sequence[bool]]
+"""Function from the candidates of a batch and estimates of their pictures, part of the way, to which are dropped."""
+
+
+class DenoisedPairs(NamedTuple):
+    """Latents of a batch of n candidates, all source pictures before all edited ones.
+
+    Args:
+        latents: scaled latents, shape (2n, c, h, w); those of dropped candidates mean nothing.
+        rows_each: number of UNet rows that each took; those of equal pictures count for the first.
+        same_as: the first row that each equals; None for rows of dropped candidates.
+        dropped: estimates of dropped candidates, by place in the batch.
+    """
+
+    latents: Tensor
+    rows_each: list[int]
+    same_as: list[int | None]
+    dropped: dict[int, Pictures]
+
+
+class Decoded(NamedTuple):
+    """A picture as it was decoded, black if the safety checker blocked it."""
+
+    image: Image.Image
+    blocked: bool
 
 
 class PairMaker:
@@ -64,40 +107,91 @@ class PairMaker:
             steps=settings.steps, scheduler=settings.scheduler, text_every=settings.text_every,
             guidance_start=settings.guidance_start, guidance_stop=settings.guidance_stop,
         )  # fmt: skip
-        scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
-        count_model_calls(scheduler, settings.steps)  # a scheduler that takes fewer steps is noticed before it draws
-        self.order = scheduler.order
+        early = max(1, round(settings.early_at * settings.steps)) if settings.early_at else 0
+        self.early_step = min(early, settings.steps - 1)  # 0 is never
+        self.estimator = backbone  # for estimates: the same networks, with another decoder
+        if settings.early_decoder:
+            decoder = load_decoder(backbone, settings.early_decoder)
+            self.estimator = dataclasses.replace(backbone, decoder=decoder)
+        # A scheduler that takes fewer steps is noticed before it draws.
+        self.steps_of_calls = steps_of_calls(make_scheduler(backbone.scheduler, settings.scheduler), settings.steps)
 
-    def draw(self, planned: Sequence[PlannedCandidate]) -> Iterator[Pair]:
+    def draw(self, planned: Sequence[PlannedCandidate], reject: Reject | None = None) -> Iterator[Pair]:
         """Draw candidates in order, batch by batch; a batch may mix triples, shares and guidance scales.
 
-        Each denoising step calls the UNet once for all rows: source and edited pictures, with and without text.
+        Each denoising step calls the UNet once for all rows: source and edited pictures, with and without text. Of
+        rows that are equal, in a tree, it takes the first.
         If the safety checker blocks a picture, both pictures of its pair become black, and the pair is refused.
-        """
-        for start in range(0, len(planned), self.settings.batch):
-            batch = planned[start : start + self.settings.batch]
-            drawn = self._draw(batch)
-            for number, each in enumerate(batch):
-                source, edited = drawn[number], drawn[number + len(batch)]
-                pair = Pair(each.candidate, source.image, edited.image, source.unet_rows + edited.unet_rows)
-                yield _refuse(pair) if source.blocked or edited.blocked else pair
 
-    def _draw(self, planned: Sequence[PlannedCandidate]) -> list[Drawn]:
-        """Draw the pictures of a batch, all source pictures before all edited ones."""
+        Args:
+            planned: candidates to draw.
+            reject: function that drops candidates at the step set by `pairs.early_at`. They take no further UNet rows,
+                are refused as rejected_early, and their pictures are the estimates; the others are as without it.
+        """
+        for batch in split_into_batches(planned, self.settings.batch):
+            denoised = self.denoise(batch, reject)
+            decoded = self._decode(self.backbone, denoised.latents, denoised.same_as)
+            for number, each in enumerate(batch):
+                source, edited = decoded.get(number), decoded.get(number + len(batch))
+                rows = denoised.rows_each[number] + denoised.rows_each[number + len(batch)]
+                if source is None or edited is None:
+                    yield Pair(_refuse(each.candidate, Reason.REJECTED_EARLY), *denoised.dropped[number], rows)
+                elif source.blocked or edited.blocked:
+                    pictures = black_out(source.image), black_out(edited.image)
+                    yield Pair(_refuse(each.candidate, Reason.UNSAFE), *pictures, rows)
+                else:
+                    yield Pair(each.candidate, source.image, edited.image, rows)
+
+    def denoise(self, planned: Sequence[PlannedCandidate], reject: Reject | None = None) -> DenoisedPairs:
+        """Denoise a batch of candidates, all source pictures before all edited ones.
+
+        Args:
+            planned, reject: see `draw`.
+        """
         backbone, settings = self.backbone, self.sampling
         candidates = [each.candidate for each in planned]
         texts = [each.caption for each in planned] + [each.edited_caption for each in planned]
-        scales = torch.tensor([candidate.cfg for candidate in candidates] * 2, device=backbone.device)
+        # As in diffusers, 0 is no guidance, too, and not the picture without a caption.
+        scales = torch.tensor([candidate.cfg or 1.0 for candidate in candidates] * 2, device=backbone.device)
+        negative = (self.settings.negative_prompt,)
         # Two generators of one seed for the two pictures of a pair: they draw the same noise at every step.
         generators = [torch.Generator().manual_seed(candidate.seed) for candidate in candidates * 2]
-        fractions, features = [each.p for each in candidates], self.settings.share == "features"
-        sharing = share_with_source(backbone.unet, fractions, self.settings.steps, order=self.order, features=features)
+        sharing = share_with_source(
+            backbone.unet, [each.p for each in candidates], self.settings.steps, trees=[each.tree for each in planned],
+            features=self.settings.share == "features",
+        )  # fmt: skip
+        dropped: dict[int, Pictures] = {}
         with backbone.lock, sharing as control:
-            return draw(
-                backbone, text_guidance(backbone, settings, texts, scale=scales), settings,
-                size=(self.side, self.side), generators=generators,
-                on_step=lambda call, _: control.at(call + 1), decode_rows=len(planned),
+
+            def prepare_next(call: int, _: Tensor) -> None:
+                if call + 1 < len(self.steps_of_calls):
+                    control.at(self.steps_of_calls[call + 1])
+
+            def drop(_: int, latents: Tensor) -> None:
+                decoded = self._decode(self.estimator, latents, control.same_as)
+                pictures = [(decoded[row].image, decoded[row + len(planned)].image) for row in range(len(planned))]
+                verdicts = zip(range(len(planned)), reject(planned, pictures) if reject else (), strict=True)
+                dropped.update({row: pictures[row] for row, verdict in verdicts if verdict})
+                control.drop(dropped)
+
+            denoised = denoise(
+                backbone, text_guidance(backbone, settings, texts, negative, scale=scales), settings,
+                size=(self.side, self.side), generators=generators, on_step=prepare_next,
+                estimates=Estimates(lambda step: step == self.early_step, drop) if reject and self.early_step else None,
+                same_as=lambda: control.same_as,
             )  # fmt: skip
+            return DenoisedPairs(*denoised, control.same_as, dropped)
+
+    @staticmethod
+    def _decode(backbone: Backbone, latents: Tensor, same_as: Sequence[int | None]) -> dict[int, Decoded]:
+        """Decode the pictures of a batch by row: equal ones once, source pictures and edited ones apart."""
+        decoded: dict[int | None, Decoded] = {}
+        half = len(same_as) // 2
+        for rows in (range(half), range(half, 2 * half)):
+            if different := [row for row in rows if same_as[row] == row]:
+                pictures = zip(*decode(backbone, latents[different]), strict=True)
+                decoded |= zip(different, itertools.starmap(Decoded, pictures), strict=True)
+        return {row: decoded[first] for row, first in enumerate(same_as) if first is not None}
 
 
 def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int) -> list[PlannedCandidate]:
@@ -108,23 +202,57 @@ def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int)
         settings: settings of the stage.
         seed: seed of the run.
     """
-    planned = []
-    for triple in triples:
-        for number in range(settings.candidates if triple.status == "ok" else 0):
-            rng = random.Random(derive_seed(seed, "pairs", triple.id, number))
-            candidate = Candidate(
-                id=content_id(triple.id, str(number)),
-                triple_id=triple.id,
-                seed=rng.getrandbits(63),
-                p=round(rng.uniform(settings.p_min, settings.p_max), 4),
-                cfg=round(rng.uniform(settings.cfg_min, settings.cfg_max), 4),
+    return [
+        each
+        for triple in triples
+        if triple.status == "ok"
+        for number in range(0, settings.candidates, settings.tree)
+        for each in plan_tree(triple, number, settings, seed)[: settings.candidates - number]
+    ]
+
+
+def plan_tree(triple: Triple, number: int, settings: PairsConfig, seed: int) -> list[PlannedCandidate]:
+    """Plan the candidates of a tree, of one seed, one guidance scale, and a p from each of as many parts of its range.
+
+    Args:
+        triple: triple to draw.
+        number: number of the tree's first candidate, a multiple of `pairs.tree`.
+        settings: settings of the stage.
+        seed: seed of the run.
+    """
+    rng, size = random.Random(derive_seed(seed, "pairs", triple.id, number)), settings.tree
+    noise = rng.getrandbits(63)
+    bounds = [(settings.p_min * (size - part) + settings.p_max * part) / size for part in range(size + 1)]
+    shares = [round(rng.uniform(*each), 4) for each in itertools.pairwise(bounds)]
+    cfg = round(rng.uniform(settings.cfg_min, settings.cfg_max), 4)
+    rng.shuffle(shares)  # so that a tree that is not drawn to its end has any of them
+    return [
+        PlannedCandidate(
+            Candidate(
+                id=content_id(triple.id, str(number + place)), triple_id=triple.id, seed=noise, p=p, cfg=cfg,
                 steps=settings.steps,
-            )
-            planned.append(PlannedCandidate(candidate, triple.caption, triple.edited_caption))
-    return planned
+            ),
+            triple.caption, triple.edited_caption,
+        )
+        for place, p in enumerate(shares)
+    ]  # fmt: skip
 
 
-def _refuse(pair: Pair) -> Pair:
-    """Refuse an unsafe pair, and black out both pictures."""
-    refused = pair.candidate.model_copy(update={"status": "refused", "reason": Reason.UNSAFE})
-    return pair._replace(candidate=refused, source=black_out(pair.source), edited=black_out(pair.edited))
+def split_into_batches(planned: Sequence[PlannedCandidate], batch: int) -> Iterator[list[PlannedCandidate]]:
+    """Yield batches of at most so many candidates, in order; a tree is split only if it is larger."""
+    collected: list[PlannedCandidate] = []
+    for _, tree in itertools.groupby(planned, lambda each: each.tree):
+        members = list(tree)
+        if collected and len(collected) + len(members) > batch:
+            yield collected
+            collected = []
+        collected += members
+        while len(collected) > batch:
+            yield collected[:batch]
+            collected = collected[batch:]
+    if collected:
+        yield collected
+
+
+def _refuse(candidate: Candidate, reason: Reason) -> Candidate:
+    return candidate.model_copy(update={"status": "refused", "reason": reason})

@@ -17,7 +17,7 @@ def decide(
 
     The reasons are, in order: unsafe (found by the safety checker), rejected_early (while it was drawn), low_source,
     low_edited, low_image, high_image (hardly anything was edited), low_direction, not_stored (it passes, but its
-    pictures were not stored), not_top_k.
+    pictures were not stored), not_top_k (a better one of the same seed counts, too).
 
     Args:
         candidates: scored candidates, all of each triple; earlier reasons other than the first two are ignored.
@@ -34,7 +34,9 @@ def decide(
             passed[candidate.triple_id].append(candidate)
     for group in passed.values():
         best_first = sorted(group, key=lambda each: (-each.sim_direction, each.id))
-        reasons |= {each.id: Reason.NOT_TOP_K for each in best_first[settings.top_k :]}
+        best_of_seed = {each.seed: each.id for each in reversed(best_first)}  # those of a seed are all but the same
+        kept = [each.id for each in best_first if best_of_seed[each.seed] == each.id][: settings.top_k]
+        reasons |= {each.id: Reason.NOT_TOP_K for each in group if each.id not in kept}
     return [
         each.model_copy(
             update={"status": "ok" if reasons[each.id] is Reason.OK else "refused", "reason": reasons[each.id]}

@@ -11,7 +11,7 @@ source's features from the decoder's residual blocks, as in Plug-and-Play (Tuman
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,50 +26,72 @@ PLAIN_PROCESSORS = (AttnProcessor, AttnProcessor2_0)
 
 
 class SharedRows:
-    """Maps the rows of a UNet batch to the rows whose q, k and features they use, at each model call.
+    """Knows which rows use the q, k and features of which others, and which rows are equal, at each denoising step.
 
-    For each guidance condition, a batch has all source rows and then all edited rows: [source x n, edited x n] once or
-    several times.
+    For each guidance condition there are all source rows and then all edited rows: [source x n, edited x n], once or
+    several times. Pairs of one tree have the same captions, noise and guidance scale: their source rows are equal, and
+    so are edited rows until one of them shares no more. A UNet batch has the first of equal rows only, and none of
+    pairs that are dropped.
 
     Args:
         fractions: p of each pair, 0 to 1.
         steps: number of denoising steps of the whole run.
-        order: number of model calls in a step: 1, or 2 with Heun's method, whose last step has one.
+        trees: name of each pair's tree; None if each pair is one of its own.
+
+    Attributes:
+        same_as: for each row, the first row that equals it at this step; None for rows of dropped pairs.
+        dropped: pairs that are dropped.
     """
 
-    def __init__(self, fractions: Sequence[float], steps: int, order: int = 1) -> None:
+    same_as: list[int | None]
+
+    def __init__(self, fractions: Sequence[float], steps: int, trees: Sequence[Hashable] | None = None) -> None:
         assert all(0 <= p <= 1 for p in fractions), f"shares {fractions} are not in [0, 1]"
-        self.fractions = tuple(fractions)
-        self.steps, self.order = steps, order
+        self.pairs = len(fractions)
+        self.trees = tuple(range(self.pairs) if trees is None else trees)
+        self.shared_steps = [sum(p > step / max(1, steps - 1) for step in range(steps)) for p in fractions]
+        self.dropped: frozenset[int] = frozenset()
         self.at(0)
 
     @property
-    def pairs(self) -> int:
-        """Number of pairs in the batch."""
-        return len(self.fractions)
-
-    @property
     def active(self) -> bool:
-        """Whether any pair shares at this model call."""
+        """Whether any pair shares at this step."""
         return any(self._shared)
 
-    def at(self, call: int) -> None:
-        """Prepare for a model call, counted from 0."""
-        progress = call // self.order / max(1, self.steps - 1)
-        self._shared = tuple(p > progress for p in self.fractions)
+    def drop(self, pairs: Iterable[int]) -> None:
+        """Drop further pairs from the next model call on."""
+        self.dropped |= frozenset(pairs)
+        self.at(self._step)
+
+    def at(self, step: int) -> None:
+        """Prepare for a denoising step, counted from 0."""
+        self._step = step
+        self._shared = [shared > step for shared in self.shared_steps]
+        edited = [min(shared, step + 1) for shared in self.shared_steps]  # steps shared so far, this one included
+        first: dict[Hashable, int] = {}
+        states = [*((tree, None) for tree in self.trees), *zip(self.trees, edited, strict=True)]
+        self.same_as = [
+            None if row % self.pairs in self.dropped else first.setdefault(state, row)
+            for row, state in enumerate(states)
+        ]
         self._index = torch.empty(0, dtype=torch.long)  # computed in the first layer of the call
 
     def sources(self, rows: int) -> list[int]:
         """Return, for each row of a UNet batch, the row whose q, k and features it uses.
 
         Raises:
-            ValueError: the number of rows is not a multiple of twice the number of pairs.
+            ValueError: the number of rows is not a multiple of that of different rows.
         """
-        half = 2 * self.pairs
+        computed = [row for row, first in enumerate(self.same_as) if row == first]
+        half = len(computed)
         if rows % half:
             raise ValueError(f"a batch of {rows} rows does not consist of halves of {half} rows")
-        edited = [pair if shared else self.pairs + pair for pair, shared in enumerate(self._shared)]
-        return [start + row for start in range(0, rows, half) for row in (*range(self.pairs), *edited)]
+        place: dict[int | None, int] = {row: number for number, row in enumerate(computed)}
+        sources = [
+            place[self.same_as[row - self.pairs]] if row >= self.pairs and self._shared[row - self.pairs] else number
+            for number, row in enumerate(computed)
+        ]
+        return [start + source for start in range(0, rows, half) for source in sources]
 
     def __call__(self, own: Tensor) -> Tensor:
         """Replace the rows of edited pictures by those of their sources.
@@ -86,7 +108,12 @@ class SharedRows:
 
 @contextmanager
 def share_with_source(
-    unet: nn.Module, fractions: Sequence[float], steps: int, *, order: int = 1, features: bool = False
+    unet: nn.Module,
+    fractions: Sequence[float],
+    steps: int,
+    *,
+    trees: Sequence[Hashable] | None = None,
+    features: bool = False,
 ) -> Iterator[SharedRows]:
     """Let edited rows of a UNet's batches use the self-attention maps of their sources, inside this context.
 
@@ -97,11 +124,11 @@ def share_with_source(
         unet: UNet of Stable Diffusion's kind.
         fractions: p of each pair, 0 to 1.
         steps: number of denoising steps of the whole run.
-        order: number of model calls in a step, the scheduler's order.
+        trees: name of each pair's tree, see SharedRows.
         features: whether to share the outputs of the decoder's residual blocks as well, except for the last one.
 
     Yields:
-        The control; call its `at` before each model call.
+        The control; call its `at` before each denoising step.
 
     Raises:
         ModelError: the UNet has no self-attention, or computes it by a processor other than diffusers' plain ones.
@@ -110,7 +137,7 @@ def share_with_source(
         projection for layer in _self_attention(unet) for projection in (layer.to_q, layer.to_k)
     ]
     modules += _decoder_blocks(unet)[:-1] if features else []
-    control = SharedRows(fractions, steps, order)
+    control = SharedRows(fractions, steps, trees)
     handles = []
     try:
         for module in modules:

@@ -97,7 +97,7 @@ class ShardDrawer:
                     continue
                 tools = open_tools()
                 early = EarlyRejection(self.triples, self.settings, self.bounds, tools.scorer)
-                pairs = list(tools.maker.draw(batch))
+                pairs = list(tools.maker.draw(batch, early if self.settings.early_at else None))
                 if waiting:
                     settle()
                 waiting.append(background.submit(self._store, number, pairs, early, tools.scorer))

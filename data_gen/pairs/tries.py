@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ip2p.data_gen.config import FilterConfig, PairsConfig
-from ip2p.data_gen.pairs.draw import PlannedCandidate
+from ip2p.data_gen.pairs.draw import PlannedCandidate, split_into_batches
 from ip2p.data_gen.pairs.filter import find_fault
 from ip2p.records import Candidate, Reason
 
@@ -34,8 +34,9 @@ class Tries:
         for each in planned:
             self._left.setdefault(each.candidate.triple_id, []).append(each)
         self._kinds, self._settings, self._bounds = kinds, settings, bounds
-        self._round: list[PlannedCandidate] = []
-        self.tried, self.passed = dict.fromkeys(self._left, 0), dict.fromkeys(self._left, 0)
+        self._round: list[list[PlannedCandidate]] = []
+        self.tried = dict.fromkeys(self._left, 0)
+        self._good: dict[str, set[int]] = {name: set() for name in self._left}
 
     @property
     def must_know(self) -> bool:
@@ -45,24 +46,29 @@ class Tries:
     def next_batch(self) -> list[PlannedCandidate]:
         """Return the candidates to draw next, at most a batch; none if all is drawn that is worth it."""
         if not self._round:
-            self._round = [each for name in self._left for each in self._next_of(name)]
-        batch, self._round = self._round[: self._settings.batch], self._round[self._settings.batch :]
-        return batch
+            chosen = [each for name in self._left for each in self._next_of(name)]
+            self._round = list(split_into_batches(chosen, self._settings.batch))
+        return self._round.pop(0) if self._round else []
+
+    def passed(self, name: str) -> int:
+        """Return the number of seeds of a triple with a pair that passed; more of a seed are not kept."""
+        return len(self._good[name])
 
     def record(self, candidates: Sequence[Candidate]) -> None:
         """Count the scored candidates of a batch."""
         for each in candidates:
             bounds = self._bounds.thresholds(self._kinds[each.triple_id])
             self.tried[each.triple_id] += 1
-            self.passed[each.triple_id] += find_fault(each, bounds) is Reason.OK
+            if find_fault(each, bounds) is Reason.OK:
+                self._good[each.triple_id].add(each.seed)
 
     def _next_of(self, name: str) -> list[PlannedCandidate]:
-        """Take the candidates of a triple for one round: all of them, or one try where the scores decide."""
+        """Take the candidates of a triple for one round: all of them, or one seed's where the scores decide."""
         settings, left = self._settings, self._left[name]
-        tried, passed = self.tried[name], self.passed[name]
+        tried, passed = self.tried[name], self.passed(name)
         if (settings.enough and passed >= settings.enough) or is_hopeless(passed, tried, settings.give_up_below):
             return []
-        count = 1 if settings.enough or settings.give_up_below else len(left)
+        count = settings.tree if settings.enough or settings.give_up_below else len(left)
         taken, self._left[name] = left[:count], left[count:]
         return taken
 

@@ -1,6 +1,6 @@
-"""Previews: the clean pictures that the model predicts at denoising steps, decoded during a run."""
+"""Previews and estimates: what the model predicts at a denoising step that the clean picture will be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -24,30 +24,37 @@ class Previews(NamedTuple):
     show: Callable[[int, int, Image.Image], None]
 
 
-class DenoiserWithPreviews:
-    """A denoiser that also shows the clean pictures that follow from its predictions.
+class Estimates(NamedTuple):
+    """Which of the clean latents that a model predicts are wanted, and what is done with them.
+
+    Args:
+        wanted: function from the number of a denoising step, from 1, to whether those of the step are wanted.
+        receive: callback that receives the number of the step and the clean latents, shape (b, c, h, w).
+    """
+
+    wanted: Callable[[int], bool]
+    receive: Callable[[int, Tensor], None]
+
+
+class DenoiserWithEstimates:
+    """A denoiser that also hands out the clean latents that follow from its predictions.
 
     Args:
         denoise: function that gives the model's prediction.
         process: forward process of the model.
-        draw: function that decodes latents into pictures.
-        previews: interval and callback.
-        order: model calls in a denoising step, 2 for Heun's method; the first one is shown.
+        estimates: which estimates are wanted, and the callback.
+        steps: number of the denoising step, from 1, of each model call; the estimate of a step is that of its first.
     """
 
-    def __init__(
-        self, denoise: Denoise, process: ForwardProcess, draw: Callable[[Tensor], list[Image.Image]],
-        previews: Previews, order: int = 1,
-    ) -> None:  # fmt: skip
-        self.denoise, self.process, self.draw, self.previews, self.order = denoise, process, draw, previews, order
+    def __init__(self, denoise: Denoise, process: ForwardProcess, estimates: Estimates, steps: Sequence[int]) -> None:
+        self.denoise, self.process, self.estimates, self.steps = denoise, process, estimates, steps
         self.calls = 0
 
     def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor) -> Float[Tensor, "b c h w"]:
         """The prediction of the denoiser, unchanged."""
         prediction = self.denoise(x, timestep)
-        step, later = divmod(self.calls, self.order)
+        step, first = self.steps[self.calls], self.steps.index(self.steps[self.calls]) == self.calls
         self.calls += 1
-        if not later and (step + 1) % self.previews.every == 0:
-            for place, picture in enumerate(self.draw(self.process.clean_estimate(x, prediction, timestep))):
-                self.previews.show(place, step + 1, picture)
+        if first and self.estimates.wanted(step):
+            self.estimates.receive(step, self.process.clean_estimate(x, prediction, timestep))
         return prediction

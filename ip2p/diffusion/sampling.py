@@ -87,9 +87,21 @@ def _add_noise(scheduler: Any, noise: Tensor, timesteps: Tensor, clean: Tensor) 
 
 
 def count_model_calls(scheduler: Any, steps: int) -> int:
-    """Number of model calls in a run of `steps` denoising steps: one a step, two with Heun's method."""
+    """Number of model calls in a run of `steps` denoising steps, see `steps_of_calls`."""
     _set_timesteps(scheduler, steps)
     return len(scheduler.timesteps)
+
+
+def steps_of_calls(scheduler: Any, steps: int) -> list[int]:
+    """The denoising step, from 0, that each model call of a run of `steps` denoising steps belongs to.
+
+    Heun's method calls the model twice a step and once in the last; PLMS twice in the first, which it begins with
+    Heun's method, too; the others once.
+    """
+    calls = range(count_model_calls(scheduler, steps))
+    if scheduler.order > 1:
+        return [call // scheduler.order for call in calls]
+    return [max(0, call - max(0, len(calls) - steps)) for call in calls]
 
 
 def _set_timesteps(scheduler: Any, steps: int, device: torch.device | None = None) -> None:

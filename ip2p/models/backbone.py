@@ -266,9 +266,11 @@ class Backbone:
             height, width = (side * self.downscale for side in x.shape[-2:])
             sizes = tokens.new_tensor([height, width, 0, 0, height, width]).expand(len(x), SIZE_NUMBERS)
             added = {"text_embeds": text.pooled.to(self.dtype), "time_ids": sizes}
+        scale = None if text.scale is None else text.scale.to(self.dtype)
         prediction: Tensor = self.unet(
-            x.to(self.dtype), timestep, encoder_hidden_states=tokens, added_cond_kwargs=added, return_dict=False
-        )[0]
+            x.to(self.dtype), timestep, encoder_hidden_states=tokens, timestep_cond=scale, added_cond_kwargs=added,
+            return_dict=False,
+        )[0]  # fmt: skip
         return prediction.float()
 
     def flag_unsafe(self, images: Sequence[Image.Image]) -> list[bool]:

@@ -10,7 +10,7 @@ import torch
 from ip2p.device import best_device, choose_precision, compile_unet, parse_precision, precision_name
 from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
-from ip2p.models.decoder import replace_decoder
+from ip2p.models.decoder import replace_autoencoder, replace_decoder
 from ip2p.models.embeddings import add_embeddings
 from ip2p.models.lora import Lora, merge_loras
 from ip2p.models.offload import offload, require_gpu, tile
@@ -25,6 +25,7 @@ class InferenceOptions(LoadingOptions, total=False):
     Args:
         loras: LoRA files with their scales, merged into the weights.
         embeddings: files of textual inversion, whose words are added to the tokenizers.
+        vae: folder or hub id of an autoencoder in place of the model's own, such as stabilityai/sd-vae-ft-mse.
         decoder: folder or hub id of a small decoder in place of the model's own, such as madebyollin/taesd.
         cpu_offload: whether to keep the networks in main memory and move them to the GPU one by one.
         vae_tiling: whether to decode large pictures in tiles.
@@ -33,6 +34,7 @@ class InferenceOptions(LoadingOptions, total=False):
 
     loras: Sequence[Lora]
     embeddings: Sequence[Path]
+    vae: str | None
     decoder: str | None
     cpu_offload: bool
     vae_tiling: bool
@@ -47,6 +49,7 @@ def load_for_inference(
     precision: str | None = None,
     loras: Sequence[Lora] = (),
     embeddings: Sequence[Path] = (),
+    vae: str | None = None,
     decoder: str | None = None,
     cpu_offload: bool = False,
     vae_tiling: bool = False,
@@ -61,7 +64,7 @@ def load_for_inference(
         device: device to compute on; the best one if None: cuda, then mps, then cpu.
         precision: fp32, bf16, fp16, or auto, which measures; None is fp16 on an NVIDIA GPU and fp32 elsewhere, so that
             a seed always draws the same picture.
-        loras, embeddings, decoder, cpu_offload, vae_tiling, compiled: see InferenceOptions.
+        loras, embeddings, vae, decoder, cpu_offload, vae_tiling, compiled: see InferenceOptions.
         loading: config, weights, allow_pickle and safety_checker, see LoadingOptions.
 
     Raises:
@@ -82,6 +85,8 @@ def load_for_inference(
     words = add_embeddings(backbone, embeddings, allow_pickle=pickles)
     if backbone.vocabulary:
         backbone.vocabulary = backbone.vocabulary.add(words)
+    if vae:
+        replace_autoencoder(backbone, vae)
     if decoder:
         replace_decoder(backbone, decoder)
     require_finite_weights(backbone)
@@ -102,7 +107,7 @@ def load_for_inference(
     pack_convolutions(*autoencoders, *(() if compiled else (backbone.unet,)))
     given = loading | {
         "lora": [f"{lora.path}:{lora.scale}" for lora in loras], "embedding": list(map(str, embeddings)),
-        "decoder": decoder, "compiled": compiled, "vae_tiling": vae_tiling,
+        "vae": vae, "decoder": decoder, "compiled": compiled, "vae_tiling": vae_tiling,
     }  # fmt: skip
     defaults = {"safety_checker": True}
     backbone.options = {

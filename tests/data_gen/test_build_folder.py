@@ -1,14 +1,20 @@
 """Settings of a build: builds of earlier versions go on, and their finished shards are not made again."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from ip2p.config import load_config
-from ip2p.data_gen.build_folder import BuildFolder
+from ip2p.data_gen.build_folder import BuildFolder, hash_origins
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.stages import Stages
 from ip2p.errors import ConfigError
+from ip2p.models.backbone import load_backbone
 
 ADDED = (
     *("triples.reply_tokens", "triples.max_reasoning_tokens", "triples.reasoning_effort", "triples.extra_body"),
@@ -16,6 +22,7 @@ ADDED = (
     *("triples.skip_unanswered", "pairs.text_every", "pairs.guidance_start", "pairs.guidance_stop"),
     *("pairs.enough", "pairs.give_up_below", "pairs.early_at", "pairs.early_margin", "pairs.early_audit"),
     *("pairs.store_refused",),
+    *("pairs.tree", "pairs.early_decoder", "pairs.vae", "pairs.loras", "pairs.negative_prompt"),
 )
 """Settings that earlier versions did not have."""
 
@@ -49,6 +56,35 @@ def test_a_build_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     other = DatasetConfig.model_validate({"out": str(tmp_path), "triples": {"reasoning_effort": "low"}})
     with pytest.raises(ConfigError, match="reasoning_effort was None"), BuildFolder(other, {}).claim():
         pass
+
+
+def test_autoencoder_and_lora_belong_to_the_base_model(
+    make_config: Callable[..., DatasetConfig], sd_base_folder: Path, tmp_path: Path
+) -> None:
+    """They are loaded with it, and their contents are part of the fingerprint."""
+    own, lora = load_backbone(sd_base_folder), tmp_path / "style.safetensors"
+    name, query = next((name, each) for name, each in own.unet.named_modules() if name.endswith("attn1.to_q"))
+    torch.manual_seed(2)
+    shapes = {"lora_A": (2, query.in_features), "lora_B": (query.out_features, 2)}
+    save_file({f"unet.{name}.{role}.weight": torch.randn(shape) for role, shape in shapes.items()}, lora)
+    shutil.copytree(sd_base_folder / "vae", tmp_path / "vae")
+    given = f"pairs.vae={tmp_path / 'vae'}", f"pairs.loras=['{lora}:0.5']"
+    config = make_config(f"pairs.model={sd_base_folder}", *given)
+    folder = BuildFolder(config, hash_origins(config))
+    with folder.claim():
+        loaded = Stages(folder, print).maker.backbone
+    assert loaded.options["vae"] == str(tmp_path / "vae") and loaded.options["lora"] == [f"{lora}:0.5"]
+    assert not torch.equal(loaded.unet.get_submodule(name).weight, query.weight)
+    assert folder.makers()["revisions"].keys() >= {"pairs.model", "pairs.vae"}
+    found = {folder.fingerprint("candidates")}
+    for file in (lora, tmp_path / "vae" / "config.json", tmp_path / "adapter_config.json"):
+        file.write_bytes((file.read_bytes() if file.exists() else b"{}") + b" ")
+        found.add(BuildFolder(config, hash_origins(config)).fingerprint("candidates"))
+    plain = make_config(f"pairs.model={sd_base_folder}")
+    assert hash_origins(plain).keys() == {"pairs.model (its weights)", "scores.clip (its weights)"} | {
+        "captions.source (its contents)"
+    }
+    assert len(found) == 4 and not [key for key in hash_origins(config, only_captions=True) if "pairs" in key]
 
 
 @pytest.mark.parametrize(

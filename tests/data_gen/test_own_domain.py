@@ -195,7 +195,7 @@ def test_seeds_and_triples_become_conversations(tmp_path: Path, own: TriplesConf
     first = json.loads(out.read_text().splitlines()[0])["messages"]
     assert [turn["role"] for turn in first] == ["system", "user", "assistant"]
     assert first[0]["content"].startswith("You edit x-rays.") and json.loads(first[2]["content"])["edits"]
-    out = tmp_path / "finished.jsonl"
+    out = tmp_path / "two_edits.jsonl"
     assert export_chat(str(finished), out, TriplesConfig()) == 3  # two edits of one caption are one answer
     question, answer = (
         json.loads(turn["content"]) for turn in json.loads(out.read_text().splitlines()[0])["messages"][1:]

@@ -15,7 +15,7 @@ GOOD = {"sim_source": 0.3, "sim_edited": 0.3, "sim_image": 0.8, "sim_direction":
 
 def candidate(number: int, triple: str = "t", **scores: float) -> Candidate:
     """A candidate that passes but for the scores given."""
-    values = {"id": f"c{number}", "triple_id": triple, "seed": 1, "p": 0.5, "cfg": 4.0, "steps": 3}
+    values = {"id": f"c{number}", "triple_id": triple, "seed": number, "p": 0.5, "cfg": 4.0, "steps": 3}
     return Candidate.model_validate(values | GOOD | scores)
 
 
@@ -55,6 +55,24 @@ def test_equal_ones_are_ranked_by_id_not_by_place() -> None:
     one, two = candidate(1), candidate(2)
     assert reasons(one, two, settings=FilterConfig(top_k=1)) == ["", "not_top_k"]
     assert reasons(two, one, settings=FilterConfig(top_k=1)) == ["not_top_k", ""]
+
+
+def test_of_a_seed_the_best_is_kept() -> None:
+    rows = [candidate(k, sim_direction=0.3 + k / 100).model_copy(update={"seed": k // 2}) for k in range(6)]
+    assert reasons(*rows, settings=FilterConfig(top_k=2)) == [
+        "not_top_k",
+        "not_top_k",
+        "not_top_k",
+        "",
+        "not_top_k",
+        "",
+    ]
+
+
+def test_what_is_not_stored_takes_no_place() -> None:
+    rows = [candidate(k, sim_direction=0.3 + k / 100) for k in range(3)]
+    decided = decide(rows, {"t": "time"}, FilterConfig(top_k=1), stored={"c0", "c1"})
+    assert [each.reason for each in decided] == [Reason.NOT_TOP_K, Reason.OK, Reason.NOT_STORED]
 
 
 def test_a_kind_has_its_own_bounds_where_it_names_them() -> None:

@@ -1,16 +1,23 @@
-"""Shared q and k against copied attention maps, and restoration of the UNet after the context."""
+"""Shared q and k against copied attention maps, in all families of models, and the UNet after the context."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DConditionModel, UNet2DModel
+from diffusers import DiffusionPipeline, UNet2DConditionModel, UNet2DModel
 from diffusers.models.attention_processor import Attention, AttnProcessor, XFormersAttnProcessor
 from torch import Tensor
 
+from ip2p.data_gen.config import PairsConfig
+from ip2p.data_gen.pairs.draw import PairMaker, PlannedCandidate
 from ip2p.data_gen.pairs.prompt_to_prompt import SharedRows, share_with_source
 from ip2p.errors import ModelError
 from ip2p.models.backbone import load_backbone
+from ip2p.models.loading import quiet
+from ip2p.records import Candidate
 
 TEXT = 5
 
@@ -92,14 +99,26 @@ def test_each_pair_shares_for_its_own_time() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 7, 50, 100])
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
 def test_p_is_that_of_the_authors(p: float, steps: int) -> None:
-    """Their code shares at step i of S while p > i / (S - 1); with Heun's method both calls of a step do."""
-    expected = [p > step / max(1, steps - 1) for step in range(steps)]
-    for order in (1, 2):
-        control, shared = SharedRows((p,), steps, order), []
-        for call in range(order * (steps - 1) + 1):
-            control.at(call)
-            shared.append(control.active)
-        assert shared == [each for each in expected[:-1] for _ in range(order)] + expected[-1:]
+    """Their code shares at step i of S while p > i / (S - 1)."""
+    control, shared = SharedRows((p,), steps), []
+    for step in range(steps):
+        control.at(step)
+        shared.append(control.active)
+    assert shared == [p > step / max(1, steps - 1) for step in range(steps)]
+
+
+def test_rows_of_a_tree_are_equal_until_the_smaller_p_ends() -> None:
+    """p shares 0, 1, 6, 6 and 11 of 11 steps; the third and fourth pair are equal to the end."""
+    control = SharedRows((0.0, 0.05, 0.53, 0.52, 1.0), steps=12, trees="abbbb")
+    control.at(0)
+    assert control.same_as == [0, 1, 1, 1, 1, 5, 6, 6, 6, 6]
+    assert control.sources(8) == [0, 1, 2, 1, 4, 5, 6, 5]
+    control.at(1)
+    assert control.same_as == [0, 1, 1, 1, 1, 5, 6, 7, 7, 7]
+    assert control.sources(5) == [0, 1, 2, 3, 1]
+    control.at(11)
+    assert control.same_as == [0, 1, 1, 1, 1, 5, 6, 7, 7, 9]
+    assert control.sources(6) == [0, 1, 2, 3, 4, 5]
 
 
 def test_rows_that_are_no_whole_halves_are_refused() -> None:
@@ -178,3 +197,65 @@ def test_shared_features_hold_more_than_attention(unet: UNet2DConditionModel) ->
         apart.append((shared[0] - shared[1]).abs().mean())
     assert apart[1] < apart[0]
     assert not any(module._forward_hooks for module in unet.modules())
+
+
+class Family(NamedTuple):
+    """A family of models, and how pairs are drawn with it.
+
+    Args:
+        fixture: fixture of its folder.
+        settings: settings of `pairs`.
+        rows: UNet rows of a step.
+    """
+
+    fixture: str
+    settings: dict[str, Any]
+    rows: int
+
+
+FEW = {"scheduler": "lcm", "cfg_min": 1, "cfg_max": 1}
+FAMILIES = {
+    "sd1": Family("sd_base_folder", {"scheduler": "ddim", "steps": 5}, 4),
+    "sd2": Family("sd2_base_folder", {"scheduler": "euler_a", "steps": 5, "negative_prompt": "a blue barn"}, 4),
+    "xl": Family("xl_base_folder", {"scheduler": "euler", "steps": 5}, 4),
+    **{f"lcm-lora-{steps}": Family("sd_base_folder", FEW | {"steps": steps}, 2) for steps in (1, 4, 8)},
+    **{f"lcm-{steps}": Family("lcm_folder", {"scheduler": "lcm", "steps": steps}, 2) for steps in (1, 4)},
+    **{f"turbo-{steps}": Family("turbo_folder", {"steps": steps, "cfg_min": 0, "cfg_max": 0}, 2) for steps in (1, 2)},
+}
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_pairs_are_those_of_diffusers_pipelines_with_copied_maps(
+    name: str, p: float, request: pytest.FixtureRequest, peer_scheduler: Callable[[Any, str], Any]
+) -> None:
+    """Over whole runs, with the noise of one seed: attention maps are copied at step i of S while p > i / (S - 1)."""
+    folder, settings = request.getfixturevalue(FAMILIES[name].fixture), PairsConfig(**FAMILIES[name].settings)
+    scale, captions = settings.cfg_max, ["a barn", "make it night"]
+    candidate = Candidate(id="1", triple_id="t", seed=11, p=p, cfg=scale, steps=settings.steps)
+    (pair,) = PairMaker(load_backbone(folder), settings).draw([PlannedCandidate(candidate, *captions)])
+    assert pair.unet_rows == FAMILIES[name].rows * settings.steps
+    with quiet():
+        pipeline = DiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = peer_scheduler(pipeline.scheduler, settings.scheduler)
+    plain = dict(pipeline.unet.attn_processors)
+    copying = CopiedMaps([0, 0, 2, 2][: FAMILIES[name].rows])
+
+    def prepare(step: int) -> None:
+        shares = p > step / max(1, settings.steps - 1)
+        pipeline.unet.set_attn_processor(copying if shares else dict(plain))
+
+    def end(_: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        prepare(step + 1)
+        return values
+
+    prepare(0)
+    negative = {"negative_prompt": [settings.negative_prompt] * 2} if settings.negative_prompt else {}
+    theirs = pipeline(
+        captions, num_inference_steps=settings.steps, guidance_scale=scale, callback_on_step_end=end,
+        generator=[torch.Generator().manual_seed(11) for _ in captions], **negative,
+    ).images  # fmt: skip
+    for ours, expected in zip((pair.source, pair.edited), theirs, strict=True):
+        assert np.abs(np.asarray(ours, float) - np.asarray(expected, float)).max() <= 1
+        assert np.asarray(ours).std() > 3

@@ -13,7 +13,7 @@ from ip2p.data_gen.pairs.draw import PairMaker
 from ip2p.data_gen.pairs.shard import ShardDrawer, Tools
 from ip2p.measuring.clip import ClipScorer
 from ip2p.models.inference import load_for_inference
-from ip2p.records import Reason, Triple
+from ip2p.records import AUDIT, Reason, Triple, in_share
 from ip2p.shards import read_shards
 
 MakeConfig = Callable[..., DatasetConfig]
@@ -59,6 +59,30 @@ def test_pictures_are_stored_only_where_they_are_needed(make_config: MakeConfig,
     half = make_config("pairs.store_refused=0.5", f"out={tmp_path / 'half'}")
     pipeline.build(half, say=quiet)
     assert kept < set(read(half, "candidates")) < set(read(half, "scores"))
+
+
+def test_hopeless_pairs_are_drawn_no_further_and_the_audited_are(make_config: MakeConfig, tmp_path: Path) -> None:
+    early = (
+        "pairs.candidates=6",
+        "pairs.steps=4",
+        "pairs.early_at=0.5",
+        "pairs.early_margin=0",
+        "filter.direction=0.1",
+    )
+    whole, some = (
+        make_config(*early, f"pairs.early_audit={share}", f"out={tmp_path / share}") for share in ("1", "0.4")
+    )
+    counts = {share: pipeline.build(config, say=quiet).counts for share, config in (("1", whole), ("0.4", some))}
+    assert Reason.REJECTED_EARLY not in counts["1"].candidates and counts["0.4"].candidates[Reason.REJECTED_EARLY] > 3
+    assert counts["0.4"].unet_rows < counts["1"].unet_rows
+    every, found = read(whole, "filtered"), read(some, "filtered")
+    assert {row["early"] for row in every.values()} == {"hopeful", "hopeless"}
+    for name, row in found.items():
+        assert row["early"] == every[name]["early"]
+        rejected = row["early"] == "hopeless" and not in_share(name, 0.4, AUDIT)
+        assert (row["reason"] == Reason.REJECTED_EARLY) == rejected
+        assert rejected or row["sim_direction"] == pytest.approx(every[name]["sim_direction"], abs=1e-2)
+    assert "rejected early" in (tmp_path / "0.4" / "report.html").read_text()
 
 
 def test_looser_thresholds_say_what_was_not_stored(make_config: MakeConfig) -> None:

@@ -32,7 +32,7 @@ def run(rates: list[float], **settings: object) -> tuple[dict[str, int], dict[st
         tries.record(scored)
         drawn += [each.id for each in scored]
     assert len(set(drawn)) == len(drawn)
-    return tries.tried, tries.passed, drawn
+    return tries.tried, {name: tries.passed(name) for name in tries.tried}, drawn
 
 
 def test_without_a_number_that_is_enough_all_are_drawn_in_order() -> None:
@@ -63,6 +63,19 @@ def test_hope_is_the_tail_of_the_posterior(passed: int, tried: int) -> None:
         above = sum(each > rate for each in rates) / len(rates)
         if abs(above - (1 - SURE)) > 0.01:
             assert is_hopeless(passed, tried, rate) == (above < 1 - SURE)
+
+
+def test_a_tree_is_one_try() -> None:
+    config = PairsConfig(candidates=12, tree=3, batch=8, enough=2)
+    planned, names = plan_candidates(triples(2), config, 1), {"t0": "time", "t1": "time"}
+    tries, sizes = Tries(planned, names, config, BOUNDS), []
+    while batch := tries.next_batch():
+        sizes.append(len(batch))
+        passes = {"t0": 0.9, "t1": 0.1}
+        tries.record([c.model_copy(update={"sim_direction": passes[c.triple_id]}) for c, *_ in batch])
+    assert (tries.passed("t0"), tries.tried["t0"]) == (2, 6), "two seeds, and not two pairs of one"
+    assert (tries.passed("t1"), tries.tried["t1"]) == (0, 12)
+    assert sizes == [6, 6, 3, 3]
 
 
 def test_refused_triples_are_not_drawn() -> None:

@@ -27,7 +27,7 @@ def test_clean_latents_are_those_that_the_noise_was_added_to(kind: str) -> None:
     torch.testing.assert_close(estimate, clean, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("scheduler", ["euler_a", "euler", "ddim", "dpm", "heun"])
+@pytest.mark.parametrize("scheduler", ["euler_a", "euler", "ddim", "dpm", "heun", "pndm"])
 def test_each_picture_is_shown_every_so_many_steps(editor_folder: Path, scheduler: str) -> None:
     editor = Editor.from_pretrained(str(editor_folder), device="cpu")
     images = [Image.new("RGB", size, "teal") for size in ((32, 32), (24, 48), (32, 32))]

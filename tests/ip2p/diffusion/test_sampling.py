@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
 from torch import Tensor
 
-from ip2p.diffusion.sampling import Denoise, make_scheduler, sample
+from ip2p.diffusion.sampling import Denoise, make_scheduler, sample, steps_of_calls
 from ip2p.errors import ConfigError, ModelError
 from ip2p.seeding import randn
 from ip2p.settings import SCHEDULERS
@@ -106,3 +106,12 @@ def test_a_callback_may_change_the_latents() -> None:
 
     latents = sample(lambda x, t: torch.zeros_like(x), randn(SHAPE, generators(1)), scheduler, on_step=replace, **run)
     assert torch.equal(latents, torch.full_like(latents, 7.0)) and not torch.equal(seen[3], latents)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_calls_belong_to_steps(name: str) -> None:
+    """Heun's method and the first step of PLMS take two calls."""
+    scheduler = make_scheduler(DDIMScheduler(**SCHEDULE), name)
+    assert steps_of_calls(scheduler, 1) == [0]
+    expected = {"heun": [0, 0, 1, 1, 2, 2, 3], "pndm": [0, 0, 1, 2, 3]}.get(name, [0, 1, 2, 3])
+    assert steps_of_calls(scheduler, 4) == expected

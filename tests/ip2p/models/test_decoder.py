@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderTiny, StableDiffusionInstructPix2PixPipeline
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, StableDiffusionInstructPix2PixPipeline
 from PIL import Image
 
 from ip2p import Editor, cli
 from ip2p.errors import ModelError
 from ip2p.models.backbone import load_backbone
-from ip2p.models.decoder import replace_decoder
+from ip2p.models.decoder import replace_autoencoder, replace_decoder
+from ip2p.models.inference import load_for_inference
 from ip2p.pictures.tensors import to_tensor
 
 
@@ -87,3 +88,47 @@ def test_the_command_takes_it(
     assert cli.run(["batch", str(rows), *words[:4], "--decoder", str(tmp_path / "none")]) == 2
     assert "there is no decoder" in capsys.readouterr().err
     assert cli.run(["batch", str(rows), *words[:4], "--decoder", str(decoder)]) == 0
+
+
+def write_autoencoder(source: Path, folder: Path, **changes: Any) -> Path:
+    """A random autoencoder of the class of a model's own."""
+    torch.manual_seed(6)
+    config = AutoencoderKL.load_config(source / "vae")
+    AutoencoderKL.from_config({**config, **changes}).save_pretrained(folder)
+    return folder
+
+
+def test_another_autoencoder_encodes_and_decodes(sd_editor_folder: Path, tmp_path: Path) -> None:
+    """With its own scale, as in the pipeline of diffusers."""
+    folder = write_autoencoder(sd_editor_folder, tmp_path / "vae", scaling_factor=0.3)
+    editor = Editor.from_pretrained(str(sd_editor_folder), device="cpu", vae=str(folder))
+    picture = Image.effect_noise((32, 32), 90).convert("RGB")
+    (made,) = editor.edit(picture, "make it winter", seeds=3, steps=2, scheduler="ddim", image_scale=1.2, text_scale=3)
+    pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(sd_editor_folder, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.vae = AutoencoderKL.from_pretrained(folder)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    (expected,) = pipeline(
+        "make it winter", picture, num_inference_steps=2, image_guidance_scale=1.2, guidance_scale=3.0,
+        generator=torch.Generator().manual_seed(3),
+    ).images  # fmt: skip
+    assert (to_tensor([made.image]) - to_tensor([expected])).abs().max() < 0.02
+    assert made.parameters["vae"] == str(folder)
+
+
+def test_the_autoencoder_of_sdxl_is_computed_in_fp32_if_it_says_so(xl_base_folder: Path, tmp_path: Path) -> None:
+    for upcast, dtype in ((True, torch.float32), (False, torch.bfloat16)):
+        folder = write_autoencoder(xl_base_folder, tmp_path / str(upcast), force_upcast=upcast)
+        backbone = load_for_inference(xl_base_folder, want="base", device="cpu", precision="bf16", vae=str(folder))
+        assert backbone.vae.dtype == dtype
+
+
+def test_an_autoencoder_that_does_not_fit_is_told(sd_editor_folder: Path, decoder: Path, tmp_path: Path) -> None:
+    backbone = load_backbone(sd_editor_folder)
+    wide = write_autoencoder(sd_editor_folder, tmp_path / "wide", latent_channels=8)
+    with pytest.raises(ModelError, match="the autoencoder .* is for latents of 8 channels and 1/4 of the size, not 4"):
+        replace_autoencoder(backbone, str(wide))
+    with pytest.raises(ModelError, match="the autoencoder .* is of the class AutoencoderTiny, not AutoencoderKL"):
+        replace_autoencoder(backbone, str(decoder))
+    with pytest.raises(ModelError, match="there is no autoencoder .*nowhere"):
+        replace_autoencoder(backbone, str(tmp_path / "nowhere"))
