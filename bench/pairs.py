@@ -23,9 +23,9 @@ from rich.table import Table
 
 from ip2p.config import load_config
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.pairs.clip_scores import score_candidates
 from ip2p.data_gen.pairs.draw import Pair, PairMaker, plan_candidates
 from ip2p.data_gen.pairs.filter import decide
+from ip2p.data_gen.pairs.scores import Scorers, score_candidates
 from ip2p.device import best_device
 from ip2p.errors import run_program
 from ip2p.measuring.clip import ClipScorer
@@ -108,7 +108,7 @@ def run(parsed: argparse.Namespace) -> None:
     triples = triples_of(cases)
     backbone = load_for_inference(config.pairs.model, want="base", precision=parsed.precision)
     judge = Judge.from_pretrained("storybook-judge")
-    scorer = ClipScorer.from_pretrained(config.scores.clip, device=best_device())
+    scorers = Scorers(ClipScorer.from_pretrained(config.scores.clip, device=best_device()))
     console, results = Console(), []
     for way, settings in WAYS.items():
         if parsed.only and way not in parsed.only:
@@ -119,7 +119,7 @@ def run(parsed: argparse.Namespace) -> None:
         pairs = list(maker.draw(planned))
         seconds = time.monotonic() - began
         pictures = [(pair.source, pair.edited) for pair in pairs]
-        scored = score_candidates([pair.candidate for pair in pairs], pictures, triples, scorer)
+        scored = score_candidates([pair.candidate for pair in pairs], pictures, triples, scorers)
         decided = decide(scored, {each.id: each.kind for each in triples}, config.filter)
         kept = [row for row, each in enumerate(decided) if each.status == "ok"]
         judged = judge_pairs(judge, cases, pairs)

@@ -17,7 +17,7 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.ownership import require_own, sole_writer
-from ip2p.records import SCHEMA_VERSION
+from ip2p.records import SCHEMA_VERSION, SCORES
 from ip2p.shards import atomic_write, fingerprint, hash_file, sweep_temporaries
 from ip2p.version import __version__
 
@@ -37,7 +37,9 @@ IRRELEVANT = {
 ADDED: dict[str, Any] = {
     "triples.reasoning_effort": None, "triples.extra_body": {}, "triples.turns": 1, "triples.long_form": False,
     "triples.file": "", "triples.seeds": "", "triples.system": "", "pairs.text_every": 1, "pairs.guidance_start": 0.0,
-    "pairs.guidance_stop": 1.0,
+    "pairs.guidance_stop": 1.0, "scores.dino": "", "filter.layout_max": None, "filter.changed_min": None,
+    "filter.changed_max": None, "filter.shift_max": None, "pack.captions_license": "", "pack.writer_license": "",
+    "pack.model_license": "",
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
 MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
@@ -80,6 +82,8 @@ class BuildFolder:
                     name: value for name, value in values.items() if not self._is_as_before(section, name, value)
                 }
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
+        if "scores" in settings:  # shards without one of the scores are made again
+            settings["scores"]["columns"] = SCORES
         return fingerprint(settings | {"origins": origins})
 
     @contextmanager
@@ -168,7 +172,7 @@ class BuildFolder:
 
 
 def hash_origins(config: DatasetConfig, *, only_captions: bool = False) -> dict[str, str]:
-    """Hash what the settings name: the file of captions, and the weights of the base model and of CLIP.
+    """Hash what the settings name: the file of captions, and the weights of the models that draw and score.
 
     Args:
         config: config of the build.
@@ -178,6 +182,8 @@ def hash_origins(config: DatasetConfig, *, only_captions: bool = False) -> dict[
         ModelError: a bundled model has no weights.
     """
     models = {} if only_captions else {"pairs.model": config.pairs.model, "scores.clip": config.scores.clip}
+    if config.scores.dino and not only_captions:
+        models["scores.dino"] = config.scores.dino
     found = {f"{key} (its weights)": hash_model(name) for key, name in models.items()}
     source = Path(config.captions.source)
     if config.captions.source != STORYBOOK and source.is_file():

@@ -31,11 +31,14 @@ CAPTION_SCHEMA = schema_of(Caption)
 CHAIN_COLUMNS, LONG_COLUMNS = ("chain", "turn"), ("long_instruction",)
 """Columns of triples that only builds with chains or with long instructions have."""
 CANDIDATE_SCHEMA = schema_of(Candidate, unet_rows=pa.int64())
-"""Columns of candidates, with the UNet rows of each."""
+"""Columns of scored candidates, with the UNet rows of each."""
+LATER_SCORES = ("layout", "changed", "shift")
+"""Columns that candidates have from the scores on; the shards of drawn ones are as they always were."""
 CANDIDATE_FEATURES = Features(
-    Features.from_arrow_schema(CANDIDATE_SCHEMA) | {"original_image": Picture(), "edited_image": Picture()}
+    Features.from_arrow_schema(pa.schema([field for field in CANDIDATE_SCHEMA if field.name not in LATER_SCORES]))
+    | {"original_image": Picture(), "edited_image": Picture()}
 )
-"""Columns of candidates with both pictures."""
+"""Columns of drawn candidates with both pictures."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ def to_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def to_candidate(row: Mapping[str, Any]) -> Candidate:
-    """Convert a row to a candidate, ignoring further columns."""
-    return Candidate.model_validate({name: row[name] for name in Candidate.model_fields})
+    """Convert a row, which may be one without scores, to a candidate, ignoring further columns."""
+    return Candidate.model_validate({name: row[name] for name in Candidate.model_fields if name in row})
 
 
 def read_triples(build_folder: BuildFolder, index: int) -> list[Triple]:

@@ -34,7 +34,7 @@ from ip2p.shards import atomic_write, is_shard_done, list_shards, read_shard, re
 
 if TYPE_CHECKING:
     from ip2p.data_gen.pairs.draw import PairMaker
-    from ip2p.measuring.clip import ClipScorer
+    from ip2p.data_gen.pairs.scores import Scorers
 
 SCORING_BATCH = 64
 """Candidates whose pictures are decoded and scored together."""
@@ -155,8 +155,8 @@ class Stages:
         self._run("candidates", "candidates", self._candidates(), make, rows.CANDIDATE_FEATURES)
 
     def score_pairs(self) -> None:
-        """Score all candidates by CLIP."""
-        from ip2p.data_gen.pairs.clip_scores import score_candidates
+        """Score all candidates."""
+        from ip2p.data_gen.pairs.scores import score_candidates
 
         def make(index: int, progress: StageProgress) -> list[Row]:
             triples = rows.triples_by_id(rows.read_triples(self.build_folder, index))
@@ -166,7 +166,7 @@ class Stages:
                 candidates = [rows.to_candidate(row) for row in chunk]
                 images = [(rows.from_png(row["original_image"]), rows.from_png(row["edited_image"])) for row in chunk]
                 scored = score_candidates(
-                    candidates, images, [triples[each.triple_id] for each in candidates], self.scorer
+                    candidates, images, [triples[each.triple_id] for each in candidates], self.scorers
                 )
                 done += _copy_unet_rows(rows.to_rows(scored), chunk)
                 progress.advance(len(chunk))
@@ -243,13 +243,20 @@ class Stages:
         return PairMaker(backbone, settings)
 
     @cached_property
-    def scorer(self) -> "ClipScorer":
-        """The CLIP that scores pairs, loaded for the first shard that needs it."""
+    def scorers(self) -> "Scorers":
+        """The networks that score pairs, loaded for the first shard that needs them."""
+        from ip2p.data_gen.pairs.scores import Scorers
         from ip2p.measuring.clip import ClipScorer
+        from ip2p.measuring.layout import DinoLayout
 
-        scorer = ClipScorer.from_pretrained(self.config.scores.clip, device=best_device())
+        settings, device = self.config.scores, best_device()
+        clip = ClipScorer.from_pretrained(settings.clip, device=device)
         self.build_folder.record_model("scores.clip")
-        return scorer
+        if not settings.dino:
+            return Scorers(clip)
+        dino = DinoLayout.from_pretrained(settings.dino, device=device)
+        self.build_folder.record_model("scores.dino")
+        return Scorers(clip, dino)
 
     def _chunks(self, captions: Sequence[Caption]) -> list[Sequence[Caption]]:
         size = self.config.shard_size

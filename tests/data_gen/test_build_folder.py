@@ -14,14 +14,16 @@ ADDED = (
     *("triples.reply_tokens", "triples.max_reasoning_tokens", "triples.reasoning_effort", "triples.extra_body"),
     *("triples.turns", "triples.long_form", "triples.file", "triples.seeds", "triples.system"),
     *("triples.skip_unanswered", "pairs.text_every", "pairs.guidance_start", "pairs.guidance_stop"),
+    *("scores.dino", "filter.layout_max", "filter.changed_min", "filter.changed_max", "filter.shift_max"),
 )
 """Settings that earlier versions did not have."""
 
 
 def test_settings_that_are_not_given_leave_the_fingerprint_of_earlier_versions() -> None:
     asks = DatasetConfig.model_validate({"triples": {"writer": "openai", "model": "gpt-5-mini"}})
-    found = [BuildFolder(config, {}).fingerprint("packed") for config in (DatasetConfig(), asks)]
-    assert found == ["9c3b62b903ecfa41", "f562fe10517398de"]
+    folders = [BuildFolder(config, {}) for config in (DatasetConfig(), asks)]
+    assert [each.fingerprint("candidates") for each in folders] == ["7a0cffb9d9e2c23b", "9a8634ad13225d83"]
+    assert [each.fingerprint("packed") for each in folders] == ["1b50819ef06cbd83", "01408a432c925800"]
 
 
 def test_settings_that_change_answers_change_the_fingerprint_and_limits_do_not() -> None:
