@@ -23,19 +23,18 @@ from rich.table import Table
 
 from ip2p.config import load_config
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.pairs.draw import Pair, PairMaker, plan_candidates
+from ip2p.data_gen.pairs.draw import PairMaker, plan_candidates
 from ip2p.data_gen.pairs.filter import decide
 from ip2p.data_gen.pairs.scores import Scorers, score_candidates
 from ip2p.device import best_device
 from ip2p.errors import run_program
 from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.verdicts import judge_pairs
 from ip2p.models.inference import load_for_inference
-from ip2p.pictures.tensors import to_tensor
 from ip2p.records import Triple
 from ip2p.shards import atomic_write
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge
-from ip2p.storybook.scene import ATTRIBUTES
 
 BUNDLED = "storybook_dataset.yaml"
 WAYS: dict[str, dict[str, Any]] = {
@@ -48,7 +47,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "unipc 8": {"scheduler": "unipc", "steps": 8, "guidance_stop": 1.0},
     "bundled": {},
 }
-MAX_MOVED = 0.08
 SEED = 77
 
 
@@ -87,20 +85,6 @@ def triples_of(cases: Sequence[Case]) -> list[Triple]:
     ]  # fmt: skip
 
 
-def judge_pairs(judge: Judge, cases: Sequence[Case], pairs: Sequence[Pair]) -> list[tuple[bool, bool, float]]:
-    """Return, for each pair, whether it is fine, whether its edit happened, and the share of alike attributes."""
-    found = []
-    before, after = (judge.read(to_tensor(each)) for each in zip(*[(p.source, p.edited) for p in pairs], strict=True))
-    moved = (before.layout - after.layout).abs().amax(1).tolist()
-    for row, case in enumerate(cases):
-        read = before.values(row), after.values(row)
-        happened = read[1][case.edit.attribute] == case.edit.value
-        alike = [read[0][name] == read[1][name] for name in ATTRIBUTES if name != case.edit.attribute]
-        fine = happened and all(alike) and moved[row] < MAX_MOVED
-        found.append((fine, happened, sum(alike) / len(alike)))
-    return found
-
-
 def run(parsed: argparse.Namespace) -> None:
     """Measure all ways, print the table, and write the figures."""
     config = load_config(DatasetConfig, BUNDLED, [])
@@ -122,7 +106,7 @@ def run(parsed: argparse.Namespace) -> None:
         scored = score_candidates([pair.candidate for pair in pairs], pictures, triples, scorers)
         decided = decide(scored, {each.id: each.kind for each in triples}, config.filter)
         kept = [row for row, each in enumerate(decided) if each.status == "ok"]
-        judged = judge_pairs(judge, cases, pairs)
+        judged = judge_pairs(judge, [case.edit for case in cases], pictures)
         count = max(1, len(kept))
         fine, happened, alike = (sum(float(judged[row][place]) for row in kept) / count for place in range(3))
         direction = sum(scored[row].sim_direction for row in kept) / count

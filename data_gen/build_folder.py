@@ -45,7 +45,10 @@ ADDED: dict[str, Any] = {
 MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
 """Settings that may differ when a build resumes, because no drawn pair depends on them."""
 
-OUTPUTS = (BUILD_FILE, *STAGES, "packed.json", "report.html", "review.html", "triples.html")
+OUTPUTS = (
+    BUILD_FILE, *STAGES, "packed.json", "report.html", "review.html", "triples.html", "calibration.html",
+    "calibration.yaml",
+)  # fmt: skip
 """Names of everything that a build replaces in its folder; a ledger of answers only grows."""
 VERSIONS, REVISIONS = "versions", "revisions"
 """Keys of what worked on a build: versions of the libraries, and revisions of the models."""
