@@ -1,144 +1,198 @@
-"""Measure ways of drawing pairs: `make bench-pairs`, or `python bench/pairs.py [--edits 48] [--only NAME ...]`.
+"""Measure ways of drawing pairs: `make bench-pairs`, or `python bench/pairs.py [--edits 24] [--only NAME ...]`.
 
-Each way draws one candidate for each of some held-out storybook edits, with the same seeds, shares and guidance scales.
-They are scored and filtered as in configs/storybook_dataset.yaml. The judge, which is for evaluation only, then reads
-both pictures of what is kept: a pair is fine if the edit happened, all other attributes are alike, and the layout has
-moved by less than 0.08 of the side. UNet rows and seconds are per kept pair.
+Every way makes pairs of the same held-out storybook edits, which are scored and filtered by the same thresholds. The
+judge, which is for evaluation only, then reads both pictures of what is kept: a pair is fine if the edit happened, all
+other attributes are alike, and the layout has moved by less than 0.08 of the side. UNet rows and seconds, of drawing,
+scoring and storing, are per kept pair. Ways take turns, a few edits at a time.
 
-"recipe" is that of the authors of InstructPix2Pix: 100 steps of Euler ancestral, four rows at each of them, attention
-only. "before" is how the bundled data set was drawn at first.
+"recipe" is that of the authors of InstructPix2Pix, written plainly in bench/recipe.py: of each edit it draws
+`--recipe-candidates` pairs to the end (theirs are 100), and at most 4 are kept. "before" is how the bundled data set
+was drawn at first. "audited" is the bundled way without obeying its early rejection, which gives the recall of that.
 """
 
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
+from recipe import draw_by_recipe
 from rich.console import Console
 from rich.table import Table
 
 from ip2p.config import load_config
+from ip2p.data_gen import rows
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.pairs.clip_scores import score_candidates
-from ip2p.data_gen.pairs.draw import Pair, PairMaker, plan_candidates
+from ip2p.data_gen.pairs.draw import PairMaker, plan_candidates
 from ip2p.data_gen.pairs.filter import decide
+from ip2p.data_gen.pairs.scores import Scorers, score_candidates
+from ip2p.data_gen.pairs.shard import ShardDrawer, Tools
 from ip2p.device import best_device
 from ip2p.errors import run_program
 from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.verdicts import Verdict, judge_pairs
+from ip2p.models.backbone import Backbone
 from ip2p.models.inference import load_for_inference
-from ip2p.pictures.tensors import to_tensor
-from ip2p.records import Triple
+from ip2p.records import Candidate, Reason, Triple
 from ip2p.shards import atomic_write
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge
-from ip2p.storybook.scene import ATTRIBUTES
 
 BUNDLED = "storybook_dataset.yaml"
-WAYS: dict[str, dict[str, Any]] = {
-    "recipe": {"scheduler": "euler_a", "steps": 100, "guidance_stop": 1.0, "share": "attention", "batch": 4},
-    "before": {"scheduler": "euler_a", "steps": 16, "guidance_stop": 1.0},
-    "euler_a, guidance every 2nd step": {"scheduler": "euler_a", "steps": 16, "guidance_stop": 1.0, "text_every": 2},
-    "dpm 10": {"scheduler": "dpm", "steps": 10, "guidance_stop": 1.0},
-    "dpm 8": {"scheduler": "dpm", "steps": 8, "guidance_stop": 1.0},
-    "dpm 8, guidance to 0.8": {"scheduler": "dpm", "steps": 8, "guidance_stop": 0.8},
-    "unipc 8": {"scheduler": "unipc", "steps": 8, "guidance_stop": 1.0},
-    "bundled": {},
+SIMPLE = (
+    "pairs.enough=0", "pairs.give_up_below=0", "pairs.early_at=0", "pairs.tree=1", "pairs.guidance_stop=1",
+)  # fmt: skip
+"""Every candidate to its end."""
+RECIPE = "recipe"
+WAYS: dict[str, tuple[str, ...]] = {
+    RECIPE: (*SIMPLE, "pairs.scheduler=euler_a", "pairs.steps=100", "pairs.p_min=0.1", "pairs.p_max=0.9"),
+    "before": (*SIMPLE, "pairs.candidates=4", "pairs.scheduler=euler_a", "pairs.steps=16"),
+    "bundled": (),
+    "audited": ("pairs.early_audit=1",),
 }
-MAX_MOVED = 0.08
+OTHERS: dict[str, tuple[str, ...]] = {
+    "one try": (*SIMPLE, "pairs.candidates=1"),
+    "one try, guidance to 0.8": (*SIMPLE, "pairs.candidates=1", "pairs.guidance_stop=0.8"),
+    "8 steps": ("pairs.steps=8",),
+    "unipc, 8 steps": ("pairs.steps=8", "pairs.scheduler=unipc"),
+    "trees of 3": ("pairs.tree=3",),
+}
+"""Ways that are measured only if they are named."""
 SEED = 77
+CHUNK = 4
+"""Edits of a turn."""
 
 
-class WayFigures(NamedTuple):
-    """Figures of one way, over the pairs that it kept.
+@dataclass
+class Tally:
+    """What a way made of the edits so far.
 
     Attributes:
-        way: name of the way.
-        drawn, kept: numbers of candidates.
-        fine: share of the kept pairs that are fine.
-        happened: share whose edit happened.
-        alike: mean share of the other attributes that are alike.
-        direction: mean directional similarity.
-        rows, seconds: UNet rows and seconds of drawing, per kept pair.
+        candidates: all candidates, decided.
+        verdicts: verdicts of the judge on the kept ones.
+        hopeless: number of kept ones that an early estimate had called hopeless.
+        rows, seconds: UNet rows and seconds of all candidates.
     """
 
-    way: str
-    drawn: int
-    kept: int
-    fine: float
-    happened: float
-    alike: float
-    direction: float
-    rows: float
-    seconds: float
+    candidates: list[Candidate] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    hopeless: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+    def figures(self, way: str) -> dict[str, float | str | int]:
+        """Return the figures of the way; shares are of the kept pairs, or of 1 if there are none."""
+        kept = [each for each in self.candidates if each.reason is Reason.OK]
+        count, early = max(1, len(kept)), sum(each.reason is Reason.REJECTED_EARLY for each in self.candidates)
+        return {
+            "way": way, "drawn": len(self.candidates), "kept": len(kept),
+            "fine": sum(each.fine for each in self.verdicts) / count,
+            "happened": sum(each.happened for each in self.verdicts) / count,
+            "alike": sum(each.alike for each in self.verdicts) / count,
+            "direction": sum(each.sim_direction for each in kept) / count,
+            "seeds": len({each.seed for each in kept}) / count,
+            "early": early / max(1, len(self.candidates)),
+            "recall": 1 - self.hopeless / count,
+            "rows": self.rows / count, "seconds": self.seconds / count,
+        }  # fmt: skip
 
 
-def triples_of(cases: Sequence[Case]) -> list[Triple]:
-    """Return the triples of held-out edits."""
-    return [
-        Triple(
-            id=str(number), caption_id=str(number), caption=case.caption, instruction=case.instruction,
-            edited_caption=case.edited_caption, kind=case.edit.kind, writer="rules",
-        )
-        for number, case in enumerate(cases)
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class Bench:
+    """The models of all ways."""
+
+    backbone: Backbone
+    scorers: Scorers
+    judge: Judge
+
+    def add(self, tally: Tally, config: DatasetConfig, cases: Sequence[Case], *, by_recipe: bool) -> None:
+        """Make pairs of some edits in a way, and add them to its tally."""
+        triples = [_triple_of(case) for case in cases]
+        edits = {triple.id: case.edit for triple, case in zip(triples, cases, strict=True)}
+        kinds = {triple.id: triple.kind for triple in triples}
+        maker = PairMaker(self.backbone, config.pairs)
+        began = time.monotonic()
+        if by_recipe:
+            pairs = list(draw_by_recipe(self.backbone, plan_candidates(triples, config.pairs, SEED), maker.side))
+            by_id = {triple.id: triple for triple in triples}
+            candidates, pictures = [each.candidate for each in pairs], [(each.source, each.edited) for each in pairs]
+            scored = score_candidates(
+                candidates, pictures, [by_id[each.triple_id] for each in candidates], self.scorers
+            )
+            seen = dict(zip((each.id for each in candidates), pictures, strict=True))
+            tally.rows += sum(each.unet_rows for each in pairs)
+            hopeless = set[str]()
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                shard = ShardDrawer(triples, config, config.filter, Path(folder), "bench")
+                made = shard.draw(lambda: Tools(maker, self.scorers), after_batch=lambda batch, now: None)
+                seen = {
+                    row["id"]: (rows.from_png(row["original_image"]), rows.from_png(row["edited_image"]))
+                    for row in shard.stored()
+                }
+            scored = [rows.to_candidate(row) for row in made]
+            tally.rows += sum(row["unet_rows"] for row in made)
+            hopeless = {row["id"] for row in made if row["early"] == "hopeless"}
+        decided = decide(scored, kinds, config.filter)
+        tally.seconds += time.monotonic() - began
+        kept = [each for each in decided if each.reason is Reason.OK]
+        tally.candidates += decided
+        tally.hopeless += sum(each.id in hopeless for each in kept)
+        shown = [seen[each.id] for each in kept]
+        tally.verdicts += judge_pairs(self.judge, [edits[each.triple_id] for each in kept], shown)
 
 
-def judge_pairs(judge: Judge, cases: Sequence[Case], pairs: Sequence[Pair]) -> list[tuple[bool, bool, float]]:
-    """Return, for each pair, whether it is fine, whether its edit happened, and the share of alike attributes."""
-    found = []
-    before, after = (judge.read(to_tensor(each)) for each in zip(*[(p.source, p.edited) for p in pairs], strict=True))
-    moved = (before.layout - after.layout).abs().amax(1).tolist()
-    for row, case in enumerate(cases):
-        read = before.values(row), after.values(row)
-        happened = read[1][case.edit.attribute] == case.edit.value
-        alike = [read[0][name] == read[1][name] for name in ATTRIBUTES if name != case.edit.attribute]
-        fine = happened and all(alike) and moved[row] < MAX_MOVED
-        found.append((fine, happened, sum(alike) / len(alike)))
-    return found
+def _triple_of(case: Case) -> Triple:
+    name = f"{case.caption} -> {case.edited_caption}"
+    return Triple(
+        id=name, caption_id=case.caption, caption=case.caption, instruction=case.instruction,
+        edited_caption=case.edited_caption, kind=case.edit.kind, writer="rules",
+    )  # fmt: skip
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Measure all ways, print the table, and write the figures."""
-    config = load_config(DatasetConfig, BUNDLED, [])
-    cases = evaluation_cases(parsed.edits, seed=SEED)
-    triples = triples_of(cases)
-    backbone = load_for_inference(config.pairs.model, want="base", precision=parsed.precision)
-    judge = Judge.from_pretrained("storybook-judge")
-    scorer = ClipScorer.from_pretrained(config.scores.clip, device=best_device())
-    console, results = Console(), []
-    for way, settings in WAYS.items():
-        if parsed.only and way not in parsed.only:
-            continue
-        maker = PairMaker(backbone, config.pairs.model_copy(update={"candidates": 1, **settings}))
-        planned = plan_candidates(triples, maker.settings, SEED)
-        began = time.monotonic()
-        pairs = list(maker.draw(planned))
-        seconds = time.monotonic() - began
-        pictures = [(pair.source, pair.edited) for pair in pairs]
-        scored = score_candidates([pair.candidate for pair in pairs], pictures, triples, scorer)
-        decided = decide(scored, {each.id: each.kind for each in triples}, config.filter)
-        kept = [row for row, each in enumerate(decided) if each.status == "ok"]
-        judged = judge_pairs(judge, cases, pairs)
-        count = max(1, len(kept))
-        fine, happened, alike = (sum(float(judged[row][place]) for row in kept) / count for place in range(3))
-        direction = sum(scored[row].sim_direction for row in kept) / count
-        rows = sum(pair.unet_rows for pair in pairs) / count
-        results.append(WayFigures(way, len(pairs), len(kept), fine, happened, alike, direction, rows, seconds / count))
-        console.print(f"{way}: {seconds:.0f} s", highlight=False)
-    table = Table("way", "kept", "fine", "happened", "alike", "direction", "rows a kept pair", "seconds")
+    ways = {name: WAYS[name] if name in WAYS else OTHERS[name] for name in parsed.only or WAYS}
+    precision = f"pairs.precision={parsed.precision}"
+    configs = {
+        name: load_config(DatasetConfig, BUNDLED, [*settings, precision, "pairs.store_refused=0"])
+        for name, settings in ways.items()
+    }
+    if RECIPE in configs:
+        pairs = configs[RECIPE].pairs.model_copy(update={"candidates": parsed.recipe_candidates})
+        configs[RECIPE] = configs[RECIPE].model_copy(update={"pairs": pairs})
+    any_config = next(iter(configs.values()))
+    bench = Bench(
+        load_for_inference(any_config.pairs.model, want="base", precision=parsed.precision, device=best_device()),
+        Scorers(ClipScorer.from_pretrained(any_config.scores.clip, device=best_device())),
+        Judge.from_pretrained("storybook-judge"),
+    )
+    cases, console = evaluation_cases(parsed.edits, seed=SEED), Console()
+    tallies = {name: Tally() for name in ways}
+    for start in range(0, len(cases), CHUNK):
+        for name, config in configs.items():
+            bench.add(tallies[name], config, cases[start : start + CHUNK], by_recipe=name == RECIPE)
+        done = ", ".join(f"{name} {tally.seconds:.0f} s" for name, tally in tallies.items())
+        console.print(f"{min(start + CHUNK, len(cases))} of {len(cases)} edits: {done}", highlight=False)
+    results = [tally.figures(name) for name, tally in tallies.items()]
+    table = Table(
+        "way", "kept", "fine", "happened", "alike", "direction", "seeds", "early", "recall", "rows a pair", "seconds"
+    )
     for each in results:
+        shares = (f"{each[name]:.1%}" for name in ("fine", "happened", "alike"))
         table.add_row(
-            each.way, f"{each.kept} of {each.drawn}", f"{each.fine:.1%}", f"{each.happened:.1%}", f"{each.alike:.1%}",
-            f"{each.direction:.3f}", f"{each.rows:.1f}", f"{each.seconds:.2f}",
+            str(each["way"]), f"{each['kept']} of {each['drawn']}", *shares, f"{each['direction']:.3f}",
+            f"{each['seeds']:.0%}", f"{each['early']:.0%}", f"{each['recall']:.1%}", f"{each['rows']:.1f}",
+            f"{each['seconds']:.2f}",
         )  # fmt: skip
     console.print(table)
     report = {
         "command": "python " + " ".join(sys.argv), "edits": len(cases), "precision": parsed.precision,
-        "threads": torch.get_num_threads(), "results": [each._asdict() for each in results],
+        "recipe_candidates": parsed.recipe_candidates, "threads": torch.get_num_threads(), "results": results,
     }  # fmt: skip
     atomic_write(parsed.out, (json.dumps(report, indent=1) + "\n").encode())
     console.print(f"wrote {parsed.out}", highlight=False)
@@ -147,8 +201,13 @@ def run(parsed: argparse.Namespace) -> None:
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--edits", type=int, default=48, help="held-out edits (default: 48)")
-    parser.add_argument("--only", nargs="*", help="names of the ways to measure (default: all)")
+    parser.add_argument("--edits", type=int, default=24, help="held-out edits (default: 24)")
+    parser.add_argument(
+        "--only", nargs="*", choices=[*WAYS, *OTHERS], help=f"ways to measure (default: {', '.join(WAYS)})"
+    )
+    parser.add_argument(
+        "--recipe-candidates", type=int, default=100, help="pairs that the recipe draws of each edit (default: 100)"
+    )
     parser.add_argument("--precision", default="fp32", help="precision of the base model (default: fp32)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/pairs.json"), help="file of the figures")
     parsed = parser.parse_args()

@@ -17,7 +17,7 @@ from ip2p.data_gen.config import DatasetConfig, FilterConfig
 from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.ownership import require_own, sole_writer
-from ip2p.records import SCHEMA_VERSION
+from ip2p.records import SCHEMA_VERSION, SCORES
 from ip2p.shards import atomic_write, fingerprint, hash_file, sweep_temporaries
 from ip2p.version import __version__
 
@@ -40,12 +40,17 @@ ADDED: dict[str, Any] = {
     "pairs.guidance_stop": 1.0, "pairs.enough": 0, "pairs.give_up_below": 0.0, "pairs.early_at": 0.0,
     "pairs.early_margin": 0.1, "pairs.early_audit": 0.1, "pairs.early_decoder": "", "pairs.store_refused": 1.0,
     "pairs.tree": 1, "pairs.vae": "", "pairs.loras": [], "pairs.negative_prompt": "",
+    "scores.dino": "", "filter.layout_max": None, "filter.changed_min": None, "filter.changed_max": None,
+    "filter.shift_max": None, "pack.captions_license": "", "pack.writer_license": "", "pack.model_license": "",
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
 MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
 """Settings that may differ when a build resumes, because no drawn pair depends on them."""
 
-OUTPUTS = (BUILD_FILE, *STAGES, "packed.json", "report.html", "review.html", "triples.html")
+OUTPUTS = (
+    BUILD_FILE, *STAGES, "packed.json", "report.html", "review.html", "triples.html", "calibration.html",
+    "calibration.yaml",
+)  # fmt: skip
 """Names of everything that a build replaces in its folder; a ledger of answers only grows."""
 VERSIONS, REVISIONS = "versions", "revisions"
 """Keys of what worked on a build: versions of the libraries, and revisions of the models."""
@@ -88,6 +93,8 @@ class BuildFolder:
             settings["scores"] = self.config.scores.model_dump(mode="json")
             settings[DRAWN_FOR] = self.thresholds_of_drawing().model_dump(mode="json")
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
+        if "scores" in settings:  # shards without one of the scores are made again
+            settings["scores"]["columns"] = SCORES
         return fingerprint(settings | {"origins": origins})
 
     def thresholds_of_drawing(self) -> FilterConfig:
@@ -198,7 +205,8 @@ def hash_origins(config: DatasetConfig, *, only_captions: bool = False) -> dict[
     """
     models = {
         "pairs.model": config.pairs.model, "pairs.vae": config.pairs.vae,
-        "pairs.early_decoder": config.pairs.early_decoder, "scores.clip": config.scores.clip,
+        "pairs.early_decoder": config.pairs.early_decoder,
+        "scores.clip": config.scores.clip, "scores.dino": config.scores.dino,
     }  # fmt: skip
     found = {f"{key} (its weights)": hash_model(name) for key, name in models.items() if name and not only_captions}
     for text in () if only_captions else config.pairs.loras:

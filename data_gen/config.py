@@ -255,13 +255,18 @@ class PairsConfig(Config):
 
 
 class ScoresConfig(Config):
-    """Which CLIP scores the pairs."""
+    """Which models score the pairs."""
 
     clip: str = Field(default="storybook-clip-a", description="CLIP model: bundled name, folder or hub id")
+    dino: str = Field(
+        default="",
+        description="DINOv2 model whose features measure the layout: folder or hub id; empty to compare edges by phase "
+        "correlation",
+    )
 
 
 class Thresholds(Config):
-    """Bounds of the four CLIP scores of a pair that is kept (paper, section 3.1)."""
+    """Bounds of the scores of a pair that is kept: the four of CLIP (paper, section 3.1), and others if asked for."""
 
     source: float = Field(default=0.2, description="smallest CLIP similarity of the source picture and its caption")
     edited: float = Field(default=0.2, description="smallest CLIP similarity of the edited picture and its caption")
@@ -273,6 +278,18 @@ class Thresholds(Config):
         default=0.2,
         description="smallest directional similarity: cosine of the change of pictures and the change of captions",
     )
+    layout_max: float | None = Field(
+        default=None, description="largest distance of the layouts of the two pictures, from 0; null for any"
+    )
+    changed_min: float | None = Field(
+        default=None, description="smallest share of pixels that differ visibly, 0 to 1; null for any"
+    )
+    changed_max: float | None = Field(
+        default=None, description="largest share of pixels that differ visibly, 0 to 1; null for any"
+    )
+    shift_max: float | None = Field(
+        default=None, description="largest shift between the pictures in pixels; null for any"
+    )
 
 
 class KindThresholds(Config):
@@ -283,6 +300,10 @@ class KindThresholds(Config):
     image: float | None = Field(default=None, description="in place of filter.image")
     image_max: float | None = Field(default=None, description="in place of filter.image_max")
     direction: float | None = Field(default=None, description="in place of filter.direction")
+    layout_max: float | None = Field(default=None, description="in place of filter.layout_max")
+    changed_min: float | None = Field(default=None, description="in place of filter.changed_min")
+    changed_max: float | None = Field(default=None, description="in place of filter.changed_max")
+    shift_max: float | None = Field(default=None, description="in place of filter.shift_max")
 
 
 class FilterConfig(Thresholds):

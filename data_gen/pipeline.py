@@ -22,10 +22,13 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import DataError, Ip2pError
 
 if TYPE_CHECKING:
+    from ip2p.data_gen.calibration.calibrate import Calibration
+    from ip2p.data_gen.calibration.labels import Label
     from ip2p.data_gen.report.counts import Counts
     from ip2p.data_gen.report.results import Results
 
 INTERRUPTED_EXIT_CODE = 130
+FILTER_HINT = "Run `ip2p dataset filter` with these settings first"
 
 Say = Callable[[str], None]
 say_at_once: Say = functools.partial(print, flush=True)
@@ -197,6 +200,49 @@ def review(config: DatasetConfig, count: int, *, say: Say = say_at_once) -> Path
     return _write_page(config, lambda results: results.write_review(count), say)
 
 
+def calibrate(
+    config: DatasetConfig, labels: "Path | Label", precision: float, *, count: int = 2000, say: Say = say_at_once
+) -> "Calibration":
+    """Find thresholds for a wanted precision, and write calibration.yaml and calibration.html.
+
+    Args:
+        config: config of a filtered build.
+        labels: CSV of the review page, or a function that labels pairs by their pictures.
+        precision: wanted share of fine pairs among the kept ones, above 0 and below 1.
+        count: number of candidates that a function labels; fewer if there are not as many.
+        say: function that prints a line.
+
+    Raises:
+        ConfigError: more than the filter and the packing has changed, or the precision is no share.
+        DataError: there is no build that was filtered with these settings; labels are unreadable or too few.
+    """
+    from ip2p.data_gen.build_folder import BuildFolder
+    from ip2p.data_gen.calibration.calibrate import calibrate
+    from ip2p.data_gen.calibration.labels import label_stored, read_marks, to_examples
+    from ip2p.data_gen.calibration.page import render_calibration
+    from ip2p.data_gen.rows import read_filtered
+    from ip2p.data_gen.stages import Stages
+    from ip2p.shards import atomic_write
+
+    build_folder = BuildFolder(config, read_origins(Path(config.out)))
+    marks = read_marks(labels) if isinstance(labels, Path) else None
+    with build_folder.claim(write=False):
+        stages = Stages(build_folder, say)
+        stages.require("filtered", FILTER_HINT)
+        shards = [read_filtered(build_folder, index) for index in range(stages.shards)]
+        if isinstance(labels, Path):
+            origin, found = str(labels), marks or {}
+        else:
+            origin, found = "the judge", label_stored(build_folder, shards, labels, count)
+        examples = to_examples(shards, found, origin)
+        calibration = calibrate(examples, precision, origin)
+        page = build_folder.out / "calibration.html"
+        atomic_write(page, render_calibration(calibration, examples).encode())
+        atomic_write(page.with_suffix(".yaml"), calibration.to_yaml().encode())
+    say(f"{calibration}\nthresholds {page.with_suffix('.yaml')}, curves {page}")
+    return calibration
+
+
 def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: Say) -> Path:
     """Write a page about a filtered build."""
     from ip2p.data_gen.build_folder import BuildFolder
@@ -205,7 +251,7 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
     with build_folder.claim(write=False):
         stages = Stages(build_folder, say)
-        stages.require("filtered", "Run `ip2p dataset filter` with these settings first")
+        stages.require("filtered", FILTER_HINT)
         page = write(stages.results())
     say(f"{page.stem} {page}")
     return page

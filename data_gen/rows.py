@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -53,7 +53,7 @@ class FilteredShard:
     triples: list[Triple]
     candidates: list[Candidate]
     unet_rows: int
-    verdicts: dict[str, str]
+    verdicts: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def by_id(self) -> dict[str, Triple]:
@@ -87,8 +87,8 @@ def to_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def to_candidate(row: Mapping[str, Any]) -> Candidate:
-    """Convert a row to a candidate, ignoring further columns."""
-    return Candidate.model_validate({name: row[name] for name in Candidate.model_fields})
+    """Convert a row, which may be one without scores, to a candidate, ignoring further columns."""
+    return Candidate.model_validate({name: row[name] for name in Candidate.model_fields if name in row})
 
 
 def read_triples(build_folder: BuildFolder, index: int) -> list[Triple]:

@@ -35,8 +35,8 @@ from ip2p.shards import atomic_write, is_shard_done, list_shards, read_shard, re
 
 if TYPE_CHECKING:
     from ip2p.data_gen.pairs.draw import PairMaker
+    from ip2p.data_gen.pairs.scores import Scorers
     from ip2p.data_gen.pairs.shard import Tools
-    from ip2p.measuring.clip import ClipScorer
 
 Row = dict[str, Any]
 Make = Callable[[int, StageProgress], list[Row]]
@@ -140,28 +140,32 @@ class Stages:
         folders = [self.build_folder.stage_folder(stage) for stage in stages]
         fingerprints = [self.build_folder.fingerprint(stage) for stage in stages]
         sizes = self._candidates()
-        left = sorted({index for stage in stages for index in self._unfinished(stage, len(sizes))})
+        not_drawn, not_scored = (self._unfinished(stage, len(sizes)) for stage in stages)
+        left = sorted({*not_drawn, *not_scored})
+        of_earlier_versions = set() if self.config.pairs.needs_thresholds else set(not_scored) - set(not_drawn)
         done = sum(sizes) - sum(sizes[index] for index in left)
         with StageProgress("pairs", "candidates", total=sum(sizes), done=done, say=self.say) as progress:
             for index in left:
                 triples, parts = rows.read_triples(self.build_folder, index), folders[0] / f"batches-{index:05d}"
                 bounds = self.build_folder.thresholds_of_drawing()
                 shard = ShardDrawer(triples, self.config, bounds, parts, fingerprints[1])
+                if index in of_earlier_versions:
+                    made = shard.score_again(read_shard(folders[0], index), self.scorers)
+                    write_shard(folders[1], index, made, schema=rows.CANDIDATE_SCHEMA, config=fingerprints[1])
+                    continue
                 with self._timed("candidates"):
                     made = shard.draw(self._open_tools, after_batch=functools.partial(self._count, progress))
                     progress.advance(len(shard.planned) - len(made))  # those that were not worth it
-                    schemas = rows.CANDIDATE_FEATURES, rows.CANDIDATE_SCHEMA
-                    for number, content in enumerate((shard.stored(), made)):
-                        write_shard(
-                            folders[number], index, content, schema=schemas[number], config=fingerprints[number]
-                        )
+                    contents = (shard.stored(), rows.CANDIDATE_FEATURES), (made, rows.CANDIDATE_SCHEMA)
+                    for folder, config, (content, schema) in zip(folders, fingerprints, contents, strict=True):
+                        write_shard(folder, index, content, schema=schema, config=config)
                     shard.remove()
 
     def _open_tools(self) -> "Tools":
         """Load the models that draw and score, before the clock starts."""
         from ip2p.data_gen.pairs.shard import Tools
 
-        tools = Tools(self.maker, self.scorer)
+        tools = Tools(self.maker, self.scorers)
         self._since = self._since or time.monotonic()
         return tools
 
@@ -257,13 +261,20 @@ class Stages:
         return PairMaker(backbone, settings)
 
     @cached_property
-    def scorer(self) -> "ClipScorer":
-        """The CLIP that scores pairs, loaded for the first shard that needs it."""
+    def scorers(self) -> "Scorers":
+        """The networks that score pairs, loaded for the first shard that needs them."""
+        from ip2p.data_gen.pairs.scores import Scorers
         from ip2p.measuring.clip import ClipScorer
+        from ip2p.measuring.layout import DinoLayout
 
-        scorer = ClipScorer.from_pretrained(self.config.scores.clip, device=best_device())
+        settings, device = self.config.scores, best_device()
+        clip = ClipScorer.from_pretrained(settings.clip, device=device)
         self.build_folder.record_model("scores.clip")
-        return scorer
+        if not settings.dino:
+            return Scorers(clip)
+        dino = DinoLayout.from_pretrained(settings.dino, device=device)
+        self.build_folder.record_model("scores.dino")
+        return Scorers(clip, dino)
 
     def _chunks(self, captions: Sequence[Caption]) -> list[Sequence[Caption]]:
         size = self.config.shard_size

@@ -18,13 +18,17 @@ Status = Literal["ok", "refused"]
 PACKED_COLUMNS = (
     # The first five, in this order, are those of timbrooks/instructpix2pix-clip-filtered.
     "original_prompt", "original_image", "edit_prompt", "edited_prompt", "edited_image",
-    "edit_mask", "id", "kind", "seed", "p", "cfg", "sim_source", "sim_edited", "sim_image", "sim_direction",
-    "provenance",
+    "edit_mask", "id", "kind", "seed", "p", "cfg", "sim_source", "sim_edited", "sim_image", "sim_direction", "layout",
+    "changed", "shift", "provenance",
 )  # fmt: skip
 """Columns of the packed data set."""
 
 AUDIT = "early audit"
 """Name of the share of candidates that are never rejected early, see `in_share`."""
+
+
+SCORES = ("sim_source", "sim_edited", "sim_image", "sim_direction", "layout", "changed", "shift")
+"""Columns of candidates that are measured on their pictures."""
 
 
 class Reason(StrEnum):
@@ -56,6 +60,10 @@ class Reason(StrEnum):
     LOW_IMAGE = "low_image"
     HIGH_IMAGE = "high_image"
     LOW_DIRECTION = "low_direction"
+    HIGH_LAYOUT = "high_layout"
+    LOW_CHANGED = "low_changed"
+    HIGH_CHANGED = "high_changed"
+    HIGH_SHIFT = "high_shift"
     NOT_TOP_K = "not_top_k"
     NOT_STORED = "not_stored"
 
@@ -110,7 +118,7 @@ class Triple(Record):
 
 
 class Candidate(Record):
-    """A pair of pictures drawn for a triple: its sampling settings and its CLIP scores."""
+    """A pair of pictures drawn for a triple: its sampling settings and its scores."""
 
     id: str = Field(description="content_id of the triple's id and the candidate's number")
     triple_id: str
@@ -124,5 +132,8 @@ class Candidate(Record):
     sim_direction: float = Field(
         default=0.0, description="cosine between the change of the pictures and the change of the captions"
     )
+    layout: float = Field(default=0.0, description="distance of the layouts of the two pictures, 0 for equal ones")
+    changed: float = Field(default=0.0, description="share of the pixels that differ visibly, 0 to 1")
+    shift: float = Field(default=0.0, description="pixels by which the second picture is shifted against the first")
     status: Status = "ok"
     reason: Reason = Reason.OK

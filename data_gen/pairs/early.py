@@ -10,9 +10,8 @@ from typing import Literal
 from PIL import Image
 
 from ip2p.data_gen.config import FilterConfig, PairsConfig
-from ip2p.data_gen.pairs.clip_scores import score_candidates
 from ip2p.data_gen.pairs.draw import PlannedCandidate
-from ip2p.measuring.clip import ClipScorer
+from ip2p.data_gen.pairs.scores import Scorers, score_candidates
 from ip2p.records import AUDIT, Candidate, Triple, in_share
 
 Verdict = Literal["", "hopeful", "hopeless"]
@@ -26,16 +25,16 @@ class EarlyRejection:
         triples: triples of the candidates, by id.
         settings: settings of the stage.
         bounds: thresholds by which a pair passes.
-        scorer: CLIP that scores.
+        scorers: networks that score.
 
     Attributes:
         verdicts: verdict of each candidate so far, by id.
     """
 
     def __init__(
-        self, triples: Mapping[str, Triple], settings: PairsConfig, bounds: FilterConfig, scorer: ClipScorer
+        self, triples: Mapping[str, Triple], settings: PairsConfig, bounds: FilterConfig, scorers: Scorers
     ) -> None:
-        self.triples, self.settings, self.bounds, self.scorer = triples, settings, bounds, scorer
+        self.triples, self.settings, self.bounds, self.scorers = triples, settings, bounds, scorers
         self.verdicts: dict[str, Verdict] = {}
 
     def __call__(
@@ -49,7 +48,7 @@ class EarlyRejection:
         """
         candidates = [each.candidate for each in planned]
         triples = [self.triples[each.triple_id] for each in candidates]
-        scored = score_candidates(candidates, pictures, triples, self.scorer)
+        scored = score_candidates(candidates, pictures, triples, self.scorers)
         hopeless = [self._is_hopeless(each, triple.kind) for each, triple in zip(scored, triples, strict=True)]
         self.verdicts |= {each.id: "hopeless" if bad else "hopeful" for each, bad in zip(scored, hopeless, strict=True)}
         return [

@@ -1,10 +1,33 @@
-"""Decide which candidates are kept: thresholds of the four scores, then the best of each triple by direction."""
+"""Decide which candidates are kept: thresholds of the scores, then the best of each triple by direction."""
 
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
+from typing import NamedTuple
 
 from ip2p.data_gen.config import FilterConfig, Thresholds
 from ip2p.records import Candidate, Reason
+
+
+class Bound(NamedTuple):
+    """What a threshold bounds: a column of candidates, from below or from above, and the reason of a refusal."""
+
+    score: str
+    is_least: bool
+    reason: Reason
+
+
+BOUNDS = {
+    "source": Bound("sim_source", True, Reason.LOW_SOURCE),
+    "edited": Bound("sim_edited", True, Reason.LOW_EDITED),
+    "image": Bound("sim_image", True, Reason.LOW_IMAGE),
+    "image_max": Bound("sim_image", False, Reason.HIGH_IMAGE),
+    "direction": Bound("sim_direction", True, Reason.LOW_DIRECTION),
+    "layout_max": Bound("layout", False, Reason.HIGH_LAYOUT),
+    "changed_min": Bound("changed", True, Reason.LOW_CHANGED),
+    "changed_max": Bound("changed", False, Reason.HIGH_CHANGED),
+    "shift_max": Bound("shift", False, Reason.HIGH_SHIFT),
+}
+"""What each of the `Thresholds` bounds, in the order in which they are asked."""
 
 
 def decide(
@@ -15,9 +38,9 @@ def decide(
 ) -> list[Candidate]:
     """Set the status of every candidate and the first reason of its refusal (paper, section 3.1).
 
-    The reasons are, in order: unsafe (found by the safety checker), rejected_early (while it was drawn), low_source,
-    low_edited, low_image, high_image (hardly anything was edited), low_direction, not_stored (it passes, but its
-    pictures were not stored), not_top_k (a better one of the same seed counts, too).
+    The reasons are, in order: unsafe (found by the safety checker), rejected_early (while it was drawn), those of
+    `BOUNDS`, not_stored (it passes, but its pictures were not stored), and not_top_k (a better one of the same seed
+    counts, too).
 
     Args:
         candidates: scored candidates, all of each triple; earlier reasons other than the first two are ignored.
@@ -46,15 +69,11 @@ def decide(
 
 
 def find_fault(candidate: Candidate, bounds: Thresholds) -> Reason:
-    """Return the first reason to refuse a candidate, or Reason.OK; NaN is below every threshold."""
+    """Return the first reason to refuse a candidate, or Reason.OK; NaN is outside of all bounds."""
     if candidate.reason in (Reason.UNSAFE, Reason.REJECTED_EARLY):
         return candidate.reason
-    if not candidate.sim_source >= bounds.source:
-        return Reason.LOW_SOURCE
-    if not candidate.sim_edited >= bounds.edited:
-        return Reason.LOW_EDITED
-    if not candidate.sim_image >= bounds.image:
-        return Reason.LOW_IMAGE
-    if candidate.sim_image > bounds.image_max:
-        return Reason.HIGH_IMAGE
-    return Reason.OK if candidate.sim_direction >= bounds.direction else Reason.LOW_DIRECTION
+    for name, bound in BOUNDS.items():
+        value, limit = getattr(candidate, bound.score), getattr(bounds, name)
+        if limit is not None and not (value >= limit if bound.is_least else value <= limit):
+            return bound.reason
+    return Reason.OK

@@ -14,13 +14,11 @@ from ip2p.data_gen.pairs.split import SPLITS
 from ip2p.errors import DataError
 from ip2p.manifest import write_manifest
 from ip2p.pictures.write import GENERATED, mark_png
-from ip2p.records import PACKED_COLUMNS, Candidate, Triple
+from ip2p.records import PACKED_COLUMNS, SCORES, Candidate, Triple
 from ip2p.shards import Contents, atomic_dir, atomic_write, shard_path, write_shard
 
 PICTURE_COLUMNS = ("original_image", "edited_image", "edit_mask")
-NUMBER_COLUMNS = {"seed": "int64", "p": "float64", "cfg": "float64"} | {
-    f"sim_{name}": "float64" for name in ("source", "edited", "image", "direction")
-}
+NUMBER_COLUMNS = {"seed": "int64", "p": "float64", "cfg": "float64"} | dict.fromkeys(SCORES, "float64")
 FEATURES = Features(
     {name: Image() if name in PICTURE_COLUMNS else Value(NUMBER_COLUMNS.get(name, "string")) for name in PACKED_COLUMNS}
 )

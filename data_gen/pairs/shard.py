@@ -4,24 +4,23 @@ A killed run loses no more than a batch. Once the shard is done, pictures are st
 of a random share of the rest; scores are stored of all.
 """
 
+import functools
+import itertools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ip2p.data_gen import rows
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
-from ip2p.data_gen.pairs.clip_scores import score_candidates
 from ip2p.data_gen.pairs.draw import Pair, PairMaker, plan_candidates
 from ip2p.data_gen.pairs.early import EarlyRejection
 from ip2p.data_gen.pairs.filter import decide
+from ip2p.data_gen.pairs.scores import Scorers, score_candidates
 from ip2p.data_gen.pairs.tries import Tries
 from ip2p.records import Triple, in_share
 from ip2p.shards import is_shard_done, read_shard, write_shard
-
-if TYPE_CHECKING:
-    from ip2p.measuring.clip import ClipScorer
 
 Row = dict[str, Any]
 
@@ -30,7 +29,7 @@ class Tools(NamedTuple):
     """The models of the stage."""
 
     maker: PairMaker
-    scorer: "ClipScorer"
+    scorers: Scorers
 
 
 class ShardDrawer:
@@ -96,15 +95,32 @@ class ShardDrawer:
                     settle(drawn=False)
                     continue
                 tools = open_tools()
-                early = EarlyRejection(self.triples, self.settings, self.bounds, tools.scorer)
+                early = EarlyRejection(self.triples, self.settings, self.bounds, tools.scorers)
                 pairs = list(tools.maker.draw(batch, early if self.settings.early_at else None))
                 if waiting:
                     settle()
-                waiting.append(background.submit(self._store, number, pairs, early, tools.scorer))
+                waiting.append(background.submit(self._store, number, pairs, early, tools.scorers))
                 if not (tools.maker.backbone.device.type != "cpu" if overlap is None else overlap):
                     settle()
         stored = self._choose_stored()
         return [row | {"stored": row["id"] in stored} for row in self._done]
+
+    def score_again(self, drawn: Iterable[Row], scorers: Scorers) -> list[Row]:
+        """Score candidates of an earlier version, which stored all pictures and fewer scores; returns all rows.
+
+        Args:
+            drawn: rows with pictures.
+            scorers: networks that score.
+        """
+        made = []
+        for batch in iter(functools.partial(_take, iter(drawn), self.settings.batch), []):
+            candidates = [rows.to_candidate(row) for row in batch]
+            pictures = [(rows.from_png(row["original_image"]), rows.from_png(row["edited_image"])) for row in batch]
+            triples = [self.triples[each.triple_id] for each in candidates]
+            scored = rows.to_rows(score_candidates(candidates, pictures, triples, scorers))
+            drawing = [{"unet_rows": row["unet_rows"], "early": "", "stored": True} for row in batch]
+            made += [row | more for row, more in zip(scored, drawing, strict=True)]
+        return made
 
     def stored(self) -> Iterator[Row]:
         """Yield the rows with pictures of the candidates whose pictures are stored, read from the batches."""
@@ -116,11 +132,11 @@ class ShardDrawer:
         """Remove the batches, when the shard is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _store(self, number: int, pairs: Sequence[Pair], early: EarlyRejection, scorer: "ClipScorer") -> None:
+    def _store(self, number: int, pairs: Sequence[Pair], early: EarlyRejection, scorers: Scorers) -> None:
         """Score a batch and store it."""
         candidates = [pair.candidate for pair in pairs]
         triples = [self.triples[each.triple_id] for each in candidates]
-        scored = score_candidates(candidates, [(pair.source, pair.edited) for pair in pairs], triples, scorer)
+        scored = score_candidates(candidates, [(pair.source, pair.edited) for pair in pairs], triples, scorers)
         made = [
             row
             | {"unet_rows": pair.unet_rows, "early": early.verdicts.get(pair.candidate.id, ""), "stored": True}
@@ -138,3 +154,7 @@ class ShardDrawer:
 
 def _without_pictures(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in rows.PICTURES}
+
+
+def _take(drawn: Iterator[Row], count: int) -> list[Row]:
+    return list(itertools.islice(drawn, count))

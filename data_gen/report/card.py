@@ -8,6 +8,7 @@ import yaml
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.pairs.filter import BOUNDS
 from ip2p.data_gen.report.counts import Counts, per_cent
 from ip2p.data_gen.report.licenses import Licenses
 from ip2p.records import PACKED_COLUMNS, Reason
@@ -68,10 +69,12 @@ def describe_thresholds(config: DatasetConfig) -> str:
     """Return the thresholds of the filter in one line."""
     bounds = config.filter
     others = f"; others for {', '.join(sorted(bounds.per_kind))}" if bounds.per_kind else ""
-    return (
-        f"source ≥ {bounds.source}, edited ≥ {bounds.edited}, {bounds.image} ≤ image ≤ {bounds.image_max}, "
-        f"direction ≥ {bounds.direction}, best {bounds.top_k} of a triple{others}"
-    )
+    asked = [
+        f"{bound.score.removeprefix('sim_')} {'≥' if bound.is_least else '≤'} {getattr(bounds, name)}"
+        for name, bound in BOUNDS.items()
+        if getattr(bounds, name) is not None
+    ]
+    return f"{', '.join(asked)}, best {bounds.top_k} of a triple{others}"
 
 
 def _license_details(licenses: Licenses) -> dict[str, Any]:

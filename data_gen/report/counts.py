@@ -3,11 +3,13 @@
 from collections import Counter
 from typing import NamedTuple
 
+from ip2p import records
 from ip2p.data_gen.rows import FilteredShard
 from ip2p.records import AUDIT, Reason, in_share
 
 BINS = 80
-SCORES = ("sim_source", "sim_edited", "sim_image", "sim_direction")
+SCORES = tuple(name for name in records.SCORES if name != "shift")
+"""Scores in [-1, 1], which have histograms."""
 
 
 class Bin(NamedTuple):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.costs import Costs
+from ip2p.data_gen.pairs.filter import BOUNDS
 from ip2p.data_gen.report.card import describe_thresholds
 from ip2p.data_gen.report.counts import BINS, SCORES, Counts, per_cent
 from ip2p.data_gen.rows import FilteredShard
@@ -25,6 +26,8 @@ MEANINGS = {
     "sim_edited": "second picture and its caption",
     "sim_image": "the two pictures",
     "sim_direction": "change of the pictures and change of the captions",
+    "layout": "distance of the two layouts",
+    "changed": "share of the pixels that differ",
 }
 TEMPLATE = Path(__file__).with_name("pairs.html")
 
@@ -105,11 +108,12 @@ def _refusals(counts: Counts) -> list[tuple[str, str, int]]:
 def _histogram(score: str, config: DatasetConfig, counts: Counts) -> Chart:
     """Plot the histogram of a score, kept candidates below refused ones, with the thresholds as lines."""
     bins, name = counts.histogram(score), score.removeprefix("sim_")
-    bounds = [getattr(config.filter, name)] + ([config.filter.image_max] if name == "image" else [])
+    asked = [getattr(config.filter, key) for key, bound in BOUNDS.items() if bound.score == score]
+    bounds = [each for each in asked if each is not None]
     filled = [number for number, each in enumerate(bins) if sum(each)]
     first, last = (filled[0], filled[-1] + 1) if filled else (0, BINS)
     edges = [-1 + 2 * number / BINS for number in range(BINS + 1)]
-    low, high = min(edges[first], *bounds), max(edges[last], *bounds)
+    low, high = min([edges[first], *bounds]), max([edges[last], *bounds])
     bars = []
     for number in range(first, last):
         (kept, refused), (left, right) = bins[number], edges[number : number + 2]

@@ -1,4 +1,4 @@
-"""Commands of data sets: build, write triples, tune a writer, filter, report, review, verify, check, export."""
+"""Commands of data sets, from build and triples to filter, calibrate, check and export."""
 
 import json
 import re
@@ -14,6 +14,7 @@ from ip2p.cli.options import Overrides
 from ip2p.errors import ConfigError, InstructionError
 
 if TYPE_CHECKING:
+    from ip2p.data_gen.calibration.labels import Label
     from ip2p.data_gen.config import DatasetConfig
 
 _KEY_VALUE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
@@ -182,6 +183,26 @@ def review(
     pipeline.review(checked, count)
 
 
+@app.command(cls=DatasetCommand)
+def calibrate(
+    config: _Config = None,
+    settings: Overrides = None,
+    precision: Annotated[float, typer.Option(help="Wanted share of fine pairs among the kept ones.")] = 0.95,
+    labels: Annotated[
+        str, typer.Option(metavar="judge|FILE", help="Storybook's judge, or the CSV of the review page.")
+    ] = "judge",
+    count: Annotated[int, typer.Option(min=1, help="Candidates that the judge labels.")] = 2000,
+) -> None:
+    """Find the thresholds that keep most pairs at a wanted precision: calibration.yaml and calibration.html.
+
+    Half of the labels choose the thresholds, the other half measures them. The judge knows storybook's pictures only.
+    """
+    checked = _dataset_config(config, settings, begun=True)
+    from ip2p.data_gen import pipeline
+
+    pipeline.calibrate(checked, _judge_label() if labels == "judge" else Path(labels), precision, count=count)
+
+
 @app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder of a build, or of a packed or exported data set.")],
@@ -235,6 +256,16 @@ def export(
         from ip2p.data_gen.exchange.push import push_dataset
 
         print(push_dataset(output, push))
+
+
+def _judge_label() -> "Label":
+    """Return the function by which storybook's judge labels pairs."""
+    from functools import partial
+
+    from ip2p.measuring.verdicts import label_pairs
+    from ip2p.storybook.judge import Judge
+
+    return partial(label_pairs, Judge.from_pretrained())
 
 
 def _dataset_config(config: str | None, settings: Sequence[str] | None, *, begun: bool = False) -> "DatasetConfig":

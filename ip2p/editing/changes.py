@@ -20,6 +20,8 @@ ERROR_FACTOR = 2.0
 """Differences up to this multiple of the autoencoder's median error are ignored; measured in docs/decisions.md."""
 MIN_ERROR = 1 / 127.5
 """Lower bound of the autoencoder's error: one gray level of 256."""
+CELL = 8
+"""Side in pixels of the square that a latent pixel covers in most models."""
 
 
 @torch.no_grad()
@@ -60,6 +62,15 @@ def changed_shares(
             allowed = (to_tensor([resize(mask.convert("RGB"), edit.size)])[0, :1].to(each.device) + 1) / 2
         shares.append(float((each * allowed).sum() / allowed.sum().clamp_min(1e-6)))
     return shares
+
+
+def visible_share(before: Image.Image, after: Image.Image) -> float:
+    """Compute the share of pixels, 0 to 1, around which two decoded pictures of one size differ visibly.
+
+    Both come from the same decoder, so that its error is the least there can be: one gray level.
+    """
+    source, edit = to_tensor([before]), to_tensor([after])
+    return float((change_per_pixel(source, source, edit, cell=CELL) >= 0.5).float().mean())
 
 
 def change_per_pixel(

@@ -91,7 +91,7 @@ class ClipScorer:
                 require_tokenizer(folder, f"the CLIP model {name}")
             model = _load_model(source, device)
             tokenizer = CLIPTokenizer.from_pretrained(source)
-            preprocessing = _read_preprocessing(source, model)
+            preprocessing = read_preprocessing(source, model.vision_model.embeddings.image_size)
         return cls(model, tokenizer, preprocessing, batch=batch)
 
     @torch.inference_mode()
@@ -156,18 +156,25 @@ def _load_model(source: str | Path, device: str | torch.device) -> CLIPModel:
     return cast(CLIPModel, model.to(device))
 
 
-def _read_preprocessing(source: str | Path, model: CLIPModel) -> Preprocessing:
-    """Read preprocessor_config.json; by default the model's side and OpenAI's mean and standard deviation.
+def read_preprocessing(
+    source: str | Path,
+    side: int,
+    *,
+    mean: tuple[float, ...] = OPENAI_MEAN,
+    std: tuple[float, ...] = OPENAI_STD,
+) -> Preprocessing:
+    """Read the mean and the standard deviation in the preprocessor_config.json of a model.
 
     It is read as JSON, because the classes of transformers for it need torchvision.
+
+    Args:
+        source: folder or hub id.
+        side: side of the pictures that the model reads, in pixels.
+        mean, std: mean and standard deviation by channel where the file names none; OpenAI's by default.
     """
     file = cached_file(
         str(source), "preprocessor_config.json", _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )  # fmt: skip
     values = json.loads(Path(file).read_text()) if file else {}
-    return Preprocessing(
-        side=model.vision_model.embeddings.image_size,
-        mean=tuple(values.get("image_mean", OPENAI_MEAN)),
-        std=tuple(values.get("image_std", OPENAI_STD)),
-    )
+    return Preprocessing(side, tuple(values.get("image_mean", mean)), tuple(values.get("image_std", std)))

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ip2p.seeding import derive_seed
-from ip2p.storybook.language import caption, edited_caption, instruction
-from ip2p.storybook.scene import EDIT_KINDS, RESERVED, Edit, Scene, Vocabulary, sample_scene, values
+from ip2p.storybook.language import caption, edited_caption, instruction, parse
+from ip2p.storybook.phrases import UNSAID
+from ip2p.storybook.scene import ATTRIBUTES, EDIT_KINDS, RESERVED, Edit, Scene, Vocabulary, sample_scene, values
 
 _BY_ATTRIBUTE = {"building": "swap_building", "color": "recolor"}
 
@@ -65,6 +66,18 @@ def edit_between(scene: Scene, edited: Scene) -> Edit:
     """The edit from a scene to another one that differs in one attribute."""
     name = next(name for name, value in edited.attributes.items() if value != scene.attributes[name])
     return edit_to(scene, name, edited.attributes[name])
+
+
+def edit_between_captions(caption: str, edited_caption: str) -> Edit | None:
+    """The edit from a caption in the storybook language to another one; None if there is not exactly one.
+
+    What a caption does not name is as `UNSAID` says.
+    """
+    before, after = UNSAID | parse(caption), UNSAID | parse(edited_caption)
+    changed = [name for name in ATTRIBUTES if before.get(name) != after.get(name)]
+    if len(changed) != 1 or not {"building", "place"} <= before.keys() & after.keys():
+        return None
+    return _edit(before, changed[0], after[changed[0]]) if changed[0] in after else None
 
 
 def _edit(attributes: Mapping[str, str], name: str, value: str) -> Edit:

@@ -8,7 +8,7 @@ animal or a thing in the sky that is not drawn whole is unclear whatever it rese
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +65,18 @@ class Reading(NamedTuple):
         return {name: (*ATTRIBUTES[name], UNCLEAR)[int(indices[row])] for name, indices in self.attributes.items()}
 
 
+class Belief(NamedTuple):
+    """What the judge holds likely of pictures.
+
+    Attributes:
+        attributes: probabilities of the values in `ATTRIBUTES`, and of `UNCLEAR` as the last, by name, shape (b, n).
+        layout: layouts in the order of `LAYOUT`, shape (b, 4), as in `Reading`.
+    """
+
+    attributes: dict[str, Float[Tensor, "b n"]]
+    layout: Float[Tensor, "b 4"]
+
+
 class JudgeOutput(NamedTuple):
     """Output of the network in fp32.
 
@@ -87,6 +99,18 @@ class JudgeOutput(NamedTuple):
             pieces = (read[name] != nothing) & (self.whole[:, column] <= 0)
             read[name] = read[name].masked_fill(pieces, len(values))
         return Reading(read, self.layout)
+
+    def belief(self) -> Belief:
+        """The probability of each value, and the layout; a thing that may be in pieces may be unclear."""
+        likely = {name: rows.softmax(-1) for name, rows in self.logits.items()}
+        for column, name in enumerate(OBJECTS):
+            values = ATTRIBUTES[name]
+            whole = self.whole[:, column : column + 1].sigmoid().repeat(1, len(values))
+            if "none" in values:
+                whole[:, values.index("none")] = 1
+            clear = likely[name][:, :-1] * whole
+            likely[name] = torch.cat([clear, 1 - clear.sum(-1, keepdim=True)], dim=-1)
+        return Belief(likely, self.layout)
 
 
 class Outcome(NamedTuple):
@@ -238,22 +262,33 @@ class Judge:
     @torch.inference_mode()
     def read(self, x: Float[Tensor, "b 3 h w"]) -> Reading:
         """Read the attributes and layouts of pictures in [-1, 1], of any size, in batches of 64."""
+        readings = [output.reading() for output in self._see(x)]
+        return Reading(*_join([reading.attributes for reading in readings], [reading.layout for reading in readings]))
+
+    @torch.inference_mode()
+    def believe(self, x: Float[Tensor, "b 3 h w"]) -> Belief:
+        """Read the probabilities of all values, and the layouts, of pictures in [-1, 1], of any size."""
+        beliefs = [output.belief() for output in self._see(x)]
+        return Belief(*_join([belief.attributes for belief in beliefs], [belief.layout for belief in beliefs]))
+
+    def _see(self, x: Float[Tensor, "b 3 h w"]) -> Iterator[JudgeOutput]:
+        """Yield the network's outputs, batch by batch."""
         device = next(self.net.parameters()).device
-        readings: list[Reading] = []
         for rows in x.float().split(BATCH_SIZE):
             rows = rows.to(device)
             if rows.shape[-2:] != (SIDE, SIDE):
                 rows = F.interpolate(rows, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
             output: JudgeOutput = self.net(rows)
-            readings.append(output.reading())
-        return Reading(
-            {name: torch.cat([reading.attributes[name] for reading in readings]).cpu() for name in ATTRIBUTES},
-            torch.cat([reading.layout for reading in readings]).cpu(),
-        )
+            yield output
 
     def measure(self, x: Float[Tensor, "b 3 h w"], cases: Sequence[Case]) -> list[Outcome]:
         """Judge edited pictures in [-1, 1] against their cases."""
         return outcomes(self.read(x), cases)
+
+
+def _join(attributes: Sequence[dict[str, Tensor]], layouts: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    """Join what was read batch by batch, on the CPU."""
+    return {name: torch.cat([each[name] for each in attributes]).cpu() for name in ATTRIBUTES}, torch.cat(layouts).cpu()
 
 
 def attribute_target(scene: Scene) -> list[int]:

@@ -23,14 +23,16 @@ ADDED = (
     *("pairs.enough", "pairs.give_up_below", "pairs.early_at", "pairs.early_margin", "pairs.early_audit"),
     *("pairs.store_refused",),
     *("pairs.tree", "pairs.early_decoder", "pairs.vae", "pairs.loras", "pairs.negative_prompt"),
+    *("scores.dino", "filter.layout_max", "filter.changed_min", "filter.changed_max", "filter.shift_max"),
 )
 """Settings that earlier versions did not have."""
 
 
 def test_settings_that_are_not_given_leave_the_fingerprint_of_earlier_versions() -> None:
     asks = DatasetConfig.model_validate({"triples": {"writer": "openai", "model": "gpt-5-mini"}})
-    found = [BuildFolder(config, {}).fingerprint("filtered") for config in (DatasetConfig(), asks)]
-    assert found == ["8241b7e0aa9f75d4", "005b6ad61cd22272"]
+    folders = [BuildFolder(config, {}) for config in (DatasetConfig(), asks)]
+    assert [each.fingerprint("candidates") for each in folders] == ["7a0cffb9d9e2c23b", "9a8634ad13225d83"]
+    assert [each.fingerprint("packed") for each in folders] == ["1b50819ef06cbd83", "01408a432c925800"]
 
 
 def test_settings_that_change_answers_change_the_fingerprint_and_limits_do_not() -> None:

@@ -204,3 +204,20 @@ def test_killed_twice_it_ends_with_the_same_bytes(settings: list[str], tmp_path:
     assert digest(killed / "packed") == digest(tmp_path / "whole" / "packed")
     assert report_of(killed) == report_of(tmp_path / "whole")
     assert not [path for path in killed.rglob(".*")]
+
+
+def test_scores_of_an_earlier_version_are_made_again_and_no_pair_is_drawn_again(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, out = make_config(), Path(make_config().out)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("ip2p.data_gen.build_folder.SCORES", ("sim_source", "sim_edited", "sim_image", "sim_direction"))
+        pipeline.build(config, say=quiet)
+    with pytest.raises(DataError, match=r"scores is not there, or was made with other settings\. Run `ip2p dataset bu"):
+        pipeline.refilter(make_config("filter.layout_max=0.9"), say=quiet)
+    assert pipeline.build(config, say=quiet).drawn == 0
+    scored = list(read_shards(out / "scores"))
+    assert any(row["layout"] > 0 for row in scored) and all(0 <= row["changed"] <= 1 for row in scored)
+    kept = pipeline.refilter(make_config("filter.layout_max=0.9", "filter.top_k=2"), say=quiet).counts
+    assert kept.candidates[Reason.HIGH_LAYOUT] + kept.pairs + kept.candidates[Reason.LOW_DIRECTION] == 14
+    assert "layout ≤ 0.9" in (out / "report.html").read_text()

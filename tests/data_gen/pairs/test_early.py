@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from ip2p.data_gen.config import FilterConfig, PairsConfig
-from ip2p.data_gen.pairs.clip_scores import score_candidates
 from ip2p.data_gen.pairs.draw import plan_candidates
 from ip2p.data_gen.pairs.early import EarlyRejection
+from ip2p.data_gen.pairs.scores import Scorers, score_candidates
 from ip2p.measuring.clip import ClipScorer
 from ip2p.records import AUDIT, Triple, in_share
 
@@ -22,7 +22,7 @@ def test_a_margin_below_a_threshold_is_hopeless(clip_folder: Path, score: str) -
         kind="building", writer="rules",
     )  # fmt: skip
     settings = PairsConfig(candidates=12, early_margin=0.2, early_audit=0.25)
-    planned, scorer = plan_candidates([triple], settings, 1), ClipScorer.from_pretrained(clip_folder)
+    planned, scorer = plan_candidates([triple], settings, 1), Scorers(ClipScorer.from_pretrained(clip_folder))
     pictures = [
         (Image.new("RGB", (32, 32), (20 * number, 90, 200)), Image.new("RGB", (32, 32), (200, 20 * number, 0)))
         for number in range(len(planned))

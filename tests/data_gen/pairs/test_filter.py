@@ -83,6 +83,22 @@ def test_a_kind_has_its_own_bounds_where_it_names_them() -> None:
     assert reasons(candidate(1, sim_source=0.22), settings=settings, kind="color") == ["low_source"]
 
 
+FURTHER = [
+    ("layout_max", "layout", 0.4, "high_layout"), ("changed_min", "changed", 0.6, "low_changed"),
+    ("changed_max", "changed", 0.4, "high_changed"), ("shift_max", "shift", 0.4, "high_shift"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("bound", "score", "limit", "reason"), FURTHER)
+def test_further_scores_are_bounded_where_it_is_asked(bound: str, score: str, limit: float, reason: str) -> None:
+    one, asked = candidate(1, **{score: 0.5}), FilterConfig.model_validate({bound: limit})
+    assert reasons(one) == [""] and reasons(one, settings=asked) == [reason]
+    assert reasons(candidate(1, **{score: limit}), settings=asked) == [""]
+    assert reasons(candidate(1, **{score: math.nan}), settings=asked) == [reason]
+    some = FilterConfig.model_validate({"per_kind": {"color": {bound: limit}}})
+    assert reasons(one, settings=some, kind="color") == [reason] and reasons(one, settings=some) == [""]
+
+
 @given(st.lists(st.tuples(st.sampled_from("tu"), st.floats(-1, 1), st.floats(-1, 1)), max_size=20))
 def test_deciding_again_decides_the_same(values: list[tuple[str, float, float]]) -> None:
     rows = [candidate(k, t, sim_direction=d, sim_image=i) for k, (t, d, i) in enumerate(values)]

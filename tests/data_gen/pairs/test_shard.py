@@ -1,6 +1,7 @@
 """A shard of candidates: no more tries than needed, no more pictures than kept, and no more than a batch lost."""
 
 import functools
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from ip2p.data_gen import pipeline
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.draw import PairMaker
+from ip2p.data_gen.pairs.scores import Scorers
 from ip2p.data_gen.pairs.shard import ShardDrawer, Tools
 from ip2p.measuring.clip import ClipScorer
 from ip2p.models.inference import load_for_inference
@@ -97,6 +99,16 @@ def test_looser_thresholds_say_what_was_not_stored(make_config: MakeConfig) -> N
     assert pipeline.build(base, say=quiet).counts.pairs == kept
 
 
+def test_what_earlier_versions_drew_is_scored_and_not_drawn_again(make_config: MakeConfig) -> None:
+    config = make_config()
+    first = pipeline.build(config, say=quiet)
+    for path in (Path(config.out) / "scores").glob("*.json"):
+        path.write_text(path.read_text().replace(json.loads(path.read_text())["config"], "0123456789abcdef"))
+    scored = read(config, "scores")
+    again = pipeline.build(config, say=quiet)
+    assert again.drawn == 0 and again.counts.pairs == first.counts.pairs and read(config, "scores") == scored
+
+
 def draw_once(
     config: DatasetConfig, folder: Path, *, stop_after: int | None = None, overlap: bool | None = None
 ) -> tuple[list[dict[str, Any]], list[bool]]:
@@ -123,7 +135,9 @@ def draw_once(
 def open_tools_of(model: str, clip: str, config: str) -> Tools:
     """Load the models once for all tests."""
     settings = DatasetConfig.model_validate_json(config)
-    return Tools(PairMaker(load_for_inference(model, want="base"), settings.pairs), ClipScorer.from_pretrained(clip))
+    return Tools(
+        PairMaker(load_for_inference(model, want="base"), settings.pairs), Scorers(ClipScorer.from_pretrained(clip))
+    )
 
 
 def open_tools(config: DatasetConfig) -> Tools:

@@ -1,0 +1,1 @@
+"""Thresholds of the filter for a wanted precision, from labelled pairs."""
