@@ -343,6 +343,10 @@ class PackConfig(Config):
         lt=1,
         description="share of the captions whose pairs go to the test split; near duplicates of a caption go with it",
     )
+    preferences: bool = Field(
+        default=True,
+        description="also pack preference pairs, kept and refused candidates of one triple, as a second configuration",
+    )
     captions_license: str = Field(
         default="", description="licence of the captions, such as cc-by-4.0; empty to look for it on their card"
     )

@@ -3,7 +3,7 @@
 Both halves are whole triples. What is written: calibration.yaml, a `filter` to put into a config, and calibration.html.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,15 @@ from ip2p.data_gen.calibration.search import (
     limits_of,
 )  # fmt: skip
 from ip2p.data_gen.config import Thresholds
+from ip2p.data_gen.kinds import general_kind
 from ip2p.data_gen.pairs.filter import BOUNDS
 from ip2p.errors import ConfigError, DataError
 
-OPEN = {name: None if field.default is None else -1.0 for name, field in Thresholds.model_fields.items()} | {
-    "image_max": 1.0
-}
-"""Values of bounds that bound nothing."""
+OPEN = {
+    "source": -1.0, "edited": -1.0, "image": -1.0, "image_max": 1.0, "direction": -1.0, "layout_max": 2.0,
+    "changed_min": 0.0, "changed_max": 1.0, "shift_max": 1e6,
+}  # fmt: skip
+"""Limits that bound nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Calibration:
     kinds: list[KindFigures]
 
     def __str__(self) -> str:
-        asked = f"{self.wanted:.0%} fine pairs" + (
+        asked = f"{100 * self.wanted:g}% fine pairs" + (
             "" if self.reached else " are out of reach of these scores; these come nearest"
         )
         return (
@@ -86,9 +88,7 @@ class Calibration:
 
     def fragment(self) -> dict[str, Any]:
         """Return the thresholds as the section `filter` of a config has them."""
-        limits = limits_of(self.box, [each.kind for each in self.kinds])
-        per_kind = {kind: bounds for kind, bounds in limits.items() if kind and bounds}
-        return OPEN | limits[ALL_KINDS] | ({"per_kind": per_kind} if per_kind else {})
+        return filter_section(self.box, [each.kind for each in self.kinds])
 
     def to_yaml(self) -> str:
         """Write the thresholds as YAML, with what was measured as a comment."""
@@ -96,6 +96,25 @@ class Calibration:
         return comment + yaml.safe_dump(
             {"filter": self.fragment()}, sort_keys=False, default_flow_style=None, width=120
         )
+
+
+def filter_section(box: Box, kinds: Sequence[str]) -> dict[str, Any]:
+    """Return a box as the section `filter` of a config, which keeps what the box contains.
+
+    Args:
+        box: bounds.
+        kinds: kinds of edit that may have bounds of their own.
+    """
+    limits = limits_of(box, kinds)
+    common = limits[ALL_KINDS]
+    needed = {name: OPEN[name] for name, field in Thresholds.model_fields.items() if field.default is not None}
+    per_kind = {}
+    for kind in kinds:
+        # Kinds of storybook also take the bounds of their general kinds, unless they have their own.
+        general = limits.get(general_kind(kind), {}) if general_kind(kind) != kind else {}
+        if bounds := {name: common.get(name, OPEN[name]) for name in general} | limits[kind]:
+            per_kind[kind] = bounds
+    return needed | common | ({"per_kind": per_kind} if per_kind else {})
 
 
 def halves(examples: Examples) -> tuple[Examples, Examples]:

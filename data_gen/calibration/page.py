@@ -32,7 +32,7 @@ def render_calibration(calibration: Calibration, examples: Examples) -> str:
     return render_page(
         TEMPLATE, title="Calibration of the filter",
         facts={
-            "wanted": f"{calibration.wanted:.0%} of the kept pairs fine",
+            "wanted": f"{100 * calibration.wanted:g}% of the kept pairs fine",
             "measured": f"{calibration.measured}, {calibration.kept:.1%} of the candidates kept",
             "all candidates": str(calibration.before),
             "labels": f"{calibration.labels} of {calibration.origin}",

@@ -136,11 +136,11 @@ def choose_box(examples: Examples, precision: float) -> Choice:
         precision: wanted share of fine pairs among those kept, 0 to 1.
     """
     expected = _cross_validate(examples)
-    enough = [level for level, each in expected.items() if each >= precision]
-    level = enough[0] if enough else max(expected, key=lambda each: expected[each])
+    enough = [level for level, each in expected.items() if each.share >= precision]
+    level = enough[0] if enough else max(expected, key=lambda each: expected[each].low)
     path = list(follow_path(examples))
     step = next((each for each in path if each.precision >= level), path[-1])
-    return Choice(step.box, expected[level], bool(enough))
+    return Choice(step.box, expected[level].share, bool(enough))
 
 
 def follow_path(examples: Examples) -> Iterator[Step]:
@@ -173,13 +173,18 @@ def wilson(weights: npt.NDArray[np.float64], fine: npt.NDArray[np.bool_], deviat
     if not len(weights):
         return Interval(math.nan, 0.0, 1.0)
     count = float(weights.sum() ** 2 / np.square(weights).sum())
-    share, square = float(weights[fine].sum() / weights.sum()), deviations**2
+    return _interval(float(weights[fine].sum() / weights.sum()), count, deviations)
+
+
+def _interval(share: float, count: float, deviations: float) -> Interval:
+    """Wilson's interval of a share of so many."""
+    square = deviations**2
     middle = (share + square / (2 * count)) / (1 + square / count)
     half = deviations * math.sqrt(share * (1 - share) / count + square / (4 * count**2)) / (1 + square / count)
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
 
 
-def _cross_validate(examples: Examples) -> dict[float, float]:
+def _cross_validate(examples: Examples) -> dict[float, Interval]:
     """Return the precision on left-out examples by the level up to which paths are followed, ascending."""
     names = np.unique(examples.groups)
     place = {str(name): number % FOLDS for number, name in enumerate(names)}
@@ -197,7 +202,7 @@ def _cross_validate(examples: Examples) -> dict[float, float]:
             fine[number] += test.weights[chosen & test.fine].sum()
     fine, kept = (np.convolve(each, np.ones(SMOOTHED), "same") for each in (fine, kept))
     return {
-        float(level): float(fine[number] / kept[number])
+        float(level): _interval(min(1.0, float(fine[number] / kept[number])), float(rows[number]), CERTAINTY)
         for number, level in enumerate(LEVELS)
         if rows[number] >= MIN_KEPT
     }
@@ -235,8 +240,17 @@ def _between(outside: float, inside: float) -> float:
 
 
 def limits_of(box: Box, kinds: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return the limits of a box by kind of edit, ALL_KINDS first, in the order of `BOUNDS`."""
-    return {
-        kind: {name: box.limits[kind, name] for name in BOUNDS if (kind, name) in box.limits}
-        for kind in (ALL_KINDS, *kinds)
-    }
+    """Return the limits of a box by kind of edit, ALL_KINDS first, in the order of `BOUNDS`.
+
+    Those of a kind are the ones that are tighter than the limits of all kinds.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for kind in (ALL_KINDS, *kinds):
+        found[kind] = {}
+        for name, bound in BOUNDS.items():
+            limit, common = box.limits.get((kind, name)), box.limits.get((ALL_KINDS, name))
+            if limit is not None and (
+                not kind or common is None or (limit > common if bound.is_least else limit < common)
+            ):
+                found[kind][name] = limit
+    return found

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ip2p.data_gen.build_file import BUILD_FILE
+from ip2p.data_gen.pairs.preferences import PREFERENCES
 from ip2p.errors import DataError, one_line
 from ip2p.manifest import MANIFEST_FILE, find_faults, read_manifest
 
@@ -100,6 +101,8 @@ def read_pairs(path: Path) -> Iterator[PairRow]:
         files = [each for each in files if any(each.match(pattern) for pattern in patterns)]
         if files:
             for file in files:
+                if PREFERENCES in file.relative_to(root).parts[:-1]:
+                    continue  # pairs of pairs
                 for row in read(root, file):
                     split = SPLIT.search(file.relative_to(root).as_posix())
                     yield replace(row, split="train" if not split or split[1] == "train" else "test")

@@ -36,7 +36,6 @@ def packed_row(
         provenance: models, versions and settings that made the pairs, to which the row adds its writer and its chain.
     """
     before, after = (images[name]["bytes"] for name in ("original_image", "edited_image"))
-    chain = {"chain": triple.chain, "turn": triple.turn} if triple.chain else {}
     row = candidate.model_dump(include={"id", *NUMBER_COLUMNS}) | {
         "original_prompt": triple.caption,
         "original_image": {"bytes": mark_png(before, GENERATED), "path": None},
@@ -45,9 +44,15 @@ def packed_row(
         "edited_image": {"bytes": mark_png(after, GENERATED), "path": None},
         "edit_mask": mask_of_stored(before, after),
         "kind": triple.kind,
-        "provenance": json.dumps({**provenance, "writer": triple.writer, **chain}, ensure_ascii=False),
+        "provenance": provenance_of(triple, provenance),
     }
     return {name: row[name] for name in PACKED_COLUMNS}
+
+
+def provenance_of(triple: Triple, provenance: Mapping[str, Any]) -> str:
+    """Return, as JSON, what made a pair, with the writer and the chain of its triple."""
+    chain = {"chain": triple.chain, "turn": triple.turn} if triple.chain else {}
+    return json.dumps({**provenance, "writer": triple.writer, **chain}, ensure_ascii=False)
 
 
 def instruction_of(candidate: Candidate, triple: Triple) -> str:
@@ -62,6 +67,7 @@ def pack(
     shard_rows: int,
     documents: Callable[[str, Mapping[str, Contents]], Mapping[str, str]],
     config: str,
+    more: Mapping[str, tuple[Features, Iterable[tuple[str, dict[str, Any]]]]] | None = None,
 ) -> int:
     """Write the data set atomically: data/train-00000-of-00002.parquet and so on, documents and manifest.
 
@@ -72,9 +78,10 @@ def pack(
         documents: function that makes texts by name of file, such as README.md, from a digest of all files and from
             what each holds.
         config: fingerprint of the settings.
+        more: columns and rows of further configurations, by the names of their folders.
 
     Returns:
-        The number of rows.
+        The number of rows, without those of further configurations.
 
     Raises:
         DataError: there are no rows.
@@ -85,15 +92,24 @@ def pack(
             raise DataError(
                 "no pair was kept", "Lower the thresholds (filter.direction=0.1, ...) and look at the report"
             )
+        count = sum(each.rows for each in files.values())
+        for place, (features, others) in (more or {}).items():
+            files |= write_splits(temporary, others, features, shard_rows=shard_rows, config=config, place=place)
         digest = hashlib.sha256("".join(each.sha256 for each in files.values()).encode()).hexdigest()[:16]
         for name, text in documents(digest, files).items():
             atomic_write(temporary / name, text.encode())
         write_manifest(temporary, files, config)
-    return sum(each.rows for each in files.values())
+    return count
 
 
 def write_splits(
-    folder: Path, rows: Iterable[tuple[str, dict[str, Any]]], features: Features, *, shard_rows: int, config: str
+    folder: Path,
+    rows: Iterable[tuple[str, dict[str, Any]]],
+    features: Features,
+    *,
+    shard_rows: int,
+    config: str,
+    place: str = "data",
 ) -> dict[str, Contents]:
     """Write rows as parquet files by the hub's pattern: data/train-00000-of-00002.parquet and so on.
 
@@ -103,6 +119,7 @@ def write_splits(
         features: columns of the rows.
         shard_rows: rows in a parquet file.
         config: fingerprint of the settings.
+        place: folder of the files inside the data set.
 
     Returns:
         What each file holds, by its path inside the folder, training pairs first.
@@ -122,16 +139,16 @@ def write_splits(
     for split in list(waiting):
         flush(split)
     for split in sorted(written, key=lambda name: (name != SPLITS[0], name)):
-        files |= _name_for_the_hub(folder, split, written[split])
+        files |= _name_for_the_hub(folder, place, split, written[split])
     return files
 
 
-def _name_for_the_hub(folder: Path, split: str, written: Sequence[Contents]) -> dict[str, Contents]:
+def _name_for_the_hub(folder: Path, place: str, split: str, written: Sequence[Contents]) -> dict[str, Contents]:
     """Rename the shards of a split to the hub's pattern, and remove their manifests; returns what each file holds."""
-    (folder / "data").mkdir(exist_ok=True)
+    (folder / place).mkdir(exist_ok=True)
     files = {}
     for index, contents in enumerate(written):
-        shard, name = shard_path(folder / split, index), f"data/{split}-{index:05d}-of-{len(written):05d}.parquet"
+        shard, name = shard_path(folder / split, index), f"{place}/{split}-{index:05d}-of-{len(written):05d}.parquet"
         shard.rename(folder / name)
         shard.with_suffix(".json").unlink()
         files[name] = contents

@@ -9,6 +9,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.filter import BOUNDS
+from ip2p.data_gen.pairs.preferences import PREFERENCES
 from ip2p.data_gen.report.counts import Counts, per_cent
 from ip2p.data_gen.report.licenses import Licenses
 from ip2p.records import PACKED_COLUMNS, Reason
@@ -29,6 +30,7 @@ def dataset_card(
     licenses: Licenses,
     makers: Mapping[str, Any],
     fingerprint: str,
+    preferences: Sequence[str] = (),
 ) -> str:
     """Return the text of the data-set card.
 
@@ -41,6 +43,7 @@ def dataset_card(
         licenses: licences of captions, writer and base model.
         makers: versions and revisions that made the pairs, see `BuildFolder.makers`.
         fingerprint: fingerprint of all settings, as in the manifest.
+        preferences: names of the splits that have a preference pair.
     """
     settings = config.model_dump(mode="json", exclude={"out"})
     header = DatasetCardData(
@@ -49,16 +52,19 @@ def dataset_card(
         size_categories=[_size_category(counts.pairs)],
         configs=[
             {
-                "config_name": "default",
+                "config_name": config_name,
                 "description": f"contents {digest}",
-                "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in splits],
+                "data_files": [{"split": name, "path": f"{place}/{name}-*.parquet"} for name in names],
             }
+            for config_name, place, names in (("default", "data", splits), (PREFERENCES, PREFERENCES, preferences))
+            if names
         ],
     )  # fmt: skip
     card = DatasetCard.from_template(
         header, template_path=str(TEMPLATE), header=header.to_yaml(original_order=HEADER), config=config, counts=counts,
         writers=dict(counts.writers), licenses=licenses, makers=makers, fingerprint=fingerprint,
         shared=SHARED_WORDS[config.pairs.share], thresholds=describe_thresholds(config),
+        preferences=bool(preferences),
         drawn=counts.triples[Reason.OK], kinds=sorted(counts.drawn.items()), columns=PACKED_COLUMNS, per_cent=per_cent,
         settings=yaml.safe_dump(settings, sort_keys=False).rstrip(),
     )  # fmt: skip

@@ -8,6 +8,8 @@ from typing import Any
 from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.costs import read_costs
 from ip2p.data_gen.pairs.pack import FEATURES, pack, packed_row
+from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
+from ip2p.data_gen.pairs.preferences import PREFERENCES, pair_siblings, preference_row
 from ip2p.data_gen.pairs.split import SPLITS, group_captions, split_of
 from ip2p.data_gen.report.card import dataset_card
 from ip2p.data_gen.report.counts import Counts
@@ -82,7 +84,8 @@ class Results:
             return
         with StageProgress("packed", "pairs", total=self.counts.pairs, done=0, say=self.say) as progress:
             rows, size = self._packed_rows(progress), self.config.pack.shard_rows
-            pack(rows, folder, shard_rows=size, documents=self._documents, config=fingerprint)
+            more = {PREFERENCES: (PREFERENCE_FEATURES, self._preference_rows())} if self.config.pack.preferences else {}
+            pack(rows, folder, shard_rows=size, documents=self._documents, config=fingerprint, more=more)
 
     def _filtered(self) -> Iterator[FilteredShard]:
         return (read_filtered(self.build_folder, index) for index in range(self.shards))
@@ -113,6 +116,7 @@ class Results:
         card = dataset_card(
             self.config, self.counts, splits, digest, licenses=licenses, makers=self.build_folder.makers(),
             fingerprint=self.build_folder.fingerprint("packed"),
+            preferences=[name for name in SPLITS if any(path.startswith(f"{PREFERENCES}/{name}-") for path in files)],
         )  # fmt: skip
         return {"README.md": card, "croissant.json": metadata}
 
@@ -126,6 +130,16 @@ class Results:
                 row = packed_row(each, shard.by_id[each.triple_id], pictures, provenance)
                 yield self._split(shard, each), row
                 progress.advance(1)
+
+    def _preference_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield split and row of every preference pair whose pictures are stored, in order."""
+        provenance = self._provenance()
+        for index, shard in enumerate(self._filtered()):
+            siblings = {each.id: each for pair in pair_siblings(shard.candidates) for each in pair}
+            pictures = {row["id"]: row for row in read_pictures(self.build_folder, index, siblings)}
+            for pair in pair_siblings(each for each in shard.candidates if each.id in pictures):
+                triple = shard.by_id[pair.chosen.triple_id]
+                yield self._split(shard, pair.chosen), preference_row(pair, triple, pictures, provenance)
 
     def _provenance(self) -> dict[str, Any]:
         """Return which captions, models, versions and settings made the pairs."""

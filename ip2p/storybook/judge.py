@@ -286,7 +286,7 @@ class Judge:
         return outcomes(self.read(x), cases)
 
 
-def _join(attributes: Sequence[dict[str, Tensor]], layouts: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+def _join(attributes: list[dict[str, Tensor]], layouts: list[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
     """Join what was read batch by batch, on the CPU."""
     return {name: torch.cat([each[name] for each in attributes]).cpu() for name in ATTRIBUTES}, torch.cat(layouts).cpu()
 

@@ -18,12 +18,16 @@ from datasets import DatasetDict, load_dataset
 from ip2p.data_gen import pipeline
 from ip2p.data_gen.build_file import load_settings
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.exchange.read import read_pairs
 from ip2p.data_gen.pairs.pack import FEATURES
+from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
 from ip2p.data_gen.rows import from_png
+from ip2p.data_gen.verify import verify
 from ip2p.errors import ConfigError, DataError, ModelError
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.records import PACKED_COLUMNS, Reason
 from ip2p.shards import read_shards
+from ip2p.train.batches import open_pairs
 
 ROOT = Path(__file__).parents[2]
 MakeConfig = Callable[..., DatasetConfig]
@@ -221,3 +225,34 @@ def test_scores_of_an_earlier_version_are_made_again_and_no_pair_is_drawn_again(
     kept = pipeline.refilter(make_config("filter.layout_max=0.9", "filter.top_k=2"), say=quiet).counts
     assert kept.candidates[Reason.HIGH_LAYOUT] + kept.pairs + kept.candidates[Reason.LOW_DIRECTION] == 14
     assert "layout ≤ 0.9" in (out / "report.html").read_text()
+
+
+def test_kept_and_refused_siblings_are_preference_pairs(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("pack.split=0", "filter.direction=0")
+    pipeline.build(config, say=quiet)
+    packed = Path(config.out) / "packed"
+    found = {row["id"]: row for row in read_shards(Path(config.out) / "filtered")}
+    read = load_dataset(str(packed), "preferences", cache_dir=str(tmp_path / "cache"))["train"]
+    assert len(read) and read.features == PREFERENCE_FEATURES
+    pictures = {row["id"]: row for row in read_shards(Path(config.out) / "candidates")}
+    for row in read:
+        chosen, rejected = found[row["chosen_id"]], found[row["rejected_id"]]
+        assert chosen["triple_id"] == rejected["triple_id"] and chosen["status"] == "ok"
+        assert row["reason"] == rejected["reason"] not in ("", "not_top_k")
+        for column, name, part in (
+            ("chosen", "chosen_id", "edited_image"), ("rejected", "rejected_id", "edited_image"),
+            ("original_image", "chosen_id", "original_image"),
+            ("rejected_original_image", "rejected_id", "original_image"),
+        ):  # fmt: skip
+            assert row[column].convert("RGB").tobytes() == from_png(pictures[row[name]][part]).tobytes()
+    kept = sum(row["status"] == "ok" for row in found.values())
+    assert len(open_pairs(packed).train) + len(open_pairs(packed).held_out) == kept
+    assert len(list(read_pairs(packed))) == kept
+    assert len(load_dataset(str(packed), cache_dir=str(tmp_path / "cache"))["train"]) == kept
+    assert [each.faults for each in verify(packed, say=quiet)] == [[]]
+    assert "config_name: preferences" in (packed / "README.md").read_text()
+    next((packed / "preferences").glob("*.parquet")).unlink()
+    with pytest.raises(DataError, match="preferences"):
+        verify(packed, say=quiet)
+    pipeline.refilter(make_config("pack.split=0", "filter.direction=0", "pack.preferences=false"), say=quiet)
+    assert not (packed / "preferences").exists() and "config_name: pref" not in (packed / "README.md").read_text()

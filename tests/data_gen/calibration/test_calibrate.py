@@ -101,7 +101,7 @@ def test_it_writes_thresholds_that_keep_the_wanted_precision(config: DatasetConf
     out = Path(config.out)
     written = yaml.safe_load((out / "calibration.yaml").read_text())
     assert written["filter"] == found.fragment() and 0.4 < written["filter"]["direction"] < 0.6
-    assert DatasetConfig.model_validate(written).filter.layout_max == written["filter"]["layout_max"]
+    assert DatasetConfig.model_validate(written).filter.direction == written["filter"]["direction"]
     page = (out / "calibration.html").read_text()
     assert page.count("<svg") == 1 + 9 * (1 + len(KINDS)) and "direction ≥" in page
     assert all(f"<h3>{kind}</h3>" in page for kind in KINDS)
@@ -118,7 +118,7 @@ def test_what_cannot_be_reached_is_said_and_the_nearest_is_written(config: Datas
     lines = list[str]()
     found = pipeline.calibrate(config, by_color, 0.999, say=lines.append)
     assert not found.reached and "out of reach" in lines[-1]
-    assert "# 100% fine pairs are out of reach" in (Path(config.out) / "calibration.yaml").read_text()
+    assert "# 99.9% fine pairs are out of reach" in (Path(config.out) / "calibration.yaml").read_text()
 
 
 def test_both_halves_are_whole_triples() -> None:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from ip2p.data_gen.calibration.calibrate import filter_section
 from ip2p.data_gen.calibration.search import ALL_KINDS, Box, Examples, choose_box, follow_path, wilson
 from ip2p.data_gen.config import FilterConfig
 from ip2p.data_gen.pairs.filter import decide
@@ -64,13 +65,16 @@ def test_each_step_of_a_path_is_inside_the_one_before() -> None:
 
 
 def test_bounds_are_those_of_the_filter() -> None:
-    """A box keeps the candidates that the filter keeps with the same bounds."""
+    """A box keeps the candidates that the filter keeps with its section, whatever order bounds were found in."""
     examples = make_examples(400, 2)
+    kinds = np.where(examples.kinds == "color", "clouds", np.where(examples.kinds == "season", "weather", "time"))
+    examples = Examples(examples.scores, kinds, examples.fine, examples.weights, examples.groups)
     limits = {"direction": 0.3, "image": 0.2, "image_max": 0.9, "layout_max": 0.8, "changed_min": 0.05}
-    box = Box({(ALL_KINDS, name): limit for name, limit in limits.items()} | {("time", "shift_max"): 0.5})
-    settings = FilterConfig.model_validate(
-        {"source": -1, "edited": -1, "top_k": 400, "per_kind": {"time": {"shift_max": 0.5}}} | limits
-    )
+    own = {("time", "shift_max"): 0.5, ("time", "image"): 0.1, ("weather", "changed_max"): 0.7}
+    own |= {("weather", "direction"): 0.6, ("clouds", "direction"): 0.2, ("clouds", "source"): 0.3}
+    box = Box({(ALL_KINDS, name): limit for name, limit in limits.items()} | own)
+    section = filter_section(box, ["clouds", "time", "weather"])
+    settings = FilterConfig.model_validate(section | {"top_k": 400})
     plan = {"seed": 0, "p": 0, "cfg": 1, "steps": 1}
     candidates = [
         Candidate.model_validate(
