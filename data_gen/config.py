@@ -180,6 +180,12 @@ class PairsConfig(Config):
     cfg_min: float = Field(default=3.0, ge=0, description="smallest guidance scale, drawn for each pair")
     cfg_max: float = Field(default=5.0, ge=0, description="largest guidance scale")
     batch: int = Field(default=8, ge=1, description="pairs drawn at a time")
+    threads: int = Field(
+        default=1,
+        ge=1,
+        description="threads of each process that draws or scores on a CPU; another number rounds differently, so that "
+        "bytes differ, and --workers uses more cores without that",
+    )
     size: int = Field(default=0, ge=0, description="side of the pictures in pixels; 0 for the model's own")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="precision of the model; fp32 draws the same pictures everywhere"

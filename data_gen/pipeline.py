@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ip2p.data_gen.build_file import DEFAULT_CONFIG, load_settings, read_origins
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.scale.crew import ENGINES, Crew, make_pairs, parse_crew
 from ip2p.errors import DataError, Ip2pError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ip2p.data_gen.report.results import Results
 
 INTERRUPTED_EXIT_CODE = 130
+ALONE = Crew()
 
 Say = Callable[[str], None]
 say_at_once: Say = functools.partial(print, flush=True)
@@ -67,8 +69,13 @@ class BuildSummary(NamedTuple):
         )
 
 
-def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
+def build(config: DatasetConfig, *, crew: Crew = ALONE, say: Say = say_at_once) -> BuildSummary:
     """Run the unfinished shards of all stages, and pack the kept pairs.
+
+    Args:
+        config: config of the build.
+        crew: who draws and scores the pairs.
+        say: function that prints a line.
 
     Raises:
         ConfigError: the folder belongs to a build with other settings.
@@ -83,16 +90,15 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
 
     build_folder = BuildFolder(config, hash_origins(config))
     captions = read_build_captions(config)
-    with build_folder.claim():  # write nothing before all inputs are found
+    with build_folder.claim() as lock:  # write nothing before all inputs are found
         stages = Stages(build_folder, say)
         stages.write_captions(captions)
         stages.write_triples()
-        stages.draw_pairs()
-        stages.score_pairs()
+        seconds = make_pairs(stages, range(stages.shards), crew, lock)
         stages.filter_pairs()
         results = _finish(stages.results())
     summary = BuildSummary(
-        build_folder.out, results.counts, time.monotonic() - began, stages.drawn, stages.unet_rows, stages.seconds
+        build_folder.out, results.counts, time.monotonic() - began, stages.drawn, stages.unet_rows, seconds
     )
     say(str(summary))
     return summary
@@ -227,11 +233,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help=f"YAML file or name of a bundled one (default: the settings of the folder in out=, or {DEFAULT_CONFIG})",
     )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that make pairs; 0: as many as have room",
+    )
+    parser.add_argument("--engine", default=ENGINES[0], help=f"{' or '.join(ENGINES)} (default: {ENGINES[0]})")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     parsed = parser.parse_args(arguments)
     try:
-        build(load_settings(parsed.config, parsed.overrides))
+        build(load_settings(parsed.config, parsed.overrides), crew=parse_crew(parsed.workers, parsed.engine))
     except Ip2pError as error:
         if parsed.debug:
             raise

@@ -1,16 +1,18 @@
 """The stages of a build, shard by shard: each reads finished shards and writes finished shards.
 
 Shards that a killed run has not finished are made again, with the same bytes. Models are imported and loaded by the
-stages that need them, so that text stages start at once.
+stages that need them, so that text stages start at once. Pairs of a shard depend on its triples alone, and any process
+that has its lease may make them: `ip2p.data_gen.scale` spreads them over processes and machines.
 """
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from datasets import Features
@@ -29,7 +31,7 @@ from ip2p.data_gen.writers.api.ledger import read_spending
 from ip2p.device import best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
-from ip2p.records import Caption
+from ip2p.records import Candidate, Caption
 from ip2p.shards import atomic_write, is_shard_done, list_shards, read_shard, read_shards, write_shard
 
 if TYPE_CHECKING:
@@ -42,6 +44,22 @@ SCORING_BATCH = 64
 Row = dict[str, Any]
 Make = Callable[[int, StageProgress], list[Row]]
 """Function that makes the rows of a shard, from its index, and reports progress."""
+PAIR_STAGES: tuple[Stage, ...] = ("candidates", "scores")
+"""Stages that may be spread over processes and machines."""
+
+
+class ShardOutcome(NamedTuple):
+    """A shard of pairs that this session has made.
+
+    Attributes:
+        drawn: candidates drawn in this session.
+        unet_rows: UNet rows of these.
+        reasons: scored candidates by the reason of their refusal, as the filter stands; "" for kept ones.
+    """
+
+    drawn: int
+    unet_rows: int
+    reasons: dict[str, int]
 
 
 class Stages:
@@ -52,7 +70,7 @@ class Stages:
         say: function that prints a line.
 
     Attributes:
-        drawn: candidates drawn in this session.
+        drawn: candidates drawn by this process.
         unet_rows: UNet rows of these candidates.
         seconds: duration of drawing them.
     """
@@ -133,8 +151,36 @@ class Stages:
             folder = self.build_folder.stage_folder(stage)
             raise DataError(f"shard {left[0]} of {folder} is not there, or was made with other settings", fix)
 
-    def draw_pairs(self) -> None:
-        """Draw the candidates of all triples that were not refused."""
+    def make_pairs(self, index: int, progress: StageProgress) -> ShardOutcome | None:
+        """Draw and score the candidates of a shard; returns None if another process is doing it.
+
+        Args:
+            index: index of the shard.
+            progress: progress over all candidates; each counts once.
+        """
+        from ip2p.device import cpu_threads
+
+        with self.build_folder.lease(index) as mine:
+            if not mine:
+                return None
+            silent = StageProgress("", "", total=0, done=0, say=self.say, active=False)
+            drawn, unet_rows = self.drawn, self.unet_rows
+            with cpu_threads(self.config.pairs.threads):
+                if not self._is_done("candidates", index):
+                    self.draw_pairs(index, progress)
+                    progress = silent
+                if not self._is_done("scores", index):
+                    self.score_pairs(index, progress)
+            reasons = Counter(str(each.reason) for each in self._decide(index)[1])
+            return ShardOutcome(self.drawn - drawn, self.unet_rows - unet_rows, dict(reasons))
+
+    def unfinished_pairs(self, shards: Sequence[int] | None = None) -> list[int]:
+        """Return the indices of those of some shards, or of all, whose pairs are not all drawn and scored."""
+        asked = range(self.shards) if shards is None else shards
+        return [index for index in asked if not all(self._is_done(stage, index) for stage in PAIR_STAGES)]
+
+    def draw_pairs(self, index: int, progress: StageProgress) -> None:
+        """Draw the candidates of the triples of a shard that were not refused."""
         from ip2p.data_gen.pairs.draw import plan_candidates
 
         settings, seed = self.config.pairs, self.config.seed
@@ -152,10 +198,10 @@ class Stages:
                 progress.advance(1, f"{self.unet_rows / self.seconds:.0f} UNet rows/s")
             return made
 
-        self._run("candidates", "candidates", self._candidates(), make, rows.CANDIDATE_FEATURES)
+        self._make_shard("candidates", index, make, rows.CANDIDATE_FEATURES, progress)
 
-    def score_pairs(self) -> None:
-        """Score all candidates by CLIP."""
+    def score_pairs(self, index: int, progress: StageProgress) -> None:
+        """Score the candidates of a shard by CLIP."""
         from ip2p.data_gen.pairs.clip_scores import score_candidates
 
         def make(index: int, progress: StageProgress) -> list[Row]:
@@ -172,21 +218,17 @@ class Stages:
                 progress.advance(len(chunk))
             return done
 
-        self._run("scores", "candidates", self._candidates(), make, rows.CANDIDATE_SCHEMA)
+        self._make_shard("scores", index, make, rows.CANDIDATE_SCHEMA, progress)
 
     def filter_pairs(self) -> None:
         """Decide from the scores which candidates are kept."""
 
         def make(index: int, progress: StageProgress) -> list[Row]:
-            scored = list(read_shard(self.build_folder.stage_folder("scores"), index))
-            kinds = {
-                each.id: each.kind for each in rows.triples_by_id(rows.read_triples(self.build_folder, index)).values()
-            }
-            decided = decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter)
+            scored, decided = self._decide(index)
             progress.advance(len(scored))
             return _copy_unet_rows(rows.to_rows(decided), scored)
 
-        self._run("filtered", "candidates", self._candidates(), make, rows.CANDIDATE_SCHEMA)
+        self._run("filtered", "candidates", list(self.candidates.values()), make, rows.CANDIDATE_SCHEMA)
 
     def results(self) -> Results:
         """Return the results of the finished stages: counts, report and packed data set."""
@@ -212,6 +254,14 @@ class Stages:
     def shards(self) -> int:
         """Number of shards of each stage."""
         return math.ceil(len(self.captions) / self.config.shard_size)
+
+    @cached_property
+    def candidates(self) -> dict[int, int]:
+        """Number of candidates in each shard, by its index."""
+        triples = ((index, rows.read_triples(self.build_folder, index)) for index in range(self.shards))
+        return {
+            index: self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for index, shard in triples
+        }
 
     @cached_property
     def writer(self) -> Writer:
@@ -270,13 +320,30 @@ class Stages:
             make: function that makes the rows of a shard.
             schema: columns of the rows.
         """
-        folder, fingerprint = self.build_folder.stage_folder(stage), self.build_folder.fingerprint(stage)
         left = self._unfinished(stage, len(sizes))
         done = sum(sizes) - sum(sizes[index] for index in left)
         with StageProgress(stage, unit, total=sum(sizes), done=done, say=self.say) as progress:
             for index in left:
-                with self._timed(stage):
-                    write_shard(folder, index, make(index, progress), schema=schema, config=fingerprint)
+                self._make_shard(stage, index, make, schema, progress)
+
+    def _make_shard(
+        self, stage: Stage, index: int, make: Make, schema: pa.Schema | Features, progress: StageProgress
+    ) -> None:
+        """Make a shard of a stage."""
+        folder, fingerprint = self.build_folder.stage_folder(stage), self.build_folder.fingerprint(stage)
+        with self._timed(stage):
+            write_shard(folder, index, make(index, progress), schema=schema, config=fingerprint)
+
+    def _decide(self, index: int) -> tuple[list[Row], list[Candidate]]:
+        """Decide about the candidates of a shard; returns its scored rows, and the candidates as decided."""
+        scored = list(read_shard(self.build_folder.stage_folder("scores"), index))
+        triples = rows.triples_by_id(rows.read_triples(self.build_folder, index)).values()
+        kinds = {each.id: each.kind for each in triples}
+        return scored, decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter)
+
+    def _is_done(self, stage: Stage, index: int) -> bool:
+        """Whether a shard of a stage is finished with these settings."""
+        return is_shard_done(self.build_folder.stage_folder(stage), index, self.build_folder.fingerprint(stage))
 
     @contextmanager
     def _timed(self, stage: Stage) -> Iterator[None]:
@@ -285,12 +352,8 @@ class Stages:
         try:
             yield
         finally:
-            record_seconds(self.build_folder.out, stage, time.monotonic() - began)
-
-    def _candidates(self) -> list[int]:
-        """Return the number of candidates in each shard."""
-        triples = (rows.read_triples(self.build_folder, index) for index in range(self.shards))
-        return [self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for shard in triples]
+            with self.build_folder.turn():
+                record_seconds(self.build_folder.out, stage, time.monotonic() - began)
 
 
 def _copy_unet_rows(values: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:

@@ -6,6 +6,7 @@ Ip2pError
 ├── ModelError         weights are missing, damaged, or of another kind than requested
 ├── ConfigError        a config file, key or value is wrong
 ├── DataError          a record, shard or data set is missing, torn or of another shape
+│   └── BusyError      another run is writing to the folder
 ├── WriterError        the language model that writes triples cannot be reached or refuses
 │   └── BudgetError    the next request to it could cost more than is left
 └── TrainingError      training cannot continue
@@ -52,6 +53,10 @@ class ConfigError(Ip2pError):
 
 class DataError(Ip2pError):
     """A record, shard or data set is missing, torn, or of another shape than expected."""
+
+
+class BusyError(DataError):
+    """Another run is writing to the folder."""
 
 
 class WriterError(Ip2pError):

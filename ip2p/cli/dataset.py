@@ -39,7 +39,14 @@ DatasetCommand = command_of(_config_class)
 
 
 @app.command(cls=DatasetCommand)
-def build(config: _Config = None, settings: Overrides = None) -> None:
+def build(
+    config: _Config = None,
+    settings: Overrides = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that make pairs; 0 for one on each GPU, or on each core without any.")
+    ] = 1,
+    engine: Annotated[str, typer.Option(help="processes of this machine, or ray, a cluster.")] = "processes",
+) -> None:
     """Build a data set, all stages, or resume.
 
     Without --config, a folder that is named by out= goes on with its own settings, such as those of its triples; what
@@ -47,8 +54,9 @@ def build(config: _Config = None, settings: Overrides = None) -> None:
     """
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
+    from ip2p.data_gen.scale.crew import parse_crew
 
-    pipeline.build(checked)
+    pipeline.build(checked, crew=parse_crew(workers, engine))
 
 
 @app.command(cls=DatasetCommand)

@@ -13,7 +13,7 @@ from ip2p.errors import ConfigError
 ADDED = (
     *("triples.reply_tokens", "triples.max_reasoning_tokens", "triples.reasoning_effort", "triples.extra_body"),
     *("triples.turns", "triples.long_form", "triples.file", "triples.seeds", "triples.system"),
-    *("triples.skip_unanswered", "pairs.text_every", "pairs.guidance_start", "pairs.guidance_stop"),
+    *("triples.skip_unanswered", "pairs.text_every", "pairs.guidance_start", "pairs.guidance_stop", "pairs.threads"),
 )
 """Settings that earlier versions did not have."""
 
