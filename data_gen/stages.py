@@ -147,6 +147,8 @@ class Stages:
         Raises:
             DataError: a shard is missing, or was made with other settings.
         """
+        if not list_shards(self.build_folder.stage_folder("captions")):
+            raise DataError(f"there are no captions in {self.build_folder.out}", fix)
         if left := self._unfinished(stage, self.shards):
             folder = self.build_folder.stage_folder(stage)
             raise DataError(f"shard {left[0]} of {folder} is not there, or was made with other settings", fix)

@@ -47,8 +47,8 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "BudgetError", "BusyError", "ConfigError", "DataError", "EditSettings", "Edited", "Editor", "GenerationSettings",
-    "ImageError", "InstructionError", "Ip2pError", "Lora", "ModelError", "Previews", "TrainingError", "WriterError", "__version__",
-    "edit_in_sequence", "generate", "img2img", "load_for_inference",
+    "ImageError", "InstructionError", "Ip2pError", "Lora", "ModelError", "Previews", "TrainingError", "WriterError",
+    "__version__", "edit_in_sequence", "generate", "img2img", "load_for_inference",
 ]  # fmt: skip
 
 

@@ -45,6 +45,13 @@ def build(
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that make pairs; 0 for one on each GPU, or on each core without any.")
     ] = 1,
+    partition: Annotated[
+        int | None,
+        typer.Option(help="Make only the pairs of this share of the shards, from 0; a Slurm array gives its task."),
+    ] = None,
+    n_partitions: Annotated[
+        int | None, typer.Option(help="Number of shares; a Slurm array gives that of its tasks, 1 is for none.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="processes of this machine, or ray, a cluster.")] = "processes",
 ) -> None:
     """Build a data set, all stages, or resume.
@@ -55,8 +62,9 @@ def build(
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
     from ip2p.data_gen.scale.crew import parse_crew
+    from ip2p.data_gen.scale.partition import find_partition
 
-    pipeline.build(checked, crew=parse_crew(workers, engine))
+    pipeline.run(checked, parse_crew(workers, engine), find_partition(partition, n_partitions))
 
 
 @app.command(cls=DatasetCommand)
