@@ -175,6 +175,14 @@ def build_partition(
     return None
 
 
+def estimate(config: DatasetConfig, crew: Crew = ALONE, *, say: Say = say_at_once) -> None:
+    """Say what a build will take; nothing is written. See `ip2p.data_gen.estimate`."""
+    from ip2p.data_gen.estimate import estimate
+    from ip2p.data_gen.scale.crew import room_for_workers
+
+    say(str(estimate(config, workers=crew.workers or room_for_workers(config.pairs.threads))))
+
+
 def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
     """Run the text stages, from captions to triples, and write triples.html; `build` resumes from there.
 
@@ -322,15 +330,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--partition", type=int, metavar="I", help="share of the shards, from 0; as in Slurm arrays")
     parser.add_argument("--n-partitions", type=int, metavar="N", help="number of shares; 1 for no shares")
     parser.add_argument("--engine", default=ENGINES[0], help=f"{' or '.join(ENGINES)} (default: {ENGINES[0]})")
+    parser.add_argument("--dry-run", action="store_true", help="only estimate hours, UNet rows, bytes and USD")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     parsed = parser.parse_args(arguments)
     try:
-        crew, partition = (
-            parse_crew(parsed.workers, parsed.engine),
-            find_partition(parsed.partition, parsed.n_partitions),
-        )
-        run(load_settings(parsed.config, parsed.overrides), crew, partition)
+        config, crew = load_settings(parsed.config, parsed.overrides), parse_crew(parsed.workers, parsed.engine)
+        partition = find_partition(parsed.partition, parsed.n_partitions)
+        estimate(config, crew) if parsed.dry_run else run(config, crew, partition)
     except Ip2pError as error:
         if parsed.debug:
             raise

@@ -52,6 +52,9 @@ def build(
     n_partitions: Annotated[
         int | None, typer.Option(help="Number of shares; a Slurm array gives that of its tasks, 1 is for none.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only estimate hours, UNet rows, bytes and USD; nothing is written.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="processes of this machine, or ray, a cluster.")] = "processes",
 ) -> None:
     """Build a data set, all stages, or resume.
@@ -64,7 +67,8 @@ def build(
     from ip2p.data_gen.scale.crew import parse_crew
     from ip2p.data_gen.scale.partition import find_partition
 
-    pipeline.run(checked, parse_crew(workers, engine), find_partition(partition, n_partitions))
+    crew, share = parse_crew(workers, engine), find_partition(partition, n_partitions)
+    pipeline.estimate(checked, crew) if dry_run else pipeline.run(checked, crew, share)
 
 
 @app.command(cls=DatasetCommand)
