@@ -14,6 +14,7 @@ from huggingface_hub.errors import HFValidationError
 from ip2p.data_gen.build_file import BUILD_FILE, flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.writers.api.ledger import LEDGER_FILE
 from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.ownership import lease, require_own, sole_writer, turn
@@ -31,13 +32,14 @@ CONFIG_SECTIONS: dict[Stage, str] = {
 
 IRRELEVANT = {
     "parallel", "max_usd", "max_tokens", "price_in", "price_out", "reply_tokens", "max_reasoning_tokens",
-    "skip_unanswered",
+    "skip_unanswered", "cache",
 }  # fmt: skip
 """Settings of the triples that do not change any triple, but only how many there are."""
 ADDED: dict[str, Any] = {
     "triples.reasoning_effort": None, "triples.extra_body": {}, "triples.turns": 1, "triples.long_form": False,
     "triples.file": "", "triples.seeds": "", "triples.system": "", "pairs.text_every": 1, "pairs.guidance_start": 0.0,
-    "pairs.guidance_stop": 1.0, "pairs.threads": 1,
+    "pairs.guidance_stop": 1.0, "pairs.threads": 1, "pack.captions_license": "", "pack.writer_license": "",
+    "pack.model_license": "",
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
 MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
@@ -161,9 +163,11 @@ class BuildFolder:
         for key in dict.fromkeys((*now, *earlier)):
             before = earlier.get(key, ADDED.get(key))
             if before != now.get(key) and self._is_bound(key):
+                paid = (self.out / LEDGER_FILE).exists()
+                again = f" with triples.cache={self.out}, so that no answer is paid for again" if paid else ""
                 raise ConfigError(
                     f"{key} was {before!r} when {self.out} was begun, and is {now.get(key)!r} now",
-                    "Give another folder by out=..., or this one without a config: it has its own settings",
+                    f"Give another folder by out=...{again}, or this one without a config: it has its own settings",
                 )
         return now
 

@@ -121,6 +121,11 @@ class TriplesConfig(Config):
         description="further arguments of every request to the server, such as "
         "{chat_template_kwargs: {enable_thinking: false}}",
     )
+    cache: str = Field(
+        default="",
+        description="folder of another build, or its asked.jsonl, whose answers of a server are taken over where the "
+        "same was asked of the same model",
+    )
     skip_unanswered: bool = Field(
         default=False,
         description="refuse captions that the server does not answer, instead of ending with an error so that the same "

@@ -61,3 +61,20 @@ def test_arguments_that_cannot_be_sent_are_told(value: str, message: str) -> Non
 def test_arguments_may_be_given_one_by_one() -> None:
     config = load_config(DatasetConfig, None, ["triples.extra_body.chat_template_kwargs.enable_thinking=false"])
     assert config.triples.extra_body == {"chat_template_kwargs": {"enable_thinking": False}}
+
+
+def test_advice_on_changed_settings_keeps_paid_answers(tmp_path: Path) -> None:
+    config = DatasetConfig(out=str(tmp_path / "out"))
+    with BuildFolder(config, {}).claim():
+        pass
+    (tmp_path / "out" / "captions").mkdir()
+    (tmp_path / "out" / "captions" / "shard-00000.json").touch()
+    other = config.model_copy(update={"seed": 3})
+    with pytest.raises(ConfigError, match=r"Give another folder by out=\.\.\., or"), BuildFolder(other, {}).claim():
+        pass
+    (tmp_path / "out" / "asked.jsonl").touch()
+    with (
+        pytest.raises(ConfigError, match=r"out=\.\.\. with triples\.cache=\S+, so that"),
+        BuildFolder(other, {}).claim(),
+    ):
+        pass
