@@ -12,8 +12,16 @@ Ip2pError
 └── TrainingError      training cannot continue
 """
 
+import errno
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a system that has no room for a file."""
+ROOM_HINT = "Make room for it: what is finished is kept, and the same command goes on from here"
 
 
 class Ip2pError(Exception):
@@ -79,6 +87,21 @@ def run_program(work: Callable[[], object]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def told_if_full(path: Path) -> Iterator[None]:
+    """Context manager for writing a file, in which a disk without room is an expected failure.
+
+    Raises:
+        DataError: the disk, the quota or the largest size of a file is reached.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DataError(f"{path} cannot be written ({os.strerror(error.errno)})", ROOM_HINT) from error
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from ip2p.errors import BudgetError, DataError
+from ip2p.errors import BudgetError, DataError, told_if_full
 from ip2p.ownership import lock
 from ip2p.records import Reason
 
@@ -199,9 +199,15 @@ class Ledger:
     def _append(self, *lines: dict[str, Any]) -> None:
         at = {"at": round(time.time(), 3)}
         data = b"".join(json.dumps(line | at, ensure_ascii=True).encode() + b"\n" for line in lines)
-        while data:
-            data = data[os.write(self._file, data) :]
-        os.fsync(self._file)
+        whole = os.fstat(self._file).st_size
+        try:
+            with told_if_full(self.path):
+                while data:
+                    data = data[os.write(self._file, data) :]
+                os.fsync(self._file)
+        except DataError:
+            os.ftruncate(self._file, whole)  # half a line would damage the next one
+            raise
         for line in lines:
             self._apply(line)
 
