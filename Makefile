@@ -44,7 +44,7 @@ docs: $(INSTALLED) ## write docs/cli.md and docs/configuration.md from the code
 	$(BIN)/python docs/generate.py
 
 dataset: $(INSTALLED) ## build the storybook data set under data/storybook, or go on with it
-	$(BIN)/python data_gen/pipeline.py
+	$(BIN)/python data_gen/pipeline.py --workers 0
 
 train: $(INSTALLED) ## train an editor on it under runs/editor, or go on with it
 	$(BIN)/accelerate launch train/finetune.py

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,9 +14,10 @@ from huggingface_hub.errors import HFValidationError
 from ip2p.data_gen.build_file import BUILD_FILE, flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
+from ip2p.data_gen.writers.api.ledger import LEDGER_FILE
 from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
-from ip2p.ownership import require_own, sole_writer
+from ip2p.ownership import lease, require_own, sole_writer, turn
 from ip2p.records import SCHEMA_VERSION, SCORES
 from ip2p.shards import atomic_write, fingerprint, hash_file, sweep_temporaries
 from ip2p.version import __version__
@@ -31,7 +32,7 @@ CONFIG_SECTIONS: dict[Stage, str] = {
 
 IRRELEVANT = {
     "parallel", "max_usd", "max_tokens", "price_in", "price_out", "reply_tokens", "max_reasoning_tokens",
-    "skip_unanswered",
+    "skip_unanswered", "cache",
 }  # fmt: skip
 """Settings of the triples that do not change any triple, but only how many there are."""
 ADDED: dict[str, Any] = {
@@ -39,7 +40,7 @@ ADDED: dict[str, Any] = {
     "triples.file": "", "triples.seeds": "", "triples.system": "", "pairs.text_every": 1, "pairs.guidance_start": 0.0,
     "pairs.guidance_stop": 1.0, "pairs.enough": 0, "pairs.give_up_below": 0.0, "pairs.early_at": 0.0,
     "pairs.early_margin": 0.1, "pairs.early_audit": 0.1, "pairs.early_decoder": "", "pairs.store_refused": 1.0,
-    "pairs.tree": 1, "pairs.vae": "", "pairs.loras": [], "pairs.negative_prompt": "",
+    "pairs.tree": 1, "pairs.threads": 1, "pairs.vae": "", "pairs.loras": [], "pairs.negative_prompt": "",
     "scores.dino": "", "filter.layout_max": None, "filter.changed_min": None, "filter.changed_max": None,
     "filter.shift_max": None, "pack.captions_license": "", "pack.writer_license": "", "pack.model_license": "",
 }  # fmt: skip
@@ -57,6 +58,8 @@ VERSIONS, REVISIONS = "versions", "revisions"
 DRAWN_FOR = "drawn_for"
 """Key of the thresholds that a build was drawn for."""
 LIBRARIES = ("torch", "diffusers", "transformers")
+LEASES = "leases"
+"""Folder of the files that processes lock: `folder` for all of it, `settings`, and one for each shard in the making."""
 
 WEIGHT_FILES = ("*.safetensors", "*.json", "*.txt")
 CAPTION_FILES = ("*.parquet", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.gz", "README.md")
@@ -106,7 +109,7 @@ class BuildFolder:
         return FilterConfig.model_validate(recorded) if recorded else self.config.filter
 
     @contextmanager
-    def claim(self, last: Stage = "packed", *, write: bool = True) -> Iterator[None]:
+    def claim(self, last: Stage = "packed", *, write: bool = True, shared: bool = False) -> Iterator[int]:
         """Context manager that locks the folder against other runs, and writes down the settings of the build.
 
         It checks that the settings have not changed, and cleans up after killed runs. A setting may not change once the
@@ -116,22 +119,38 @@ class BuildFolder:
             last: last stage of this run. Of the sections that only later stages read, no more is written down than what
                 was set, so that the rest can be chosen when these stages run.
             write: whether to write down the settings; not for a run that only reads what others made.
+            shared: whether other runs may have the folder at the same time, which lease every shard that they make.
+
+        Yields:
+            The open file that has the lock, for processes that work for this one.
 
         Raises:
+            BusyError: another run writes to the folder.
             ConfigError: the folder belongs to a build with other settings or other weights.
-            DataError: its build.json is unreadable, or it has files of these names that no build made, or another run
-                writes to it.
+            DataError: its build.json is unreadable, or it has files of these names that no build made.
         """
         require_own(self.out, OUTPUTS, mark=BUILD_FILE, keys=("seed", "schema_version"))
         self.out.mkdir(parents=True, exist_ok=True)
-        with sole_writer(self.out):
-            earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
-            now = self._check_settings(earlier, last)
-            if write and now != earlier:
-                self._write(now)
-            for folder in (self.out, *map(self.stage_folder, STAGES)):
-                sweep_temporaries(folder)
-            yield
+        with sole_writer(self.out, file=f"{LEASES}/folder", shared=shared) as handle:
+            with self.turn():
+                earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
+                now = self._check_settings(earlier, last)
+                if write and now != earlier:
+                    self._write(now)
+            if not shared:  # other machines may be writing, and nobody here can tell whether their processes live
+                for folder in (self.out, *map(self.stage_folder, STAGES)):
+                    sweep_temporaries(folder)
+                for file in (self.out / LEASES).glob("shard-*"):
+                    file.unlink()
+            yield handle
+
+    def lease(self, index: int) -> AbstractContextManager[bool]:
+        """Context manager that tries to get a shard of pairs for this process alone; False if another one has it."""
+        return lease(self.out / LEASES / f"shard-{index:05d}")
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Context manager that waits until no other process changes what all of them write to."""
+        return turn(self.out / LEASES / "settings")
 
     def record_model(self, key: str) -> None:
         """Record that a model was loaded to work for this build: its revision, and the versions of the libraries.
@@ -139,16 +158,17 @@ class BuildFolder:
         Args:
             key: key of the config that names the model, such as pairs.model.
         """
-        settings = read_build_file(self.out)
         versions = f"ip2p {__version__}, " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
         section, _, field = key.partition(".")
         revision = find_revision(str(getattr(getattr(self.config, section), field)))
-        now = settings | {
-            VERSIONS: sorted({*settings.get(VERSIONS, []), versions}),
-            REVISIONS: settings.get(REVISIONS, {}) | {key: revision},
-        }
-        if now != settings:
-            self._write(now)
+        with self.turn():
+            settings = read_build_file(self.out)
+            now = settings | {
+                VERSIONS: sorted({*settings.get(VERSIONS, []), versions}),
+                REVISIONS: settings.get(REVISIONS, {}) | {key: revision},
+            }
+            if now != settings:
+                self._write(now)
 
     def makers(self) -> dict[str, Any]:
         """Return the versions and revisions that were recorded."""
@@ -165,9 +185,11 @@ class BuildFolder:
         for key in dict.fromkeys((*now, *earlier)):
             before = earlier.get(key, ADDED.get(key))
             if before != now.get(key) and key != DRAWN_FOR and self._is_bound(key):
+                paid = (self.out / LEDGER_FILE).exists()
+                again = f" with triples.cache={self.out}, so that no answer is paid for again" if paid else ""
                 raise ConfigError(
                     f"{key} was {before!r} when {self.out} was begun, and is {now.get(key)!r} now",
-                    "Give another folder by out=..., or this one without a config: it has its own settings",
+                    f"Give another folder by out=...{again}, or this one without a config: it has its own settings",
                 )
         if self.config.pairs.needs_thresholds and "candidates" not in later:
             begun = any(self.stage_folder("candidates").glob("*"))

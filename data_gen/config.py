@@ -121,6 +121,11 @@ class TriplesConfig(Config):
         description="further arguments of every request to the server, such as "
         "{chat_template_kwargs: {enable_thinking: false}}",
     )
+    cache: str = Field(
+        default="",
+        description="folder of another build, or its asked.jsonl, whose answers of a server are taken over where the "
+        "same was asked of the same model",
+    )
     skip_unanswered: bool = Field(
         default=False,
         description="refuse captions that the server does not answer, instead of ending with an error so that the same "
@@ -230,6 +235,12 @@ class PairsConfig(Config):
     )
     cfg_max: float = Field(default=5.0, ge=0, description="largest guidance scale")
     batch: int = Field(default=8, ge=1, description="pairs drawn at a time")
+    threads: int = Field(
+        default=1,
+        ge=1,
+        description="threads of each process that draws or scores on a CPU; another number rounds differently, so that "
+        "bytes differ, and --workers uses more cores without that",
+    )
     size: int = Field(default=0, ge=0, description="side of the pictures in pixels; 0 for the model's own")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="precision of the model; fp32 draws the same pictures everywhere"

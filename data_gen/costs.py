@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, read_spending
+from ip2p.errors import told_if_full
 
 SECONDS_FILE = "seconds.jsonl"
 
@@ -37,11 +38,12 @@ def record_seconds(out: Path, stage: str, seconds: float) -> None:
         seconds: duration.
     """
     line = json.dumps({"stage": stage, "seconds": round(seconds, 3)}) + "\n"
-    handle = os.open(out / SECONDS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(handle, line.encode())
-    finally:
-        os.close(handle)
+    with told_if_full(out / SECONDS_FILE):
+        handle = os.open(out / SECONDS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
 
 
 def read_costs(out: Path) -> Costs:

@@ -13,13 +13,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ip2p.data_gen.build_file import DEFAULT_CONFIG, load_settings, read_origins
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.errors import DataError, Ip2pError
+from ip2p.data_gen.scale.crew import ENGINES, Crew, make_pairs, parse_crew
+from ip2p.data_gen.scale.partition import Partition, find_partition
+from ip2p.errors import BusyError, DataError, Ip2pError
 
 if TYPE_CHECKING:
     from ip2p.data_gen.calibration.calibrate import Calibration
@@ -29,9 +31,35 @@ if TYPE_CHECKING:
 
 INTERRUPTED_EXIT_CODE = 130
 FILTER_HINT = "Run `ip2p dataset filter` with these settings first"
+ALONE = Crew()
 
 Say = Callable[[str], None]
 say_at_once: Say = functools.partial(print, flush=True)
+
+
+class Session(NamedTuple):
+    """The time of one session of a build.
+
+    Attributes:
+        seconds: duration of this session.
+        drawn: candidates drawn in it.
+        unet_rows: UNet rows of these candidates.
+        drawing: seconds of making their pairs.
+    """
+
+    seconds: float
+    drawn: int = 0
+    unet_rows: int = 0
+    drawing: float = 0.0
+
+    def __str__(self) -> str:
+        drawing = ""
+        if self.drawn:
+            drawing = (
+                f", {self.drawing:.0f} of them for {self.drawn} candidates: {self.drawn / self.drawing:.2f} candidates "
+                f"and {self.unet_rows / self.drawing:.0f} UNet rows a second"
+            )
+        return f"{self.seconds:.0f} s in this session{drawing}"
 
 
 class BuildSummary(NamedTuple):
@@ -40,38 +68,41 @@ class BuildSummary(NamedTuple):
     Attributes:
         out: folder of the build.
         counts: counts over all sessions.
-        seconds: duration of this session.
-        drawn: candidates drawn in this session.
-        unet_rows: UNet rows of these candidates.
-        drawing: seconds of drawing them.
+        session: time of this session, and what was drawn in it.
     """
 
     out: Path
     counts: "Counts"
-    seconds: float
-    drawn: int = 0
-    unet_rows: int = 0
-    drawing: float = 0.0
+    session: Session
+
+    @property
+    def drawn(self) -> int:
+        """Candidates drawn in this session."""
+        return self.session.drawn
+
+    @property
+    def unet_rows(self) -> int:
+        """UNet rows of these candidates."""
+        return self.session.unet_rows
 
     def __str__(self) -> str:
         counts = self.counts
-        drawing = ""
-        if self.drawn:
-            drawing = (
-                f", {self.drawing:.0f} of them for {self.drawn} candidates: {self.drawn / self.drawing:.2f} candidates "
-                f"and {self.unet_rows / self.drawing:.0f} UNet rows a second"
-            )
         return (
             f"kept {counts.pairs} of {counts.total} candidates ({counts.pairs / max(counts.total, 1):.1%}), for "
             f"{counts.served} of {counts.triples.total()} triples; "
             f"{counts.rows_per_pair:.0f} UNet rows for each kept pair\n"
-            f"{self.seconds:.0f} s in this session{drawing}\n"
+            f"{self.session}\n"
             f"data set {self.out / 'packed'}, report {self.out / 'report.html'}"
         )
 
 
-def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
+def build(config: DatasetConfig, *, crew: Crew = ALONE, say: Say = say_at_once) -> BuildSummary:
     """Run the unfinished shards of all stages, and pack the kept pairs.
+
+    Args:
+        config: config of the build.
+        crew: who draws and scores the pairs.
+        say: function that prints a line.
 
     Raises:
         ConfigError: the folder belongs to a build with other settings.
@@ -86,18 +117,73 @@ def build(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
 
     build_folder = BuildFolder(config, hash_origins(config))
     captions = read_build_captions(config)
-    with build_folder.claim():  # write nothing before all inputs are found
+    with build_folder.claim() as lock:  # write nothing before all inputs are found
         stages = Stages(build_folder, say)
         stages.write_captions(captions)
         stages.write_triples()
-        stages.draw_pairs()
+        seconds = make_pairs(stages, range(stages.shards), crew, lock)
         stages.filter_pairs()
         results = _finish(stages.results())
-    summary = BuildSummary(
-        build_folder.out, results.counts, time.monotonic() - began, stages.drawn, stages.unet_rows, stages.seconds
-    )
+    session = Session(time.monotonic() - began, stages.drawn, stages.unet_rows, seconds)
+    summary = BuildSummary(build_folder.out, results.counts, session)
     say(str(summary))
     return summary
+
+
+def build_partition(
+    config: DatasetConfig, partition: Partition, *, crew: Crew = ALONE, say: Say = say_at_once
+) -> BuildSummary | None:
+    """Make the pairs of a share of the shards, beside other runs in the same folder.
+
+    The run that finds all pairs made filters and packs them.
+
+    Args:
+        config: config of the build, whose triples are finished.
+        partition: share of this run.
+        crew: who draws and scores the pairs.
+        say: function that prints a line.
+
+    Returns:
+        The outcome of the build; None if pairs of other shares are missing yet, which is said.
+
+    Raises:
+        BusyError: a run has the folder alone: it writes triples, or filters.
+        ConfigError: the folder belongs to a build with other settings.
+        DataError: the triples are not finished, or no pair is kept.
+        ModelError: a model is missing or of another kind.
+    """
+    began = time.monotonic()
+    from ip2p.data_gen.build_folder import BuildFolder, hash_origins
+    from ip2p.data_gen.stages import Stages
+
+    build_folder = BuildFolder(config, hash_origins(config))
+    out = build_folder.out
+    with build_folder.claim(shared=True) as lock:
+        stages = Stages(build_folder, say)
+        for stage in ("captions", "triples"):
+            stages.require(stage, f"Run `ip2p dataset triples -o {out}` with these settings first")
+        say(f"{partition}: {len(partition.shards(stages.shards))} of {stages.shards} shards")
+        seconds = make_pairs(stages, partition.shards(stages.shards), crew, lock)
+        left = stages.unfinished_pairs()
+    session = Session(time.monotonic() - began, stages.drawn, stages.unet_rows, seconds)
+    if not left:
+        with suppress(BusyError), build_folder.claim():  # the last run that lets go of the folder gets it
+            stages.filter_pairs()
+            summary = BuildSummary(out, _finish(stages.results()).counts, session)
+            say(str(summary))
+            return summary
+    missing = f"pairs of {len(left)} of {stages.shards} shards are missing yet" if left else "all pairs are made"
+    then = f"the last of these runs, or `ip2p dataset build out={out}`, filters and packs"
+    say(f"{session}\n{partition}: {missing}, and {then}")
+    return None
+
+
+def estimate(config: DatasetConfig, crew: Crew = ALONE, *, say: Say = say_at_once) -> None:
+    """Say what a build will take; nothing is written. See `ip2p.data_gen.estimate`."""
+    from ip2p.data_gen.estimate import estimate
+    from ip2p.data_gen.scale.crew import room_for_workers
+
+    say(str(estimate(config, workers=crew.workers or room_for_workers(config.pairs.threads))))
 
 
 def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
@@ -175,7 +261,7 @@ def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
         stages.require("scores", "Run `ip2p dataset build` to its end first")
         stages.filter_pairs()
         counts = _finish(stages.results()).counts
-    summary = BuildSummary(build_folder.out, counts, time.monotonic() - began)
+    summary = BuildSummary(build_folder.out, counts, Session(time.monotonic() - began))
     say(str(summary))
     return summary
 
@@ -264,6 +350,14 @@ def _finish(results: "Results") -> "Results":
     return results
 
 
+def run(config: DatasetConfig, crew: Crew, partition: Partition | None) -> None:
+    """Build a data set, or a share of it if a partition is given; see `build` and `build_partition`."""
+    if partition:
+        build_partition(config, partition, crew=crew)
+    else:
+        build(config, crew=crew)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; an expected failure prints one line and exits with 2, or a traceback with --debug."""
     parser = argparse.ArgumentParser(prog="python data_gen/pipeline.py", description=__doc__.splitlines()[0])
@@ -272,11 +366,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help=f"YAML file or name of a bundled one (default: the settings of the folder in out=, or {DEFAULT_CONFIG})",
     )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that make pairs; 0: as many as have room",
+    )
+    parser.add_argument("--partition", type=int, metavar="I", help="share of the shards, from 0; as in Slurm arrays")
+    parser.add_argument("--n-partitions", type=int, metavar="N", help="number of shares; 1 for no shares")
+    parser.add_argument("--engine", default=ENGINES[0], help=f"{' or '.join(ENGINES)} (default: {ENGINES[0]})")
+    parser.add_argument("--dry-run", action="store_true", help="only estimate hours, UNet rows, bytes and USD")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     parsed = parser.parse_args(arguments)
     try:
-        build(load_settings(parsed.config, parsed.overrides))
+        config, crew = load_settings(parsed.config, parsed.overrides), parse_crew(parsed.workers, parsed.engine)
+        partition = find_partition(parsed.partition, parsed.n_partitions)
+        estimate(config, crew) if parsed.dry_run else run(config, crew, partition)
     except Ip2pError as error:
         if parsed.debug:
             raise

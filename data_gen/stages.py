@@ -1,17 +1,19 @@
 """The stages of a build, shard by shard: each reads finished shards and writes finished shards.
 
 Shards that a killed run has not finished are made again, with the same bytes. Models are imported and loaded by the
-stages that need them, so that text stages start at once.
+stages that need them, so that text stages start at once. Pairs of a shard depend on its triples alone, and any process
+that has its lease may make them: `ip2p.data_gen.scale` spreads them over processes and machines.
 """
 
 import functools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from datasets import Features
@@ -30,7 +32,7 @@ from ip2p.data_gen.writers.api.ledger import read_spending
 from ip2p.device import best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
-from ip2p.records import Caption, Reason
+from ip2p.records import Candidate, Caption, Reason
 from ip2p.shards import atomic_write, is_shard_done, list_shards, read_shard, read_shards, write_shard
 
 if TYPE_CHECKING:
@@ -41,6 +43,22 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Make = Callable[[int, StageProgress], list[Row]]
 """Function that makes the rows of a shard, from its index, and reports progress."""
+PAIR_STAGES: tuple[Stage, ...] = ("candidates", "scores")
+"""Stages that may be spread over processes and machines."""
+
+
+class ShardOutcome(NamedTuple):
+    """A shard of pairs that this session has made.
+
+    Attributes:
+        drawn: candidates drawn in this session.
+        unet_rows: UNet rows of these.
+        reasons: scored candidates by the reason of their refusal, as the filter stands; "" for kept ones.
+    """
+
+    drawn: int
+    unet_rows: int
+    reasons: dict[str, int]
 
 
 class Stages:
@@ -51,7 +69,7 @@ class Stages:
         say: function that prints a line.
 
     Attributes:
-        drawn: candidates drawn in this session.
+        drawn: candidates drawn by this process.
         unet_rows: UNet rows of these candidates.
         seconds: duration of drawing them.
     """
@@ -128,75 +146,47 @@ class Stages:
         Raises:
             DataError: a shard is missing, or was made with other settings.
         """
+        if not list_shards(self.build_folder.stage_folder("captions")):
+            raise DataError(f"there are no captions in {self.build_folder.out}", fix)
         if left := self._unfinished(stage, self.shards):
             folder = self.build_folder.stage_folder(stage)
             raise DataError(f"shard {left[0]} of {folder} is not there, or was made with other settings", fix)
 
-    def draw_pairs(self) -> None:
-        """Draw and score the candidates of all triples that were not refused."""
-        from ip2p.data_gen.pairs.shard import ShardDrawer
+    def make_pairs(self, index: int, progress: StageProgress) -> ShardOutcome | None:
+        """Draw and score the candidates of a shard; returns None if another process is doing it.
 
-        stages: tuple[Stage, Stage] = ("candidates", "scores")
-        folders = [self.build_folder.stage_folder(stage) for stage in stages]
-        fingerprints = [self.build_folder.fingerprint(stage) for stage in stages]
-        sizes = self._candidates()
-        not_drawn, not_scored = (self._unfinished(stage, len(sizes)) for stage in stages)
-        left = sorted({*not_drawn, *not_scored})
-        of_earlier_versions = set() if self.config.pairs.needs_thresholds else set(not_scored) - set(not_drawn)
-        done = sum(sizes) - sum(sizes[index] for index in left)
-        with StageProgress("pairs", "candidates", total=sum(sizes), done=done, say=self.say) as progress:
-            for index in left:
-                triples, parts = rows.read_triples(self.build_folder, index), folders[0] / f"batches-{index:05d}"
-                bounds = self.build_folder.thresholds_of_drawing()
-                shard = ShardDrawer(triples, self.config, bounds, parts, fingerprints[1])
-                if index in of_earlier_versions:
-                    made = shard.score_again(read_shard(folders[0], index), self.scorers)
-                    write_shard(folders[1], index, made, schema=rows.CANDIDATE_SCHEMA, config=fingerprints[1])
-                    continue
-                with self._timed("candidates"):
-                    made = shard.draw(self._open_tools, after_batch=functools.partial(self._count, progress))
-                    progress.advance(len(shard.planned) - len(made))  # those that were not worth it
-                    contents = (shard.stored(), rows.CANDIDATE_FEATURES), (made, rows.CANDIDATE_SCHEMA)
-                    for folder, config, (content, schema) in zip(folders, fingerprints, contents, strict=True):
-                        write_shard(folder, index, content, schema=schema, config=config)
-                    shard.remove()
+        Args:
+            index: index of the shard.
+            progress: progress over all candidates; each counts once.
+        """
+        from ip2p.device import cpu_threads
 
-    def _open_tools(self) -> "Tools":
-        """Load the models that draw and score, before the clock starts."""
-        from ip2p.data_gen.pairs.shard import Tools
+        with self.build_folder.lease(index) as mine:
+            if not mine:
+                return None
+            drawn, unet_rows = self.drawn, self.unet_rows
+            with cpu_threads(self.config.pairs.threads):
+                self._make_shard_of_pairs(index, progress)
+            reasons = Counter(str(each.reason) for each in self._decide(index)[1])
+            return ShardOutcome(self.drawn - drawn, self.unet_rows - unet_rows, dict(reasons))
 
-        tools = Tools(self.maker, self.scorers)
-        self._since = self._since or time.monotonic()
-        return tools
-
-    def _count(self, progress: StageProgress, made: Sequence[Row], drawn: bool) -> None:
-        """Count the candidates of a batch."""
-        if drawn:
-            self.drawn += len(made)
-            self.unet_rows += sum(row["unet_rows"] for row in made)
-            now = time.monotonic()
-            self.seconds += now - self._since
-            self._since = now
-        progress.advance(len(made), f"{self.unet_rows / self.seconds:.0f} UNet rows/s" if self.seconds else "")
+    def unfinished_pairs(self, shards: Sequence[int] | None = None) -> list[int]:
+        """Return the indices of those of some shards, or of all, whose pairs are not all drawn and scored."""
+        asked = range(self.shards) if shards is None else shards
+        return [index for index in asked if not all(self._is_done(stage, index) for stage in PAIR_STAGES)]
 
     def filter_pairs(self) -> None:
         """Decide from the scores which candidates are kept."""
 
         def make(index: int, progress: StageProgress) -> list[Row]:
-            scored = list(read_shard(self.build_folder.stage_folder("scores"), index))
-            kinds = {
-                each.id: each.kind for each in rows.triples_by_id(rows.read_triples(self.build_folder, index)).values()
-            }
-            there = {row["id"] for row in scored if row.get("stored", True)}  # earlier versions stored all
-            decided = decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter, there)
-            progress.advance(sizes[index])
+            scored, decided = self._decide(index)
+            progress.advance(self.candidates[index])
             return [
                 row | {name: before.get(name) for name in rows.DRAWING_COLUMNS}
                 for row, before in zip(rows.to_rows(decided), scored, strict=True)
             ]
 
-        sizes = self._candidates()
-        self._run("filtered", "candidates", sizes, make, rows.CANDIDATE_SCHEMA)
+        self._run("filtered", "candidates", list(self.candidates.values()), make, rows.CANDIDATE_SCHEMA)
         if lost := self.results().counts.candidates[Reason.NOT_STORED]:
             self.say(
                 f"{lost} pairs pass these thresholds and are left out, since those of drawing refused them and their "
@@ -227,6 +217,14 @@ class Stages:
     def shards(self) -> int:
         """Number of shards of each stage."""
         return math.ceil(len(self.captions) / self.config.shard_size)
+
+    @cached_property
+    def candidates(self) -> dict[int, int]:
+        """Number of candidates in each shard, by its index."""
+        triples = ((index, rows.read_triples(self.build_folder, index)) for index in range(self.shards))
+        return {
+            index: self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for index, shard in triples
+        }
 
     @cached_property
     def writer(self) -> Writer:
@@ -295,13 +293,72 @@ class Stages:
             make: function that makes the rows of a shard.
             schema: columns of the rows.
         """
-        folder, fingerprint = self.build_folder.stage_folder(stage), self.build_folder.fingerprint(stage)
         left = self._unfinished(stage, len(sizes))
         done = sum(sizes) - sum(sizes[index] for index in left)
         with StageProgress(stage, unit, total=sum(sizes), done=done, say=self.say) as progress:
             for index in left:
-                with self._timed(stage):
-                    write_shard(folder, index, make(index, progress), schema=schema, config=fingerprint)
+                self._make_shard(stage, index, make, schema, progress)
+
+    def _make_shard(
+        self, stage: Stage, index: int, make: Make, schema: pa.Schema | Features, progress: StageProgress
+    ) -> None:
+        """Make a shard of a stage."""
+        folder, fingerprint = self.build_folder.stage_folder(stage), self.build_folder.fingerprint(stage)
+        with self._timed(stage):
+            write_shard(folder, index, make(index, progress), schema=schema, config=fingerprint)
+
+    def _make_shard_of_pairs(self, index: int, progress: StageProgress) -> None:
+        """Draw and score the candidates of a shard, or score those that an earlier version has drawn."""
+        from ip2p.data_gen.pairs.shard import ShardDrawer
+
+        folders = [self.build_folder.stage_folder(stage) for stage in PAIR_STAGES]
+        fingerprints = [self.build_folder.fingerprint(stage) for stage in PAIR_STAGES]
+        shard = ShardDrawer(
+            rows.read_triples(self.build_folder, index), self.config, self.build_folder.thresholds_of_drawing(),
+            folders[0] / f"batches-{index:05d}", fingerprints[1],
+        )  # fmt: skip
+        if self._is_done("candidates", index) and not self.config.pairs.needs_thresholds:
+            made = shard.score_again(read_shard(folders[0], index), self.scorers)
+            write_shard(folders[1], index, made, schema=rows.CANDIDATE_SCHEMA, config=fingerprints[1])
+            progress.advance(self.candidates[index])
+            return
+        with self._timed("candidates"):
+            made = shard.draw(self._open_tools, after_batch=functools.partial(self._count, progress))
+            progress.advance(len(shard.planned) - len(made))  # those that were not worth it
+            contents = (shard.stored(), rows.CANDIDATE_FEATURES), (made, rows.CANDIDATE_SCHEMA)
+            for folder, config, (content, schema) in zip(folders, fingerprints, contents, strict=True):
+                write_shard(folder, index, content, schema=schema, config=config)
+            shard.remove()
+
+    def _open_tools(self) -> "Tools":
+        """Load the models that draw and score, before the clock starts."""
+        from ip2p.data_gen.pairs.shard import Tools
+
+        tools = Tools(self.maker, self.scorers)
+        self._since = self._since or time.monotonic()
+        return tools
+
+    def _count(self, progress: StageProgress, made: Sequence[Row], drawn: bool) -> None:
+        """Count the candidates of a batch."""
+        if drawn:
+            self.drawn += len(made)
+            self.unet_rows += sum(row["unet_rows"] for row in made)
+            now = time.monotonic()
+            self.seconds += now - self._since
+            self._since = now
+        progress.advance(len(made), f"{self.unet_rows / self.seconds:.0f} UNet rows/s" if self.seconds else "")
+
+    def _decide(self, index: int) -> tuple[list[Row], list[Candidate]]:
+        """Decide about the candidates of a shard; returns its scored rows, and the candidates as decided."""
+        scored = list(read_shard(self.build_folder.stage_folder("scores"), index))
+        triples = rows.triples_by_id(rows.read_triples(self.build_folder, index)).values()
+        kinds = {each.id: each.kind for each in triples}
+        there = {row["id"] for row in scored if row.get("stored", True)}  # earlier versions stored all
+        return scored, decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter, there)
+
+    def _is_done(self, stage: Stage, index: int) -> bool:
+        """Whether a shard of a stage is finished with these settings."""
+        return is_shard_done(self.build_folder.stage_folder(stage), index, self.build_folder.fingerprint(stage))
 
     @contextmanager
     def _timed(self, stage: Stage) -> Iterator[None]:
@@ -310,9 +367,5 @@ class Stages:
         try:
             yield
         finally:
-            record_seconds(self.build_folder.out, stage, time.monotonic() - began)
-
-    def _candidates(self) -> list[int]:
-        """Return the number of candidates in each shard."""
-        triples = (rows.read_triples(self.build_folder, index) for index in range(self.shards))
-        return [self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for shard in triples]
+            with self.build_folder.turn():
+                record_seconds(self.build_folder.out, stage, time.monotonic() - began)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ip2p.editing.generation import img2img as img2img
     from ip2p.editing.sequence import edit_in_sequence as edit_in_sequence
     from ip2p.errors import BudgetError as BudgetError
+    from ip2p.errors import BusyError as BusyError
     from ip2p.errors import ConfigError as ConfigError
     from ip2p.errors import DataError as DataError
     from ip2p.errors import ImageError as ImageError
@@ -35,8 +36,8 @@ _MODULES = {
     "ip2p.editing.generation": ("generate", "img2img"),
     "ip2p.editing.sequence": ("edit_in_sequence",),
     "ip2p.errors": (
-        "BudgetError", "ConfigError", "DataError", "ImageError", "InstructionError", "Ip2pError", "ModelError",
-        "TrainingError", "WriterError",
+        "BudgetError", "BusyError", "ConfigError", "DataError", "ImageError", "InstructionError", "Ip2pError",
+        "ModelError", "TrainingError", "WriterError",
     ),
     "ip2p.models.lora": ("Lora",),
     "ip2p.models.inference": ("load_for_inference",),
@@ -45,9 +46,9 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
-    "BudgetError", "ConfigError", "DataError", "EditSettings", "Edited", "Editor", "GenerationSettings", "ImageError",
-    "InstructionError", "Ip2pError", "Lora", "ModelError", "Previews", "TrainingError", "WriterError", "__version__",
-    "edit_in_sequence", "generate", "img2img", "load_for_inference",
+    "BudgetError", "BusyError", "ConfigError", "DataError", "EditSettings", "Edited", "Editor", "GenerationSettings",
+    "ImageError", "InstructionError", "Ip2pError", "Lora", "ModelError", "Previews", "TrainingError", "WriterError",
+    "__version__", "edit_in_sequence", "generate", "img2img", "load_for_inference",
 ]  # fmt: skip
 
 

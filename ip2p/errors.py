@@ -6,13 +6,22 @@ Ip2pError
 ├── ModelError         weights are missing, damaged, or of another kind than requested
 ├── ConfigError        a config file, key or value is wrong
 ├── DataError          a record, shard or data set is missing, torn or of another shape
+│   └── BusyError      another run is writing to the folder
 ├── WriterError        the language model that writes triples cannot be reached or refuses
 │   └── BudgetError    the next request to it could cost more than is left
 └── TrainingError      training cannot continue
 """
 
+import errno
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a system that has no room for a file."""
+ROOM_HINT = "Make room for it: what is finished is kept, and the same command goes on from here"
 
 
 class Ip2pError(Exception):
@@ -54,6 +63,10 @@ class DataError(Ip2pError):
     """A record, shard or data set is missing, torn, or of another shape than expected."""
 
 
+class BusyError(DataError):
+    """Another run is writing to the folder."""
+
+
 class WriterError(Ip2pError):
     """The language model that writes triples cannot be reached, or refuses the request."""
 
@@ -74,6 +87,21 @@ def run_program(work: Callable[[], object]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def told_if_full(path: Path) -> Iterator[None]:
+    """Context manager for writing a file, in which a disk without room is an expected failure.
+
+    Raises:
+        DataError: the disk, the quota or the largest size of a file is reached.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DataError(f"{path} cannot be written ({os.strerror(error.errno)})", ROOM_HINT) from error
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

@@ -1,4 +1,8 @@
-"""Who may write to a folder: only what ip2p made is replaced, and only one run at a time writes."""
+"""Who may write to a folder: only what ip2p made is replaced, and only one run at a time writes.
+
+Locks are those of the operating system (flock), on files where several machines share a folder: they end with the
+process that has them, even if it is killed, and are inherited by processes that get the open file.
+"""
 
 import fcntl
 import json
@@ -7,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ip2p.errors import DataError
+from ip2p.errors import BusyError, DataError, one_line
 from ip2p.shards import atomic_write
 
 
@@ -57,27 +61,86 @@ def write_new(path: Path, data: bytes, *, beginning: bytes | None = None) -> Non
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path, *, file: str = "", shared: bool = False) -> Iterator[int]:
     """Context manager that locks a folder against other runs. The lock ends with the process, even if it is killed.
 
+    Args:
+        folder: folder to lock.
+        file: name of a file in it that is locked in its stead, and made if missing; only that locks a folder on a
+            network against other machines.
+        shared: whether other runs may share the lock; a run that wants it alone is refused as long as any has it.
+
+    Yields:
+        The open file, or folder. A process that inherits it keeps the lock until it ends, too.
+
     Raises:
-        DataError: another run has the lock.
+        BusyError: another run has the lock.
+        DataError: the file system cannot lock.
     """
-    handle = os.open(folder, os.O_RDONLY)
+    handle = _open(folder / file) if file else os.open(folder, os.O_RDONLY)
     try:
-        lock(handle, folder)
+        lock(handle, folder, shared=shared)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def lease(file: Path) -> Iterator[bool]:
+    """Context manager that tries to get a piece of work for this process alone; gives False if another one has it.
+
+    Raises:
+        DataError: the file system cannot lock.
+    """
+    handle = _open(file)
+    try:
+        try:
+            lock(handle, file)
+        except BusyError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def turn(file: Path) -> Iterator[None]:
+    """Context manager that waits until no other process is in it, for changes that take a moment."""
+    handle = _open(file)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
 
 
-def lock(handle: int, path: Path) -> None:
+def lock(handle: int, path: Path, *, shared: bool = False) -> None:
     """Lock an open file or folder against other runs until it is closed.
 
     Raises:
-        DataError: another run has the lock.
+        BusyError: another run has the lock.
+        DataError: the file system cannot lock.
     """
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BusyError(f"another run is writing to {path}", "Wait for it, or give another folder") from error
     except OSError as error:
-        raise DataError(f"another run is writing to {path}", "Wait for it, or give another folder") from error
+        fix = "Give a folder on a file system with locks; a network drive may have to be mounted with them"
+        raise DataError(f"{path} cannot be locked ({one_line(error)})", fix) from error
+
+
+def _open(file: Path) -> int:
+    """Open a file to be locked, and make it and its folder if missing.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DataError(
+            f"{file} cannot be made ({one_line(error)})", "Make room for it, or give another folder"
+        ) from error

@@ -77,17 +77,30 @@ class StageProgress(_Display):
         done: number of units that exist already.
         say: function that prints a plain line.
         transient: whether the bar is removed at the end.
+        active: whether anything is shown.
+
+    Attributes:
+        remark: text that is shown behind the note.
     """
 
     def __init__(
-        self, name: str, unit: str, *, total: int, done: int, say: Callable[[str], None], transient: bool = False
+        self,
+        name: str,
+        unit: str,
+        *,
+        total: int,
+        done: int,
+        say: Callable[[str], None],
+        transient: bool = False,
+        active: bool = True,
     ) -> None:
         super().__init__(
             TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
             TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[note]}"),
-            say=say, transient=transient,
+            say=say, transient=transient, active=active,
         )  # fmt: skip
         self.name, self.unit, self.total, self.done = name, unit, total, done
+        self.remark = ""
         self.started = self._said
         self.made = 0
 
@@ -103,6 +116,7 @@ class StageProgress(_Display):
         """Count `count` more units as done; `note` is shown beside the rate."""
         self.made += count
         self.done += count
+        note = ", ".join(filter(None, (note, self.remark)))
         if self._bar:
             self._draw(completed=self.done, note=", ".join(filter(None, (self.rate, note))))
         elif self._due(LINE_INTERVAL):

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ip2p.errors import DataError, one_line
+from ip2p.errors import DataError, one_line, told_if_full
 from ip2p.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -61,19 +61,24 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write a file under; it becomes `path` when the block ends well, and vanishes if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Give a temporary name to write a file under; it becomes `path` when the block ends well, and vanishes if not.
+
+    Raises:
+        DataError: the disk is full.
+    """
     temporary = _temporary(path)
-    try:
-        temporary.touch()
-        permissions = temporary.stat().st_mode  # as the umask says; safetensors makes files for their owner alone
-        yield temporary
-        temporary.chmod(permissions)
-        _sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
+    with told_if_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.touch()
+            permissions = temporary.stat().st_mode  # as the umask says; safetensors makes files for their owner alone
+            yield temporary
+            temporary.chmod(permissions)
+            _sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(path.parent)
 
 
 def hash_file(path: Path) -> str:
@@ -88,7 +93,17 @@ def atomic_dir(path: Path) -> Iterator[Path]:
 
     An existing folder is moved aside, replaced, and deleted last; if that is interrupted, the next call or
     `sweep_temporaries` restores it. Callers make sure that the folder is theirs to replace.
+
+    Raises:
+        DataError: the disk is full.
     """
+    with told_if_full(path), _atomic_dir(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _atomic_dir(path: Path) -> Iterator[Path]:
+    """See `atomic_dir`; errors of the system as they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(path.parent, path.name)
     temporary, backup = _temporary(path), _temporary(path, "old")

@@ -40,7 +40,24 @@ DatasetCommand = command_of(_config_class)
 
 
 @app.command(cls=DatasetCommand)
-def build(config: _Config = None, settings: Overrides = None) -> None:
+def build(
+    config: _Config = None,
+    settings: Overrides = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that make pairs; 0 for one on each GPU, or on each core without any.")
+    ] = 1,
+    partition: Annotated[
+        int | None,
+        typer.Option(help="Make only the pairs of this share of the shards, from 0; a Slurm array gives its task."),
+    ] = None,
+    n_partitions: Annotated[
+        int | None, typer.Option(help="Number of shares; a Slurm array gives that of its tasks, 1 is for none.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only estimate hours, UNet rows, bytes and USD; nothing is written.")
+    ] = False,
+    engine: Annotated[str, typer.Option(help="processes of this machine, or ray, a cluster.")] = "processes",
+) -> None:
     """Build a data set, all stages, or resume.
 
     Without --config, a folder that is named by out= goes on with its own settings, such as those of its triples; what
@@ -48,8 +65,11 @@ def build(config: _Config = None, settings: Overrides = None) -> None:
     """
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
+    from ip2p.data_gen.scale.crew import parse_crew
+    from ip2p.data_gen.scale.partition import find_partition
 
-    pipeline.build(checked)
+    crew, share = parse_crew(workers, engine), find_partition(partition, n_partitions)
+    pipeline.estimate(checked, crew) if dry_run else pipeline.run(checked, crew, share)
 
 
 @app.command(cls=DatasetCommand)

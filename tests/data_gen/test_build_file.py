@@ -8,7 +8,7 @@ import pytest
 
 from ip2p.config import load_config
 from ip2p.data_gen.build_file import BUILD_FILE, load_settings, read_origins, read_sections
-from ip2p.data_gen.build_folder import BuildFolder
+from ip2p.data_gen.build_folder import LEASES, BuildFolder
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import ConfigError, DataError
 from ip2p.ownership import sole_writer
@@ -94,6 +94,6 @@ def test_a_run_that_only_reads_writes_no_settings(make_config: MakeConfig, out: 
 def test_a_folder_has_one_writer_at_a_time(make_config: MakeConfig, out: Path) -> None:
     config = make_config()
     begin(config)
-    with sole_writer(out), pytest.raises(DataError, match="another run is writing to"):
+    with sole_writer(out, file=f"{LEASES}/folder"), pytest.raises(DataError, match="another run is writing to"):
         begin(config)
     begin(config)

@@ -22,7 +22,7 @@ ADDED = (
     *("triples.skip_unanswered", "pairs.text_every", "pairs.guidance_start", "pairs.guidance_stop"),
     *("pairs.enough", "pairs.give_up_below", "pairs.early_at", "pairs.early_margin", "pairs.early_audit"),
     *("pairs.store_refused",),
-    *("pairs.tree", "pairs.early_decoder", "pairs.vae", "pairs.loras", "pairs.negative_prompt"),
+    *("pairs.tree", "pairs.threads", "pairs.early_decoder", "pairs.vae", "pairs.loras", "pairs.negative_prompt"),
     *("scores.dino", "filter.layout_max", "filter.changed_min", "filter.changed_max", "filter.shift_max"),
 )
 """Settings that earlier versions did not have."""
@@ -101,3 +101,20 @@ def test_arguments_that_cannot_be_sent_are_told(value: str, message: str) -> Non
 def test_arguments_may_be_given_one_by_one() -> None:
     config = load_config(DatasetConfig, None, ["triples.extra_body.chat_template_kwargs.enable_thinking=false"])
     assert config.triples.extra_body == {"chat_template_kwargs": {"enable_thinking": False}}
+
+
+def test_advice_on_changed_settings_keeps_paid_answers(tmp_path: Path) -> None:
+    config = DatasetConfig(out=str(tmp_path / "out"))
+    with BuildFolder(config, {}).claim():
+        pass
+    (tmp_path / "out" / "captions").mkdir()
+    (tmp_path / "out" / "captions" / "shard-00000.json").touch()
+    other = config.model_copy(update={"seed": 3})
+    with pytest.raises(ConfigError, match=r"Give another folder by out=\.\.\., or"), BuildFolder(other, {}).claim():
+        pass
+    (tmp_path / "out" / "asked.jsonl").touch()
+    with (
+        pytest.raises(ConfigError, match=r"out=\.\.\. with triples\.cache=\S+, so that"),
+        BuildFolder(other, {}).claim(),
+    ):
+        pass

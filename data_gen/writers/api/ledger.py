@@ -8,12 +8,12 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from ip2p.errors import BudgetError, DataError
+from ip2p.errors import BudgetError, DataError, told_if_full
 from ip2p.ownership import lock
 from ip2p.records import Reason
 
@@ -185,19 +185,31 @@ class Ledger:
 
     def answer(self, key: str, answer: Answer) -> None:
         """Record the final answer to a question whose requests are all settled."""
-        room = {"room": answer.room} if answer.room else {}
-        self._append({"key": key, "text": answer.text, "reason": answer.reason, **room})
+        self._append(_answer_line(key, answer))
 
     def note(self, name: str, value: Any) -> None:
         """Record another value; a later note of the same name replaces it."""
         self._append({"note": name, "value": value})
 
-    def _append(self, line: dict[str, Any]) -> None:
-        data = json.dumps(line | {"at": round(time.time(), 3)}, ensure_ascii=True).encode() + b"\n"
-        written = os.write(self._file, data)
-        assert written == len(data), "a regular file takes a line whole, or raises"
-        os.fsync(self._file)
-        self._apply(line)
+    def adopt(self, answers: Mapping[str, Answer], notes: Mapping[str, Any]) -> None:
+        """Record answers that another build has paid for, by key of the question, and notes about them."""
+        lines = [_answer_line(key, answer) for key, answer in answers.items()]
+        self._append(*lines, *({"note": name, "value": value} for name, value in notes.items()))
+
+    def _append(self, *lines: dict[str, Any]) -> None:
+        at = {"at": round(time.time(), 3)}
+        data = b"".join(json.dumps(line | at, ensure_ascii=True).encode() + b"\n" for line in lines)
+        whole = os.fstat(self._file).st_size
+        try:
+            with told_if_full(self.path):
+                while data:
+                    data = data[os.write(self._file, data) :]
+                os.fsync(self._file)
+        except DataError:
+            os.ftruncate(self._file, whole)  # half a line would damage the next one
+            raise
+        for line in lines:
+            self._apply(line)
 
     def _read(self) -> None:
         """Read the lines of earlier runs; an incomplete last line is dropped, since its request was never sent."""
@@ -226,6 +238,12 @@ class Ledger:
             self.answers[line["key"]] = Answer(line["text"], line["reason"], line.get("room", 0))
         if "note" in line:
             self.notes[line["note"]] = line["value"]
+
+
+def _answer_line(key: str, answer: Answer) -> dict[str, Any]:
+    """Return the line of an answer."""
+    room = {"room": answer.room} if answer.room else {}
+    return {"key": key, "text": answer.text, "reason": answer.reason, **room}
 
 
 def read_spending(folder: Path) -> Spending:

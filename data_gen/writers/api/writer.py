@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.proposals import Message, Proposal
+from ip2p.data_gen.writers.api.cache import Cache, read_cache
 from ip2p.data_gen.writers.api.client import Client
 from ip2p.data_gen.writers.api.connection import connect
 from ip2p.data_gen.writers.api.faults import KEY_VARIABLE, RESUME_HINT, describe
@@ -131,6 +133,10 @@ class ApiWriter:
         """
         questions = list({each.key: each for each in (self.question(caption, count) for caption in captions)}.values())
         before = self.ledger.spending
+        if self.settings.cache:
+            rooms = {each.key: each.room for each in questions}
+            if adopted := self._cache.give(self.ledger, rooms):
+                self.say(f"{adopted} answers are taken over from {self.settings.cache}, and cost nothing again")
         left = [each for each in questions if not self.ledger.find(each.key, each.room)]
         if left:
             if day := last_day(self.name, self.settings.base_url, self.key):
@@ -178,6 +184,10 @@ class ApiWriter:
     def close(self) -> None:
         """Close the ledger, so that other runs may write to the folder."""
         self.ledger.close()
+
+    @cached_property
+    def _cache(self) -> Cache:
+        return read_cache(Path(self.settings.cache))
 
     def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
         """Ask questions, with one request for each."""

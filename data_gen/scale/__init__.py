@@ -1,0 +1,1 @@
+"""Spread the making of pairs over processes and machines."""
