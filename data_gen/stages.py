@@ -7,6 +7,7 @@ that has its lease may make them: `ip2p.data_gen.scale` spreads them over proces
 
 import functools
 import math
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,8 @@ Make = Callable[[int, StageProgress], list[Row]]
 """Function that makes the rows of a shard, from its index, and reports progress."""
 PAIR_STAGES: tuple[Stage, ...] = ("candidates", "scores")
 """Stages that may be spread over processes and machines."""
+BATCHES = "batches-{}"
+"""Folder of the batches of a shard that is being drawn, among the candidates."""
 
 
 class ShardOutcome(NamedTuple):
@@ -186,6 +189,8 @@ class Stages:
                 for row, before in zip(rows.to_rows(decided), scored, strict=True)
             ]
 
+        for batches in self.build_folder.stage_folder("candidates").glob(BATCHES.format("*")):
+            shutil.rmtree(batches)  # of a process that was killed between the shard and this
         self._run("filtered", "candidates", list(self.candidates.values()), make, rows.CANDIDATE_SCHEMA)
         if lost := self.results().counts.candidates[Reason.NOT_STORED]:
             self.say(
@@ -315,7 +320,7 @@ class Stages:
         fingerprints = [self.build_folder.fingerprint(stage) for stage in PAIR_STAGES]
         shard = ShardDrawer(
             rows.read_triples(self.build_folder, index), self.config, self.build_folder.thresholds_of_drawing(),
-            folders[0] / f"batches-{index:05d}", fingerprints[1],
+            folders[0] / BATCHES.format(f"{index:05d}"), fingerprints[1],
         )  # fmt: skip
         if self._is_done("candidates", index) and not self.config.pairs.needs_thresholds:
             made = shard.score_again(read_shard(folders[0], index), self.scorers)
