@@ -379,7 +379,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="only estimate hours, UNet rows, bytes and USD")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)  # options may stand between settings
     try:
         config, crew = load_settings(parsed.config, parsed.overrides), parse_crew(parsed.workers, parsed.engine)
         partition = find_partition(parsed.partition, parsed.n_partitions)

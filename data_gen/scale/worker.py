@@ -50,7 +50,7 @@ def main() -> int:
     """Make shards until none is left, or this process is to stop."""
     channel = Channel(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)  # libraries may print
-    order = Order.model_validate_json(sys.stdin.readline())
+    order = Order.model_validate(json.loads(sys.stdin.readline()))
     stopped = threading.Event()
     threading.Thread(target=_obey, args=(stopped,), daemon=True).start()
     stages = Stages(BuildFolder(order.config, order.origins), lambda line: channel.send(say=line))
@@ -81,4 +81,4 @@ def _obey(stopped: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())  # a thread is still reading, which an orderly end would wait for

@@ -99,7 +99,7 @@ def run_workers(
     try:
         for worker, listener in zip(workers, listeners, strict=True):
             listener.start()
-            worker.tell(order.model_dump_json() + "\n")
+            worker.tell(json.dumps(order.model_dump(mode="json")) + "\n")  # ASCII, whatever the locale
         yield from _collect(workers, inbox, stages, progress)
     finally:
         for worker, listener in zip(workers, listeners, strict=True):

@@ -76,7 +76,7 @@ def test_hostile_captions_stay_data(server: Server, tmp_path: Path, monkeypatch:
     assert len({row["caption_id"] for row in found}) >= 150 and len(found) >= 200
     assert {path.name for path in tmp_path.iterdir()} == {"run"}, "nothing outside the folder"
     assert {path.name for path in (tmp_path / "run" / "out").iterdir()} <= {
-        "asked.jsonl", "build.json", "captions", "seconds.jsonl", "triples", "triples.html",
+        "asked.jsonl", "build.json", "captions", "leases", "seconds.jsonl", "triples", "triples.html",
     }  # fmt: skip
     lowered = page.lower()
     assert not any(sign in page for sign in ("\x1b", "\x00", "\u202e", "\x07", "\x9b"))

@@ -47,8 +47,8 @@ def start(settings: list[str], tmp_path: Path) -> Iterator[Callable[[Path], subp
         command = [sys.executable, "data_gen/pipeline.py", "--config", str(config), "--workers", "3"]
         started.append(
             subprocess.Popen(
-                [*command, *settings, "shard_size=1", f"out={out}"], cwd=ROOT, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True,
+                [*command[:-2], *settings, *command[-2:], "shard_size=1", f"out={out}"], cwd=ROOT, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )
         )  # fmt: skip
         return started[-1]
