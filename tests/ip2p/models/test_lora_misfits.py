@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from lora_files import ByHand, kohya_sd, kohya_sdxl
 from safetensors.torch import save_file
-from test_lora_layouts import ByHand, kohya_sd, kohya_sdxl
 from torch import Tensor
 
 from ip2p.errors import ModelError
