@@ -1,7 +1,7 @@
 """Measure ways of drawing pairs: `make bench-pairs`, or `python bench/pairs.py [--edits 24] [--only NAME ...]`.
 
-Every way makes pairs of the same held-out storybook edits, which are scored and filtered by the same thresholds. The
-judge, which is for evaluation only, then reads both pictures of what is kept: a pair is fine if the edit happened, all
+Every way makes pairs of the same storybook triples, of another seed than the bundled data set and its calibration; they
+are scored and filtered by the same thresholds. The judge, which is for evaluation only, then reads both pictures of what is kept: a pair is fine if the edit happened, all
 other attributes are alike, and the layout has moved by less than 0.08 of the side. UNet rows and seconds, of drawing,
 scoring and storing, are per kept pair. Ways take turns, a few edits at a time.
 
@@ -31,6 +31,7 @@ from ip2p.data_gen.pairs.draw import PairMaker, plan_candidates
 from ip2p.data_gen.pairs.filter import decide
 from ip2p.data_gen.pairs.scores import Scorers, score_candidates
 from ip2p.data_gen.pairs.shard import ShardDrawer, Tools
+from ip2p.data_gen.pipeline import write_triples
 from ip2p.device import best_device
 from ip2p.errors import run_program
 from ip2p.measuring.clip import ClipScorer
@@ -38,9 +39,10 @@ from ip2p.measuring.verdicts import Verdict, judge_pairs
 from ip2p.models.backbone import Backbone
 from ip2p.models.inference import load_for_inference
 from ip2p.records import Candidate, Reason, Triple
-from ip2p.shards import atomic_write
-from ip2p.storybook.edits import Case, evaluation_cases
+from ip2p.shards import atomic_write, read_shards
+from ip2p.storybook.edits import edit_between_captions
 from ip2p.storybook.judge import Judge
+from ip2p.storybook.scene import Edit
 
 BUNDLED = "storybook_dataset.yaml"
 SIMPLE = (
@@ -60,11 +62,15 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "8 steps": ("pairs.steps=8",),
     "unipc, 8 steps": ("pairs.steps=8", "pairs.scheduler=unipc"),
     "trees of 3": ("pairs.tree=3",),
+    "early at 0.3": ("pairs.early_at=0.3", "pairs.early_margin=0.1", "pairs.early_audit=1"),
+    "early at 0.5": ("pairs.early_at=0.5", "pairs.early_margin=0.1", "pairs.early_audit=1"),
 }
 """Ways that are measured only if they are named."""
 SEED = 77
 CHUNK = 4
 """Edits of a turn."""
+WIDTH = 132
+"""Characters of the table."""
 
 
 @dataclass
@@ -109,10 +115,9 @@ class Bench:
     scorers: Scorers
     judge: Judge
 
-    def add(self, tally: Tally, config: DatasetConfig, cases: Sequence[Case], *, by_recipe: bool) -> None:
-        """Make pairs of some edits in a way, and add them to its tally."""
-        triples = [_triple_of(case) for case in cases]
-        edits = {triple.id: case.edit for triple, case in zip(triples, cases, strict=True)}
+    def add(self, tally: Tally, config: DatasetConfig, triples: Sequence[Triple], *, by_recipe: bool) -> None:
+        """Make pairs of some triples in a way, and add them to its tally."""
+        edits = {each.id: edit for each in triples if (edit := edit_of(each))}
         kinds = {triple.id: triple.kind for triple in triples}
         maker = PairMaker(self.backbone, config.pairs)
         began = time.monotonic()
@@ -146,12 +151,18 @@ class Bench:
         tally.verdicts += judge_pairs(self.judge, [edits[each.triple_id] for each in kept], shown)
 
 
-def _triple_of(case: Case) -> Triple:
-    name = f"{case.caption} -> {case.edited_caption}"
-    return Triple(
-        id=name, caption_id=case.caption, caption=case.caption, instruction=case.instruction,
-        edited_caption=case.edited_caption, kind=case.edit.kind, writer="rules",
-    )  # fmt: skip
+def edit_of(triple: Triple) -> Edit | None:
+    """Return the edit of a storybook triple, or None if it is not exactly one."""
+    return edit_between_captions(triple.caption, triple.edited_caption)
+
+
+def write_some_triples(count: int) -> list[Triple]:
+    """Write the triples of `count` captions, as for the bundled data set; those that are one edit of one attribute."""
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = [f"out={folder}", f"seed={SEED}", f"captions.count={count}"]
+        write_triples(load_config(DatasetConfig, BUNDLED, overrides), say=lambda line: None)
+        written = [Triple.model_validate(row) for row in read_shards(Path(folder) / "triples")]
+    return [each for each in written if each.status == "ok" and edit_of(each)]
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -171,13 +182,13 @@ def run(parsed: argparse.Namespace) -> None:
         Scorers(ClipScorer.from_pretrained(any_config.scores.clip, device=best_device())),
         Judge.from_pretrained("storybook-judge"),
     )
-    cases, console = evaluation_cases(parsed.edits, seed=SEED), Console()
+    triples, console = write_some_triples(parsed.edits), Console(width=WIDTH)
     tallies = {name: Tally() for name in ways}
-    for start in range(0, len(cases), CHUNK):
+    for start in range(0, len(triples), CHUNK):
         for name, config in configs.items():
-            bench.add(tallies[name], config, cases[start : start + CHUNK], by_recipe=name == RECIPE)
+            bench.add(tallies[name], config, triples[start : start + CHUNK], by_recipe=name == RECIPE)
         done = ", ".join(f"{name} {tally.seconds:.0f} s" for name, tally in tallies.items())
-        console.print(f"{min(start + CHUNK, len(cases))} of {len(cases)} edits: {done}", highlight=False)
+        console.print(f"{min(start + CHUNK, len(triples))} of {len(triples)} edits: {done}", highlight=False)
     results = [tally.figures(name) for name, tally in tallies.items()]
     table = Table(
         "way", "kept", "fine", "happened", "alike", "direction", "seeds", "early", "recall", "rows a pair", "seconds"
@@ -191,7 +202,7 @@ def run(parsed: argparse.Namespace) -> None:
         )  # fmt: skip
     console.print(table)
     report = {
-        "command": "python " + " ".join(sys.argv), "edits": len(cases), "precision": parsed.precision,
+        "command": "python " + " ".join(sys.argv), "edits": len(triples), "precision": parsed.precision,
         "recipe_candidates": parsed.recipe_candidates, "threads": torch.get_num_threads(), "results": results,
     }  # fmt: skip
     atomic_write(parsed.out, (json.dumps(report, indent=1) + "\n").encode())
@@ -201,7 +212,7 @@ def run(parsed: argparse.Namespace) -> None:
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--edits", type=int, default=24, help="held-out edits (default: 24)")
+    parser.add_argument("--edits", type=int, default=24, help="captions to edit (default: 24)")
     parser.add_argument(
         "--only", nargs="*", choices=[*WAYS, *OTHERS], help=f"ways to measure (default: {', '.join(WAYS)})"
     )
