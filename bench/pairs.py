@@ -1,9 +1,10 @@
 """Measure ways of drawing pairs: `make bench-pairs`, or `python bench/pairs.py [--edits 24] [--only NAME ...]`.
 
 Every way makes pairs of the same storybook triples, of another seed than the bundled data set and its calibration; they
-are scored and filtered by the same thresholds. The judge, which is for evaluation only, then reads both pictures of what is kept: a pair is fine if the edit happened, all
-other attributes are alike, and the layout has moved by less than 0.08 of the side. UNet rows and seconds, of drawing,
-scoring and storing, are per kept pair. Ways take turns, a few edits at a time.
+are scored and filtered by the same thresholds. The judge, which is for evaluation only, then reads both pictures of
+what is kept: a pair is fine if the edit happened, all other attributes are alike, and the layout has moved by less than
+0.08 of the side. UNet rows and seconds, of drawing, scoring and storing, are per kept pair. Ways take turns, a few
+triples at a time.
 
 "recipe" is that of the authors of InstructPix2Pix, written plainly in bench/recipe.py: of each edit it draws
 `--recipe-candidates` pairs to the end (theirs are 100), and at most 4 are kept. "before" is how the bundled data set

@@ -25,7 +25,7 @@ from ip2p.train.batches import Batches, open_pairs
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
-from ip2p.train.launcher import settle
+from ip2p.train.launcher import is_launched, settle
 from ip2p.train.learner import Learner
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
 from ip2p.train.objective import EditingModel, TrainingBatch, draw_randomness, editing_loss, make_training_batch
@@ -70,7 +70,7 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunRes
         ConfigError: the run in config.out has other settings.
         TrainingError: the loss was not finite for several steps in a row.
     """
-    with Interrupts() as interrupts:
+    with Interrupts(with_parent=is_launched()) as interrupts:
         run = Run(config, say)
         with run.progress:
             while run.done < 1 and not run.stopped:

@@ -11,17 +11,18 @@ _PR_SET_PDEATHSIG = 1
 class Interrupts:
     """Context in which SIGTERM and SIGINT only set a flag, so that the loop can save after the current step and stop.
 
-    On Linux the process also gets SIGTERM when its parent dies: `accelerate launch` with one process does not pass
-    signals on, and would leave its trainer running as an orphan. So SIGTERM may come twice, from a scheduler and from
-    a dying parent, and only ever sets the flag; a second Ctrl-C interrupts at once.
+    On Linux the process also gets SIGTERM when the `accelerate launch` that started it dies: with one process that does
+    not pass signals on, and would leave its trainer running as an orphan. So SIGTERM may come twice, from a scheduler
+    and from a dying parent, and only ever sets the flag; a second Ctrl-C interrupts at once. Any other parent may die,
+    such as a shell that somebody leaves after nohup.
 
     Args:
-        with_parent: whether to stop when the parent process dies; False for programs that people start with nohup.
+        with_parent: whether to stop when the parent process dies.
     """
 
     signals = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self, *, with_parent: bool = True) -> None:
+    def __init__(self, *, with_parent: bool) -> None:
         self.with_parent = with_parent
         self.received = 0
         self._previous: dict[int, signal._HANDLER] = {}

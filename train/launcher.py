@@ -13,6 +13,11 @@ SHARDING = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_FSDP": "FSD
 TRUE = ("1", "true", "yes", "on")
 
 
+def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether `accelerate launch` has started this process: it always names a precision."""
+    return "ACCELERATE_MIXED_PRECISION" in environment
+
+
 def settle(
     config: FinetuneConfig, say: Callable[[str], None], environment: Mapping[str, str] = os.environ
 ) -> FinetuneConfig:

@@ -1,5 +1,8 @@
 """The environment of a launcher never wins over the configuration without a word."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +10,7 @@ from accelerate.tracking import get_available_trackers
 
 from ip2p.errors import ConfigError
 from ip2p.train.config import FinetuneConfig
-from ip2p.train.launcher import settle
+from ip2p.train.launcher import is_launched, settle
 
 
 def config(**settings: Any) -> FinetuneConfig:
@@ -72,3 +75,13 @@ def test_a_run_asks_before_it_loads_anything(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "8")
     with pytest.raises(ConfigError, match="asks for 8 micro-batches"):
         fit(config(base="nowhere", dataset="nowhere"), say=lambda _: None)
+
+
+@pytest.mark.slow
+def test_a_process_knows_that_accelerate_has_launched_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("from ip2p.train.launcher import is_launched\nprint('launched', is_launched())\n")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", str(script)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "launched True" in said
+    assert not is_launched({"PATH": "/bin"})
