@@ -11,6 +11,9 @@ from ip2p.errors import DataError
 
 BUILD_FILE = "build.json"
 DEFAULT_CONFIG = "storybook_dataset.yaml"
+LATER = {"pairs", "scores", "filter", "pack"}
+"""Sections that text stages do not read. What is said of one there changes a setting of the default config, by which a
+build goes on; other sections have the defaults of the code, since captions are seldom storybook's."""
 
 
 def load_settings(
@@ -36,6 +39,12 @@ def load_settings(
     if config is None and (named or begun):
         folder = Path(load_config(DatasetConfig, default, named).out)
         sections = read_sections(folder) if (folder / BUILD_FILE).exists() else {}
+    if config is None and default is None:
+        said = {each.partition(".")[0].strip() for each in overrides}
+        bundled = load_config(DatasetConfig, DEFAULT_CONFIG).model_dump(
+            mode="json", include=said & LATER, exclude_unset=True
+        )
+        sections = bundled | sections
     return load_config(DatasetConfig, config or default, overrides, sections=sections)
 
 
@@ -46,10 +55,10 @@ def read_build_file(out: Path) -> dict[str, Any]:
         DataError: there is no build in the folder.
     """
     try:
-        settings = json.loads((out / BUILD_FILE).read_text())
-    except (OSError, ValueError) as error:
+        settings = dict(json.loads((out / BUILD_FILE).read_text()))
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"there is no data set build in {out}", "Begin one with `ip2p dataset build`") from error
-    return dict(settings)
+    return settings
 
 
 def read_sections(out: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from huggingface_hub.errors import HFValidationError
 from ip2p.data_gen.build_file import BUILD_FILE, flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
+from ip2p.data_gen.costs import SECONDS_FILE
 from ip2p.data_gen.writers.api.ledger import LEDGER_FILE
 from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
@@ -49,8 +50,8 @@ MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pa
 """Settings that may differ when a build resumes, because no drawn pair depends on them."""
 
 OUTPUTS = (
-    BUILD_FILE, *STAGES, "packed.json", "report.html", "review.html", "triples.html", "calibration.html",
-    "calibration.yaml",
+    BUILD_FILE, *STAGES, SECONDS_FILE, "packed.json", "report.html", "review.html", "triples.html",
+    "calibration.html", "calibration.yaml",
 )  # fmt: skip
 """Names of everything that a build replaces in its folder; a ledger of answers only grows."""
 VERSIONS, REVISIONS = "versions", "revisions"
@@ -140,8 +141,9 @@ class BuildFolder:
             if not shared:  # other machines may be writing, and nobody here can tell whether their processes live
                 for folder in (self.out, *map(self.stage_folder, STAGES)):
                     sweep_temporaries(folder)
-                for file in (self.out / LEASES).glob("shard-*"):
-                    file.unlink()
+                for file in (self.out / LEASES).glob("shard-[0-9][0-9][0-9][0-9][0-9]") if earlier else ():
+                    if file.is_file() and not file.stat().st_size:
+                        file.unlink()
             yield handle
 
     def lease(self, index: int) -> AbstractContextManager[bool]:
@@ -180,7 +182,8 @@ class BuildFolder:
     def _check_settings(self, earlier: Mapping[str, Any], last: Stage) -> dict[str, Any]:
         """Return the settings for build.json, unless they contradict the earlier ones."""
         later = STAGES[STAGES.index(last) + 1 :]
-        kept = {key: value for key, value in earlier.items() if _stage_of(key) in later or key in (VERSIONS, REVISIONS)}
+        records = (VERSIONS, REVISIONS, DRAWN_FOR)
+        kept = {key: value for key, value in earlier.items() if _stage_of(key) in later or key in records}
         now = kept | self._settings(later)
         for key in dict.fromkeys((*now, *earlier)):
             before = earlier.get(key, ADDED.get(key))
@@ -193,7 +196,8 @@ class BuildFolder:
                 )
         if self.config.pairs.needs_thresholds and "candidates" not in later:
             begun = any(self.stage_folder("candidates").glob("*"))
-            now[DRAWN_FOR] = earlier.get(DRAWN_FOR) if begun else self.config.filter.model_dump(mode="json")
+            recorded = earlier.get(DRAWN_FOR) if begun else None
+            now[DRAWN_FOR] = recorded or self.config.filter.model_dump(mode="json")
         return now
 
     @staticmethod

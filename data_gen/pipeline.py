@@ -303,13 +303,14 @@ def calibrate(
         DataError: there is no build that was filtered with these settings; labels are unreadable or too few.
     """
     from ip2p.data_gen.build_folder import BuildFolder
-    from ip2p.data_gen.calibration.calibrate import calibrate
+    from ip2p.data_gen.calibration.calibrate import calibrate, require_share
     from ip2p.data_gen.calibration.labels import label_stored, read_marks, to_examples
     from ip2p.data_gen.calibration.page import render_calibration
     from ip2p.data_gen.rows import read_filtered
     from ip2p.data_gen.stages import Stages
     from ip2p.shards import atomic_write
 
+    require_share(precision)
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
     marks = read_marks(labels) if isinstance(labels, Path) else None
     with build_folder.claim(write=False):

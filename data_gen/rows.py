@@ -15,7 +15,7 @@ from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.read import decode_image
-from ip2p.records import Candidate, Caption, Record, Triple
+from ip2p.records import Candidate, Caption, Reason, Record, Triple
 from ip2p.shards import read_shard
 
 _COLUMNS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
@@ -47,6 +47,7 @@ class FilteredShard:
         triples: all triples, refused ones too.
         candidates: all candidates, refused ones too.
         unet_rows: UNet rows of all candidates.
+        not_stored: ids of the candidates whose pictures are not stored.
         verdicts: what the early estimate of each candidate said, by id: "hopeful", "hopeless", or "" without one.
     """
 
@@ -54,6 +55,7 @@ class FilteredShard:
     candidates: list[Candidate]
     unet_rows: int
     verdicts: dict[str, str] = field(default_factory=dict)
+    not_stored: frozenset[str] = frozenset()
 
     @cached_property
     def by_id(self) -> dict[str, Triple]:
@@ -64,6 +66,12 @@ class FilteredShard:
     def kept(self) -> dict[str, Candidate]:
         """Kept candidates by id."""
         return {each.id: each for each in self.candidates if each.status == "ok"}
+
+    @property
+    def seen(self) -> list[Candidate]:
+        """Candidates of which whole pictures are stored, and no safety checker objected."""
+        hidden = (Reason.UNSAFE, Reason.REJECTED_EARLY)
+        return [each for each in self.candidates if each.reason not in hidden and each.id not in self.not_stored]
 
     def kind(self, candidate: Candidate) -> str:
         """Return the kind of edit of a candidate."""
@@ -101,7 +109,9 @@ def read_filtered(build_folder: BuildFolder, index: int) -> FilteredShard:
     found = list(read_shard(build_folder.stage_folder("filtered"), index))
     unet_rows = sum(row["unet_rows"] for row in found)
     verdicts = {row["id"]: row.get("early") or "" for row in found}  # earlier versions have none
-    return FilteredShard(read_triples(build_folder, index), [to_candidate(row) for row in found], unet_rows, verdicts)
+    not_stored = frozenset(row["id"] for row in found if row.get("stored") is False)
+    triples, candidates = read_triples(build_folder, index), [to_candidate(row) for row in found]
+    return FilteredShard(triples, candidates, unet_rows, verdicts, not_stored)
 
 
 def read_pictures(build_folder: BuildFolder, index: int, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -47,13 +47,13 @@ def verify(folder: Path, *, say: Callable[[str], None]) -> list[Verified]:
 def _verify_parts(folder: Path) -> Iterator[Verified]:
     """Verify the stages of a build and its packed data set, or else the folder alone."""
     if (folder / BUILD_FILE).exists():
-        most = 0
+        least: int | None = None
         for stage in STAGES[:-1]:
             part = _verify_shards(folder / stage)
             count = part.files + len(part.faults)
-            if count > most and stage != STAGES[0]:
-                part.faults.append(f"{folder / stage} has {count} shards, and the stages before it {most}")
-            most = max(most, count)
+            if least is not None and count > least:
+                part.faults.append(f"{folder / stage} has {count} shards, and a stage before it {least}")
+            least = count if least is None else min(least, count)
             yield part
         folder = folder / STAGES[-1]
     if (folder / MANIFEST_FILE).exists():

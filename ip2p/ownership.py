@@ -14,6 +14,8 @@ from pathlib import Path
 from ip2p.errors import BusyError, DataError, one_line
 from ip2p.shards import atomic_write
 
+LOCK_HINT = "Give a folder on a file system with locks; a network drive may have to be mounted with them"
+
 
 def require_own(folder: Path, names: Iterable[str], *, mark: str, keys: Iterable[str]) -> None:
     """Check that a command may write files of some names into a folder: none is there, or ip2p made them.
@@ -106,10 +108,17 @@ def lease(file: Path) -> Iterator[bool]:
 
 @contextmanager
 def turn(file: Path) -> Iterator[None]:
-    """Context manager that waits until no other process is in it, for changes that take a moment."""
+    """Context manager that waits until no other process is in it, for changes that take a moment.
+
+    Raises:
+        DataError: the file system cannot lock.
+    """
     handle = _open(file)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise DataError(f"{file} cannot be locked ({one_line(error)})", LOCK_HINT) from error
         yield
     finally:
         os.close(handle)
@@ -127,8 +136,7 @@ def lock(handle: int, path: Path, *, shared: bool = False) -> None:
     except BlockingIOError as error:
         raise BusyError(f"another run is writing to {path}", "Wait for it, or give another folder") from error
     except OSError as error:
-        fix = "Give a folder on a file system with locks; a network drive may have to be mounted with them"
-        raise DataError(f"{path} cannot be locked ({one_line(error)})", fix) from error
+        raise DataError(f"{path} cannot be locked ({one_line(error)})", LOCK_HINT) from error
 
 
 def _open(file: Path) -> int:
@@ -142,5 +150,5 @@ def _open(file: Path) -> int:
         return os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise DataError(
-            f"{file} cannot be made ({one_line(error)})", "Make room for it, or give another folder"
+            f"{file} cannot be made ({one_line(error)})", "Free disk space, or give a folder that you may write to"
         ) from error

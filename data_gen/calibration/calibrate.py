@@ -117,6 +117,16 @@ def filter_section(box: Box, kinds: Sequence[str]) -> dict[str, Any]:
     return needed | common | ({"per_kind": per_kind} if per_kind else {})
 
 
+def require_share(precision: float) -> None:
+    """Check a wanted precision, before anything is labelled.
+
+    Raises:
+        ConfigError: it is not between 0 and 1.
+    """
+    if not 0 < precision < 1:
+        raise ConfigError(f"the precision {precision:g} is not between 0 and 1", "Give one such as 0.95")
+
+
 def halves(examples: Examples) -> tuple[Examples, Examples]:
     """Split examples by their triples: those that choose, and those that measure."""
     first = np.array([int(order(str(group)), 16) % 2 == 0 for group in examples.groups])
@@ -135,8 +145,7 @@ def calibrate(examples: Examples, precision: float, origin: str) -> Calibration:
         ConfigError: the precision is no share.
         DataError: all of a half are fine, or none.
     """
-    if not 0 < precision < 1:
-        raise ConfigError(f"the precision {precision:g} is not between 0 and 1", "Give one such as 0.95")
+    require_share(precision)
     choosing, measuring = halves(examples)
     if min(len(choosing), len(measuring)) < MIN_KEPT:
         raise DataError(f"the labels of {origin} are of too few triples to split", "Label pairs of more triples")

@@ -75,7 +75,7 @@ def label_stored(
         count: number of candidates; fewer if there are not as many.
     """
     shards = list(shards)
-    ids = {each.id for shard in shards for each in shard.candidates if each.reason not in UNDECIDABLE}
+    ids = {each.id for shard in shards for each in shard.seen}
     chosen = set(heapq.nsmallest(count, ids, key=order))
     labels: dict[str, bool] = {}
     for index, shard in enumerate(shards):

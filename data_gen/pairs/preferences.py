@@ -23,7 +23,7 @@ FEATURES = Features(
     }
 )  # fmt: skip
 """Columns of preference pairs; both original pictures are the same where siblings share their noise."""
-NO_FAULT = (Reason.UNSAFE, Reason.NOT_TOP_K)
+NO_FAULT = (Reason.UNSAFE, Reason.REJECTED_EARLY, Reason.NOT_TOP_K)
 """Reasons of refusals that say nothing about an edit."""
 
 

@@ -66,7 +66,9 @@ class Tries:
         """Take the candidates of a triple for one round: all of them, or one seed's where the scores decide."""
         settings, left = self._settings, self._left[name]
         tried, passed = self.tried[name], self.passed(name)
-        if (settings.enough and passed >= settings.enough) or is_hopeless(passed, tried, settings.give_up_below):
+        if settings.enough and passed >= settings.enough:
+            return []
+        if tried and is_hopeless(passed, tried, settings.give_up_below):
             return []
         count = settings.tree if settings.enough or settings.give_up_below else len(left)
         taken, self._left[name] = left[:count], left[count:]

@@ -85,8 +85,10 @@ class Counts:
     def describe_early(self) -> str:
         """Describe early rejection, and how many good candidates it loses by the share that is audited."""
         rejected, audited = self.candidates[Reason.REJECTED_EARLY], self.hopeful + self.hopeless
-        recall = f"{self.hopeful} of {audited} kept ones that were audited" if audited else "no kept one was audited"
-        return f"{rejected} candidates ({per_cent(rejected, self.total)}); it lets pass {recall}"
+        recall = f"it would have let pass {self.hopeful} of {audited} audited pairs that were kept"
+        if not audited:
+            recall = "how many good ones this loses is unknown: none was audited"
+        return f"{rejected} candidates ({per_cent(rejected, self.total)}); {recall}"
 
     def histogram(self, score: str) -> list[Bin]:
         """Return the histogram of a score: BINS bars from -1 to 1."""

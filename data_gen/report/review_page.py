@@ -12,7 +12,6 @@ from pathlib import Path
 from ip2p.data_gen.report.pairs_page import ShownPair
 from ip2p.data_gen.rows import FilteredShard
 from ip2p.pictures.pages import render_page, thumbnail
-from ip2p.records import Reason
 
 THUMBNAIL = 384
 TEMPLATE = Path(__file__).with_name("review.html")
@@ -30,9 +29,8 @@ def choose_for_review(shards: Iterable[FilteredShard], count: int) -> list[str]:
     """
     kept, refused = list[str](), list[str]()
     for shard in shards:
-        for each in shard.candidates:
-            if each.reason is not Reason.UNSAFE:
-                (kept if each.status == "ok" else refused).append(each.id)
+        for each in shard.seen:
+            (kept if each.status == "ok" else refused).append(each.id)
     half = count // 2
     most = max(half, count - len(refused)), max(count - half, count - len(kept))
     chosen = [heapq.nsmallest(number, ids, key=_order) for number, ids in zip(most, (kept, refused), strict=True)]

@@ -19,6 +19,11 @@ REMEDIES = {
     Reason.LOW_IMAGE: "the two pictures differ too much: raise pairs.p_min, or lower filter.image for this CLIP",
     Reason.HIGH_IMAGE: "hardly anything is edited: lower pairs.p_max, or raise pairs.cfg_min",
     Reason.LOW_DIRECTION: "edits hardly happen: lower pairs.p_max, or filter.direction if it is too high for this CLIP",
+    Reason.HIGH_LAYOUT: "the layout moves: raise pairs.p_min, or filter.layout_max",
+    Reason.LOW_CHANGED: "hardly any pixel changes: lower pairs.p_max, or filter.changed_min",
+    Reason.HIGH_CHANGED: "too many pixels change: raise pairs.p_min, or filter.changed_max",
+    Reason.HIGH_SHIFT: "the pictures are shifted: raise pairs.p_min, or filter.shift_max",
+    Reason.REJECTED_EARLY: "estimates say too little so early: raise pairs.early_at or pairs.early_margin, or give 0",
     Reason.UNSAFE: "the safety checker of {model} blocks nearly all: look at the captions",
 }
 """What is likely to be wrong where most candidates are refused for a reason."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ip2p.errors import ConfigError
+from ip2p.errors import ConfigError, one_line
 
 TASK, TASKS, FIRST, STEP = (f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "COUNT", "MIN", "STEP"))
 
@@ -45,7 +45,12 @@ def find_partition(
         task, tasks = environment.get(TASK), environment.get(TASKS)
         if not task or not tasks:
             return None
-        index, count = (int(task) - int(environment.get(FIRST, 0))) // int(environment.get(STEP, 1)), int(tasks)
+        try:
+            first, step = int(environment.get(FIRST, 0)), int(environment.get(STEP, 1))
+            index, count = (int(task) - first) // step, int(tasks)
+        except (ValueError, ZeroDivisionError) as error:
+            fix = "Unset the variables SLURM_ARRAY_TASK_*, or say --partition and --n-partitions"
+            raise ConfigError(f"the environment of the Slurm array is unusable ({one_line(error)})", fix) from error
         if not 0 <= index < count:  # such as --array=1,5,7
             fix = "Give the array consecutive numbers, or say --partition and --n-partitions"
             raise ConfigError(f"task {task} of the Slurm array is none of {count} in a row", fix)
@@ -53,6 +58,8 @@ def find_partition(
         index = index or 0
     elif index is None or count is None:
         raise ConfigError("a partition has a number and a count", "Give both --partition and --n-partitions")
+    if count < 1:
+        raise ConfigError(f"there cannot be {count} partitions", "Give --n-partitions 1 or more")
     if not 0 <= index < count:
         raise ConfigError(f"there is no partition {index} of {count}", f"Give --partition 0 to {max(count - 1, 0)}")
     return Partition(index, count) if count > 1 else None

@@ -3,15 +3,13 @@
 import functools
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ip2p.data_gen.build_folder import BuildFolder
+from ip2p.data_gen.scale.workers import RESUME
 from ip2p.data_gen.stages import ShardOutcome, Stages
-from ip2p.errors import ConfigError
+from ip2p.errors import ConfigError, DataError, one_line
 from ip2p.progress import StageProgress
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_on_ray(stages: Stages, shards: Sequence[int], most: int, progress: StageProgress) -> Iterator[ShardOutcome]:
@@ -53,9 +51,13 @@ def run_on_ray(stages: Stages, shards: Sequence[int], most: int, progress: Stage
                 outcome = ray.get(ended)
             except ray.exceptions.RayTaskError as error:
                 failure = failure or error.cause
+            except ray.exceptions.RayError as error:
+                what = f"a task of Ray has ended without a result ({one_line(error)})"
+                failure = failure or DataError(what, RESUME)
             else:
                 progress.advance(sizes[ended])
-                yield ShardOutcome(*outcome)
+                if outcome:  # None if another run has the lease
+                    yield ShardOutcome(*outcome)
             del sizes[ended]
     finally:
         if began:
@@ -64,7 +66,7 @@ def run_on_ray(stages: Stages, shards: Sequence[int], most: int, progress: Stage
         raise failure
 
 
-def _make_shard(config: str, origins: dict[str, str], index: int) -> "ShardOutcome | None":
+def _make_shard(config: str, origins: dict[str, str], index: int) -> ShardOutcome | None:
     """Make the pairs of a shard, with the models that earlier tasks of this process have loaded."""
     silent = StageProgress("", "", total=0, done=0, say=lambda _: None, active=False)
     return _load(config, tuple(origins.items())).make_pairs(index, silent)

@@ -242,7 +242,7 @@ def check(
 ) -> None:
     """Check anybody's pairs, row by row; exits with 1 if any has a fault.
 
-    It finds pictures that are unreadable, of unequal sizes, shifted from half a pixel on, with borders that have grown,
+    It finds pictures that are unreadable, of unequal sizes, shifted from 0.3 pixels on, with borders that have grown,
     colours that have drifted, near copies and duplicates, and instructions that are empty or repeated.
     """
     from ip2p.data_gen.exchange.check import check_pairs, write_findings

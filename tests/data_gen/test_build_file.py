@@ -10,6 +10,7 @@ from ip2p.config import load_config
 from ip2p.data_gen.build_file import BUILD_FILE, load_settings, read_origins, read_sections
 from ip2p.data_gen.build_folder import LEASES, BuildFolder
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.pipeline import write_triples
 from ip2p.errors import ConfigError, DataError
 from ip2p.ownership import sole_writer
 from ip2p.shards import write_shard
@@ -97,3 +98,19 @@ def test_a_folder_has_one_writer_at_a_time(make_config: MakeConfig, out: Path) -
     with sole_writer(out, file=f"{LEASES}/folder"), pytest.raises(DataError, match="another run is writing to"):
         begin(config)
     begin(config)
+
+
+def test_one_setting_that_is_given_early_leaves_the_others_to_the_default_config(tmp_path: Path) -> None:
+    out = f"out={tmp_path / 'out'}"
+    write_triples(
+        load_settings(None, [out, "captions.count=2", "pairs.candidates=1"], default=None), say=lambda line: None
+    )
+    begun, default = load_settings(None, [out]).pairs, load_config(DatasetConfig, "storybook_dataset.yaml").pairs
+    assert begun == default.model_copy(update={"candidates": 1})
+    assert load_settings(None, [out]).captions.count == 2
+
+
+def test_a_build_file_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "build.json").write_text("[1]")
+    with pytest.raises(DataError, match="there is no data set build"):
+        load_settings(None, [f"out={tmp_path}"])

@@ -118,3 +118,14 @@ def test_advice_on_changed_settings_keeps_paid_answers(tmp_path: Path) -> None:
         BuildFolder(other, {}).claim(),
     ):
         pass
+
+
+def test_nothing_of_somebody_elses_is_removed_from_the_leases(tmp_path: Path) -> None:
+    (tmp_path / "leases").mkdir()
+    mine = [tmp_path / "leases" / name for name in ("shard-house-contract.pdf", "shard-00001")]
+    for path in mine:
+        path.write_text("mine")
+    for _ in range(2):
+        with BuildFolder(DatasetConfig(out=str(tmp_path)), {}).claim():
+            pass
+    assert [path.read_text() for path in mine] == ["mine", "mine"]

@@ -44,7 +44,7 @@ def read_cache(place: Path) -> Cache:
         place: the file, or a folder of a build that has one.
 
     Raises:
-        ConfigError: there is no ledger.
+        ConfigError: there is no ledger, or a file without a single answer.
     """
     path, cache = place / LEDGER_FILE if place.is_dir() else place, Cache({}, {})
     try:
@@ -61,4 +61,7 @@ def read_cache(place: Path) -> Cache:
                 cache.notes[found["note"]] = found["value"]
         except (ValueError, KeyError, TypeError):  # a line that is being written, or was torn: it is asked again
             continue
+    if not cache.answers and any(line.strip() for line in lines):
+        fix = f"Give the folder of a build that has {LEDGER_FILE}, or that file"
+        raise ConfigError(f"there are no answers in triples.cache={place}", fix)
     return cache

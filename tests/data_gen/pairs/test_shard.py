@@ -169,3 +169,24 @@ def test_storing_beside_drawing_changes_nothing(make_config: MakeConfig, tmp_pat
     (tmp_path / "beside" / "shard-00001.json").unlink()
     again, just_now = draw_once(config, tmp_path / "beside", overlap=True)
     assert again == apart and just_now.count(True) == 1
+
+
+def test_writing_triples_again_keeps_the_thresholds_of_drawing(make_config: MakeConfig) -> None:
+    config = make_config("pairs.enough=1")
+    pipeline.build(config, say=quiet)
+    other = make_config("pairs.enough=1", "filter.direction=-1")
+    pipeline.refilter(other, say=quiet)
+    recorded = json.loads((Path(config.out) / "build.json").read_text())["drawn_for"]
+    assert recorded["direction"] == config.filter.direction
+    pipeline.write_triples(other, say=quiet)
+    assert json.loads((Path(config.out) / "build.json").read_text())["drawn_for"] == recorded
+    assert pipeline.build(other, say=quiet).drawn == 0
+
+
+def test_thresholds_are_recorded_where_drawing_began_without_any(make_config: MakeConfig) -> None:
+    config = make_config("pairs.enough=1")
+    batches = Path(config.out) / "candidates" / "batches-00000"
+    pipeline.write_triples(config, say=quiet)
+    batches.mkdir(parents=True)
+    pipeline.build(config, say=quiet)
+    assert json.loads((Path(config.out) / "build.json").read_text())["drawn_for"]["top_k"] == 1

@@ -90,3 +90,8 @@ def test_what_passes_depends_on_the_kind() -> None:
     batch: list[Candidate] = [each.candidate for each in tries.next_batch()]
     tries.record([each.model_copy(update={"sim_direction": 0.2}) for each in batch])
     assert [each.candidate.triple_id for each in tries.next_batch()] == ["t0"]
+
+
+def test_a_triple_is_tried_before_it_is_given_up() -> None:
+    tried, _, _ = run([1.0], candidates=3, give_up_below=0.99)
+    assert tried["t0"] == 1

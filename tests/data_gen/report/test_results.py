@@ -72,10 +72,10 @@ def test_early_rejection_is_audited_by_what_is_never_rejected(shard: FilteredSha
     counted = Counts(audited=1.0)
     counted.add(dataclasses.replace(shard, verdicts=verdicts))
     assert (counted.hopeful, counted.hopeless) == (2, 1), "of the three that are kept"
-    assert counted.describe_early() == "0 candidates (0.0%); it lets pass 2 of 3 kept ones that were audited"
+    assert counted.describe_early() == "0 candidates (0.0%); it would have let pass 2 of 3 audited pairs that were kept"
     counted = Counts(audited=0.0)
     counted.add(dataclasses.replace(shard, verdicts=verdicts))
-    assert "no kept one was audited" in counted.describe_early()
+    assert "is unknown: none was audited" in counted.describe_early()
 
 
 def test_everything_is_counted_once(counts: Counts) -> None:
