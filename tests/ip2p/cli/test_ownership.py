@@ -11,6 +11,7 @@ from datasets import Dataset
 from PIL import Image
 
 from ip2p import cli
+from ip2p.errors import DataError
 from ip2p.models.backbone import load_backbone, save_backbone
 
 Listing = dict[str, tuple[str, str]]
@@ -230,10 +231,10 @@ def test_a_full_disk_is_one_line(
     backbone = load_backbone(editor_folder)
     monkeypatch.setattr("ip2p.models.folder.save_file", full)
     before = listing(home)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="model cannot be written .No space left"):
         save_backbone(backbone, home / "model", pipeline_class=backbone.pipeline_class)
     assert cli.run(["convert", str(editor_folder), "model"]) == 2
-    assert "cannot write model/unet (No space left on device). Make room" in capsys.readouterr().err
+    assert "model cannot be written (No space left on device). Make room" in capsys.readouterr().err
     assert listing(home) == before
 
 

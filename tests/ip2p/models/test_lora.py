@@ -199,8 +199,10 @@ def test_a_key_of_two_lines_is_refused_in_one(sd_editor_folder: Path, tmp_path: 
 @pytest.mark.parametrize("where", ["beside", "header"])
 def test_a_bad_config_is_refused(config: str, message: str, where: str, sd_editor_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "lora.safetensors"
-    save_file(pair(), path, metadata={"lora_adapter_metadata": config} if where == "header" else {})
-    if where == "beside":
+    if where == "header":
+        save_file(pair(), path, metadata={"lora_adapter_metadata": config})
+    else:
+        save_file({name.replace("unet", "base_model.model"): weight for name, weight in pair().items()}, path)
         path.with_name("adapter_config.json").write_text(config)
     require_refused(sd_editor_folder, Lora(path), message)
 
