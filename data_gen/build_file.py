@@ -44,7 +44,7 @@ def load_settings(
         bundled = load_config(DatasetConfig, DEFAULT_CONFIG).model_dump(
             mode="json", include=said & LATER, exclude_unset=True
         )
-        sections = bundled | sections
+        sections = {**bundled, **sections}
     return load_config(DatasetConfig, config or default, overrides, sections=sections)
 
 
