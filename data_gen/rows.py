@@ -15,7 +15,7 @@ from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.read import decode_image
-from ip2p.records import Candidate, Caption, Reason, Record, Triple
+from ip2p.records import NOT_SEEN_WHOLE, Candidate, Caption, Record, Triple
 from ip2p.shards import read_shard
 
 _COLUMNS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
@@ -70,8 +70,8 @@ class FilteredShard:
     @property
     def seen(self) -> list[Candidate]:
         """Candidates of which whole pictures are stored, and no safety checker objected."""
-        hidden = (Reason.UNSAFE, Reason.REJECTED_EARLY)
-        return [each for each in self.candidates if each.reason not in hidden and each.id not in self.not_stored]
+        seen = (each for each in self.candidates if each.reason not in NOT_SEEN_WHOLE)
+        return [each for each in seen if each.id not in self.not_stored]
 
     def kind(self, candidate: Candidate) -> str:
         """Return the kind of edit of a candidate."""

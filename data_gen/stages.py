@@ -10,7 +10,7 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,7 @@ from ip2p.data_gen.writers.api.ledger import read_spending
 from ip2p.device import best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
-from ip2p.records import Candidate, Caption, Reason
+from ip2p.records import Candidate, Caption
 from ip2p.shards import atomic_write, is_shard_done, list_shards, read_shard, read_shards, write_shard
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Stages:
         def run() -> None:
             self._run("triples", "captions", [len(chunk) for chunk in chunks], make, rows.triple_schema(settings))
 
-        left = self._unfinished("triples", len(chunks))
+        left = self._unfinished("triples", range(len(chunks)))
         try:
             if left:
                 with self._timed("triples"):
@@ -129,7 +129,7 @@ class Stages:
 
     def report_triples(self) -> tuple[TripleCounts, Path]:
         """Count the finished triples, and write triples.html if there are any; returns counts and path."""
-        left = set(self._unfinished("triples", self.shards))
+        left = set(self._unfinished("triples", range(self.shards)))
         there = (index for index in range(self.shards) if index not in left)
         counts = TripleCounts(row for index in there for row in rows.read_triples(self.build_folder, index))
         page = self.build_folder.out / "triples.html"
@@ -151,7 +151,7 @@ class Stages:
         """
         if not list_shards(self.build_folder.stage_folder("captions")):
             raise DataError(f"there are no captions in {self.build_folder.out}", fix)
-        if left := self._unfinished(stage, self.shards):
+        if left := self._unfinished(stage, range(self.shards)):
             folder = self.build_folder.stage_folder(stage)
             raise DataError(f"shard {left[0]} of {folder} is not there, or was made with other settings", fix)
 
@@ -176,7 +176,8 @@ class Stages:
     def unfinished_pairs(self, shards: Sequence[int] | None = None) -> list[int]:
         """Return the indices of those of some shards, or of all, whose pairs are not all drawn and scored."""
         asked = range(self.shards) if shards is None else shards
-        return [index for index in asked if not all(self._is_done(stage, index) for stage in PAIR_STAGES)]
+        left = {index for stage in PAIR_STAGES for index in self._unfinished(stage, asked)}
+        return [index for index in asked if index in left]
 
     def filter_pairs(self) -> None:
         """Decide from the scores which candidates are kept."""
@@ -192,11 +193,6 @@ class Stages:
         for batches in self.build_folder.stage_folder("candidates").glob(BATCHES.format("*")):
             shutil.rmtree(batches)  # of a process that was killed between the shard and this
         self._run("filtered", "candidates", list(self.candidates.values()), make, rows.CANDIDATE_SCHEMA)
-        if lost := self.results().counts.candidates[Reason.NOT_STORED]:
-            self.say(
-                f"{lost} pairs pass these thresholds and are left out, since those of drawing refused them and their "
-                "pictures were not stored; a build with pairs.store_refused=1 stores all"
-            )
 
     def results(self) -> Results:
         """Return the results of the finished stages: counts, report and packed data set."""
@@ -283,10 +279,10 @@ class Stages:
         size = self.config.shard_size
         return [captions[start : start + size] for start in range(0, len(captions), size)]
 
-    def _unfinished(self, stage: Stage, shards: int) -> list[int]:
-        """Return the indices of the shards of a stage that are not finished with these settings."""
+    def _unfinished(self, stage: Stage, shards: Iterable[int]) -> list[int]:
+        """Return those of some shards of a stage, by their indices, that are not finished with these settings."""
         folder, fingerprint = self.build_folder.stage_folder(stage), self.build_folder.fingerprint(stage)
-        return [index for index in range(shards) if not is_shard_done(folder, index, fingerprint)]
+        return [index for index in shards if not is_shard_done(folder, index, fingerprint)]
 
     def _run(self, stage: Stage, unit: str, sizes: Sequence[int], make: Make, schema: pa.Schema | Features) -> None:
         """Make the unfinished shards of a stage.
@@ -298,7 +294,7 @@ class Stages:
             make: function that makes the rows of a shard.
             schema: columns of the rows.
         """
-        left = self._unfinished(stage, len(sizes))
+        left = self._unfinished(stage, range(len(sizes)))
         done = sum(sizes) - sum(sizes[index] for index in left)
         with StageProgress(stage, unit, total=sum(sizes), done=done, say=self.say) as progress:
             for index in left:
@@ -322,7 +318,7 @@ class Stages:
             rows.read_triples(self.build_folder, index), self.config, self.build_folder.thresholds_of_drawing(),
             folders[0] / BATCHES.format(f"{index:05d}"), fingerprints[1],
         )  # fmt: skip
-        if self._is_done("candidates", index) and not self.config.pairs.needs_thresholds:
+        if not (self.config.pairs.needs_thresholds or self._unfinished("candidates", [index])):
             made = shard.score_again(read_shard(folders[0], index), self.scorers)
             write_shard(folders[1], index, made, schema=rows.CANDIDATE_SCHEMA, config=fingerprints[1])
             progress.advance(self.candidates[index])
@@ -360,10 +356,6 @@ class Stages:
         kinds = {each.id: each.kind for each in triples}
         there = {row["id"] for row in scored if row.get("stored", True)}  # earlier versions stored all
         return scored, decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter, there)
-
-    def _is_done(self, stage: Stage, index: int) -> bool:
-        """Whether a shard of a stage is finished with these settings."""
-        return is_shard_done(self.build_folder.stage_folder(stage), index, self.build_folder.fingerprint(stage))
 
     @contextmanager
     def _timed(self, stage: Stage) -> Iterator[None]:

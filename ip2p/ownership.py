@@ -79,12 +79,9 @@ def sole_writer(folder: Path, *, file: str = "", shared: bool = False) -> Iterat
         BusyError: another run has the lock.
         DataError: the file system cannot lock.
     """
-    handle = _open(folder / file) if file else os.open(folder, os.O_RDONLY)
-    try:
+    with _opened(folder / file, flags=os.O_RDWR | os.O_CREAT if file else os.O_RDONLY) as handle:
         lock(handle, folder, shared=shared)
         yield handle
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -94,16 +91,13 @@ def lease(file: Path) -> Iterator[bool]:
     Raises:
         DataError: the file system cannot lock.
     """
-    handle = _open(file)
-    try:
+    with _opened(file) as handle:
         try:
             lock(handle, file)
         except BusyError:
             yield False
         else:
             yield True
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -113,42 +107,46 @@ def turn(file: Path) -> Iterator[None]:
     Raises:
         DataError: the file system cannot lock.
     """
-    handle = _open(file)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            raise DataError(f"{file} cannot be locked ({one_line(error)})", LOCK_HINT) from error
+    with _opened(file) as handle:
+        lock(handle, file, wait=True)
         yield
-    finally:
-        os.close(handle)
 
 
-def lock(handle: int, path: Path, *, shared: bool = False) -> None:
+def lock(handle: int, path: Path, *, shared: bool = False, wait: bool = False) -> None:
     """Lock an open file or folder against other runs until it is closed.
+
+    Args:
+        handle: open file or folder.
+        path: its path, for errors.
+        shared: whether other runs may share the lock.
+        wait: whether to wait for another run that has it.
 
     Raises:
         BusyError: another run has the lock.
         DataError: the file system cannot lock.
     """
     try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError as error:
         raise BusyError(f"another run is writing to {path}", "Wait for it, or give another folder") from error
     except OSError as error:
         raise DataError(f"{path} cannot be locked ({one_line(error)})", LOCK_HINT) from error
 
 
-def _open(file: Path) -> int:
-    """Open a file to be locked, and make it and its folder if missing.
+@contextmanager
+def _opened(file: Path, *, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[int]:
+    """Context manager that opens a file to be locked, and makes it and its folder if missing.
 
     Raises:
         DataError: it cannot be made.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(file, flags, 0o644)
     except OSError as error:
-        raise DataError(
-            f"{file} cannot be made ({one_line(error)})", "Free disk space, or give a folder that you may write to"
-        ) from error
+        fix = "Free disk space, or give a folder that you may write to"
+        raise DataError(f"{file} cannot be made ({one_line(error)})", fix) from error
+    try:
+        yield handle
+    finally:
+        os.close(handle)

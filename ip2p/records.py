@@ -68,6 +68,10 @@ class Reason(StrEnum):
     NOT_STORED = "not_stored"
 
 
+NOT_SEEN_WHOLE = (Reason.UNSAFE, Reason.REJECTED_EARLY)
+"""Reasons that a pair got while it was drawn: its whole pictures are unknown, and no score changes the reason."""
+
+
 def content_id(*parts: str) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of the parts: equal content has equal ids on every machine."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -149,13 +149,11 @@ def sd_editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("sd-editor"), editor=True, vae="kl", scheduler=sd_scheduler())
 
 
-@pytest.fixture(scope="session")
-def sd2_base_folder(sd_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A text-to-image model of Stable Diffusion 2's classes: OpenCLIP's activation, linear layers, v-prediction."""
+def save_as_sd2(pipeline_class: Any, source: Path, folder: Path) -> Path:
+    """Save a pipeline of Stable Diffusion 1's classes as one of 2's, with a UNet of other random weights."""
     torch.manual_seed(8)
-    folder = tmp_path_factory.mktemp("sd2-base") / "model"
     with quiet():
-        pipeline = StableDiffusionPipeline.from_pretrained(sd_base_folder)
+        pipeline = pipeline_class.from_pretrained(source)
         config = pipeline.text_encoder.config
         config.hidden_act = "gelu"
         unet = UNet2DConditionModel.from_config(pipeline.unet.config, use_linear_projection=True)
@@ -163,6 +161,12 @@ def sd2_base_folder(sd_base_folder: Path, tmp_path_factory: pytest.TempPathFacto
         pipeline.register_modules(**parts)
         pipeline.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def sd2_base_folder(sd_base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-to-image model of Stable Diffusion 2's classes: OpenCLIP's activation, linear layers, v-prediction."""
+    return save_as_sd2(StableDiffusionPipeline, sd_base_folder, tmp_path_factory.mktemp("sd2-base") / "model")
 
 
 @pytest.fixture(scope="session")
@@ -195,17 +199,8 @@ def turbo_folder(xl_base_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def sd2_editor_folder(sd_editor_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An editor of Stable Diffusion 2's classes: OpenCLIP's activation, linear projections, v-prediction."""
-    torch.manual_seed(8)
     folder = tmp_path_factory.mktemp("sd2-editor") / "model"
-    with quiet():
-        pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(sd_editor_folder)
-        config = pipeline.text_encoder.config
-        config.hidden_act = "gelu"
-        unet = UNet2DConditionModel.from_config(pipeline.unet.config, use_linear_projection=True)
-        parts = {"unet": unet, "text_encoder": CLIPTextModel(config), "scheduler": storybook_scheduler()}
-        pipeline.register_modules(**parts)
-        pipeline.save_pretrained(folder)
-    return folder
+    return save_as_sd2(StableDiffusionInstructPix2PixPipeline, sd_editor_folder, folder)
 
 
 @pytest.fixture(scope="session")

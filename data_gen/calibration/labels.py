@@ -14,7 +14,7 @@ from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.calibration.search import Examples
 from ip2p.data_gen.rows import FilteredShard, from_png, read_pictures
 from ip2p.errors import DataError, one_line
-from ip2p.records import SCORES, Candidate, Reason
+from ip2p.records import NOT_SEEN_WHOLE, SCORES, Candidate
 
 MARKS = {"good": True, "bad": False}
 MIN_LABELS, MIN_EACH = 100, 20
@@ -37,10 +37,6 @@ class Known(NamedTuple):
     def kept(self) -> bool:
         """Whether the filter kept it."""
         return self.candidate.status == "ok"
-
-
-UNDECIDABLE = (Reason.UNSAFE, Reason.REJECTED_EARLY)
-"""Reasons of candidates whose whole pictures nobody has seen."""
 
 
 def read_marks(path: Path) -> dict[str, bool]:
@@ -105,7 +101,10 @@ def to_examples(shards: Iterable[FilteredShard], labels: dict[str, bool], origin
         DataError: labels belong to no candidate, or are too few.
     """
     found = [
-        Known(each, shard.kind(each)) for shard in shards for each in shard.candidates if each.reason not in UNDECIDABLE
+        Known(each, shard.kind(each))
+        for shard in shards
+        for each in shard.candidates
+        if each.reason not in NOT_SEEN_WHOLE
     ]
     labelled = [each for each in found if each.candidate.id in labels]
     if missing := sorted(labels.keys() - {each.candidate.id for each in labelled}):

@@ -5,7 +5,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 from ip2p.data_gen.config import FilterConfig, Thresholds
-from ip2p.records import Candidate, Reason
+from ip2p.records import NOT_SEEN_WHOLE, Candidate, Reason
 
 
 class Bound(NamedTuple):
@@ -70,7 +70,7 @@ def decide(
 
 def find_fault(candidate: Candidate, bounds: Thresholds) -> Reason:
     """Return the first reason to refuse a candidate, or Reason.OK; NaN is outside of all bounds."""
-    if candidate.reason in (Reason.UNSAFE, Reason.REJECTED_EARLY):
+    if candidate.reason in NOT_SEEN_WHOLE:
         return candidate.reason
     for name, bound in BOUNDS.items():
         value, limit = getattr(candidate, bound.score), getattr(bounds, name)

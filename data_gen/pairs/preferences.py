@@ -7,7 +7,7 @@ from datasets import Features, Image, Value
 
 from ip2p.data_gen.pairs.pack import instruction_of, provenance_of
 from ip2p.pictures.write import GENERATED, mark_png
-from ip2p.records import Candidate, Reason, Triple
+from ip2p.records import NOT_SEEN_WHOLE, Candidate, Reason, Triple
 
 PREFERENCES = "preferences"
 """Name of the configuration, and of its folder in a packed data set."""
@@ -23,7 +23,7 @@ FEATURES = Features(
     }
 )  # fmt: skip
 """Columns of preference pairs; both original pictures are the same where siblings share their noise."""
-NO_FAULT = (Reason.UNSAFE, Reason.REJECTED_EARLY, Reason.NOT_TOP_K)
+NO_FAULT = (*NOT_SEEN_WHOLE, Reason.NOT_TOP_K)
 """Reasons of refusals that say nothing about an edit."""
 
 

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 from ip2p.data_gen import rows
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
-from ip2p.data_gen.pairs.draw import Pair, PairMaker, plan_candidates
+from ip2p.data_gen.pairs.draw import Pair, PairMaker, Pictures, plan_candidates
 from ip2p.data_gen.pairs.early import EarlyRejection
 from ip2p.data_gen.pairs.filter import decide
 from ip2p.data_gen.pairs.scores import Scorers, score_candidates
 from ip2p.data_gen.pairs.tries import Tries
-from ip2p.records import Triple, in_share
+from ip2p.records import Candidate, Triple, in_share
 from ip2p.shards import is_shard_done, read_shard, write_shard
 
 Row = dict[str, Any]
@@ -52,6 +52,7 @@ class ShardDrawer:
         self.planned = plan_candidates(triples, config.pairs, config.seed)
         self._done: list[Row] = []
         self._batches = 0
+        self._stored = set[str]()
 
     def draw(
         self,
@@ -102,8 +103,8 @@ class ShardDrawer:
                 waiting.append(background.submit(self._store, number, pairs, early, tools.scorers))
                 if not (tools.maker.backbone.device.type != "cpu" if overlap is None else overlap):
                     settle()
-        stored = self._choose_stored()
-        return [row | {"stored": row["id"] in stored} for row in self._done]
+        self._stored = self._choose_stored()
+        return [row | {"stored": row["id"] in self._stored} for row in self._done]
 
     def score_again(self, drawn: Iterable[Row], scorers: Scorers) -> list[Row]:
         """Score candidates of an earlier version, which stored all pictures and fewer scores; returns all rows.
@@ -116,17 +117,15 @@ class ShardDrawer:
         for batch in iter(functools.partial(_take, iter(drawn), self.settings.batch), []):
             candidates = [rows.to_candidate(row) for row in batch]
             pictures = [(rows.from_png(row["original_image"]), rows.from_png(row["edited_image"])) for row in batch]
-            triples = [self.triples[each.triple_id] for each in candidates]
-            scored = rows.to_rows(score_candidates(candidates, pictures, triples, scorers))
+            scored = self._score(candidates, pictures, scorers)
             drawing = [{"unet_rows": row["unet_rows"], "early": "", "stored": True} for row in batch]
             made += [row | more for row, more in zip(scored, drawing, strict=True)]
         return made
 
     def stored(self) -> Iterator[Row]:
         """Yield the rows with pictures of the candidates whose pictures are stored, read from the batches."""
-        ids = self._choose_stored()
         for number in range(self._batches):
-            yield from (row | {"stored": True} for row in read_shard(self.folder, number) if row["id"] in ids)
+            yield from (row | {"stored": True} for row in read_shard(self.folder, number) if row["id"] in self._stored)
 
     def remove(self) -> None:
         """Remove the batches, when the shard is written."""
@@ -134,16 +133,20 @@ class ShardDrawer:
 
     def _store(self, number: int, pairs: Sequence[Pair], early: EarlyRejection, scorers: Scorers) -> None:
         """Score a batch and store it."""
-        candidates = [pair.candidate for pair in pairs]
-        triples = [self.triples[each.triple_id] for each in candidates]
-        scored = score_candidates(candidates, [(pair.source, pair.edited) for pair in pairs], triples, scorers)
+        pictures = [(pair.source, pair.edited) for pair in pairs]
+        scored = self._score([pair.candidate for pair in pairs], pictures, scorers)
         made = [
             row
             | {"unet_rows": pair.unet_rows, "early": early.verdicts.get(pair.candidate.id, ""), "stored": True}
             | {"original_image": rows.to_png(pair.source), "edited_image": rows.to_png(pair.edited)}
-            for row, pair in zip(rows.to_rows(scored), pairs, strict=True)
+            for row, pair in zip(scored, pairs, strict=True)
         ]
         write_shard(self.folder, number, made, schema=rows.CANDIDATE_FEATURES, config=self.fingerprint)
+
+    def _score(self, candidates: Sequence[Candidate], pictures: Sequence[Pictures], scorers: Scorers) -> list[Row]:
+        """Score candidates, and return their rows without pictures."""
+        triples = [self.triples[each.triple_id] for each in candidates]
+        return rows.to_rows(score_candidates(candidates, pictures, triples, scorers))
 
     def _choose_stored(self) -> set[str]:
         """Return the ids of the candidates that pass and are among the best of their triple, and of some others."""

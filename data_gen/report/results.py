@@ -21,7 +21,7 @@ from ip2p.data_gen.rows import FilteredShard, read_filtered, read_pictures
 from ip2p.errors import DataError
 from ip2p.manifest import verify_dataset
 from ip2p.progress import StageProgress
-from ip2p.records import Candidate, Caption
+from ip2p.records import Candidate, Caption, Reason
 from ip2p.shards import Contents, atomic_write, read_shards
 from ip2p.version import __version__
 
@@ -74,11 +74,16 @@ class Results:
         return shown
 
     def pack(self) -> None:
-        """Write the packed data set, unless it exists with these settings.
+        """Write the packed data set, unless it exists with these settings, and tell what lacks its pictures.
 
         Raises:
             DataError: no pair was kept.
         """
+        if lost := self.counts.candidates[Reason.NOT_STORED]:
+            self.say(
+                f"{lost} pairs pass these thresholds and are left out, since those of drawing refused them and their "
+                "pictures were not stored; a build with pairs.store_refused=1 stores all"
+            )
         fingerprint, folder = self.build_folder.fingerprint("packed"), self.build_folder.stage_folder("packed")
         if _is_packed(folder, fingerprint):
             return
