@@ -25,7 +25,9 @@ LATENT_PIXEL = 8
 LATENT_NOISE = 0.03
 SHEET_ROWS = 6
 EDGE_WEIGHT = 1.0  # weight of the edge strength in the loss
-MSE_WEIGHT = 6.0  # weight of the squared error when only the decoder is trained
+DECODER_WIDTH, DECODER_BLOCKS = 48, (4, 3, 2, 0)  # size of the decoder when only it is trained
+DECODER_EDGE_WEIGHT = 2.0  # weight of the edge strength then
+MSE_WEIGHT = 2.0  # weight of the squared error then
 NORMALIZATION_PICTURES = 400  # pictures from which mean and standard deviation of the latents are computed
 
 
@@ -94,9 +96,10 @@ class AutoencoderTask(_CropTask):
 
 
 class DecoderTask(_CropTask):
-    """Trains the decoder further with a frozen encoder, so that the latents stay the same for models trained on them.
+    """Trains a larger decoder with a frozen encoder, so that the latents stay the same for models trained on them.
 
-    The loss is that of the autoencoder plus the squared error, which PSNR measures.
+    It begins as `grow_decoder` makes it. The loss is that of the autoencoder, with more weight on the edges, plus the
+    squared error, which PSNR measures.
 
     Args:
         world: training pictures.
@@ -109,9 +112,16 @@ class DecoderTask(_CropTask):
     learning_rate = 1e-3
 
     def __init__(self, world: World, vae: Any, device: torch.device, seed: int) -> None:
-        self.vae = vae.to(device)
-        self.modules: dict[str, nn.Module] = {"decoder": vae.decoder.requires_grad_(True)}
-        self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
+        torch.manual_seed(seed)
+        self.vae = grow_decoder(vae).to(device)
+        self.modules: dict[str, nn.Module] = {"decoder": self.vae.decoder.requires_grad_(True)}
+        self.settings: Mapping[str, Any] = {
+            "task": self.name,
+            "seed": seed,
+            "scenes": len(world),
+            "width": DECODER_WIDTH,
+            "blocks": list(DECODER_BLOCKS),
+        }
         super().__init__(world, device, seed)
 
     def loss(self, positions: Sequence[int]) -> Tensor:
@@ -120,7 +130,8 @@ class DecoderTask(_CropTask):
         with torch.no_grad():
             latents = self.vae.encode(crops).latents
         decoded = self.vae.decode(latents).sample.float()
-        return MSE_WEIGHT * F.mse_loss(decoded, crops) + reconstruction_loss(decoded, crops)
+        loss = reconstruction_loss(decoded, crops, edge_weight=DECODER_EDGE_WEIGHT)
+        return MSE_WEIGHT * F.mse_loss(decoded, crops) + loss
 
 
 def random_crops(pictures: Float[Tensor, "b 3 h w"], rng: torch.Generator) -> Float[Tensor, "b 3 i j"]:
@@ -146,6 +157,59 @@ def make_autoencoder() -> Any:
     return vae.to(memory_format=torch.channels_last)
 
 
+def grow_decoder(vae: Any) -> Any:
+    """Return the autoencoder with a decoder of DECODER_WIDTH and DECODER_BLOCKS that decodes to the same pictures.
+
+    As in Net2Net (arXiv 1511.05641): the channels that are there already keep their weights and read nothing from those
+    that are added, and each added residual block adds zero. Both learn to be of use.
+
+    Args:
+        vae: autoencoder with at most as many channels, and with blocks already at each resolution that gets more.
+    """
+    config = dict(vae.config, decoder_block_out_channels=(DECODER_WIDTH,) * 4, num_decoder_blocks=DECODER_BLOCKS)
+    config.pop("block_out_channels", None)  # written by the class, which does not take it
+    grown: Any = AutoencoderTiny.from_config(config)
+    grown.encoder.load_state_dict(vae.encoder.state_dict())
+    old, new = _resolutions(vae.decoder), _resolutions(grown.decoder)
+    for old_layers, new_layers in zip(old, new, strict=True):
+        for position, layer in enumerate(new_layers):
+            if position < len(old_layers):
+                for source, target in zip(_convolutions(old_layers[position]), _convolutions(layer), strict=True):
+                    _copy_channels(source, target)
+            else:
+                last = _convolutions(layer)[-1]
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+    return grown.train(vae.training).to(memory_format=torch.channels_last)
+
+
+def _resolutions(decoder: nn.Module) -> list[list[nn.Module]]:
+    """List a decoder's layers that have weights, in one list for each resolution, the convolution before it first."""
+    found: list[list[nn.Module]] = [[]]
+    for layer in decoder.layers:  # type: ignore[union-attr]
+        if isinstance(layer, nn.Upsample):
+            found.append([])
+        elif _convolutions(layer):
+            found[-1].append(layer)
+    last = found[-1].pop()  # the convolution to colors comes after all blocks, and is a resolution by itself here
+    return [*found, [last]]
+
+
+def _convolutions(layer: nn.Module) -> list[nn.Conv2d]:
+    return [each for each in layer.modules() if isinstance(each, nn.Conv2d)]
+
+
+@torch.no_grad()
+def _copy_channels(source: nn.Conv2d, target: nn.Conv2d) -> None:
+    """Copy a convolution into the first channels of a larger one, which then read nothing from the other channels."""
+    outputs, inputs = source.weight.shape[:2]
+    target.weight[:outputs] = 0
+    target.weight[:outputs, :inputs] = source.weight
+    if source.bias is not None:
+        assert target.bias is not None
+        target.bias[:outputs] = source.bias
+
+
 def reconstructions(vae: Any, world: World, device: torch.device) -> Image.Image:
     """Return a sheet of pictures, each beside its reconstruction."""
     pictures = world.pictures(range(3 * SHEET_ROWS)).to(device)
@@ -154,7 +218,9 @@ def reconstructions(vae: Any, world: World, device: torch.device) -> Image.Image
     return contact_sheet([both[start : start + SHEET_ROWS] for start in range(0, len(both), SHEET_ROWS)])
 
 
-def reconstruction_loss(x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+def reconstruction_loss(
+    x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], *, edge_weight: float = EDGE_WEIGHT
+) -> Float[Tensor, ""]:
     """Compute the loss of a reconstruction: L1, L1 of the gradients, the worst patches, and the edge strength.
 
     The gradients are differences between neighboring pixels, and the worst patches are the tenth of 8 x 8 patches with
@@ -163,13 +229,14 @@ def reconstruction_loss(x: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 
     Args:
         x: reconstructions in [-1, 1], shape (b, 3, h, w).
         target: pictures in [-1, 1], shape (b, 3, h, w).
+        edge_weight: weight of the edge strength.
     """
     error = (x - target).abs()
     patches = F.avg_pool2d(error.mean(1, keepdim=True), LATENT_PIXEL).flatten()
     worst = patches.topk(max(1, len(patches) // 10)).values.mean()
     slopes = sum((x.diff(dim=axis) - target.diff(dim=axis)).abs().mean() for axis in (2, 3))
     strength = (edge_strength(x) - edge_strength(target)).abs().mean()
-    return error.mean() + 0.5 * slopes + 0.3 * worst + EDGE_WEIGHT * strength
+    return error.mean() + 0.5 * slopes + 0.3 * worst + edge_weight * strength
 
 
 def edge_strength(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 i j"]:
