@@ -23,11 +23,12 @@ from PIL import Image
 
 from ip2p.data_gen.exchange.check import decode
 from ip2p.data_gen.exchange.describe import readme, settings_files
-from ip2p.data_gen.exchange.read import PairRow, read_pairs
 from ip2p.data_gen.pairs.edit_mask import edit_mask
 from ip2p.data_gen.pairs.pack import write_splits
 from ip2p.errors import DataError, ImageError
 from ip2p.manifest import read_manifest, write_manifest
+from ip2p.pairs.read import read_pairs
+from ip2p.pairs.rows import PairRow
 from ip2p.pictures.read import open_guarded
 from ip2p.shards import Contents, atomic_dir, atomic_write, fingerprint
 

@@ -246,7 +246,7 @@ def check(
     colours that have drifted, near copies and duplicates, and instructions that are empty or repeated.
     """
     from ip2p.data_gen.exchange.check import check_pairs, write_findings
-    from ip2p.data_gen.exchange.read import read_pairs
+    from ip2p.pairs.read import read_pairs
 
     checked = check_pairs(read_pairs(path))
     print(checked)
