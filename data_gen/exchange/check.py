@@ -121,6 +121,8 @@ def _check_row(row: PairRow, earlier: "_Earlier") -> Iterator[tuple[Fault, str]]
     """Yield the faults of one row."""
     if row.fault:
         yield Fault.UNREADABLE, row.fault
+    elif not row.source:
+        yield Fault.UNREADABLE, "no source picture"
     if row.fault and not (row.source or row.edited):
         return
     if not row.instruction:

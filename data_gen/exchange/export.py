@@ -91,7 +91,7 @@ def _export_rows(source: Path, sizes: list[tuple[int, int]]) -> Iterator[ExportR
     """Read rows and bring their pictures into formats that every trainer reads; sizes of the pictures are appended."""
     for number, row in enumerate(read_pairs(source)):
         if row.fault or not (row.source and row.edited):
-            raise DataError(f"{row.place}: {row.fault}", CHECK_HINT)
+            raise DataError(f"{row.place}: {row.fault or 'no source picture'}", CHECK_HINT)
         try:
             before, after = (decode(data, f"a picture of {row.place}") for data in (row.source, row.edited))
             pictures = {"original_image": _plain(row.source), "edited_image": _plain(row.edited)}

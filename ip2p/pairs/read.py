@@ -113,7 +113,7 @@ def open_splits(source: str | Path) -> dict[str, Dataset]:
     except (OSError, ValueError, RuntimeError, DatasetsError, pa.ArrowException) as error:
         raise DataError(f"cannot read the data set {source} ({one_line(error)})", LAYOUT_HINT) from error
     splits = dict(found) if isinstance(found, DatasetDict) else {"train": found}
-    return {str(name): _keep_encoded(table) for name, table in splits.items()}
+    return {str(name): keep_encoded(table) for name, table in splits.items()}
 
 
 def table_pairs(
@@ -154,7 +154,7 @@ def local_finder(source: str | Path) -> Callable[[str], Path | None]:
     return find_inside(path if path.is_dir() else path.parent)
 
 
-def _keep_encoded(table: Dataset) -> Dataset:
+def keep_encoded(table: Dataset) -> Dataset:
     """Make a data set give its pictures as files, for `datasets` decodes them without regard to depth and profile."""
     for name, feature in table.features.items():
         if isinstance(feature, Picture):

@@ -4,7 +4,7 @@ Every row is read once before training begins, and its pictures are checked by h
 in the middle of a run. A row without a picture to edit can be used: it is trained without one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ FEATURES = Features({"original_image": ENCODED, "edit_prompt": Value("string"), 
 """Columns of every table; that of a source with masks has MASK, too."""
 COLUMNS = {"source": "original_image", "edited": "edited_image", "mask": MASK}
 """Columns of pictures by field."""
+MOST_FAULTS, MOST_PLACES = 10, 3
+"""Faults that are told, and rows that are named for each."""
 ROWS_A_LINE = 10_000
 """Checked rows between two lines of progress."""
 
@@ -200,23 +202,37 @@ def join_tables(tables: Sequence[Dataset]) -> Dataset:
     return concatenate_datasets([table.select_columns(columns) for table in tables])
 
 
-def require_usable(source: str | Path, found: dict[str, UsablePairs], *, most: int = 5) -> None:
+def require_usable(source: str | Path, found: Mapping[str, UsablePairs]) -> None:
     """Check that every row can be used.
 
     Args:
         source: name of the data set.
         found: its splits.
-        most: number of bad rows that are named.
 
     Raises:
         DataError: rows cannot be used.
     """
     bad = [row for part in found.values() for row in part.bad]
     if bad:
-        count = len(bad) + sum(len(part.table) for part in found.values())
-        named = "; ".join(f"{row.place}: {row.fault}" for row in bad[:most])
-        more = f"; and {len(bad) - most} more" if len(bad) > most else ""
         raise DataError(
-            f"{len(bad)} of {count} rows of the data set {source} cannot be used: {named}{more}",
+            f"{tell_bad(source, found)} cannot be used: {'; '.join(group_faults(bad))}",
             f"Mend or remove them (`ip2p dataset check {source}` lists all), or leave them out with bad_rows=skip",
         )
+
+
+def tell_bad(source: str | Path, found: Mapping[str, UsablePairs]) -> str:
+    """Tell how many rows of a data set cannot be used."""
+    bad = sum(len(part.bad) for part in found.values())
+    return f"{bad} of {bad + sum(len(part.table) for part in found.values())} rows of the data set {source}"
+
+
+def group_faults(bad: Sequence[BadRow]) -> list[str]:
+    """Tell each fault once, with the rows that have it; of many, the first ones."""
+    places: dict[str, list[str]] = {}
+    for row in bad:
+        places.setdefault(row.fault, []).append(row.place)
+    told = []
+    for fault, rows in list(places.items())[:MOST_FAULTS]:
+        more = f" and {len(rows) - MOST_PLACES} more" if len(rows) > MOST_PLACES else ""
+        told.append(f"{fault} ({'; '.join(rows[:MOST_PLACES])}{more})")
+    return told + ([f"{len(places) - MOST_FAULTS} other faults"] if len(places) > MOST_FAULTS else [])

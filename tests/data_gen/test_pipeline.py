@@ -27,7 +27,7 @@ from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.pairs.read import read_pairs
 from ip2p.records import PACKED_COLUMNS, Reason
 from ip2p.shards import read_shards
-from ip2p.train.batches import open_pairs
+from ip2p.train.pairs import open_pairs
 
 ROOT = Path(__file__).parents[2]
 MakeConfig = Callable[..., DatasetConfig]
