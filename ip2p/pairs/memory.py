@@ -79,11 +79,8 @@ def _to_row(checked: Checked) -> list[object]:
 
 def _from_row(row: Any) -> Checked:
     texts, pictures, (width, height), fault = row
-    stored = {
-        side: None if each is None else Stored(bytes=None, path=each[0])
-        for side, each in zip(SIDES, pictures, strict=True)
-    }
-    pair = StoredPair(**dict(zip(TEXTS, texts, strict=True)), **stored)
+    source, edited, mask = (None if each is None else Stored(bytes=None, path=each[0]) for each in pictures)
+    pair = StoredPair(**dict(zip(TEXTS, texts, strict=True)), source=source, edited=edited, mask=mask)
     return Checked(pair, (int(width), int(height)), str(fault))
 
 
