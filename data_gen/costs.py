@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, read_spending
+from ip2p.data_gen.api.ledger import LEDGER_FILE, read_spending
 from ip2p.errors import told_if_full
 
 SECONDS_FILE = "seconds.jsonl"

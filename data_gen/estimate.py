@@ -3,14 +3,15 @@
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
+from ip2p.data_gen.api.prices import price_of, tokens_about
+from ip2p.data_gen.api.server import writing_server
 from ip2p.data_gen.captions.read import read_build_captions
 from ip2p.data_gen.config import DatasetConfig, PairsConfig
-from ip2p.data_gen.writers.api.prices import price_of, tokens_about
 from ip2p.data_gen.writers.prompts import ask
 from ip2p.models.bundled import BUNDLED_NAMES
 from ip2p.records import Caption, Triple
@@ -178,7 +179,7 @@ def price_of_triples(config: DatasetConfig, captions: Sequence[Caption]) -> str:
     settings = config.triples
     if not settings.writer.startswith("openai"):
         return f"{settings.writer}, 0 USD"
-    price = price_of(settings.model_copy(update={"max_usd": 0.0}), settings.model)
+    price = price_of(replace(writing_server(settings), max_usd=0.0), settings.model)
     sample = captions[:SAMPLED_CAPTIONS]
     turns = [turn for each in sample for turn in ask(each, settings.per_caption, settings, config.seed)]
     share = len(captions) / len(sample)

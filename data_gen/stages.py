@@ -20,6 +20,7 @@ import pyarrow as pa
 from datasets import Features
 
 from ip2p.data_gen import rows
+from ip2p.data_gen.api.ledger import read_spending
 from ip2p.data_gen.build_folder import STAGES, BuildFolder, Stage
 from ip2p.data_gen.costs import record_seconds
 from ip2p.data_gen.pairs.filter import decide
@@ -29,7 +30,6 @@ from ip2p.data_gen.triples.proposals import Writer
 from ip2p.data_gen.triples.tokens import token_counter
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers import open_writer
-from ip2p.data_gen.writers.api.ledger import read_spending
 from ip2p.device import best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
