@@ -1,9 +1,9 @@
 """Ask a server many questions, whatever they are about: cache, estimate, progress, and a bill at the end."""
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ from ip2p.data_gen.api.ledger import LEDGER_FILE, Cost, Ledger, Spending
 from ip2p.data_gen.api.sender import Question
 from ip2p.data_gen.api.server import ServerSettings, Task
 from ip2p.progress import StageProgress
-from ip2p.records import content_id
 
 
 class Bill(NamedTuple):
@@ -83,8 +82,9 @@ class Asker:
     ) -> None:  # fmt: skip
         self.server, self.key, self.name, self.price = open_access(settings, api_key)
         self.task, self.seed, self.say = task, seed, say
-        limits = {"max_usd": settings.max_usd, "max_tokens": settings.max_tokens}
-        self.ledger = Ledger(folder / ledger, **limits, prefix=settings.prefix)
+        self.ledger = Ledger(
+            folder / ledger, max_usd=settings.max_usd, max_tokens=settings.max_tokens, prefix=settings.prefix
+        )
 
     def ask_all(self, questions: Sequence[Question], likely: Cost) -> None:
         """Ask all questions that have no answer yet.
@@ -97,18 +97,32 @@ class Asker:
             WriterError: the server cannot be reached, or refuses the key, the model or the account; or the budget is
                 spent.
         """
-        before, left = self.ledger.spending, self.unanswered(questions)
-        if not left:
-            return
+        if left := self.unanswered(questions):
+            with self.session(left, likely, done=len(questions) - len(left)) as advance:
+                self.ask(left, advance)
+
+    @contextmanager
+    def session(self, questions: Sequence[Question], likely: Cost, *, done: int = 0) -> Iterator[Callable[[], None]]:
+        """Context manager that says what questions will cost, shows the progress, and ends with the bill.
+
+        Args:
+            questions: questions that will be asked in it, which need no messages yet.
+            likely: cost that is expected of them.
+            done: number of further questions that have an answer.
+
+        Yields:
+            A function to call for each question that is answered or refused.
+        """
+        before = self.ledger.spending
         if day := last_day(self.name, self.server.base_url, self.key):
             self.say(f"note: {self.name} is shut down on {day}; after that, the same settings ask nobody")
-        self.say(self.estimate(left, likely))
-        done, unit = len(questions) - len(left), self.task.subjects
-        with StageProgress("asked", unit, total=len(questions), done=done, say=self.say) as progress:
+        self.say(self.estimate(questions, likely))
+        total, unit = done + len(questions), self.task.subjects
+        with StageProgress("asked", unit, total=total, done=done, say=self.say) as progress:
             try:
-                self._ask(left, lambda: progress.advance(1, self._note()))
+                yield lambda: progress.advance(1, self._note())
             finally:
-                self.say(str(self._bill(left, before, progress.seconds)))
+                self.say(str(self._bill(questions, before, progress.seconds)))
 
     def unanswered(self, questions: Sequence[Question]) -> list[Question]:
         """Return the questions without a final answer, after those of the cache are taken over."""
@@ -130,12 +144,6 @@ class Asker:
             f"for reasoning; price: {self.price.source}); "
             f"limit: {' and '.join(limits) or 'none'}, spent before: {self.ledger.spent.usd:.4f} USD"
         )
-
-    def make_key(self, seed: int, *texts: str) -> str:
-        """Return the hash of a question: of the model, what it is told, and how it is asked."""
-        more = self.server.arguments()
-        asked = [json.dumps(more, sort_keys=True)] if more else []  # so that other keys are those of earlier versions
-        return content_id(self.name, repr(self.server.temperature), str(seed), *asked, *texts)
 
     def make_question(
         self, key: str, messages: Sequence[Mapping[str, Any]], *, wanted: int, read: int, written: int
@@ -160,8 +168,8 @@ class Asker:
     def _cache(self) -> Cache:
         return read_cache(Path(self.server.cache), self.ledger.path.name, key=self.server.key("cache"))
 
-    def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
-        """Ask questions, with one request for each."""
+    def ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
+        """Ask questions, with one request for each, within a session. See `ask_all` for errors."""
         asyncio.run(self._client(advance).ask_all(questions))
 
     def _client(self, advance: Callable[[], None]) -> Client:

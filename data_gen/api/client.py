@@ -320,7 +320,8 @@ def check_answers(
     """
     left = [each for each in asked if not ledger.find(each.key, each.room)]
     if left and not (settings.skip_unanswered and ledger.has_texts):
+        skip = settings.key("skip_unanswered")
         raise WriterError(
             f"{len(left)} of {len(asked)} {task.subjects} got no answer from {server}; a raw reply: {raw}",
-            f"{RESUME_HINT}; or refuse these {task.subjects} by {settings.key('skip_unanswered')}=true",
+            RESUME_HINT + ("" if settings.skip_unanswered else f"; or refuse these {task.subjects} by {skip}=true"),
         )

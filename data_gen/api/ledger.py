@@ -17,7 +17,11 @@ from ip2p.errors import BudgetError, DataError, told_if_full
 from ip2p.ownership import lock
 from ip2p.records import Reason
 
-LEDGER_FILE = "asked.jsonl"
+LEDGER_FILE, JUDGE_LEDGER = "asked.jsonl", "judged.jsonl"
+"""Names of the ledgers in the folder of a build: of the writer, and of the judge of pairs."""
+
+
+LEDGERS = (LEDGER_FILE, JUDGE_LEDGER)
 
 
 class Cost(NamedTuple):

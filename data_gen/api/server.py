@@ -1,5 +1,6 @@
 """Which server is asked and what that may cost, and what it is asked for: all in which writers and judges differ."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from ip2p.data_gen.config import ScoresConfig, TriplesConfig
+from ip2p.records import content_id
 
 
 class Task(NamedTuple):
@@ -59,6 +61,13 @@ class ServerSettings:
         """Return the arguments that every request has besides those that ip2p chooses."""
         effort = {"reasoning_effort": self.reasoning_effort} if self.reasoning_effort else {}
         return effort | self.extra_body
+
+
+def question_key(settings: ServerSettings, model: str, seed: int, *texts: str) -> str:
+    """Return the hash of a question: of the model, of how it is asked, and of what it is told."""
+    more = settings.arguments()
+    asked = [json.dumps(more, sort_keys=True)] if more else []  # so that other keys are those of earlier versions
+    return content_id(model, repr(settings.temperature), str(seed), *asked, *texts)
 
 
 def writing_server(settings: TriplesConfig) -> ServerSettings:

@@ -6,17 +6,20 @@ again. When the budget ends, the run goes on with what was judged: a pair withou
 asks for one, and the same command with more money judges the rest.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import batched
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ip2p.data_gen import rows
 from ip2p.data_gen.api.asker import Asker
-from ip2p.data_gen.api.cache import Cache, read_cache
+from ip2p.data_gen.api.cache import read_cache
 from ip2p.data_gen.api.ledger import JUDGE_LEDGER, Answer, Cost, read_spending
 from ip2p.data_gen.api.prices import price_of, tokens_about, tokens_at_most
 from ip2p.data_gen.api.sender import Question
 from ip2p.data_gen.api.server import ServerSettings, Task, judging_server, question_key
+from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import DatasetConfig, ScoresConfig
 from ip2p.data_gen.pairs.verdicts import (
     MOST_TOKENS,
@@ -57,31 +60,48 @@ class Asked(NamedTuple):
     key: str
 
 
-Pictures = Callable[[int, Mapping[str, Any]], Iterable[Mapping[str, Any]]]
-"""Function that reads the stored pictures of the candidates of a shard whose ids are in a mapping."""
-
-
 class Judge:
     """Judges pairs, and remembers its verdicts in the folder of the build.
 
     Args:
         settings: model and budget of the judge.
-        folder: folder of the build.
-        read: function that reads the pictures of candidates.
+        build_folder: folder of the build, with all pairs.
         say: function that prints a line.
 
     Attributes:
         judged: candidates with their verdicts by id; those that got none have the reason why in `judge_said`.
+        unjudged: number of pairs without a verdict that were to be judged.
         spent: whether the budget has ended.
+        asked: whether the server was asked anything in this session.
     """
 
-    def __init__(self, settings: ScoresConfig, folder: Path, *, read: Pictures, say: Callable[[str], None]) -> None:
-        self.settings, self.folder, self.read, self.say = settings, folder, read, say
+    def __init__(self, settings: ScoresConfig, build_folder: BuildFolder, *, say: Callable[[str], None]) -> None:
+        self.settings, self.build_folder, self.folder, self.say = settings, build_folder, build_folder.out, say
         self.server: ServerSettings = judging_server(settings)
         self.judged: dict[str, Candidate] = {}
-        self.spent = False
+        self.unjudged = 0
+        self.spent = self.asked = False
         self._keys: dict[str, list[str]] = {}
         self._paid = self._read_paid()
+
+    def judge_best(self, shards: Iterable[int], decide: Callable[[int], Iterable[Candidate]]) -> None:
+        """Judge what all other thresholds keep, and the next best in place of what is refused, until nothing is left.
+
+        Args:
+            shards: indices of all shards.
+            decide: function that decides about the candidates of a shard, with the verdicts so far.
+
+        Raises:
+            ConfigError, WriterError: see `judge`.
+        """
+        shards, more = list(shards), True
+        while more:
+            wanted = list[Pair]()
+            for index in shards:
+                by_id = rows.triples_by_id(rows.read_triples(self.build_folder, index))
+                kept = (each for each in decide(index) if each.status == "ok")
+                wanted += [Pair(index, each, by_id[each.triple_id]) for each in kept]
+            more = self.judge(wanted)
 
     def judge(self, pairs: Sequence[Pair]) -> bool:
         """Judge pairs, and return whether there are new verdicts.
@@ -99,6 +119,7 @@ class Judge:
         if left and not self.spent:
             self._ask(left)
         self._settle(pairs)
+        self.unjudged = sum(each.candidate.id not in self.judged for each in pairs)
         return len(self.judged) > before
 
     def apply(self, candidate: Candidate) -> Candidate:
@@ -117,6 +138,19 @@ class Judge:
                 for name, each in sorted(self.judged.items())
             }
         )
+
+    def describe(self) -> str:
+        """Describe how many pairs were judged, and how far the two orders agree."""
+        silent = Counter(each.judge_said for each in self.judged.values() if each.judge_edit is None)
+        without = ", ".join(f"{count} {reason}" for reason, count in silent.most_common())
+        parts = [f"{self.settings.judge} has judged {len(self.judged) - silent.total()} pairs"]
+        parts += [f"{silent.total()} got no verdict ({without})"] * bool(silent)
+        if self.unjudged:
+            ended = "the budget has ended" if self.spent else "the server did not answer"
+            parts += [f"{self.unjudged} are not judged, since {ended}, and the same command goes on with them"]
+        if (apart := self.disagreement()) is not None:
+            parts += [f"the two orders of the pictures differ by {apart:.3f} on average"]
+        return "; ".join(parts)
 
     def disagreement(self) -> float | None:
         """Return by how much the marks of the two orders differ on average; None if pairs are asked about in one."""
@@ -148,7 +182,7 @@ class Judge:
         left = []
         for shard, wanted in by_shard.items():
             unknown = {name: pair for name, pair in wanted.items() if name not in self._keys}
-            for row in self.read(shard, unknown):
+            for row in rows.read_pictures(self.build_folder, shard, unknown):
                 self._keys[row["id"]] = [self._key(unknown[row["id"]], row, order) for order in self._orders]
             for name, pair in wanted.items():
                 for order, key in zip(self._orders, self._keys.get(name, []), strict=False):
@@ -165,6 +199,7 @@ class Judge:
 
     def _ask(self, left: Sequence[Asked]) -> None:
         """Ask until all is answered, or the budget has ended."""
+        self.asked = True
         asker = Asker(self.server, self.folder, TASK, seed=SEED, say=self.say, ledger=JUDGE_LEDGER)
         try:
             light = [self._question(asker, each) for each in left]
@@ -172,8 +207,9 @@ class Judge:
             likely = asker.price.of(read, TOKENS_WRITTEN * len(left))
             with asker.session(light, likely) as advance:
                 while left and (chosen := _affordable(left, asker, likely.usd / len(left), likely.tokens / len(left))):
-                    for questions in batched(self._with_pictures(asker, chosen), AT_ONCE):
-                        asker.ask(questions, advance)
+                    questions = self._with_pictures(asker, chosen)
+                    while some := list(islice(questions, AT_ONCE)):
+                        asker.ask(some, advance)
                     done = {each.key for each in chosen}
                     left = [each for each in left if each.key not in done]
         except BudgetError as error:
@@ -187,7 +223,8 @@ class Judge:
         """Yield questions with their pictures, shard by shard."""
         for shard in sorted({each.pair.shard for each in chosen}):
             here = [each for each in chosen if each.pair.shard == shard]
-            for row in self.read(shard, {each.pair.candidate.id: each for each in here}):
+            wanted = {each.pair.candidate.id: each for each in here}
+            for row in rows.read_pictures(self.build_folder, shard, wanted):
                 for each in here:
                     if each.pair.candidate.id == row["id"]:
                         yield self._question(asker, each, ask_about(each.pair.triple, row, each.edited_first))
@@ -254,6 +291,3 @@ def _affordable(left: Sequence[Asked], asker: Asker, usd: float, tokens: float) 
         return list(left)
     best_first = sorted(left, key=lambda each: (-each.pair.candidate.sim_direction, each.pair.candidate.id))
     return best_first[: max(1, int(min(rooms)))]
-
-
-__all__ = ["Cache", "Judge", "Pair", "judging_cost", "price_of_judging"]

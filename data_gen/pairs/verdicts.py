@@ -98,8 +98,8 @@ def count_verdicts(text: str) -> int:
 def average(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the mean marks of several verdicts about one pair, with the reason of the worst."""
     worst = min(verdicts, key=lambda each: sum(getattr(each, name) for name in MARKS))
-    means = [sum(getattr(each, name) for each in verdicts) / len(verdicts) for name in MARKS]
-    return Verdict(*(round(mean, 6) for mean in means), worst.said)
+    edit, kept, clean = (sum(getattr(each, name) for each in verdicts) / len(verdicts) for name in MARKS)
+    return Verdict(round(edit, 6), round(kept, 6), round(clean, 6), worst.said)
 
 
 def _order(edited_first: bool) -> tuple[str, ...]:
@@ -132,4 +132,5 @@ def _to_verdict(value: object) -> Verdict | None:
     if len(numbers) != len(MARKS) or not all(map(math.isfinite, numbers)):
         return None
     said = " ".join(strip_invisible(str(fields.get("reason") or "")).split())
-    return Verdict(*(round(number, 6) for number in numbers), said[:SAID])
+    edit, kept, clean = (round(number, 6) for number in numbers)
+    return Verdict(edit, kept, clean, said[:SAID])

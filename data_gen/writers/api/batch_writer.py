@@ -71,7 +71,7 @@ class BatchWriter(ApiWriter):
     raw = ""
     """The last line of a batch that is no answer."""
 
-    def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
+    def ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
         by_key = {question.key: question for question in questions}
         with connect(self.server.base_url, self.key) as client:
             try:

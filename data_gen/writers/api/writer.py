@@ -10,7 +10,7 @@ from ip2p.data_gen.api.connection import connect
 from ip2p.data_gen.api.faults import RESUME_HINT, describe
 from ip2p.data_gen.api.prices import tokens_about, tokens_at_most
 from ip2p.data_gen.api.sender import Question
-from ip2p.data_gen.api.server import Task, writing_server
+from ip2p.data_gen.api.server import Task, question_key, writing_server
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.proposals import Message, Proposal
 from ip2p.data_gen.writers.prompts import ask, reply_model
@@ -56,10 +56,8 @@ class ApiWriter(Asker):
         """Make the question for a caption, with its own examples."""
         turns = ask(caption, count, self.settings, self.seed)
         texts = [turn["content"] for turn in turns]
-        return self.make_question(
-            self.make_key(self.seed, *texts), turns, wanted=count, read=sum(map(tokens_at_most, texts)),
-            written=self.settings.reply_tokens * count,
-        )  # fmt: skip
+        key, read = question_key(self.server, self.name, self.seed, *texts), sum(map(tokens_at_most, texts))
+        return self.make_question(key, turns, wanted=count, read=read, written=self.settings.reply_tokens * count)
 
     def prepare(self, captions: Sequence[Caption], count: int) -> None:
         """Ask about all captions without an answer.
