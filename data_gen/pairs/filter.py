@@ -62,15 +62,16 @@ def decide(
         if reasons[candidate.id] is Reason.OK:
             passed[candidate.triple_id].append(candidate)
     for triple, group in passed.items():
-        asks = bool(judge_bounds(settings.thresholds(kinds[triple])))
-        seeds = set[int]()
-        for each in sorted(group, key=lambda each: (-each.sim_direction, each.id)):
-            if each.seed in seeds or len(seeds) == settings.top_k:  # those of a seed are all but the same
-                reasons[each.id] = Reason.NOT_TOP_K
-            elif asks and each.judge_edit is None and (judged or each.judge_said):
+        asks, seeds = bool(judge_bounds(settings.thresholds(kinds[triple]))), set[int]()
+        unknown = {each.id for each in group if asks and each.judge_edit is None}
+        for each in sorted(group, key=lambda each: (judged and each.id in unknown, -each.sim_direction, each.id)):
+            if each.id in unknown and each.judge_said:  # it was asked, and gave no verdict
                 reasons[each.id] = Reason.NOT_JUDGED
+            elif each.seed in seeds or len(seeds) == settings.top_k:  # those of a seed are all but the same
+                reasons[each.id] = Reason.NOT_TOP_K
             else:
                 seeds.add(each.seed)
+                reasons[each.id] = Reason.NOT_JUDGED if judged and each.id in unknown else Reason.OK
     return [
         each.model_copy(
             update={"status": "ok" if reasons[each.id] is Reason.OK else "refused", "reason": reasons[each.id]}

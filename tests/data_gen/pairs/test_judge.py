@@ -240,12 +240,13 @@ def test_formats_fall_back_and_a_dead_server_loses_nothing(
         return completion(f"<think>maybe 0.3</think>Here you are:\n```json\n{json.dumps(GOOD)}\n```")
 
     server.script = lambda request: prose_only(request) if len(server.requests) < 6 else failure(500, "on fire")
+    before = filtered(Path(judged().out))
     with pytest.raises(WriterError, match="goes on from here"):
         pipeline.refilter(judged("scores.judge_parallel=1"), say=silent)
     out = Path(judged().out)
     with Ledger(out / JUDGE_LEDGER) as ledger:
         paid = sum(bool(each.text) for each in ledger.answers.values())
-    assert paid and not list((out / "filtered").glob("*.json")), "nothing is filtered without its judge"
+    assert paid and filtered(out) == before, "nothing is filtered without its judge"
     server.script, sent = prose_only, len(server.requests)
     summary = pipeline.refilter(judged(), say=silent)
     asked = sum(row["judge_edit"] is not None for row in filtered(summary.out).values())
@@ -272,7 +273,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
 
     server.script = by_pictures
     one = pipeline.refilter(judged(), say=silent)
-    two = pipeline.refilter(judged(f"out={tmp_path / 'two'}"), crew=Crew(workers=2), say=silent)
+    two = pipeline.build(judged(f"out={tmp_path / 'two'}"), crew=Crew(workers=2), say=silent)
     assert packed_bytes(one.out) == packed_bytes(two.out) and filtered(one.out) == filtered(two.out)
 
 
