@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from ip2p.config import Config
-from ip2p.data_gen.kinds import ALL_KINDS, explain_unknown, general_kind
+from ip2p.data_gen.per_kind import of_kind, require_known
 
 JUDGE_BOUNDS = ("judge_edit_min", "judge_kept_min", "judge_clean_min")
 """Names of the thresholds of a judge's marks."""
@@ -143,16 +143,12 @@ class FilterConfig(Thresholds):
     def thresholds(self, kind: str) -> Thresholds:
         """Return the thresholds of a kind of edit: its own, those of its general kind, and those of all."""
         bounds = self.model_dump(include=set(Thresholds.model_fields))
-        for each in (general_kind(kind), kind):
-            bounds |= self.per_kind.get(each, KindThresholds()).model_dump(exclude_none=True)
-        return Thresholds.model_validate(bounds)
+        return Thresholds.model_validate(bounds | of_kind(self.per_kind, kind))
 
     @field_validator("per_kind")
     @classmethod
     def _of_known_kinds(cls, value: dict[str, KindThresholds]) -> dict[str, KindThresholds]:
-        for kind in value:
-            if kind not in ALL_KINDS:
-                raise ValueError(explain_unknown(kind))
+        require_known(value)
         return value
 
 
