@@ -12,6 +12,7 @@ from ip2p.data_gen.api.prices import price_of, tokens_about
 from ip2p.data_gen.api.server import writing_server
 from ip2p.data_gen.captions.read import read_build_captions
 from ip2p.data_gen.config import DatasetConfig, PairsConfig
+from ip2p.data_gen.pairs.judge import price_of_judging
 from ip2p.data_gen.writers.prompts import ask
 from ip2p.models.bundled import BUNDLED_NAMES
 from ip2p.records import Caption, Triple
@@ -57,6 +58,7 @@ class Estimate:
         workers: processes that draw.
         packed: pairs of the packed data set, if all triples keep as many as they may.
         writer: what the writer costs, in words.
+        judge: what the judge of pairs costs, in words.
         free: free bytes on the disk of the folder.
         out: folder of the build.
     """
@@ -69,6 +71,7 @@ class Estimate:
     workers: int
     packed: int
     writer: str
+    judge: str
     free: int
     out: Path
 
@@ -92,6 +95,7 @@ class Estimate:
             f"{_readable(self.free)} free for {self.out}, {enough}\n"
             f"rates: {self.rates.source}\n"
             f"writer: {self.writer}\n"
+            f"judge: {self.judge}\n"
             "nothing was written"
         )
 
@@ -116,7 +120,7 @@ def estimate(config: DatasetConfig, *, workers: int = 1) -> Estimate:
     return Estimate(
         len(captions), triples, candidates, round(candidates * rows_of_candidate(config.pairs)),
         measure_rates(config, captions), workers, triples * min(config.filter.top_k, config.pairs.candidates),
-        price_of_triples(config, captions), shutil.disk_usage(there).free, folder,
+        price_of_triples(config, captions), price_of_judging(config, triples), shutil.disk_usage(there).free, folder,
     )  # fmt: skip
 
 

@@ -205,8 +205,9 @@ class Judge:
             light = [self._question(asker, each) for each in left]
             read = sum(tokens_about(SYSTEM) + _tokens_of(each.pair.triple, tokens_about, TOKENS) for each in left)
             likely = asker.price.of(read, TOKENS_WRITTEN * len(left))
+            share = Cost(likely.tokens_in // len(left), likely.tokens_out // len(left), likely.usd / len(left))
             with asker.session(light, likely) as advance:
-                while left and (chosen := _affordable(left, asker, likely.usd / len(left), likely.tokens / len(left))):
+                while left and (chosen := _affordable(left, asker, light[0].most, share)):
                     questions = self._with_pictures(asker, chosen)
                     while some := list(islice(questions, AT_ONCE)):
                         asker.ask(some, advance)
@@ -282,12 +283,19 @@ def _tokens_of(triple: Triple, count: Callable[[str], int], picture: int) -> int
     return count(triple.caption) + count(triple.instruction) + count(triple.edited_caption) + 40 + 2 * picture
 
 
-def _affordable(left: Sequence[Asked], asker: Asker, usd: float, tokens: float) -> list[Asked]:
-    """Return the pairs to ask about next: all, or the best for which a limited budget is likely to last."""
-    ledger, server = asker.ledger, asker.server
-    rooms = [(server.max_usd - ledger.spent.usd) / usd] if server.max_usd and usd else []
-    rooms += [(server.max_tokens - ledger.spent.tokens) / tokens] if server.max_tokens else []
-    if not rooms or min(rooms) >= len(left):
+def _affordable(left: Sequence[Asked], asker: Asker, most: Cost, likely: Cost) -> list[Asked]:
+    """Return the pairs to ask about next: all, or the best for which a limited budget is likely to last.
+
+    Args:
+        left: pairs without an answer.
+        asker: asker with its budget.
+        most: largest possible cost of a question, which is reserved while it is asked.
+        likely: cost that is expected of one.
+    """
+    spent, server = asker.ledger.spent, asker.server
+    rooms = [(server.max_usd - spent.usd - most.usd) / likely.usd] if server.max_usd and likely.usd else []
+    rooms += [(server.max_tokens - spent.tokens - most.tokens) / likely.tokens] if server.max_tokens else []
+    if not rooms or 1 + min(rooms) >= len(left):
         return list(left)
     best_first = sorted(left, key=lambda each: (-each.pair.candidate.sim_direction, each.pair.candidate.id))
-    return best_first[: max(1, int(min(rooms)))]
+    return best_first[: max(1, 1 + int(min(rooms)))]
