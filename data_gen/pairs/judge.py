@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ip2p.data_gen import rows
 from ip2p.data_gen.api.asker import Asker
 from ip2p.data_gen.api.cache import read_cache
-from ip2p.data_gen.api.ledger import JUDGE_LEDGER, Answer, Cost, read_spending
+from ip2p.data_gen.api.ledger import JUDGE_LEDGER, Answer, Cost
 from ip2p.data_gen.api.prices import price_of, tokens_about, tokens_at_most
 from ip2p.data_gen.api.sender import Question
 from ip2p.data_gen.api.server import ServerSettings, Task, judging_server, question_key
@@ -271,11 +271,6 @@ def price_of_judging(config: DatasetConfig, triples: int) -> str:
     usd = "USD unknown" if price.source == "not known" else f"{read.usd:.2f} to {written.usd:.2f} USD"
     limit = f", limited to {scores.judge_max_usd:g} USD" if scores.judge_max_usd else ""
     return f"{scores.judge}, {usd}{limit} for {least} to {most} questions, without reasoning (price: {price.source})"
-
-
-def judging_cost(out: Path) -> Cost:
-    """Return what the judge of a build has cost over all runs."""
-    return read_spending(out, JUDGE_LEDGER).cost
 
 
 def _tokens_of(triple: Triple, count: Callable[[str], int], picture: int) -> int:

@@ -20,9 +20,9 @@ from PIL import Image
 
 from ip2p.config import load_config
 from ip2p.data_gen import pipeline
-from ip2p.data_gen.api.ledger import JUDGE_LEDGER, Ledger
+from ip2p.data_gen.api.ledger import JUDGE_LEDGER, Ledger, read_spending
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.pairs.judge import judging_cost, price_of_judging
+from ip2p.data_gen.pairs.judge import price_of_judging
 from ip2p.errors import ConfigError, WriterError
 from ip2p.records import Reason
 from ip2p.shards import read_shards
@@ -263,7 +263,7 @@ def test_verdicts_of_another_folder_cost_nothing(
     shutil.copytree(drawn[0].removeprefix("out="), other.out)
     second = pipeline.refilter(other, say=silent)
     assert len(server.requests) == sent and filtered(second.out) == filtered(first.out)
-    assert judging_cost(second.out).usd == 0.0
+    assert read_spending(Path(second.out), JUDGE_LEDGER).cost.usd == 0.0
 
 
 def test_any_number_of_workers_gives_the_same_bytes(
