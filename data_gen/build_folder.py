@@ -18,7 +18,7 @@ from ip2p.data_gen.costs import SECONDS_FILE
 from ip2p.data_gen.writers.api.ledger import LEDGER_FILE
 from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
-from ip2p.ownership import lease, require_own, sole_writer, turn
+from ip2p.ownership import lease, mutex, require_own, sole_writer
 from ip2p.records import SCHEMA_VERSION, SCORES
 from ip2p.shards import atomic_write, fingerprint, hash_file, sweep_temporaries
 from ip2p.version import __version__
@@ -133,7 +133,7 @@ class BuildFolder:
         require_own(self.out, OUTPUTS, mark=BUILD_FILE, keys=("seed", "schema_version"))
         self.out.mkdir(parents=True, exist_ok=True)
         with sole_writer(self.out, file=f"{LEASES}/folder", shared=shared) as handle:
-            with self.turn():
+            with self.mutex():
                 earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
                 now = self._check_settings(earlier, last)
                 if write and now != earlier:
@@ -150,9 +150,9 @@ class BuildFolder:
         """Context manager that tries to get a shard of pairs for this process alone; False if another one has it."""
         return lease(self.out / LEASES / f"shard-{index:05d}")
 
-    def turn(self) -> AbstractContextManager[None]:
+    def mutex(self) -> AbstractContextManager[None]:
         """Context manager that waits until no other process changes what all of them write to."""
-        return turn(self.out / LEASES / "settings")
+        return mutex(self.out / LEASES / "settings")
 
     def record_model(self, key: str) -> None:
         """Record that a model was loaded to work for this build: its revision, and the versions of the libraries.
@@ -163,7 +163,7 @@ class BuildFolder:
         versions = f"ip2p {__version__}, " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
         section, _, field = key.partition(".")
         revision = find_revision(str(getattr(getattr(self.config, section), field)))
-        with self.turn():
+        with self.mutex():
             settings = read_build_file(self.out)
             now = settings | {
                 VERSIONS: sorted({*settings.get(VERSIONS, []), versions}),

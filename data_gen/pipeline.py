@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ip2p.data_gen.build_file import DEFAULT_CONFIG, load_settings, read_origins
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.scale.crew import ENGINES, Crew, make_pairs, parse_crew
+from ip2p.data_gen.scale.parallelism import ENGINES, Parallelism, make_pairs, parse_parallelism
 from ip2p.data_gen.scale.partition import Partition, find_partition
 from ip2p.errors import BusyError, DataError, Ip2pError
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED_EXIT_CODE = 130
 FILTER_HINT = "Run `ip2p dataset filter` with these settings first"
-ALONE = Crew()
+ONE_PROCESS = Parallelism()
 
 Say = Callable[[str], None]
 say_at_once: Say = functools.partial(print, flush=True)
@@ -96,12 +96,12 @@ class BuildSummary(NamedTuple):
         )
 
 
-def build(config: DatasetConfig, *, crew: Crew = ALONE, say: Say = say_at_once) -> BuildSummary:
+def build(config: DatasetConfig, *, parallelism: Parallelism = ONE_PROCESS, say: Say = say_at_once) -> BuildSummary:
     """Run the unfinished shards of all stages, and pack the kept pairs.
 
     Args:
         config: config of the build.
-        crew: who draws and scores the pairs.
+        parallelism: processes that draw and score the pairs.
         say: function that prints a line.
 
     Raises:
@@ -121,7 +121,7 @@ def build(config: DatasetConfig, *, crew: Crew = ALONE, say: Say = say_at_once) 
         stages = Stages(build_folder, say)
         stages.write_captions(captions)
         stages.write_triples()
-        seconds = make_pairs(stages, range(stages.shards), crew, lock)
+        seconds = make_pairs(stages, range(stages.shards), parallelism, lock)
         stages.filter_pairs()
         results = _finish(stages.results())
     session = Session(time.monotonic() - began, stages.drawn, stages.unet_rows, seconds)
@@ -131,7 +131,7 @@ def build(config: DatasetConfig, *, crew: Crew = ALONE, say: Say = say_at_once) 
 
 
 def build_partition(
-    config: DatasetConfig, partition: Partition, *, crew: Crew = ALONE, say: Say = say_at_once
+    config: DatasetConfig, partition: Partition, *, parallelism: Parallelism = ONE_PROCESS, say: Say = say_at_once
 ) -> BuildSummary | None:
     """Make the pairs of a share of the shards, beside other runs in the same folder.
 
@@ -140,7 +140,7 @@ def build_partition(
     Args:
         config: config of the build, whose triples are finished.
         partition: share of this run.
-        crew: who draws and scores the pairs.
+        parallelism: processes that draw and score the pairs.
         say: function that prints a line.
 
     Returns:
@@ -163,7 +163,7 @@ def build_partition(
         for stage in ("captions", "triples"):
             stages.require(stage, f"Run `ip2p dataset triples -o {out}` with these settings first")
         say(f"{partition}: {len(partition.shards(stages.shards))} of {stages.shards} shards")
-        seconds = make_pairs(stages, partition.shards(stages.shards), crew, lock)
+        seconds = make_pairs(stages, partition.shards(stages.shards), parallelism, lock)
         left = stages.unfinished_pairs()
     session = Session(time.monotonic() - began, stages.drawn, stages.unet_rows, seconds)
     if not left:
@@ -178,12 +178,12 @@ def build_partition(
     return None
 
 
-def estimate(config: DatasetConfig, crew: Crew = ALONE, *, say: Say = say_at_once) -> None:
+def estimate(config: DatasetConfig, parallelism: Parallelism = ONE_PROCESS, *, say: Say = say_at_once) -> None:
     """Say what a build will take; nothing is written. See `ip2p.data_gen.estimate`."""
     from ip2p.data_gen.estimate import estimate
-    from ip2p.data_gen.scale.crew import room_for_workers
+    from ip2p.data_gen.scale.parallelism import count_slots
 
-    say(str(estimate(config, workers=crew.workers or room_for_workers(config.pairs.threads))))
+    say(str(estimate(config, workers=parallelism.workers or count_slots(config.pairs.threads))))
 
 
 def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
@@ -351,12 +351,12 @@ def _finish(results: "Results") -> "Results":
     return results
 
 
-def run(config: DatasetConfig, crew: Crew, partition: Partition | None) -> None:
+def run(config: DatasetConfig, parallelism: Parallelism, partition: Partition | None) -> None:
     """Build a data set, or a share of it if a partition is given; see `build` and `build_partition`."""
     if partition:
-        build_partition(config, partition, crew=crew)
+        build_partition(config, partition, parallelism=parallelism)
     else:
-        build(config, crew=crew)
+        build(config, parallelism=parallelism)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -372,7 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=int,
         default=1,
         metavar="N",
-        help="processes that make pairs; 0: as many as have room",
+        help="processes that make pairs; 0: one on each GPU, or on each core without any",
     )
     parser.add_argument("--partition", type=int, metavar="I", help="share of the shards, from 0; as in Slurm arrays")
     parser.add_argument("--n-partitions", type=int, metavar="N", help="number of shares; 1 for no shares")
@@ -382,9 +382,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     parsed = parser.parse_intermixed_args(arguments)  # options may stand between settings
     try:
-        config, crew = load_settings(parsed.config, parsed.overrides), parse_crew(parsed.workers, parsed.engine)
+        config, parallelism = (
+            load_settings(parsed.config, parsed.overrides),
+            parse_parallelism(parsed.workers, parsed.engine),
+        )
         partition = find_partition(parsed.partition, parsed.n_partitions)
-        estimate(config, crew) if parsed.dry_run else run(config, crew, partition)
+        estimate(config, parallelism) if parsed.dry_run else run(config, parallelism, partition)
     except Ip2pError as error:
         if parsed.debug:
             raise

@@ -364,5 +364,5 @@ class Stages:
         try:
             yield
         finally:
-            with self.build_folder.turn():
+            with self.build_folder.mutex():
                 record_seconds(self.build_folder.out, stage, time.monotonic() - began)

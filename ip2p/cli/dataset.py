@@ -65,11 +65,11 @@ def build(
     """
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
-    from ip2p.data_gen.scale.crew import parse_crew
+    from ip2p.data_gen.scale.parallelism import parse_parallelism
     from ip2p.data_gen.scale.partition import find_partition
 
-    crew, share = parse_crew(workers, engine), find_partition(partition, n_partitions)
-    pipeline.estimate(checked, crew) if dry_run else pipeline.run(checked, crew, share)
+    parallelism, share = parse_parallelism(workers, engine), find_partition(partition, n_partitions)
+    pipeline.estimate(checked, parallelism) if dry_run else pipeline.run(checked, parallelism, share)
 
 
 @app.command(cls=DatasetCommand)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ip2p.data_gen.stages import ShardOutcome
 
 
-class Pace:
+class Throughput:
     """Counts of this session.
 
     Args:
