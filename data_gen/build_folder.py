@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from ip2p.data_gen.build_file import BUILD_FILE, flatten, read_build_file
+from ip2p.builds import BUILD_FILE, FINGERPRINT
+from ip2p.data_gen.build_file import flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
 from ip2p.data_gen.costs import SECONDS_FILE
@@ -51,7 +52,7 @@ MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pa
 
 OUTPUTS = (
     BUILD_FILE, *STAGES, SECONDS_FILE, "packed.json", "report.html", "review.html", "triples.html",
-    "calibration.html", "calibration.yaml",
+    "calibration.html", "calibration.yaml", "README.edited.md", "croissant.edited.json",
 )  # fmt: skip
 """Names of everything that a build replaces in its folder; a ledger of answers only grows."""
 VERSIONS, REVISIONS = "versions", "revisions"
@@ -83,8 +84,13 @@ class BuildFolder:
         """Return the folder that a stage writes to."""
         return self.out / stage
 
-    def fingerprint(self, stage: Stage) -> str:
-        """Hash everything that the rows of a stage depend on."""
+    def fingerprint(self, stage: Stage, drawn_for: Mapping[str, Any] | None = None) -> str:
+        """Hash everything that the rows of a stage depend on.
+
+        Args:
+            stage: the stage.
+            drawn_for: thresholds of drawing, if not those that are written down.
+        """
         read = [CONFIG_SECTIONS[each] for each in STAGES[: STAGES.index(stage) + 1]]
         settings = self.config.model_dump(mode="json", include={"seed", "shard_size", *read})
         for section, values in settings.items():
@@ -95,7 +101,7 @@ class BuildFolder:
         if self.config.pairs.needs_thresholds and STAGES.index(stage) >= STAGES.index("candidates"):
             read.append("scores")
             settings["scores"] = self.config.scores.model_dump(mode="json")
-            settings[DRAWN_FOR] = self.thresholds_of_drawing().model_dump(mode="json")
+            settings[DRAWN_FOR] = drawn_for or self.thresholds_of_drawing().model_dump(mode="json")
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
         if "scores" in settings:  # shards without one of the scores are made again
             settings["scores"]["columns"] = SCORES
@@ -182,12 +188,12 @@ class BuildFolder:
     def _check_settings(self, earlier: Mapping[str, Any], last: Stage) -> dict[str, Any]:
         """Return the settings for build.json, unless they contradict the earlier ones."""
         later = STAGES[STAGES.index(last) + 1 :]
-        records = (VERSIONS, REVISIONS, DRAWN_FOR)
+        records = (VERSIONS, REVISIONS, DRAWN_FOR, FINGERPRINT)
         kept = {key: value for key, value in earlier.items() if _stage_of(key) in later or key in records}
         now = kept | self._settings(later)
         for key in dict.fromkeys((*now, *earlier)):
             before = earlier.get(key, ADDED.get(key))
-            if before != now.get(key) and key != DRAWN_FOR and self._is_bound(key):
+            if before != now.get(key) and key not in records and self._is_bound(key):
                 paid = (self.out / LEDGER_FILE).exists()
                 again = f" with triples.cache={self.out}, so that no answer is paid for again" if paid else ""
                 raise ConfigError(
@@ -198,6 +204,8 @@ class BuildFolder:
             begun = any(self.stage_folder("candidates").glob("*"))
             recorded = earlier.get(DRAWN_FOR) if begun else None
             now[DRAWN_FOR] = recorded or self.config.filter.model_dump(mode="json")
+        if last == "packed":  # a data set that an earlier filter has packed does not have it
+            now[FINGERPRINT] = self.fingerprint("packed", now.get(DRAWN_FOR))
         return now
 
     @staticmethod

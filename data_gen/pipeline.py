@@ -15,18 +15,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ip2p.data_gen.build_file import DEFAULT_CONFIG, load_settings, read_origins
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.scale.parallelism import ENGINES, Parallelism, make_pairs, parse_parallelism
 from ip2p.data_gen.scale.partition import Partition, find_partition
+from ip2p.data_gen.summary import BuildSummary, Session
 from ip2p.errors import BusyError, DataError, Ip2pError
 
 if TYPE_CHECKING:
     from ip2p.data_gen.calibration.calibrate import Calibration
     from ip2p.data_gen.calibration.labels import Label
-    from ip2p.data_gen.report.counts import Counts
     from ip2p.data_gen.report.results import Results
 
 INTERRUPTED_EXIT_CODE = 130
@@ -35,65 +35,6 @@ ONE_PROCESS = Parallelism()
 
 Say = Callable[[str], None]
 say_at_once: Say = functools.partial(print, flush=True)
-
-
-class Session(NamedTuple):
-    """The time of one session of a build.
-
-    Attributes:
-        seconds: duration of this session.
-        drawn: candidates drawn in it.
-        unet_rows: UNet rows of these candidates.
-        drawing: seconds of making their pairs.
-    """
-
-    seconds: float
-    drawn: int = 0
-    unet_rows: int = 0
-    drawing: float = 0.0
-
-    def __str__(self) -> str:
-        drawing = ""
-        if self.drawn:
-            drawing = (
-                f", {self.drawing:.0f} of them for {self.drawn} candidates: {self.drawn / self.drawing:.2f} candidates "
-                f"and {self.unet_rows / self.drawing:.0f} UNet rows a second"
-            )
-        return f"{self.seconds:.0f} s in this session{drawing}"
-
-
-class BuildSummary(NamedTuple):
-    """The outcome of a build: its folder, its counts over all sessions, and the time of this session.
-
-    Attributes:
-        out: folder of the build.
-        counts: counts over all sessions.
-        session: time of this session, and what was drawn in it.
-    """
-
-    out: Path
-    counts: "Counts"
-    session: Session
-
-    @property
-    def drawn(self) -> int:
-        """Candidates drawn in this session."""
-        return self.session.drawn
-
-    @property
-    def unet_rows(self) -> int:
-        """UNet rows of these candidates."""
-        return self.session.unet_rows
-
-    def __str__(self) -> str:
-        counts = self.counts
-        return (
-            f"kept {counts.pairs} of {counts.total} candidates ({counts.pairs / max(counts.total, 1):.1%}), for "
-            f"{counts.served} of {counts.triples.total()} triples; "
-            f"{counts.rows_per_pair:.0f} UNet rows for each kept pair\n"
-            f"{self.session}\n"
-            f"data set {self.out / 'packed'}, report {self.out / 'report.html'}"
-        )
 
 
 def build(config: DatasetConfig, *, parallelism: Parallelism = ONE_PROCESS, say: Say = say_at_once) -> BuildSummary:
@@ -334,6 +275,7 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
     """Write a page about a filtered build."""
     from ip2p.data_gen.build_folder import BuildFolder
     from ip2p.data_gen.stages import Stages
+    from ip2p.manifest import find_stale
 
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
     with build_folder.claim(write=False):
@@ -341,6 +283,8 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
         stages.require("filtered", FILTER_HINT)
         page = write(stages.results())
     say(f"{page.stem} {page}")
+    if stale := find_stale(build_folder.stage_folder("packed")):
+        say(f"warning: {stale}")
     return page
 
 

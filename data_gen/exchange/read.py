@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ip2p.data_gen.build_file import BUILD_FILE
+from ip2p.builds import BUILD_FILE, PACKED_FOLDER
 from ip2p.data_gen.pairs.preferences import PREFERENCES
 from ip2p.errors import DataError, one_line
 from ip2p.manifest import MANIFEST_FILE, find_faults, read_manifest
@@ -82,14 +82,18 @@ class PairRow:
     fault: str = ""
 
 
+def pairs_folder(path: Path) -> Path:
+    """Return the packed data set of the folder of a build, and any other path as it is."""
+    return path / PACKED_FOLDER if (path / BUILD_FILE).exists() else path
+
+
 def read_pairs(path: Path) -> Iterator[PairRow]:
     """Read all pairs of a file or folder, which is compared with its manifest first, if it has one.
 
     Raises:
         DataError: it does not exist, or has none of the known layouts.
     """
-    if (path / BUILD_FILE).exists():
-        path = path / "packed"
+    path = pairs_folder(path)
     if not path.exists():
         raise DataError(f"there are no pairs at {path}", LAYOUT_HINT)
     root = path if path.is_dir() else path.parent

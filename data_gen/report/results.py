@@ -13,13 +13,13 @@ from ip2p.data_gen.pairs.preferences import PREFERENCES, pair_siblings, preferen
 from ip2p.data_gen.pairs.split import SPLITS, group_captions, split_of
 from ip2p.data_gen.report.card import dataset_card
 from ip2p.data_gen.report.counts import Counts
-from ip2p.data_gen.report.croissant import croissant
+from ip2p.data_gen.report.croissant import RecordSet, croissant
 from ip2p.data_gen.report.licenses import find_licenses
 from ip2p.data_gen.report.pairs_page import PairChoice, ShownPair, render_report
 from ip2p.data_gen.report.review_page import choose_for_review, render_review
 from ip2p.data_gen.rows import FilteredShard, read_filtered, read_pictures
 from ip2p.errors import DataError
-from ip2p.manifest import verify_dataset
+from ip2p.manifest import find_edited, read_manifest, verify_dataset
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate, Caption, Reason
 from ip2p.shards import Contents, atomic_write, read_shards
@@ -87,10 +87,23 @@ class Results:
         fingerprint, folder = self.build_folder.fingerprint("packed"), self.build_folder.stage_folder("packed")
         if _is_packed(folder, fingerprint):
             return
+        self._keep_edited(folder)
         with StageProgress("packed", "pairs", total=self.counts.pairs, done=0, say=self.say) as progress:
             rows, size = self._packed_rows(progress), self.config.pack.shard_rows
             more = {PREFERENCES: (PREFERENCE_FEATURES, self._preference_rows())} if self.config.pack.preferences else {}
             pack(rows, folder, shard_rows=size, documents=self._documents, config=fingerprint, more=more)
+
+    def _keep_edited(self, folder: Path) -> None:
+        """Keep documents that a person has edited, before they are written anew."""
+        try:
+            manifest = read_manifest(folder)
+        except DataError:
+            return
+        for name in find_edited(folder, manifest) if manifest else ():
+            stem, dot, ending = name.rpartition(".")
+            kept = self.build_folder.out / f"{stem}.edited{dot}{ending}"
+            atomic_write(kept, (folder / name).read_bytes())
+            self.say(f"{folder / name} was edited, and is written anew with the pairs; the edited one is {kept}")
 
     def _filtered(self) -> Iterator[FilteredShard]:
         return (read_filtered(self.build_folder, index) for index in range(self.shards))
@@ -116,7 +129,11 @@ class Results:
         description = f"{self.counts.pairs} edits: picture, instruction, edited picture; drawn by {made_by}."
         metadata = croissant(
             f"ip2p-edits-{digest}", description=description, license=licenses.whole, files=files,
-            features=FEATURES,
+            record_sets=[
+                *(RecordSet(name, f"data/{name}-*.parquet", FEATURES) for name in SPLITS),
+                *(RecordSet(f"{PREFERENCES}-{name}", f"{PREFERENCES}/{name}-*.parquet", PREFERENCE_FEATURES)
+                  for name in SPLITS),
+            ],
         )  # fmt: skip
         card = dataset_card(
             self.config, self.counts, splits, digest, licenses=licenses, makers=self.build_folder.makers(),
