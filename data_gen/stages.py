@@ -34,7 +34,16 @@ from ip2p.device import best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate, Caption
-from ip2p.shards import atomic_write, is_shard_done, list_shards, read_shard, read_shards, write_shard
+from ip2p.shards import (
+    atomic_write,
+    is_shard_done,
+    list_shards,
+    read_shard,
+    read_shard_manifest,
+    read_shards,
+    shard_path,
+    write_shard,
+)
 
 if TYPE_CHECKING:
     from ip2p.data_gen.pairs.draw import PairMaker
@@ -184,7 +193,7 @@ class Stages:
 
         def make(index: int, progress: StageProgress) -> list[Row]:
             scored, decided = self._decide(index)
-            progress.advance(self.candidates[index])
+            progress.advance(len(decided))
             return [
                 row | {name: before.get(name) for name in rows.DRAWING_COLUMNS}
                 for row, before in zip(rows.to_rows(decided), scored, strict=True)
@@ -192,7 +201,9 @@ class Stages:
 
         for batches in self.build_folder.stage_folder("candidates").glob(BATCHES.format("*")):
             shutil.rmtree(batches)  # of a process that was killed between the shard and this
-        self._run("filtered", "candidates", list(self.candidates.values()), make, rows.CANDIDATE_SCHEMA)
+        folder = self.build_folder.stage_folder("scores")
+        scored = [read_shard_manifest(shard_path(folder, index)).rows for index in range(self.shards)]
+        self._run("filtered", "candidates", scored, make, rows.CANDIDATE_SCHEMA)
 
     def results(self) -> Results:
         """Return the results of the finished stages: counts, report and packed data set."""
@@ -221,7 +232,7 @@ class Stages:
 
     @cached_property
     def candidates(self) -> dict[int, int]:
-        """Number of candidates in each shard, by its index."""
+        """Number of candidates that each shard may have, by its index; adaptive sampling draws fewer."""
         triples = ((index, rows.read_triples(self.build_folder, index)) for index in range(self.shards))
         return {
             index: self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for index, shard in triples
@@ -319,17 +330,20 @@ class Stages:
             folders[0] / BATCHES.format(f"{index:05d}"), fingerprints[1],
         )  # fmt: skip
         if not (self.config.pairs.needs_thresholds or self._unfinished("candidates", [index])):
-            made = shard.score_again(read_shard(folders[0], index), self.scorers)
-            write_shard(folders[1], index, made, schema=rows.CANDIDATE_SCHEMA, config=fingerprints[1])
+            with self._timed("scores"):
+                made = shard.score_again(read_shard(folders[0], index), self.scorers)
+                write_shard(folders[1], index, made, schema=rows.CANDIDATE_SCHEMA, config=fingerprints[1])
             progress.advance(self.candidates[index])
             return
-        with self._timed("candidates"):
-            made = shard.draw(self._open_tools, after_batch=functools.partial(self._count, progress))
-            progress.advance(len(shard.planned) - len(made))  # those that were not worth it
-            contents = (shard.stored(), rows.CANDIDATE_FEATURES), (made, rows.CANDIDATE_SCHEMA)
-            for folder, config, (content, schema) in zip(folders, fingerprints, contents, strict=True):
-                write_shard(folder, index, content, schema=schema, config=config)
-            shard.remove()
+        made = shard.draw(self._open_tools, after_batch=functools.partial(self._count, progress))
+        progress.advance(len(shard.planned) - len(made))  # those that were not worth it
+        contents = (shard.stored(), rows.CANDIDATE_FEATURES), (made, rows.CANDIDATE_SCHEMA)
+        name, began = f"{index} {fingerprints[1]}", time.monotonic()
+        self._record("candidates", shard.seconds, of=name)  # before it is done, for then no later run would do so
+        for folder, config, (content, schema) in zip(folders, fingerprints, contents, strict=True):
+            write_shard(folder, index, content, schema=schema, config=config)
+        self._record("candidates", shard.seconds + time.monotonic() - began, of=name)
+        shard.remove()
 
     def _open_tools(self) -> "Tools":
         """Load the models that draw and score, before the clock starts."""
@@ -364,5 +378,9 @@ class Stages:
         try:
             yield
         finally:
-            with self.build_folder.mutex():
-                record_seconds(self.build_folder.out, stage, time.monotonic() - began)
+            self._record(stage, time.monotonic() - began)
+
+    def _record(self, stage: Stage, seconds: float, of: str = "") -> None:
+        """Record the seconds of some work."""
+        with self.build_folder.mutex():
+            record_seconds(self.build_folder.out, stage, seconds, of=of)

@@ -199,7 +199,7 @@ def is_shard_done(folder: Path, index: int, config: str) -> bool:
     """
     path = shard_path(folder, index)
     try:
-        manifest = _read_manifest(path)
+        manifest = read_shard_manifest(path)
     except DataError:
         return False
     made_here = manifest.config == config and manifest.schema_version == SCHEMA_VERSION
@@ -213,7 +213,7 @@ def verify_shard(folder: Path, index: int) -> Manifest:
         DataError: there is no shard, or it differs from the one written.
     """
     path = shard_path(folder, index)
-    manifest = _read_manifest(path)
+    manifest = read_shard_manifest(path)
     verify_parquet(path, manifest)
     return manifest
 
@@ -265,7 +265,7 @@ def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
         DataError: it is not finished, or differs from the one written.
     """
     path = shard_path(folder, index)
-    for batch in _read_batches(path, _read_manifest(path)):
+    for batch in _read_batches(path, read_shard_manifest(path)):
         yield from batch.to_pylist()
 
 
@@ -303,8 +303,8 @@ def _to_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features |
         raise DataError(f"rows do not fit the schema of the shard ({one_line(error)})", "Check the columns") from error
 
 
-def _read_manifest(path: Path) -> Manifest:
-    """Read the manifest of a shard."""
+def read_shard_manifest(path: Path) -> Manifest:
+    """Read the manifest of a finished shard."""
     file = path.with_suffix(".json")
     try:
         return Manifest.model_validate_json(file.read_bytes())

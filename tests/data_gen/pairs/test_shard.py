@@ -1,9 +1,11 @@
 """A shard of candidates: no more tries than needed, no more pictures than kept, and no more than a batch lost."""
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +15,11 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.draw import PairMaker
 from ip2p.data_gen.pairs.scores import Scorers
 from ip2p.data_gen.pairs.shard import ShardDrawer, Tools
+from ip2p.data_gen.rows import CANDIDATE_FEATURES
 from ip2p.measuring.clip import ClipScorer
 from ip2p.models.inference import load_for_inference
 from ip2p.records import AUDIT, Reason, Triple, in_share
-from ip2p.shards import read_shards
+from ip2p.shards import read_shard, read_shards, write_shard
 
 MakeConfig = Callable[..., DatasetConfig]
 
@@ -109,16 +112,21 @@ def test_what_earlier_versions_drew_is_scored_and_not_drawn_again(make_config: M
     assert again.drawn == 0 and again.counts.pairs == first.counts.pairs and read(config, "scores") == scored
 
 
-def draw_once(
-    config: DatasetConfig, folder: Path, *, stop_after: int | None = None, overlap: bool | None = None
-) -> tuple[list[dict[str, Any]], list[bool]]:
-    """Draw a shard of two triples; returns all rows with pictures, and of each batch whether it was drawn just now."""
+def make_drawer(config: DatasetConfig, folder: Path) -> ShardDrawer:
+    """Make a shard of two triples."""
     texts = {"caption_id": "c", "instruction": "b", "kind": "time", "writer": "rules"}
     triples = [
         Triple.model_validate(texts | {"id": name, "caption": f"a red barn {name}", "edited_caption": f"a barn {name}"})
         for name in ("a", "b")
     ]
-    shard, drawn = ShardDrawer(triples, config, config.filter, folder, "fingerprint"), list[bool]()
+    return ShardDrawer(triples, config, config.filter, folder, "fingerprint")
+
+
+def draw_once(
+    config: DatasetConfig, folder: Path, *, stop_after: int | None = None, overlap: bool | None = None
+) -> tuple[list[dict[str, Any]], list[bool]]:
+    """Draw a shard of two triples; returns all rows with pictures, and of each batch whether it was drawn just now."""
+    shard, drawn = make_drawer(config, folder), list[bool]()
 
     def after_batch(_: Sequence[dict[str, Any]], just_now: bool) -> None:
         drawn.append(just_now)
@@ -159,6 +167,37 @@ def test_no_more_than_a_batch_is_lost_and_nothing_changes(
         rest, just_now = draw_once(config, folder)
         assert rest == whole
         assert just_now == [False] * stop + [True] * (len(drawn) - stop)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_seconds_of_sessions_that_were_killed_count_as_their_rows_do(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: bool
+) -> None:
+    config = make_config("pairs.candidates=4", "pairs.batch=2", "pairs.steps=1")
+    open_tools(config)
+    clock = itertools.count()
+    ticks = SimpleNamespace(monotonic=lambda: float(next(clock)))
+    monkeypatch.setattr("ip2p.data_gen.pairs.shard.time", ticks)
+    for stop in (1, 3):  # each session stores one batch more at least, and is killed
+        with pytest.raises(ConnectionAbortedError):
+            draw_once(config, tmp_path, stop_after=stop, overlap=overlap)
+    shard = make_drawer(config, tmp_path)
+    made = shard.draw(functools.partial(open_tools, config), after_batch=lambda *_: None, overlap=overlap)
+    assert len(made) == 8 and shard.seconds == 4, "a second for each of the four batches, whoever drew it"
+    again = make_drawer(config, tmp_path)
+    again.draw(functools.partial(open_tools, config), after_batch=lambda *_: None)
+    assert again.seconds == 4
+    assert not any("seconds" in row for row in [*made, *shard.stored()])
+
+
+def test_batches_of_an_earlier_version_go_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("pairs.candidates=4", "pairs.batch=2", "pairs.steps=1")
+    whole, _ = draw_once(config, tmp_path)
+    for index in range(4):
+        found = [{k: v for k, v in row.items() if k != "seconds"} for row in read_shard(tmp_path, index)]
+        write_shard(tmp_path, index, found, schema=CANDIDATE_FEATURES, config="fingerprint")
+    again, just_now = draw_once(config, tmp_path)
+    assert again == whole and not any(just_now)
 
 
 def test_storing_beside_drawing_changes_nothing(make_config: MakeConfig, tmp_path: Path) -> None:
