@@ -160,20 +160,24 @@ class BuildFolder:
         """Context manager that waits until no other process changes what all of them write to."""
         return mutex(self.out / LEASES / "settings")
 
-    def record_model(self, key: str) -> None:
-        """Record that a model was loaded to work for this build: its revision, and the versions of the libraries.
+    def record_models(self, *keys: str) -> None:
+        """Record that models were loaded to work for this build: their revisions, and the versions of the libraries.
 
         Args:
-            key: key of the config that names the model, such as pairs.model.
+            keys: keys of the config that name the models, such as pairs.model, or LoRA files.
         """
         versions = f"ip2p {__version__}, " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-        section, _, field = key.partition(".")
-        revision = find_revision(str(getattr(getattr(self.config, section), field)))
+        revisions: dict[str, str] = {}
+        for key in keys:
+            section, _, field = key.partition(".")
+            named = getattr(getattr(self.config, section), field)
+            files = {f"{key} {text}": _hash_lora(text) for text in named} if isinstance(named, list) else {}
+            revisions |= files or {key: find_revision(named)}
         with self.mutex():
             settings = read_build_file(self.out)
             now = settings | {
                 VERSIONS: sorted({*settings.get(VERSIONS, []), versions}),
-                REVISIONS: settings.get(REVISIONS, {}) | {key: revision},
+                REVISIONS: settings.get(REVISIONS, {}) | revisions,
             }
             if now != settings:
                 self._write(now)

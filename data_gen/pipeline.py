@@ -23,6 +23,7 @@ from ip2p.data_gen.scale.parallelism import ENGINES, Parallelism, make_pairs, pa
 from ip2p.data_gen.scale.partition import Partition, find_partition
 from ip2p.data_gen.summary import BuildSummary, Session
 from ip2p.errors import BusyError, DataError, Ip2pError
+from ip2p.plurals import counted
 
 if TYPE_CHECKING:
     from ip2p.data_gen.calibration.calibrate import Calibration
@@ -54,6 +55,7 @@ def build(config: DatasetConfig, *, parallelism: Parallelism = ONE_PROCESS, say:
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
     from ip2p.data_gen.captions.read import read_build_captions
+    from ip2p.data_gen.preflight import check_before_paying
     from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds to import; report a wrong key first
 
     build_folder = BuildFolder(config, hash_origins(config))
@@ -61,6 +63,7 @@ def build(config: DatasetConfig, *, parallelism: Parallelism = ONE_PROCESS, say:
     with build_folder.claim() as lock:  # write nothing before all inputs are found
         stages = Stages(build_folder, say)
         stages.write_captions(captions)
+        check_before_paying(stages, parallelism)
         stages.write_triples()
         seconds = make_pairs(stages, range(stages.shards), parallelism, lock)
         stages.filter_pairs()
@@ -103,7 +106,7 @@ def build_partition(
         stages = Stages(build_folder, say)
         for stage in ("captions", "triples"):
             stages.require(stage, f"Run `ip2p dataset triples -o {out}` with these settings first")
-        say(f"{partition}: {len(partition.shards(stages.shards))} of {stages.shards} shards")
+        say(f"{partition}: {len(partition.shards(stages.shards))} of {counted(stages.shards, 'shard')}")
         seconds = make_pairs(stages, partition.shards(stages.shards), parallelism, lock)
         left = stages.unfinished_pairs()
     session = Session(time.monotonic() - began, stages.drawn, stages.unet_rows, seconds)
@@ -113,7 +116,9 @@ def build_partition(
             summary = BuildSummary(out, _finish(stages.results()).counts, session)
             say(str(summary))
             return summary
-    missing = f"pairs of {len(left)} of {stages.shards} shards are missing yet" if left else "all pairs are made"
+    missing = (
+        f"pairs of {len(left)} of {counted(stages.shards, 'shard')} are missing yet" if left else "all pairs are made"
+    )
     then = f"the last of these runs, or `ip2p dataset build out={out}`, filters and packs"
     say(f"{session}\n{partition}: {missing}, and {then}")
     return None

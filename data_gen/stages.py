@@ -31,7 +31,7 @@ from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers import open_writer
 from ip2p.data_gen.writers.api.ledger import read_spending
 from ip2p.device import best_device
-from ip2p.errors import ConfigError, DataError, WriterError
+from ip2p.errors import ConfigError, DataError, WriterError, settings_of
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate, Caption
 from ip2p.shards import (
@@ -148,6 +148,15 @@ class Stages:
             atomic_write(page, render_triples(counts, settings.model or settings.writer, spent).encode())
         return counts, page
 
+    def has_triples(self) -> bool:
+        """Return whether the triples of all captions are written."""
+        return not self._unfinished("triples", range(self.shards))
+
+    def open_models(self) -> None:
+        """Load all models that draw and score, unless they are loaded, and check that the settings suit them."""
+        with settings_of("pairs"):
+            _ = self.maker, self.scorers
+
     def require(self, stage: Stage, fix: str) -> None:
         """Check that all shards of a stage are finished with these settings.
 
@@ -177,7 +186,7 @@ class Stages:
             if not mine:
                 return None
             drawn, unet_rows = self.drawn, self.unet_rows
-            with cpu_threads(self.config.pairs.threads):
+            with cpu_threads(self.config.pairs.threads), settings_of("pairs"):
                 self._make_shard_of_pairs(index, progress)
             reasons = Counter(str(each.reason) for each in self._decide(index)[1])
             return ShardOutcome(self.drawn - drawn, self.unet_rows - unet_rows, dict(reasons))
@@ -266,9 +275,10 @@ class Stages:
             safety_checker=settings.safety_checker, vae=settings.vae or None,
             loras=[Lora.parse(text) for text in settings.loras],
         )  # fmt: skip
-        for key in ("pairs.model", "pairs.vae") if settings.vae else ("pairs.model",):
-            self.build_folder.record_model(key)
-        return PairMaker(backbone, settings)
+        maker = PairMaker(backbone, settings)
+        given = {"model": True, "vae": settings.vae, "loras": settings.loras, "early_decoder": settings.early_decoder}
+        self.build_folder.record_models(*(f"pairs.{name}" for name, value in given.items() if value))
+        return maker
 
     @cached_property
     def scorers(self) -> "Scorers":
@@ -279,11 +289,11 @@ class Stages:
 
         settings, device = self.config.scores, best_device()
         clip = ClipScorer.from_pretrained(settings.clip, device=device)
-        self.build_folder.record_model("scores.clip")
+        self.build_folder.record_models("scores.clip")
         if not settings.dino:
             return Scorers(clip)
         dino = DinoLayout.from_pretrained(settings.dino, device=device)
-        self.build_folder.record_model("scores.dino")
+        self.build_folder.record_models("scores.dino")
         return Scorers(clip, dino)
 
     def _chunks(self, captions: Sequence[Caption]) -> list[Sequence[Caption]]:

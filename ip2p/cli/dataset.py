@@ -12,6 +12,7 @@ from ip2p.cli.help import command_of
 from ip2p.cli.lazy import make_app
 from ip2p.cli.options import Overrides
 from ip2p.errors import ConfigError, InstructionError
+from ip2p.plurals import counted
 
 if TYPE_CHECKING:
     from ip2p.data_gen.calibration.labels import Label
@@ -146,7 +147,7 @@ def chat(
     if more:
         raise InstructionError(f"{more[0]} is one source too many", "Give one file or folder")
     count = export_chat(source, output, load_config(DatasetConfig, None, keys).triples)
-    print(f"{output}: {count} conversations")
+    print(f"{output}: {counted(count, 'conversation')}")
 
 
 @app.command()
@@ -271,7 +272,7 @@ def export(
     layout = next((each for each in LAYOUTS if each == to), None)
     if layout is None:
         raise ConfigError(f"--to {to} is no layout", f"Give one of {', '.join(LAYOUTS)}")
-    print(f"{output}: {export_pairs(source, output, layout)} pairs")
+    print(f"{output}: {counted(export_pairs(source, output, layout), 'pair')}")
     if push:
         from ip2p.data_gen.exchange.push import push_dataset
 

@@ -19,6 +19,7 @@ from ip2p.data_gen.writers.api.request_format import FIRST_REASONING, ReplyForma
 from ip2p.data_gen.writers.api.sender import RETRIES, Outcome, Question, Sender, arguments_of
 from ip2p.data_gen.writers.replies import MAX_UNREAD, show
 from ip2p.errors import WriterError
+from ip2p.plurals import counted
 from ip2p.records import Reason
 
 ROUNDS = 4
@@ -267,7 +268,7 @@ class Client:
         """
         if self._held:
             reasons = ", ".join(sorted({answer.reason for _, answer in self._held.values()}))
-            said = f"{self.server} gave no edit for any of {len(self._held)} captions ({reasons})"
+            said = f"{self.server} gave no edit for any of {counted(len(self._held), 'caption')} ({reasons})"
             raise WriterError(
                 f"{said}; a raw reply: {self._shown()}",
                 "Check triples.model and triples.base_url, or change triples.reply_tokens, max_reasoning_tokens, "
@@ -317,6 +318,6 @@ def check_answers(ledger: Ledger, settings: TriplesConfig, asked: Sequence[Quest
     left = [each for each in asked if not ledger.find(each.key, each.room)]
     if left and not (settings.skip_unanswered and ledger.has_texts):
         raise WriterError(
-            f"{len(left)} of {len(asked)} captions got no answer from {server}; a raw reply: {raw}",
+            f"{len(left)} of {counted(len(asked), 'caption')} got no answer from {server}; a raw reply: {raw}",
             f"{RESUME_HINT}; or refuse these captions by triples.skip_unanswered=true",
         )

@@ -24,6 +24,7 @@ from ip2p.data_gen.writers.api.sender import Question, arguments_of
 from ip2p.data_gen.writers.prompts import ask, reply_model
 from ip2p.data_gen.writers.replies import read_reply
 from ip2p.errors import ConfigError, WriterError
+from ip2p.plurals import counted
 from ip2p.progress import StageProgress
 from ip2p.records import Caption, Reason, content_id
 
@@ -62,8 +63,9 @@ class Bill(NamedTuple):
         per_thousand = 1000 * self.cost.usd / self.answered if self.answered else 0.0
         reasoning = f" ({self.reasoning} of them reasoning)" if self.reasoning else ""
         return (
-            f"{self.model} answered for {self.answered} captions and not for {self.refused}, in {self.requests} "
-            f"requests and {self.seconds:.0f} s: {60 * self.answered / max(self.seconds, 1e-9):.0f} captions a minute\n"
+            f"{self.model} answered for {counted(self.answered, 'caption')} and not for {self.refused}, in "
+            f"{counted(self.requests, 'request')} and {self.seconds:.0f} s: "
+            f"{60 * self.answered / max(self.seconds, 1e-9):.0f} captions a minute\n"
             f"{self.cost.tokens_in} tokens read, {self.cost.tokens_out} written{reasoning}, {self.cost.usd:.4f} USD: "
             f"{per_thousand:.4f} USD per thousand captions; faults: {faults}"
         )
@@ -175,7 +177,7 @@ class ApiWriter:
         limits = [f"{self.settings.max_usd:g} USD"] * bool(self.settings.max_usd)
         limits += [f"{self.settings.max_tokens} tokens"] * bool(self.settings.max_tokens)
         return (
-            f"asking {self.name} for {len(questions)} captions: about {likely.tokens_in} tokens read and "
+            f"asking {self.name} for {counted(len(questions), 'caption')}: about {likely.tokens_in} tokens read and "
             f"{likely.tokens_out} written, {likely.usd:.4f} USD (at most {most:.4f}, and {reasoning:.4f} more "
             f"for reasoning; price: {self.price.source}); "
             f"limit: {' and '.join(limits) or 'none'}, spent before: {self.ledger.spent.usd:.4f} USD"
