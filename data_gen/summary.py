@@ -28,8 +28,8 @@ class Session(NamedTuple):
         drawing = ""
         if self.drawn:
             drawing = (
-                f", {self.drawing:.0f} of them for {counted(self.drawn, 'candidate')}: {self.drawn / self.drawing:.2f} candidates "
-                f"and {self.unet_rows / self.drawing:.0f} UNet rows a second"
+                f", {self.drawing:.0f} of them for {counted(self.drawn, 'candidate')}: "
+                f"{self.drawn / self.drawing:.2f} candidates and {self.unet_rows / self.drawing:.0f} UNet rows a second"
             )
         return f"{self.seconds:.0f} s in this session{drawing}"
 
@@ -60,8 +60,8 @@ class BuildSummary(NamedTuple):
     def __str__(self) -> str:
         counts = self.counts
         return (
-            f"kept {counts.pairs} of {counted(counts.total, 'candidate')} ({counts.pairs / max(counts.total, 1):.1%}), for "
-            f"{counts.served} of {counted(counts.triples.total(), 'triple')}; "
+            f"kept {counts.pairs} of {counted(counts.total, 'candidate')} ({counts.pairs / max(counts.total, 1):.1%}), "
+            f"for {counts.served} of {counted(counts.triples.total(), 'triple')}; "
             f"{counts.rows_per_pair:.0f} UNet rows for each kept pair\n"
             f"{self.session}\n"
             f"data set {self.out / 'packed'}, report {self.out / 'report.html'}"

@@ -74,7 +74,7 @@ class Throughput:
             return ""
         reason, count = max(((each, self.reasons[each]) for each in REMEDIES), key=lambda pair: pair[1])
         return (
-            f"warning: {passed} of {counted(scored, 'candidate')} pass the filter, and {count} are refused as {reason}. "
-            f"Probably {REMEDIES[reason].format(model=self.config.pairs.model)}. "
+            f"warning: {passed} of {counted(scored, 'candidate')} pass the filter, "
+            f"and {count} are refused as {reason}. Probably {REMEDIES[reason].format(model=self.config.pairs.model)}. "
             "Ctrl-C stops here, and loses nothing that is finished"
         )
