@@ -124,12 +124,19 @@ def build_partition(
     return None
 
 
-def estimate(config: DatasetConfig, parallelism: Parallelism = ONE_PROCESS, *, say: Say = say_at_once) -> None:
-    """Say what a build will take; nothing is written. See `ip2p.data_gen.estimate`."""
+def estimate(
+    config: DatasetConfig,
+    parallelism: Parallelism = ONE_PROCESS,
+    partition: Partition | None = None,
+    *,
+    say: Say = say_at_once,
+) -> None:
+    """Say what a build or a share of it will take; nothing is written. See `ip2p.data_gen.estimate`."""
     from ip2p.data_gen.estimate import estimate
     from ip2p.data_gen.scale.parallelism import count_slots
 
-    say(str(estimate(config, workers=parallelism.workers or count_slots(config.pairs.threads))))
+    workers = parallelism.workers or count_slots(config.pairs.threads)
+    say(str(estimate(config, workers=workers, partition=partition)))
 
 
 def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
@@ -336,7 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parse_parallelism(parsed.workers, parsed.engine),
         )
         partition = find_partition(parsed.partition, parsed.n_partitions)
-        estimate(config, parallelism) if parsed.dry_run else run(config, parallelism, partition)
+        estimate(config, parallelism, partition) if parsed.dry_run else run(config, parallelism, partition)
     except Ip2pError as error:
         if parsed.debug:
             raise

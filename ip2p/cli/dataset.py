@@ -70,7 +70,7 @@ def build(
     from ip2p.data_gen.scale.partition import find_partition
 
     parallelism, share = parse_parallelism(workers, engine), find_partition(partition, n_partitions)
-    pipeline.estimate(checked, parallelism) if dry_run else pipeline.run(checked, parallelism, share)
+    pipeline.estimate(checked, parallelism, share) if dry_run else pipeline.run(checked, parallelism, share)
 
 
 @app.command(cls=DatasetCommand)
