@@ -1,7 +1,5 @@
 """What a build will take, before it is begun: rows of the UNet, hours, bytes on disk, and money for the writer."""
 
-import itertools
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -12,17 +10,16 @@ from typing import NamedTuple
 from huggingface_hub import try_to_load_from_cache
 
 from ip2p.data_gen.captions.read import read_build_captions
-from ip2p.data_gen.config import DatasetConfig, PairsConfig
-from ip2p.data_gen.pairs.draw import PairMaker, plan_candidates, plan_tree
-from ip2p.data_gen.pairs.prompt_to_prompt import SharedRows
-from ip2p.data_gen.pairs.tries import is_hopeless
+from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.pairs.draw import PairMaker, plan_candidates
+from ip2p.data_gen.pairs.scenarios import list_scenarios, most_kept, stand_in
 from ip2p.data_gen.scale.partition import Partition
 from ip2p.data_gen.writers.api.prices import price_of, tokens_about
 from ip2p.data_gen.writers.prompts import ask
 from ip2p.errors import DataError, settings_of
 from ip2p.models.bundled import BUNDLED_NAMES
 from ip2p.plurals import counted
-from ip2p.records import Caption, Triple, content_id
+from ip2p.records import Caption, content_id
 
 ASSUMED_ROWS = 250.0
 """UNet rows a second at 512 pixels: Stable Diffusion 1 takes 0.8 TFLOP a row, and an H100 does 200 TFLOP/s of that."""
@@ -33,8 +30,6 @@ MEASURED_STEPS = 10
 """Most denoising steps of the candidates that are drawn to measure."""
 STAND_IN = "a woman in a red coat walks a small dog along a wet street past an old bakery"
 """A caption as long as most, where none are here yet."""
-SAMPLED_TRIPLES = 50
-"""Triples whose candidates are planned to see how many rows trees share."""
 SAMPLED_CAPTIONS = 200
 """Captions whose questions are counted in tokens; the others are as long on average."""
 TOKENS_PER_EDIT = 60
@@ -155,107 +150,22 @@ def estimate(config: DatasetConfig, *, workers: int = 1, partition: Partition | 
         share = sum(sizes[index] for index in partition.shards(len(sizes)))
         source += f"; {partition} has {share} of them"
     triples = share * settings.per_caption * settings.turns * (2 if settings.inverse else 1)
-    courses = list_courses(config)
-    spans = [
-        Span(min(values), max(values)) * triples for values in zip(*(each.figures for each in courses), strict=True)
-    ]
+    scenarios = list_scenarios(config)
+    figures = zip(*(each.figures for each in scenarios), strict=True)
+    spans = [Span(min(values), max(values)) * triples for values in figures]
     folder = Path(config.out).absolute()
     there = next(each for each in (folder, *folder.parents) if each.exists())
     writer = price_of_triples(config, captions, total)
     if partition:
         writer = f"paid for by the run that writes the triples, not by this one ({writer})"
     return Estimate(
-        source, share, triples, *spans, "; ".join(each.name for each in courses), measure_rates(config, captions),
-        workers, triples * _most_kept(config), writer, shutil.disk_usage(there).free, folder,
+        source, share, triples, *spans, "; ".join(each.name for each in scenarios), measure_rates(config, captions),
+        workers, triples * most_kept(config), writer, shutil.disk_usage(there).free, folder,
     )  # fmt: skip
 
 
-class Course(NamedTuple):
-    """A way in which the candidates of a triple may go.
-
-    Attributes:
-        name: description of the way.
-        candidates: candidates that are drawn.
-        rows: UNet rows of these.
-        stored: pairs of pictures that are stored of them, with those of the packed data set.
-    """
-
-    name: str
-    candidates: float
-    rows: float
-    stored: float
-
-    @property
-    def figures(self) -> tuple[float, float, float]:
-        """The numbers alone."""
-        return self.candidates, self.rows, self.stored
-
-
-def list_courses(config: DatasetConfig) -> list[Course]:
-    """List the ways in which the candidates of a triple may go that take the most, and the least of everything."""
-    pairs, tries = config.pairs, rows_of_tries(config.pairs, config.seed)
-    counts = [min(pairs.tree, pairs.candidates - first) for first in range(0, pairs.candidates, pairs.tree)]
-
-    def course(name: str, taken: int, kept: int, rejected: float = 0.0) -> Course:
-        """The way in which so many tries are drawn, so many pairs kept, and a share of the rest is rejected early."""
-        drawn = sum(counts[:taken])
-        refused = pairs.store_refused * (drawn - kept)
-        preferred = 2 * refused if config.pack.preferences and kept else 0.0  # both pictures of both siblings
-        early = max(1, round(pairs.early_at * pairs.steps)) / pairs.steps
-        rows = sum(tries[:taken]) * (1 - rejected * (1 - early))
-        return Course(name, drawn, rows, 2 * kept + refused + preferred)
-
-    rejected = 1 - pairs.early_audit if pairs.early_at else 0.0
-    courses = [course("every candidate is drawn to its end", len(tries), _most_kept(config))]
-    if pairs.enough and pairs.enough < len(tries):
-        taken, kept = pairs.enough, min(config.filter.top_k, pairs.enough)
-        courses.append(course(f"or every try passes, and {taken} of a triple are enough", taken, kept))
-    if pairs.give_up_below:
-        tried = itertools.accumulate(counts)
-        given_up = (n for n, count in enumerate(tried, 1) if is_hopeless(0, count, pairs.give_up_below))
-        taken = next(given_up, len(tries))
-        courses.append(course(f"or none passes, and a triple is given up after {taken}", taken, 0, rejected))
-    elif rejected:
-        courses.append(course("or all but the audited ones are rejected early", len(tries), 0, rejected))
-    return courses
-
-
-def rows_of_tries(settings: PairsConfig, seed: int) -> list[float]:
-    """Return the UNet rows of the trees of a triple on average: of candidates, if they do not share any."""
-    triples = [_stand_in(f"{number}", "") for number in range(SAMPLED_TRIPLES)]
-    tries = []
-    for number in range(0, settings.candidates, settings.tree):
-        trees = [plan_tree(each, number, settings, seed)[: settings.candidates - number] for each in triples]
-        tries.append(sum(rows_of_tree([each.candidate.p for each in tree], settings) for tree in trees) / len(trees))
-    return tries
-
-
-def rows_of_tree(shares: Sequence[float], settings: PairsConfig) -> float:
-    """Return the UNet rows of candidates that differ in p alone: at each step those of the different pictures, and as
-    many without text where guidance is computed.
-
-    Args:
-        shares: p of each candidate.
-        settings: settings of the stage.
-    """
-    sharing, steps = SharedRows(shares, settings.steps, [0] * len(shares)), settings.steps
-    total = 0.0
-    for step in range(steps):
-        sharing.at(step)
-        different = sum(row == first for row, first in enumerate(sharing.same_as))
-        inside = min(settings.guidance_stop, (step + 1) / steps) - max(settings.guidance_start, step / steps)
-        calls = 2 if settings.scheduler == "heun" and step + 1 < steps else 1
-        total += different * calls * (1 + max(0.0, inside * steps) / settings.text_every)
-    return total
-
-
-def _most_kept(config: DatasetConfig) -> int:
-    """Return how many pairs of a triple are kept at most: one of each tree."""
-    return min(config.filter.top_k, math.ceil(config.pairs.candidates / config.pairs.tree))
-
-
 def _count_captions(config: DatasetConfig) -> tuple[list[Caption], int, str]:
-    """Return the captions, their number, and where it is from; where none are here, a stand-in and the number asked for.
+    """Return the captions, their number, and where it is from; a stand-in and the number asked for if none are here.
 
     Raises:
         DataError: captions are there and cannot be read.
@@ -269,13 +179,6 @@ def _count_captions(config: DatasetConfig) -> tuple[list[Caption], int, str]:
         said = f"{error.what}: {count} are assumed, as captions.count says, of {len(STAND_IN.split())} words each"
         return [Caption(id=content_id(STAND_IN), text=STAND_IN, source="assumed")], count, said
     return captions, len(captions), f"{len(captions)} of {config.triples.file or source}"
-
-
-def _stand_in(name: str, text: str) -> Triple:
-    """Return a triple of which nothing but its caption matters."""
-    return Triple(
-        id=name, caption_id=name, caption=text, instruction=text, edited_caption=text, kind="other", writer="none"
-    )
 
 
 def measure_rates(config: DatasetConfig, captions: Sequence[Caption]) -> Rates:
@@ -307,14 +210,13 @@ def _draw_some(config: DatasetConfig, text: str, count: int) -> Rates:
     from ip2p.models.lora import Lora
 
     device = best_device()
-    settings = config.pairs.model_copy(
-        update={"steps": min(config.pairs.steps, MEASURED_STEPS), "candidates": count, "tree": 1}
-    )
+    fewer = {"steps": min(config.pairs.steps, MEASURED_STEPS), "candidates": count, "tree": 1}
+    settings = config.pairs.model_copy(update=fewer)
     backbone = load_for_inference(
         settings.model, device=device, precision=settings.precision, want="base", safety_checker=False,
         vae=settings.vae or None, loras=[Lora.parse(text) for text in settings.loras],
     )  # fmt: skip
-    planned = plan_candidates([_stand_in("estimate", text)], settings, config.seed)
+    planned = plan_candidates([stand_in("estimate", text)], settings, config.seed)
     with cpu_threads(settings.threads):
         for _ in range(2):  # the first time chooses kernels and fills caches
             began = time.monotonic()

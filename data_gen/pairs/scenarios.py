@@ -37,7 +37,7 @@ class Scenario(NamedTuple):
 
 
 def list_scenarios(config: DatasetConfig) -> list[Scenario]:
-    """List what may become of the candidates of a triple: what takes the most, and what takes the least of everything."""
+    """List what may become of the candidates of a triple: what takes the most, and what the least."""
     pairs, tries = config.pairs, rows_of_tries(config.pairs, config.seed)
     counts = [min(pairs.tree, pairs.candidates - first) for first in range(0, pairs.candidates, pairs.tree)]
 
