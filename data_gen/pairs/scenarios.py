@@ -48,7 +48,7 @@ def list_scenarios(config: DatasetConfig) -> list[Scenario]:
         preferred = 2 * refused if config.pack.preferences and kept else 0.0  # both pictures of both siblings
         early = max(1, round(pairs.early_at * pairs.steps)) / pairs.steps
         rows = sum(tries[:taken]) * (1 - rejected * (1 - early))
-        return Scenario(name, drawn, rows, 2 * kept + refused + preferred)
+        return Scenario(name, float(drawn), rows, 2 * kept + refused + preferred)
 
     rejected = 1 - pairs.early_audit if pairs.early_at else 0.0
     scenarios = [scenario("every candidate is drawn to its end", len(tries), most_kept(config))]
