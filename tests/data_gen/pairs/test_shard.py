@@ -47,6 +47,12 @@ def test_tries_end_where_a_triple_has_enough(make_config: MakeConfig, tmp_path: 
         other = {key: value for key, value in wanted[name].items() if not key.startswith("sim_")}
         assert other == {key: row[key] for key in other}, "the same candidate, whatever else is drawn"
         assert row["sim_direction"] == pytest.approx(wanted[name]["sim_direction"], abs=1e-2)
+    lines = list[str]()
+    pipeline.refilter(
+        make_config("pairs.candidates=6", "pairs.enough=1", f"out={few.out}", "filter.top_k=3"), say=lines.append
+    )
+    assert f"filtered: {len(scored)} candidates" in lines, "those that there are, and not those that were planned"
+    pipeline.refilter(few, say=quiet)
     decided = read(few, "filtered")
     for triple in {row["triple_id"] for row in decided.values()}:
         tries = [row for row in decided.values() if row["triple_id"] == triple]
