@@ -152,15 +152,15 @@ def estimate(config: DatasetConfig, *, workers: int = 1, partition: Partition | 
     triples = share * settings.per_caption * settings.turns * (2 if settings.inverse else 1)
     scenarios = list_scenarios(config)
     figures = zip(*(each.figures for each in scenarios), strict=True)
-    spans = [Span(min(values), max(values)) * triples for values in figures]
+    candidates, rows, stored = (Span(min(values), max(values)) * triples for values in figures)
     folder = Path(config.out).absolute()
     there = next(each for each in (folder, *folder.parents) if each.exists())
     writer = price_of_triples(config, captions, total)
     if partition:
         writer = f"paid for by the run that writes the triples, not by this one ({writer})"
     return Estimate(
-        source, share, triples, *spans, "; ".join(each.name for each in scenarios), measure_rates(config, captions),
-        workers, triples * most_kept(config), writer, shutil.disk_usage(there).free, folder,
+        source, share, triples, candidates, rows, stored, "; ".join(each.name for each in scenarios),
+        measure_rates(config, captions), workers, triples * most_kept(config), writer, shutil.disk_usage(there).free, folder,
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def test_a_build_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
 
 
 def test_autoencoder_and_lora_belong_to_the_base_model(
-    make_config: Callable[..., DatasetConfig], sd_base_folder: Path, tmp_path: Path
+    make_config: Callable[..., DatasetConfig], sd_base_folder: Path, base_folder: Path, tmp_path: Path
 ) -> None:
     """They are loaded with it, and their contents are part of the fingerprint."""
     own, lora = load_backbone(sd_base_folder), tmp_path / "style.safetensors"
@@ -72,7 +72,7 @@ def test_autoencoder_and_lora_belong_to_the_base_model(
     shapes = {"lora_A": (2, query.in_features), "lora_B": (query.out_features, 2)}
     save_file({f"unet.{name}.{role}.weight": torch.randn(shape) for role, shape in shapes.items()}, lora)
     shutil.copytree(sd_base_folder / "vae", tmp_path / "vae")
-    given = f"pairs.vae={tmp_path / 'vae'}", f"pairs.loras=['{lora}:0.5']", f"pairs.early_decoder={tmp_path / 'vae'}"
+    given = f"pairs.vae={tmp_path / 'vae'}", f"pairs.loras=['{lora}:0.5']", f"pairs.early_decoder={base_folder / 'vae'}"
     config = make_config(f"pairs.model={sd_base_folder}", *given)
     folder = BuildFolder(config, hash_origins(config))
     with folder.claim():
@@ -81,7 +81,7 @@ def test_autoencoder_and_lora_belong_to_the_base_model(
     assert not torch.equal(loaded.unet.get_submodule(name).weight, query.weight)
     models = {"pairs.model", "pairs.vae", "pairs.early_decoder", f"pairs.loras {lora}:0.5"}
     revisions = folder.makers()["revisions"]
-    assert revisions.keys() == models and len(set(revisions.values())) == 3 and "unknown" not in revisions.values()
+    assert revisions.keys() == models and len(set(revisions.values())) == 4 and "unknown" not in revisions.values()
     found = {folder.fingerprint("candidates")}
     for file in (lora, tmp_path / "vae" / "config.json", tmp_path / "adapter_config.json"):
         file.write_bytes((file.read_bytes() if file.exists() else b"{}") + b" ")
