@@ -160,7 +160,8 @@ def estimate(config: DatasetConfig, *, workers: int = 1, partition: Partition | 
         writer = f"paid for by the run that writes the triples, not by this one ({writer})"
     return Estimate(
         source, share, triples, candidates, rows, stored, "; ".join(each.name for each in scenarios),
-        measure_rates(config, captions), workers, triples * most_kept(config), writer, shutil.disk_usage(there).free, folder,
+        measure_rates(config, captions), workers, triples * most_kept(config), writer,
+        shutil.disk_usage(there).free, folder,
     )  # fmt: skip
 
 
