@@ -3,18 +3,20 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from huggingface_hub import try_to_load_from_cache
 
+from ip2p.data_gen.api.prices import price_of, tokens_about
+from ip2p.data_gen.api.server import writing_server
 from ip2p.data_gen.captions.read import read_build_captions
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.draw import PairMaker, plan_candidates
+from ip2p.data_gen.pairs.judge import price_of_judging
 from ip2p.data_gen.pairs.scenarios import list_scenarios, most_kept, stand_in
 from ip2p.data_gen.scale.partition import Partition
-from ip2p.data_gen.writers.api.prices import price_of, tokens_about
 from ip2p.data_gen.writers.prompts import ask
 from ip2p.errors import DataError, settings_of
 from ip2p.models.bundled import BUNDLED_NAMES
@@ -83,6 +85,7 @@ class Estimate:
         workers: processes that draw.
         packed: pairs of the packed data set at most, if all triples keep as many as they may.
         writer: what the writer costs, in words.
+        judge: what the judge of pairs costs, in words.
         free: free bytes on the disk of the folder.
         out: folder of the build.
     """
@@ -98,6 +101,7 @@ class Estimate:
     workers: int
     packed: int
     writer: str
+    judge: str
     free: int
     out: Path
 
@@ -126,6 +130,7 @@ class Estimate:
             f"{_readable(self.free)} free for {self.out}, {enough}\n"
             f"rates: {self.rates.source}\n"
             f"writer: {self.writer}\n"
+            f"judge: {self.judge}\n"
             "nothing was written"
         )
 
@@ -161,7 +166,7 @@ def estimate(config: DatasetConfig, *, workers: int = 1, partition: Partition | 
     return Estimate(
         source, share, triples, candidates, rows, stored, "; ".join(each.name for each in scenarios),
         measure_rates(config, captions), workers, triples * most_kept(config), writer,
-        shutil.disk_usage(there).free, folder,
+        price_of_judging(config, triples), shutil.disk_usage(there).free, folder,
     )  # fmt: skip
 
 
@@ -239,7 +244,7 @@ def price_of_triples(config: DatasetConfig, captions: Sequence[Caption], count: 
     settings = config.triples
     if not settings.writer.startswith("openai"):
         return f"{settings.writer}, 0 USD"
-    price = price_of(settings.model_copy(update={"max_usd": 0.0}), settings.model)
+    price = price_of(replace(writing_server(settings), max_usd=0.0), settings.model)
     sample = captions[:SAMPLED_CAPTIONS]
     turns = [turn for each in sample for turn in ask(each, settings.per_caption, settings, config.seed)]
     count = len(captions) if count is None else count

@@ -20,8 +20,10 @@ import pyarrow as pa
 from datasets import Features
 
 from ip2p.data_gen import rows
+from ip2p.data_gen.api.ledger import read_spending
 from ip2p.data_gen.build_folder import STAGES, BuildFolder, Stage
 from ip2p.data_gen.costs import record_seconds
+from ip2p.data_gen.models import load_maker, load_scorers
 from ip2p.data_gen.pairs.filter import decide
 from ip2p.data_gen.report.results import Results
 from ip2p.data_gen.report.triples_page import TripleCounts, render_triples
@@ -29,9 +31,7 @@ from ip2p.data_gen.triples.proposals import Writer
 from ip2p.data_gen.triples.tokens import token_counter
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers import open_writer
-from ip2p.data_gen.writers.api.ledger import read_spending
-from ip2p.device import best_device
-from ip2p.errors import ConfigError, DataError, WriterError, settings_of
+from ip2p.errors import DataError, WriterError, settings_of
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate, Caption
 from ip2p.shards import (
@@ -47,6 +47,7 @@ from ip2p.shards import (
 
 if TYPE_CHECKING:
     from ip2p.data_gen.pairs.draw import PairMaker
+    from ip2p.data_gen.pairs.judge import Judge
     from ip2p.data_gen.pairs.scores import Scorers
     from ip2p.data_gen.pairs.shard import Tools
 
@@ -198,21 +199,27 @@ class Stages:
         return [index for index in asked if index in left]
 
     def filter_pairs(self) -> None:
-        """Decide from the scores which candidates are kept."""
+        """Decide from the scores which candidates are kept, and from the judge's verdicts if there is one.
+
+        Raises:
+            WriterError: the judge cannot be reached, or refuses. Its answers so far are kept.
+        """
+        judge = self._judge_pairs() if self.config.scores.judge else None
 
         def make(index: int, progress: StageProgress) -> list[Row]:
-            scored, decided = self._decide(index)
+            scored, decided = self._decide(index, judge)
             progress.advance(len(decided))
             return [
                 row | {name: before.get(name) for name in rows.DRAWING_COLUMNS}
                 for row, before in zip(rows.to_rows(decided), scored, strict=True)
             ]
 
+        schema = rows.JUDGED_SCHEMA if judge else rows.CANDIDATE_SCHEMA
         for batches in self.build_folder.stage_folder("candidates").glob(BATCHES.format("*")):
             shutil.rmtree(batches)  # of a process that was killed between the shard and this
         folder = self.build_folder.stage_folder("scores")
         scored = [read_shard_manifest(shard_path(folder, index)).rows for index in range(self.shards)]
-        self._run("filtered", "candidates", scored, make, rows.CANDIDATE_SCHEMA)
+        self._run("filtered", "candidates", scored, make, schema)
 
     def results(self) -> Results:
         """Return the results of the finished stages: counts, report and packed data set."""
@@ -260,41 +267,12 @@ class Stages:
     @cached_property
     def maker(self) -> "PairMaker":
         """The pair maker, whose base model is loaded for the first shard that needs it."""
-        from ip2p.data_gen.pairs.draw import PairMaker
-        from ip2p.models.inference import load_for_inference
-        from ip2p.models.lora import Lora
-
-        settings, device = self.config.pairs, best_device()
-        if device.type == "cpu" and settings.precision == "fp16":
-            raise ConfigError(
-                f"pairs.precision={settings.precision} is for a GPU",
-                "Give pairs.precision=fp32, or bf16 if this CPU computes it",
-            )
-        backbone = load_for_inference(
-            settings.model, device=device, precision=settings.precision, want="base",
-            safety_checker=settings.safety_checker, vae=settings.vae or None,
-            loras=[Lora.parse(text) for text in settings.loras],
-        )  # fmt: skip
-        maker = PairMaker(backbone, settings)
-        given = {"model": True, "vae": settings.vae, "loras": settings.loras, "early_decoder": settings.early_decoder}
-        self.build_folder.record_models(*(f"pairs.{name}" for name, value in given.items() if value))
-        return maker
+        return load_maker(self.build_folder)
 
     @cached_property
     def scorers(self) -> "Scorers":
         """The networks that score pairs, loaded for the first shard that needs them."""
-        from ip2p.data_gen.pairs.scores import Scorers
-        from ip2p.measuring.clip import ClipScorer
-        from ip2p.measuring.layout import DinoLayout
-
-        settings, device = self.config.scores, best_device()
-        clip = ClipScorer.from_pretrained(settings.clip, device=device)
-        self.build_folder.record_models("scores.clip")
-        if not settings.dino:
-            return Scorers(clip)
-        dino = DinoLayout.from_pretrained(settings.dino, device=device)
-        self.build_folder.record_models("scores.dino")
-        return Scorers(clip, dino)
+        return load_scorers(self.build_folder)
 
     def _chunks(self, captions: Sequence[Caption]) -> list[Sequence[Caption]]:
         size = self.config.shard_size
@@ -373,13 +351,38 @@ class Stages:
             self._since = now
         progress.advance(len(made), f"{self.unet_rows / self.seconds:.0f} UNet rows/s" if self.seconds else "")
 
-    def _decide(self, index: int) -> tuple[list[Row], list[Candidate]]:
-        """Decide about the candidates of a shard; returns its scored rows, and the candidates as decided."""
+    def _judge_pairs(self) -> "Judge":
+        """Judge the pairs that all other thresholds keep, and record the verdicts before the filter goes by them."""
+        from ip2p.data_gen.pairs.judge import Judge
+
+        began = time.monotonic()
+        judge = Judge(self.config.scores, self.build_folder, say=self.say)
+        judge.judge_best(range(self.shards), lambda index: self._decide(index, judge, judged=False)[1])
+        self.build_folder.record_verdicts(judge.digest())
+        self.say(judge.describe())
+        if judge.asked:
+            with self.build_folder.turn():
+                record_seconds(self.build_folder.out, "judged", time.monotonic() - began)
+        return judge
+
+    def _decide(
+        self, index: int, judge: "Judge | None" = None, *, judged: bool = True
+    ) -> tuple[list[Row], list[Candidate]]:
+        """Decide about the candidates of a shard; returns its scored rows, and the candidates as decided.
+
+        Args:
+            index: index of the shard.
+            judge: judge with its verdicts so far; None before it is asked, or without one.
+            judged: whether it has judged all that it will.
+        """
         scored = list(read_shard(self.build_folder.stage_folder("scores"), index))
         triples = rows.triples_by_id(rows.read_triples(self.build_folder, index)).values()
         kinds = {each.id: each.kind for each in triples}
         there = {row["id"] for row in scored if row.get("stored", True)}  # earlier versions stored all
-        return scored, decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter, there)
+        candidates = [rows.to_candidate(row) for row in scored]
+        if judge:
+            candidates = [judge.apply(each) for each in candidates]
+        return scored, decide(candidates, kinds, self.config.filter, there, judged=judged and judge is not None)
 
     @contextmanager
     def _timed(self, stage: Stage) -> Iterator[None]:

@@ -186,7 +186,7 @@ def find_provenance(build_folder: BuildFolder) -> dict[str, Any]:
         "fingerprint": build_folder.fingerprint("packed"),
     }
     made_by |= {name: getattr(config.pairs, name) for name in TOLD if getattr(config.pairs, name) != _default(name)}
-    made_by |= {"dino": config.scores.dino} if config.scores.dino else {}
+    made_by |= {name: getattr(config.scores, name) for name in ("dino", "judge") if getattr(config.scores, name)}
     return made_by | build_folder.origins | build_folder.makers()
 
 
