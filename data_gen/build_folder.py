@@ -149,7 +149,7 @@ class BuildFolder:
 
     def record_verdicts(self, digest: str) -> None:
         """Record the hash of all verdicts of the judge, before the filter goes by them."""
-        with self.turn():
+        with self.mutex():
             settings = read_build_file(self.out)
             if settings.get(VERDICTS) != digest:
                 self._write(settings | {VERDICTS: digest})

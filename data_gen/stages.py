@@ -361,7 +361,7 @@ class Stages:
         self.build_folder.record_verdicts(judge.digest())
         self.say(judge.describe())
         if judge.asked:
-            with self.build_folder.turn():
+            with self.build_folder.mutex():
                 record_seconds(self.build_folder.out, "judged", time.monotonic() - began)
         return judge
 
