@@ -77,6 +77,11 @@ class TriplesConfig(Config):
     inverse: bool = Field(
         default=False, description="also ask for the instruction that undoes the edit, which makes another triple"
     )
+    ask_inverse: bool = Field(
+        default=False,
+        description="also ask a language model for the instruction that undoes the edit, which pack.inverse takes; rules "
+        "and files give it unasked",
+    )
     turns: int = Field(
         default=1, ge=1, description="edits in a chain, each of the edited caption of the one before, while they pass"
     )
@@ -155,6 +160,16 @@ class TriplesConfig(Config):
         if (self.writer == "file") != bool(self.file):
             raise ValueError("the writer is file where triples.file names one, and only there")
         return self
+
+    @property
+    def asks_inverse(self) -> bool:
+        """Whether a language model is asked for the instruction that undoes an edit."""
+        return self.inverse or self.ask_inverse
+
+    @property
+    def stores_inverse(self) -> bool:
+        """Whether triples come with the instruction that undoes them."""
+        return self.asks_inverse or self.writer in ("rules", "file")
 
 
 ShareMode = Literal["attention", "features"]
@@ -358,6 +373,14 @@ class PackConfig(Config):
         default=True,
         description="also pack preference pairs, kept and refused candidates of one triple, as a second configuration",
     )
+    inverse: bool = Field(
+        default=False,
+        description="also pack each pair the other way round, edited picture first, where an instruction undoes the edit",
+    )
+    near_copies: Literal["keep", "refuse"] = Field(
+        default="keep",
+        description="what becomes of a pair both pictures of which are near copies of those of another triple's pair",
+    )
     captions_license: str = Field(
         default="", description="licence of the captions, such as cc-by-4.0; empty to look for it on their card"
     )
@@ -381,3 +404,12 @@ class DatasetConfig(Config):
     scores: ScoresConfig = ScoresConfig()
     filter: FilterConfig = FilterConfig()
     pack: PackConfig = PackConfig()
+
+    @model_validator(mode="after")
+    def _asks_for_what_it_packs(self) -> "DatasetConfig":
+        if self.pack.inverse and not self.triples.stores_inverse:
+            raise ValueError(
+                "pack.inverse takes instructions that undo the edits, for which a language model is asked only with "
+                "triples.ask_inverse=true, set before triples are written"
+            )
+        return self

@@ -345,9 +345,13 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
 
 
 def _finish(results: "Results") -> "Results":
-    """Write the report, and pack the data set; the report comes first, since it explains why no pair was kept."""
+    """Pack the data set, and write the report: also where no pair was kept, for it explains why."""
+    try:
+        results.pack()
+    except DataError:
+        results.write_report()
+        raise
     results.write_report()
-    results.pack()
     return results
 
 

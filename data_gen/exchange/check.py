@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ip2p.data_gen.exchange.read import PairRow
-from ip2p.data_gen.pairs.edit_mask import changed_pixels
+from ip2p.editing.changes import visible_share
 from ip2p.errors import ImageError
 from ip2p.measuring.alignment import find_shift
 from ip2p.ownership import write_new
@@ -159,7 +159,7 @@ def decode(data: bytes, name: str) -> Image.Image:
 def compare(before: Image.Image, after: Image.Image) -> Iterator[tuple[Fault, str]]:
     """Yield the faults of a pair of pictures of one size, in RGB."""
     first, second = (np.asarray(each, np.float32) for each in (before, after))
-    share = float(changed_pixels(before, after).mean())
+    share = visible_share(before, after)
     if share < MIN_CHANGE:
         yield Fault.NEAR_COPY, f"{share:.2%} of the pixels changed"
         return

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.costs import Costs
 from ip2p.data_gen.pairs.filter import BOUNDS
+from ip2p.data_gen.pairs.packing import PackingCounts
 from ip2p.data_gen.report.card import describe_thresholds
 from ip2p.data_gen.report.counts import BINS, SCORES, Counts, per_cent
 from ip2p.data_gen.rows import FilteredShard
@@ -59,7 +60,9 @@ class PairChoice:
         return chosen
 
 
-def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPair], costs: Costs) -> str:
+def render_report(
+    config: DatasetConfig, counts: Counts, shown: Sequence[ShownPair], costs: Costs, packing: PackingCounts
+) -> str:
     """Render the page as HTML; equal builds give equal pages, but for the seconds that they took.
 
     Args:
@@ -67,14 +70,15 @@ def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPa
         counts: counts over all shards.
         shown: pairs to show, chosen by `PairChoice`.
         costs: what the build has cost.
+        packing: what packing made of the kept pairs.
     """
     kept = sorted((each for each in shown if each.candidate.status == "ok"), key=lambda each: each.triple.kind)
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
     return render_page(
         TEMPLATE, title="Data set report", cost=costs.per_pair(counts.pairs, counts.unet_rows),
-        facts=_facts(config, counts) | {"time": costs.by_stage()}, counts=counts, per_cent=per_cent,
+        facts=_facts(config, counts) | packing.facts() | {"time": costs.by_stage()}, counts=counts, per_cent=per_cent,
         thresholds=describe_thresholds(config), histograms=[_histogram(name, config, counts) for name in SCORES],
-        refusals=_refusals(counts), kept=kept, kept_shown=KEPT_SHOWN, refused=refused, refused_shown=REFUSED_SHOWN,
+        refusals=_refusals(counts) + packing.refusals(), kept=kept, kept_shown=KEPT_SHOWN, refused=refused, refused_shown=REFUSED_SHOWN,
         scores=SCORES, thumbnail=functools.partial(thumbnail, side=THUMBNAIL),
     )  # fmt: skip
 

@@ -108,7 +108,7 @@ class ApiWriter:
         self.settings, self.seed, self.say = settings, seed, say
         self.name = settings.model or only_model(settings.base_url, self.key)
         self.price: Price = price_of(settings, self.name)
-        self.reply: type[BaseModel] = reply_model(settings.inverse, long_form=settings.long_form)
+        self.reply: type[BaseModel] = reply_model(settings.asks_inverse, long_form=settings.long_form)
         self._asked = False
         self.ledger = Ledger(folder / LEDGER_FILE, max_usd=settings.max_usd, max_tokens=settings.max_tokens)
 

@@ -1,0 +1,125 @@
+"""What packing makes of a kept pair: its row, the inverse pair where one is asked for, or nothing of a near copy."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.pairs.inverse import find_inverse_fault, inverse_row
+from ip2p.data_gen.pairs.pack import packed_row
+from ip2p.measuring.near_copies import NearCopies
+from ip2p.records import Candidate, Reason, Triple
+
+PACKING_FILE = "packing.json"
+"""Name of the file in a packed data set that has the counts."""
+
+
+@dataclass
+class PackingCounts:
+    """What was packed.
+
+    Attributes:
+        inverses: kept pairs by the reason why they have no inverse one; "" for those that have one. Empty if no inverse
+            pairs were asked for.
+        originals, edited: ids of pairs whose original or edited picture is a near copy of that of a pair of another
+            triple, with the id of that pair.
+        refused: ids of those that were not packed.
+    """
+
+    inverses: Counter[str] = field(default_factory=Counter)
+    originals: dict[str, str] = field(default_factory=dict)
+    edited: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def twice(self) -> int:
+        """Number of pairs both pictures of which are near copies."""
+        return len(self.originals.keys() & self.edited.keys())
+
+    def facts(self) -> dict[str, str]:
+        """Describe in words what there is to tell."""
+        told = {}
+        if self.inverses:
+            lacking = ", ".join(f"{reason} {count}" for reason, count in sorted(self.inverses.items()) if reason)
+            without = f"; none for {self.inverses.total() - self.inverses['']} ({lacking})" if lacking else ""
+            told["inverse pairs"] = f"{self.inverses['']}, in addition to the pairs kept{without}"
+        if self.originals or self.edited:
+            left = "not packed" if self.refused else "packed all the same"
+            told["near copies"] = (
+                f"original picture {len(self.originals)}, edited picture {len(self.edited)}, both {self.twice} ({left}), "
+                "of a pair of another triple"
+            )
+        return told
+
+    def refusals(self) -> list[tuple[str, str, int]]:
+        """Return what was refused at packing, for what reason, and how often."""
+        found = [("inverse pairs", reason, count) for reason, count in sorted(self.inverses.items()) if reason]
+        return found + ([("kept pairs", Reason.NEAR_COPY.value, len(self.refused))] if self.refused else [])
+
+    def to_json(self) -> str:
+        """Write the counts as JSON."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def read_packing(folder: Path) -> PackingCounts:
+    """Read the counts of a packed data set; empty ones if it has none."""
+    try:
+        stored = json.loads((folder / PACKING_FILE).read_text())
+    except FileNotFoundError:
+        return PackingCounts()
+    return PackingCounts(**stored | {"inverses": Counter(stored["inverses"])})
+
+
+class Packing:
+    """Makes packed rows of kept pairs, one after another, and counts.
+
+    Args:
+        config: config of the build.
+        provenance: models, versions and settings that made the pairs.
+    """
+
+    def __init__(self, config: DatasetConfig, provenance: Mapping[str, Any]) -> None:
+        self.config, self.provenance, self.counts = config, provenance, PackingCounts()
+        self._originals, self._edited = NearCopies(), NearCopies()
+        self._triples: dict[str, str] = {}
+
+    def rows(self, candidate: Candidate, triple: Triple, images: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the row of a kept pair and that of its inverse pair, as far as they are packed.
+
+        Args:
+            candidate: kept candidate.
+            triple: its triple.
+            images: its stored pictures, by column.
+        """
+        if self._is_copied(candidate, images) and self.config.pack.near_copies == "refuse":
+            self.counts.refused.append(candidate.id)
+            return
+        row = packed_row(candidate, triple, images, self.provenance)
+        yield row
+        if self.config.pack.inverse:
+            fault = find_inverse_fault(candidate, triple, self.config.triples.checks, self.config.filter)
+            self.counts.inverses[fault.value] += 1
+            if not fault:
+                yield inverse_row(row, triple)
+
+    def _is_copied(self, candidate: Candidate, images: Mapping[str, Any]) -> bool:
+        """Whether both pictures are near copies of those of other triples; remembers and counts them."""
+        self._triples[candidate.id] = candidate.triple_id
+        found = []
+        for column, earlier, counted in (
+            ("original_image", self._originals, self.counts.originals),
+            ("edited_image", self._edited, self.counts.edited),
+        ):
+            picture = Image.open(io.BytesIO(images[column]["bytes"]), formats=["PNG"]).convert("RGB")
+            first = earlier.find(picture, candidate.id)
+            other = first is not None and self._triples[first] != candidate.triple_id
+            if first is not None and other:
+                counted[candidate.id] = first
+            found.append(other)
+        return all(found)
