@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from ip2p.editing.changes import visible_pixels
 
-LEVELS = 6
+LEVELS = 8
 """Gray levels, averaged over the colours and the nearest pixels, by which a pixel of the mask differs."""
 SPECK = 3
 """Side in pixels of the square below which a changed spot is noise."""

@@ -52,8 +52,8 @@ class PackingCounts:
         if self.originals or self.edited:
             left = "not packed" if self.refused else "packed all the same"
             told["near copies"] = (
-                f"original picture {len(self.originals)}, edited picture {len(self.edited)}, both {self.twice} ({left}), "
-                "of a pair of another triple"
+                f"originals {len(self.originals)}, edited pictures {len(self.edited)}, both {self.twice} ({left}); "
+                "of pairs of other triples"
             )
         return told
 

@@ -76,9 +76,11 @@ def render_report(
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
     return render_page(
         TEMPLATE, title="Data set report", cost=costs.per_pair(counts.pairs, counts.unet_rows),
-        facts=_facts(config, counts) | packing.facts() | {"time": costs.by_stage()}, counts=counts, per_cent=per_cent,
+        facts=_facts(config, counts) | packing.facts() | {"time": costs.by_stage()},
+        counts=counts, per_cent=per_cent,
         thresholds=describe_thresholds(config), histograms=[_histogram(name, config, counts) for name in SCORES],
-        refusals=_refusals(counts) + packing.refusals(), kept=kept, kept_shown=KEPT_SHOWN, refused=refused, refused_shown=REFUSED_SHOWN,
+        refusals=_refusals(counts) + packing.refusals(), kept=kept, kept_shown=KEPT_SHOWN,
+        refused=refused, refused_shown=REFUSED_SHOWN,
         scores=SCORES, thumbnail=functools.partial(thumbnail, side=THUMBNAIL),
     )  # fmt: skip
 
