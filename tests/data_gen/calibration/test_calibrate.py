@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from ip2p.data_gen.calibration.labels import read_marks, to_examples
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.rows import FilteredShard
 from ip2p.errors import ConfigError, DataError
+from ip2p.measuring.verdicts import label_pairs
 from ip2p.records import Candidate, Caption, Reason, Triple, content_id
 from ip2p.shards import write_shard
+from ip2p.storybook.judge import Judge
 
 TRIPLES, SHARDS = 200, 4
 KINDS = ("color", "season")
@@ -105,6 +108,25 @@ def test_it_writes_thresholds_that_keep_the_wanted_precision(config: DatasetConf
     page = (out / "calibration.html").read_text()
     assert page.count("<svg") == 1 + 9 * (1 + len(KINDS)) and "direction ≥" in page
     assert all(f"<h3>{kind}</h3>" in page for kind in KINDS)
+
+
+def test_a_judge_that_does_not_know_the_captions_is_refused(config: DatasetConfig) -> None:
+    """The few that it knows would speak for all others."""
+    known = iter(range(10_000))
+
+    def knows_few(
+        captions: Sequence[tuple[str, str]], pairs: Sequence[tuple[Image.Image, Image.Image]]
+    ) -> list[bool | None]:
+        return [fine if next(known) % 2 else None for fine in by_color(captions, pairs)]
+
+    with pytest.raises(DataError, match=r"knows storybook's edits only.*'barn .*--labels FILE") as told:
+        pipeline.calibrate(config, knows_few, 0.9, say=silent)
+    assert "\n" not in str(told.value) and not (Path(config.out) / "calibration.yaml").exists()
+
+
+def test_storybooks_judge_labels_no_captions_of_others(config: DatasetConfig) -> None:
+    with pytest.raises(DataError, match="--labels FILE"):
+        pipeline.calibrate(config, partial(label_pairs, Judge.from_pretrained()), 0.9, say=silent)
 
 
 def test_a_persons_labels_give_the_same_as_equal_ones_of_a_function(config: DatasetConfig, tmp_path: Path) -> None:
