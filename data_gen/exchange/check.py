@@ -214,6 +214,7 @@ class _Earlier:
     def __init__(self) -> None:
         self.small = 0
         self._pairs: dict[bytes, str] = {}
+        self._near_pairs: dict[tuple[str, str], str] = {}
         self._exact_sources: set[bytes] = set()
         self._sources, self._edited = NearCopies(), NearCopies()
 
@@ -229,9 +230,9 @@ class _Earlier:
             return
         copied, repeated = self._sources.find(before, place), self._edited.find(after, place)
         leads_back = edited in self._exact_sources
-        if copied and repeated:
-            if not leads_back:
-                yield Fault.NEAR_DUPLICATE, f"of {repeated}"
+        first = self._near_pairs.setdefault((copied or place, repeated or place), place)
+        if first is not place:
+            yield Fault.NEAR_DUPLICATE, f"of {first}"
         elif copied and source not in self._exact_sources:
             yield Fault.NEAR_SOURCE, f"of {copied}"
         elif repeated and not leads_back:

@@ -4,7 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,15 @@ class PackingCounts:
             pairs were asked for.
         originals, edited: ids of pairs whose original or edited picture is a near copy of that of a pair of another
             triple, with the id of that pair.
+        both: the same of pairs both of whose pictures are near copies of those of one other pair.
         refused: ids of those that were not packed.
     """
 
     inverses: Counter[str] = field(default_factory=Counter)
     originals: dict[str, str] = field(default_factory=dict)
     edited: dict[str, str] = field(default_factory=dict)
+    both: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
-
-    @property
-    def twice(self) -> int:
-        """Number of pairs both pictures of which are near copies."""
-        return len(self.originals.keys() & self.edited.keys())
 
     def facts(self) -> dict[str, str]:
         """Describe in words what there is to tell."""
@@ -52,7 +49,7 @@ class PackingCounts:
         if self.originals or self.edited:
             left = "not packed" if self.refused else "packed all the same"
             told["near copies"] = (
-                f"originals {len(self.originals)}, edited pictures {len(self.edited)}, both {self.twice} ({left}); "
+                f"originals {len(self.originals)}, edited pictures {len(self.edited)}, both {len(self.both)} ({left}); "
                 "of pairs of other triples"
             )
         return told
@@ -64,7 +61,7 @@ class PackingCounts:
 
     def to_json(self) -> str:
         """Write the counts as JSON."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        return json.dumps(vars(self), indent=1) + "\n"
 
 
 def read_packing(folder: Path) -> PackingCounts:
@@ -88,6 +85,7 @@ class Packing:
         self.config, self.provenance, self.counts = config, provenance, PackingCounts()
         self._originals, self._edited = NearCopies(), NearCopies()
         self._triples: dict[str, str] = {}
+        self._pairs: dict[tuple[str, ...], str] = {}
 
     def rows(self, candidate: Candidate, triple: Triple, images: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the row of a kept pair and that of its inverse pair, as far as they are packed.
@@ -97,7 +95,8 @@ class Packing:
             triple: its triple.
             images: its stored pictures, by column.
         """
-        if self._is_copied(candidate, images) and self.config.pack.near_copies == "refuse":
+        self._compare(candidate, images)
+        if candidate.id in self.counts.both and self.config.pack.near_copies == "refuse":
             self.counts.refused.append(candidate.id)
             return
         row = packed_row(candidate, triple, images, self.provenance)
@@ -108,18 +107,21 @@ class Packing:
             if not fault:
                 yield inverse_row(row, triple)
 
-    def _is_copied(self, candidate: Candidate, images: Mapping[str, Any]) -> bool:
-        """Whether both pictures are near copies of those of other triples; remembers and counts them."""
-        self._triples[candidate.id] = candidate.triple_id
-        found = []
-        for column, earlier, counted in (
-            ("original_image", self._originals, self.counts.originals),
-            ("edited_image", self._edited, self.counts.edited),
+    def _compare(self, candidate: Candidate, images: Mapping[str, Any]) -> None:
+        """Compare a pair with all before, and count what is a near copy of another triple's."""
+        counts, name = self.counts, candidate.id
+        self._triples[name] = candidate.triple_id
+        firsts = []
+        for column, earlier, found in (
+            ("original_image", self._originals, counts.originals),
+            ("edited_image", self._edited, counts.edited),
         ):
             picture = Image.open(io.BytesIO(images[column]["bytes"]), formats=["PNG"]).convert("RGB")
-            first = earlier.find(picture, candidate.id)
-            other = first is not None and self._triples[first] != candidate.triple_id
-            if first is not None and other:
-                counted[candidate.id] = first
-            found.append(other)
-        return all(found)
+            firsts.append(earlier.find(picture, name) or name)
+            self._count(found, name, firsts[-1])
+        self._count(counts.both, name, self._pairs.setdefault(tuple(firsts), name))
+
+    def _count(self, found: dict[str, str], name: str, first: str) -> None:
+        """Count a near copy, unless both are pairs of one triple."""
+        if self._triples[first] != self._triples[name]:
+            found[name] = first

@@ -61,7 +61,11 @@ class PairChoice:
 
 
 def render_report(
-    config: DatasetConfig, counts: Counts, shown: Sequence[ShownPair], costs: Costs, packing: PackingCounts
+    config: DatasetConfig,
+    counts: Counts,
+    shown: Sequence[ShownPair],
+    costs: Costs,
+    packing: PackingCounts | None = None,
 ) -> str:
     """Render the page as HTML; equal builds give equal pages, but for the seconds that they took.
 
@@ -72,6 +76,7 @@ def render_report(
         costs: what the build has cost.
         packing: what packing made of the kept pairs.
     """
+    packing = packing or PackingCounts()
     kept = sorted((each for each in shown if each.candidate.status == "ok"), key=lambda each: each.triple.kind)
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
     return render_page(

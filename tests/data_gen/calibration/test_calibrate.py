@@ -196,7 +196,7 @@ def test_too_few_and_foreign_labels_are_told(config: DatasetConfig, tmp_path: Pa
     foreign = write_marks(tmp_path / "foreign.csv", 400, "elsewhere,good")
     with pytest.raises(DataError, match="1 of 401 labels of .*, such as elsewhere, belong to no candidate"):
         pipeline.calibrate(config, foreign, 0.9, say=silent)
-    with pytest.raises(DataError, match="the judge has 0 labels"):
+    with pytest.raises(DataError, match="the judge knows storybook's edits only"):
         pipeline.calibrate(config, lambda captions, pairs: [None] * len(pairs), 0.9, say=silent)
     with pytest.raises(ConfigError, match="the precision 95 is not between 0 and 1"):
         pipeline.calibrate(config, by_color, 95.0, say=silent)

@@ -88,7 +88,7 @@ def test_near_copies_in_other_triples_are_counted_and_refused_if_wanted(what: st
         packed += [row["id"] for row in packing.rows(*kept(number, triple), images)]
     counts = packing.counts
     assert counts.originals == {"0003": "0000", "0004": "0000"}
-    assert counts.edited == {"0003": "0000", "0005": "0000"} and counts.twice == 1
+    assert counts.edited == {"0003": "0000", "0005": "0000"} and counts.both == {"0003": "0000"}
     assert counts.refused == (["0003"] if what == "refuse" else [])
     assert packed == [f"{number:04x}" for number in range(6) if what == "keep" or number != 3]
     assert "both 1" in counts.facts()["near copies"]
