@@ -54,10 +54,18 @@ class PackingCounts:
             )
         return told
 
-    def refusals(self) -> list[tuple[str, str, int]]:
-        """Return what was refused at packing, for what reason, and how often."""
-        found = [("inverse pairs", reason, count) for reason, count in sorted(self.inverses.items()) if reason]
-        return found + ([("kept pairs", Reason.NEAR_COPY.value, len(self.refused))] if self.refused else [])
+    def levels(self, pairs: int) -> dict[str, Counter[Reason]]:
+        """Return how many rows packing packed and refused, by reason, where it may refuse any.
+
+        Args:
+            pairs: number of kept pairs.
+        """
+        found = {}
+        if self.refused:
+            found["kept pairs"] = Counter({Reason.OK: pairs - len(self.refused), Reason.NEAR_COPY: len(self.refused)})
+        if self.inverses:
+            found["inverse pairs"] = Counter({Reason(name): count for name, count in self.inverses.items()})
+        return found
 
     def to_json(self) -> str:
         """Write the counts as JSON."""

@@ -15,7 +15,7 @@ from ip2p.data_gen.pairs.packing import PACKING_FILE, Packing, PackingCounts, re
 from ip2p.data_gen.rows import to_png
 from ip2p.data_gen.verify import verify
 from ip2p.errors import ConfigError
-from ip2p.records import Candidate, Triple
+from ip2p.records import Candidate, Reason, Triple
 from ip2p.shards import read_shards
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.render import render
@@ -92,7 +92,8 @@ def test_near_copies_in_other_triples_are_counted_and_refused_if_wanted(what: st
     assert counts.refused == (["0003"] if what == "refuse" else [])
     assert packed == [f"{number:04x}" for number in range(6) if what == "keep" or number != 3]
     assert "both 1" in counts.facts()["near copies"]
-    assert counts.refusals() == ([("kept pairs", "near_copy", 1)] if what == "refuse" else [])
+    levels = {"kept pairs": Counter({Reason.OK: 5, Reason.NEAR_COPY: 1})} if what == "refuse" else {}
+    assert counts.levels(6) == levels
     (tmp_path / PACKING_FILE).write_text(counts.to_json())
     assert read_packing(tmp_path) == counts and json.loads(counts.to_json())["inverses"] == {}
 
