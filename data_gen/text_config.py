@@ -1,11 +1,11 @@
 """The config of the text stages of a build: captions, and the triples that are written about them."""
 
-import json
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ip2p.config import Config
+from ip2p.data_gen.score_config import check_extra_body
 
 
 class CaptionsConfig(Config):
@@ -145,13 +145,7 @@ class TriplesConfig(Config):
     @field_validator("extra_body")
     @classmethod
     def _leave_the_question(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if taken := sorted({"model", "messages"} & value.keys()):
-            raise ValueError(f"{taken[0]} is ip2p's own")
-        try:
-            json.dumps(value)
-        except TypeError as error:
-            raise ValueError(f"it cannot be sent as JSON ({error})") from None
-        return value
+        return check_extra_body(value)
 
     @model_validator(mode="after")
     def _has_its_file(self) -> "TriplesConfig":
