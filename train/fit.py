@@ -21,7 +21,7 @@ from ip2p.ownership import require_own
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
 from ip2p.shards import atomic_write
-from ip2p.train.batches import Batches, open_pairs
+from ip2p.train.batches import Batches
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
@@ -30,6 +30,8 @@ from ip2p.train.learner import Learner
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
 from ip2p.train.objective import EditingModel, TrainingBatch, draw_randomness, editing_loss, make_training_batch
 from ip2p.train.optimizer import build_optimizer
+from ip2p.train.order import arrange, bucket_shapes, nearest_shape
+from ip2p.train.pairs import PairDataset, open_pairs
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
 from ip2p.train.validation import Validation
@@ -98,14 +100,14 @@ class Run(TrainingLoop):
         self.say = say if main else lambda _: None
         self.config = config = settle(config, self.say)
         out = Path(config.out)
-        self.pairs = open_pairs(*config.datasets)
+        self.pairs = open_pairs(*config.datasets, bad_rows=config.bad_rows, say=self.say)
         resumed = self._resumable(out)
         if main:
             self._claim(out, resumed)
         self.backbone, self.model, learner = prepare(config, place.device)
         self.process = ForwardProcess(self.backbone.scheduler)
         side = config.size or self.backbone.image_size
-        self.batches = Batches(self.pairs.train, self.backbone, size=side, seed=config.seed, flip=config.flip)
+        self.batches = make_batches(self.pairs, self.backbone, config, size=side)
         if config.cache_latents:
             self.batches.cache(self.say)
         state = State(data=self.pairs.fingerprint(), config=config.model_dump(mode="json"))
@@ -243,6 +245,29 @@ class Run(TrainingLoop):
         if accelerator.scaler is not None and state.loss_scale:
             accelerator.scaler.load_state_dict({**accelerator.scaler.state_dict(), "scale": state.loss_scale})
         return accelerator
+
+
+def make_batches(pairs: PairDataset, backbone: Backbone, config: FinetuneConfig, *, size: int) -> Batches:
+    """Make the batches of a run, in its order and its shapes.
+
+    Args:
+        pairs: pairs of the run.
+        backbone: model to train.
+        config: settings of the run.
+        size: side of the square crop, in pixels.
+    """
+    shapes = None
+    if config.buckets:
+        # Every level of the UNet halves the sides of the latents.
+        step = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
+        allowed = bucket_shapes(size, step)
+        shapes = [nearest_shape(each, allowed) for each in pairs.sizes]
+    triples = pairs.triples if config.candidates == "one" else None
+    order = arrange(pairs.parts, seed=config.seed, batch=config.batch, triples=triples, shapes=shapes)
+    return Batches(
+        pairs.train, backbone, size=size, seed=config.seed, flip=config.flip, order=order, shapes=shapes,
+        without=pairs.without,
+    )  # fmt: skip
 
 
 def process_state(threads: int = 0) -> PartialState:
