@@ -46,7 +46,8 @@ ADDED: dict[str, Any] = {
     "pairs.tree": 1, "pairs.threads": 1, "pairs.vae": "", "pairs.loras": [], "pairs.negative_prompt": "",
     "pairs.per_kind": {},
     "scores.dino": "", "filter.layout_max": None, "filter.changed_min": None, "filter.changed_max": None,
-    "filter.shift_max": None, "pack.captions_license": "", "pack.writer_license": "", "pack.model_license": "",
+    "filter.shift_max": None, "triples.ask_inverse": False, "pack.inverse": False,
+    "pack.near_copies": "keep", "pack.captions_license": "", "pack.writer_license": "", "pack.model_license": "",
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
 JUDGE = tuple(name for name in ScoresConfig.model_fields if name.startswith("judge"))

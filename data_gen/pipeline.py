@@ -270,10 +270,8 @@ def calibrate(
         stages = Stages(build_folder, say)
         stages.require("filtered", FILTER_HINT)
         shards = [read_filtered(build_folder, index) for index in range(stages.shards)]
-        if isinstance(labels, Path):
-            origin, found = str(labels), marks or {}
-        else:
-            origin, found = "the judge", label_stored(build_folder, shards, labels, count)
+        origin = str(labels) if isinstance(labels, Path) else "the judge"
+        found = (marks or {}) if isinstance(labels, Path) else label_stored(build_folder, shards, labels, count)
         examples = to_examples(shards, found, origin)
         calibration = calibrate(examples, precision, origin)
         page = build_folder.out / "calibration.html"
@@ -301,9 +299,11 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
 
 
 def _finish(results: "Results") -> "Results":
-    """Write the report, and pack the data set; the report comes first, since it explains why no pair was kept."""
-    results.write_report()
-    results.pack()
+    """Pack the data set, and write the report, which explains why where no pair was kept."""
+    try:
+        results.pack()
+    finally:
+        results.write_report()
     return results
 
 

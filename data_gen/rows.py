@@ -28,8 +28,8 @@ def schema_of(record: type[Record], **more: pa.DataType) -> pa.Schema:
 
 
 CAPTION_SCHEMA = schema_of(Caption)
-CHAIN_COLUMNS, LONG_COLUMNS = ("chain", "turn"), ("long_instruction",)
-"""Columns of triples that only builds with chains or with long instructions have."""
+CHAIN_COLUMNS, LONG_COLUMNS, INVERSE_COLUMNS = ("chain", "turn"), ("long_instruction",), ("inverse",)
+"""Columns of triples that only builds with chains, with long instructions or with those of the way back have."""
 DRAWING_COLUMNS = {"unet_rows": pa.int64(), "early": pa.string(), "stored": pa.bool_()}
 """UNet rows of a candidate, what its early estimate said, and whether its pictures are stored."""
 JUDGED_SCHEMA = schema_of(Candidate, **DRAWING_COLUMNS)
@@ -83,6 +83,7 @@ class FilteredShard:
 def triple_schema(settings: TriplesConfig) -> pa.Schema:
     """Return the columns of triples that are written with these settings."""
     unused = (CHAIN_COLUMNS if settings.turns == 1 else ()) + (() if settings.long_form else LONG_COLUMNS)
+    unused += () if settings.stores_inverse else INVERSE_COLUMNS
     return pa.schema([field for field in schema_of(Triple) if field.name not in unused])
 
 

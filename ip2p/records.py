@@ -19,7 +19,7 @@ PACKED_COLUMNS = (
     # The first five, in this order, are those of timbrooks/instructpix2pix-clip-filtered.
     "original_prompt", "original_image", "edit_prompt", "edited_prompt", "edited_image",
     "edit_mask", "id", "kind", "seed", "p", "cfg", "sim_source", "sim_edited", "sim_image", "sim_direction", "layout",
-    "changed", "shift", "provenance",
+    "changed", "shift", "inverse_of", "provenance",
 )  # fmt: skip
 """Columns of the packed data set."""
 
@@ -73,6 +73,8 @@ class Reason(StrEnum):
     LOW_JUDGE_CLEAN = "low_judge_clean"
     NOT_JUDGED = "not_judged"
     NOT_TOP_K = "not_top_k"
+    NEAR_COPY = "near_copy"
+    NO_INVERSE = "no_inverse"
     NOT_STORED = "not_stored"
 
 
@@ -127,6 +129,7 @@ class Triple(Record):
     )
     turn: int = Field(default=1, description="place in the chain, from 1")
     long_instruction: str = Field(default="", description="the instruction in full sentences; empty if not asked for")
+    inverse: str = Field(default="", description="instruction that undoes the edit; empty if the writer has none")
 
 
 class Candidate(Record):

@@ -19,6 +19,8 @@ from ip2p.records import JUDGE_SCORES, NOT_SEEN_WHOLE, SCORES, Candidate
 MARKS = {"good": True, "bad": False}
 MIN_LABELS, MIN_EACH = 100, 20
 """Least number of labels, and of labels of each sort."""
+MAX_UNKNOWN = 0.1
+"""Share of the candidates that a function may know nothing about; the others would speak for these."""
 AT_ONCE = 32
 """Pairs whose pictures are decoded and labelled together."""
 MARK_HINT = "Mark pairs on the page that `ip2p dataset review` writes, and save its CSV"
@@ -69,11 +71,15 @@ def label_stored(
         shards: all its filtered shards, in order.
         label: function that labels pairs.
         count: number of candidates; fewer if there are not as many.
+
+    Raises:
+        DataError: the function has no labels for more than a tenth of them.
     """
     shards = list(shards)
     ids = {each.id for shard in shards for each in shard.seen}
     chosen = set(heapq.nsmallest(count, ids, key=order))
     labels: dict[str, bool] = {}
+    unknown: list[str] = []
     for index, shard in enumerate(shards):
         here = {each.id: shard.by_id[each.triple_id] for each in shard.candidates if each.id in chosen}
         stored = list(read_pictures(build_folder, index, here))
@@ -82,7 +88,16 @@ def label_stored(
             captions = [(here[row["id"]].caption, here[row["id"]].edited_caption) for row in rows]
             pairs = [(from_png(row["original_image"]), from_png(row["edited_image"])) for row in rows]
             said = zip(rows, label(captions, pairs), strict=True)
-            labels |= {row["id"]: fine for row, fine in said if fine is not None}
+            for (row, fine), (caption, _) in zip(said, captions, strict=True):
+                if fine is None:
+                    unknown.append(caption)
+                else:
+                    labels[row["id"]] = fine
+            if len(unknown) > MAX_UNKNOWN * len(chosen):
+                raise DataError(
+                    f"the judge knows storybook's edits only, and captions such as {unknown[0][:60]!r} have none",
+                    "Mark pairs yourself on the page of `ip2p dataset review`, and give its CSV by --labels FILE",
+                )
     return labels
 
 

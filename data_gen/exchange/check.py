@@ -17,16 +17,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ip2p.data_gen.pairs.edit_mask import changed_pixels
+from ip2p.editing.changes import visible_share
 from ip2p.errors import ImageError
-from ip2p.measuring.alignment import find_shift
+from ip2p.measuring.alignment import Shift, find_shift
+from ip2p.measuring.near_copies import NearCopies
 from ip2p.ownership import write_new
 from ip2p.pairs.rows import PairRow
 from ip2p.pictures.color import to_rgb, to_srgb
 from ip2p.pictures.read import check_shape, open_guarded
 from ip2p.plurals import counted
 
-MIN_SHIFT, MIN_AGREEMENT = 0.3, 0.08
+MIN_SHIFT, MIN_AGREEMENT = 0.3, 0.06
 """Shift in pixels that is told, if the pictures agree at least this much: docs/decisions.md."""
 MIN_DRIFT, MAX_DRIFT, DRIFT_SPREAD, DRIFT_SHARE = 2.0, 16.0, 4.0, 0.4
 """Gray levels by which a colour drifts, since more of them are an edit, and the share of the pixels that have to differ
@@ -36,9 +37,8 @@ MIN_BORDER, MAX_BORDER, BORDER_EVENNESS, BORDER_STEP, BORDER_SHARE = 2, 0.2, 14,
 the pixels of a line that have to obey."""
 MIN_CHANGE = 0.001
 """Share of pixels that an edit changes at least."""
-THUMBNAIL, MAX_DISTANCE = 16, 6
-"""Side of the thumbnails by which rows are compared, and the gray levels by which all of their pixels may differ."""
-OFFSETS = (0.0, 5.5, 11.0)
+MIN_SIDE = 64
+"""Side in pixels below which shifts are not looked for: too few edges tell them from chance."""
 MIN_REPEATS, MAX_SHARE = 10, 0.05
 """An instruction of at least this many rows, and more than this share of all, is told as repeated."""
 
@@ -58,6 +58,8 @@ class Fault(StrEnum):
     NEAR_COPY = "near copy"
     DUPLICATE = "duplicate"
     NEAR_DUPLICATE = "near duplicate"
+    NEAR_SOURCE = "source nearly that of another row"
+    SAME_EDITED = "edited picture of another row"
     NO_INSTRUCTION = "empty instruction"
     REPEATED = "repeated instruction"
 
@@ -71,10 +73,14 @@ class Finding(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """The outcome: number of rows, and all findings in the order of the rows."""
+    """The outcome: number of rows, all findings in the order of the rows, and rows too small to be checked for shifts.
+
+    What was not checked is no fault, but is said.
+    """
 
     rows: int
     findings: list[Finding]
+    small: int = 0
 
     def __str__(self) -> str:
         bad = len({each.place for each in self.findings})
@@ -83,6 +89,8 @@ class Checked(NamedTuple):
         for fault in Fault:
             first = next((each for each in self.findings if each.fault is fault), None)
             lines += [f"  {fault.value}: {counts[fault]}, such as {first.place} ({first.detail})"] if first else []
+        if self.small:
+            lines.append(f"  not checked for a shift: {self.small}, whose pictures are smaller than {MIN_SIDE} pixels")
         return "\n".join(lines)
 
 
@@ -102,7 +110,7 @@ def check_pairs(rows: Iterable[PairRow]) -> Checked:
         if len(places) >= MIN_REPEATS and len(places) > MAX_SHARE * count:
             detail = f"{text!r}, {len(places)} times"
             findings += [Finding(place, Fault.REPEATED, detail) for place in places]
-    return Checked(count, findings)
+    return Checked(count, findings, earlier.small)
 
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
@@ -135,8 +143,7 @@ def _check_row(row: PairRow, earlier: "_Earlier") -> Iterator[tuple[Fault, str]]
     except ImageError as error:
         yield Fault.UNREADABLE, error.what
         return
-    if fault := earlier.find(row.place, before, after):
-        yield fault
+    yield from earlier.find(row.place, before, after)
     if before.size != after.size:
         yield Fault.UNEQUAL_SIZES, f"{before.width} x {before.height} and {after.width} x {after.height}"
         return
@@ -162,11 +169,11 @@ def decode(data: bytes, name: str) -> Image.Image:
 def compare(before: Image.Image, after: Image.Image) -> Iterator[tuple[Fault, str]]:
     """Yield the faults of a pair of pictures of one size, in RGB."""
     first, second = (np.asarray(each, np.float32) for each in (before, after))
-    share = float(changed_pixels(before, after).mean())
+    share = visible_share(before, after)
     if share < MIN_CHANGE:
         yield Fault.NEAR_COPY, f"{share:.2%} of the pixels changed"
         return
-    shift = find_shift(before, after)
+    shift = find_shift(before, after) if min(before.size) >= MIN_SIDE else Shift(0, 0, 0)
     if shift.length >= MIN_SHIFT and shift.agreement >= MIN_AGREEMENT:
         yield Fault.SHIFT, f"{shift.x:+.2f} pixels to the right, {shift.y:+.2f} down"
     if grown := _grown_borders(first, second):
@@ -201,35 +208,40 @@ def _border(lines: Pixels) -> int:
 
 
 class _Earlier:
-    """Finds rows whose two pictures are equal to those of an earlier row, or nearly so."""
+    """Finds rows whose pictures are equal to those of an earlier row, or nearly so.
+
+    Attributes:
+        small: number of rows with pictures that are too small to be checked for shifts.
+    """
 
     def __init__(self) -> None:
-        self._exact: dict[bytes, str] = {}
-        self._near: defaultdict[bytes, list[tuple[npt.NDArray[np.uint8], str]]] = defaultdict(list)
+        self.small = 0
+        self._pairs: dict[bytes, str] = {}
+        self._near_pairs: dict[tuple[str, str], str] = {}
+        self._exact_sources: set[bytes] = set()
+        self._sources, self._edited = NearCopies(), NearCopies()
 
-    def find(self, place: str, before: Image.Image, after: Image.Image) -> tuple[Fault, str] | None:
-        """Return the fault of a row that repeats an earlier one, and remember the row."""
-        pixels = hashlib.sha256(before.tobytes() + b"|" + after.tobytes()).digest()
-        if pixels in self._exact:
-            return Fault.DUPLICATE, f"of {self._exact[pixels]}"
-        self._exact[pixels] = place
-        small = np.concatenate([np.asarray(_shrink(each, THUMBNAIL)).ravel() for each in (before, after)])
-        keys = list(_keys(small))
-        for key in keys:
-            for other, where in self._near[key]:
-                if np.abs(other.astype(np.int16) - small).max() <= MAX_DISTANCE:
-                    return Fault.NEAR_DUPLICATE, f"of {where}"
-        for key in keys:
-            self._near[key].append((small, place))
-        return None
+    def find(self, place: str, before: Image.Image, after: Image.Image) -> Iterator[tuple[Fault, str]]:
+        """Yield the faults of a row that repeats an earlier one, and remember the row.
+
+        Rows may share their source exactly, as several edits of one picture do, and an edit may lead back to a source.
+        """
+        self.small += min(before.size) < MIN_SIDE
+        source, edited = (_hash(each) for each in (before, after))
+        if (first := self._pairs.setdefault(source + edited, place)) is not place:
+            yield Fault.DUPLICATE, f"of {first}"
+            return
+        copied, repeated = self._sources.find(before, place), self._edited.find(after, place)
+        leads_back = edited in self._exact_sources
+        first = self._near_pairs.setdefault((copied or place, repeated or place), place)
+        if first is not place:
+            yield Fault.NEAR_DUPLICATE, f"of {first}"
+        elif copied and source not in self._exact_sources:
+            yield Fault.NEAR_SOURCE, f"of {copied}"
+        elif repeated and not leads_back:
+            yield Fault.SAME_EDITED, f"that of {repeated}"
+        self._exact_sources.add(source)
 
 
-def _shrink(image: Image.Image, side: int) -> Image.Image:
-    return image.convert("L").resize((side, side), Image.Resampling.BOX)
-
-
-def _keys(small: npt.NDArray[np.uint8]) -> Iterator[bytes]:
-    """Yield keys of which near duplicates share at least one: means of eight parts, rounded in three ways."""
-    means = small.reshape(8, -1).mean(axis=1)
-    for offset in OFFSETS:
-        yield bytes([int(offset)]) + np.floor((means + offset) / 16).astype(np.uint8).tobytes()
+def _hash(image: Image.Image) -> bytes:
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()

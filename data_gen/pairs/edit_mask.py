@@ -1,25 +1,21 @@
-"""Masks of what differs between the two pictures of a pair."""
+"""Masks of what differs between the two pictures of a pair.
+
+They follow the score `changed`, whose pixels are those around which the pictures differ visibly. That score looks at
+squares of nine pixels, and its region reaches beyond the edit; so the mask takes the part of it that differs by itself.
+"""
 
 import io
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
-VISIBLE = 8
-"""Gray levels, averaged around a pixel, from which it counts as changed."""
-RADII = 128
-"""Number of radii of the average that fit into the short side of a picture."""
+from ip2p.editing.changes import visible_pixels
+
+LEVELS = 8
+"""Gray levels, averaged over the colours and the nearest pixels, by which a pixel of the mask differs."""
 SPECK = 3
 """Side in pixels of the square below which a changed spot is noise."""
-
-
-def changed_pixels(before: Image.Image, after: Image.Image) -> npt.NDArray[np.bool_]:
-    """Find the pixels around which two RGB pictures of one size differ visibly in some colour, shape (h, w)."""
-    differences = np.abs(np.asarray(after, np.int16) - np.asarray(before, np.int16)).max(-1).astype(np.uint8)
-    smooth = Image.fromarray(differences).filter(ImageFilter.BoxBlur(max(1, min(before.size) // RADII)))
-    return np.asarray(smooth) >= VISIBLE
 
 
 def edit_mask(before: Image.Image, after: Image.Image) -> Image.Image:
@@ -29,7 +25,9 @@ def edit_mask(before: Image.Image, after: Image.Image) -> Image.Image:
         before: picture before the edit, RGB.
         after: picture after it, of the same size.
     """
-    mask = Image.fromarray(changed_pixels(before, after).astype(np.uint8) * 255)
+    differences = np.asarray(ImageChops.difference(before, after), np.float32).mean(-1).round().astype(np.uint8)
+    near = np.asarray(Image.fromarray(differences).filter(ImageFilter.BoxBlur(SPECK // 2)))
+    mask = Image.fromarray((visible_pixels(before, after) & (near >= LEVELS)).astype(np.uint8) * 255)
     return mask.filter(ImageFilter.MinFilter(SPECK)).filter(ImageFilter.MaxFilter(SPECK))
 
 

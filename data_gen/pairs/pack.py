@@ -44,6 +44,7 @@ def packed_row(
         "edited_image": {"bytes": mark_png(after, GENERATED), "path": None},
         "edit_mask": mask_of_stored(before, after),
         "kind": triple.kind,
+        "inverse_of": "",
         "provenance": provenance_of(triple, {**provenance, **_verdict_of(candidate, provenance)}),
     }
     return {name: row[name] for name in PACKED_COLUMNS}

@@ -10,6 +10,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from ip2p.data_folders import PREFERENCES
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.filter import BOUNDS
+from ip2p.data_gen.pairs.packing import PackingCounts
 from ip2p.data_gen.report.counts import Counts, per_cent
 from ip2p.data_gen.report.licenses import Licenses
 from ip2p.plurals import counted
@@ -32,6 +33,7 @@ def dataset_card(
     makers: Mapping[str, Any],
     fingerprint: str,
     preferences: Sequence[str] = (),
+    packing: PackingCounts | None = None,
 ) -> str:
     """Return the text of the data-set card.
 
@@ -45,6 +47,7 @@ def dataset_card(
         makers: versions and revisions that made the pairs, see `BuildFolder.makers`.
         fingerprint: fingerprint of all settings, as in the manifest.
         preferences: names of the splits that have a preference pair.
+        packing: what packing made of the kept pairs.
     """
     settings = config.model_dump(mode="json", exclude={"out"})
     header = DatasetCardData(
@@ -65,7 +68,7 @@ def dataset_card(
         header, template_path=str(TEMPLATE), header=header.to_yaml(original_order=HEADER), config=config, counts=counts,
         writers=dict(counts.writers), licenses=licenses, makers=makers, fingerprint=fingerprint,
         counted=counted, shared=SHARED_WORDS[config.pairs.share], thresholds=describe_thresholds(config),
-        preferences=bool(preferences),
+        preferences=bool(preferences), packed=packing.facts() if packing else {},
         drawn=counts.triples[Reason.OK], kinds=sorted(counts.drawn.items()), columns=PACKED_COLUMNS, per_cent=per_cent,
         settings=yaml.safe_dump(settings, sort_keys=False).rstrip(),
     )  # fmt: skip

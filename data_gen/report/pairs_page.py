@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.costs import Costs
 from ip2p.data_gen.pairs.filter import BOUNDS
+from ip2p.data_gen.pairs.packing import PackingCounts
 from ip2p.data_gen.report.card import describe_thresholds
 from ip2p.data_gen.report.counts import BINS, P_BINS, SCORES, Counts, per_cent
 from ip2p.data_gen.rows import FilteredShard
@@ -72,7 +73,13 @@ class PairChoice:
         return chosen
 
 
-def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPair], costs: Costs) -> str:
+def render_report(
+    config: DatasetConfig,
+    counts: Counts,
+    shown: Sequence[ShownPair],
+    costs: Costs,
+    packing: PackingCounts | None = None,
+) -> str:
     """Render the page as HTML; equal builds give equal pages, but for the seconds that they took.
 
     Args:
@@ -80,15 +87,17 @@ def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPa
         counts: counts over all shards.
         shown: pairs to show, chosen by `PairChoice`.
         costs: what the build has cost.
+        packing: what packing made of the kept pairs.
     """
+    packing = packing or PackingCounts()
     kept = sorted((each for each in shown if each.candidate.status == "ok"), key=lambda each: each.triple.kind)
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
     scores = [name for name in SCORES if counts.judged or name not in JUDGE_SCORES]
     return render_page(
         TEMPLATE, title="Data set report", cost=costs.per_pair(counts.pairs, counts.unet_rows),
-        facts=_facts(config, counts) | {"time": costs.by_stage()}, per_cent=per_cent,
+        facts=_facts(config, counts) | packing.facts() | {"time": costs.by_stage()}, per_cent=per_cent,
         thresholds=describe_thresholds(config), histograms=[_histogram(name, config, counts) for name in scores],
-        funnel=_funnel(counts), yields=_yields(counts), kept=kept, kept_shown=KEPT_SHOWN, refused=refused,
+        funnel=_funnel(counts, packing), yields=_yields(counts), kept=kept, kept_shown=KEPT_SHOWN, refused=refused,
         refused_shown=REFUSED_SHOWN, scores=scores, thumbnail=functools.partial(thumbnail, side=THUMBNAIL),
     )  # fmt: skip
 
@@ -117,11 +126,15 @@ def _describe_judge(config: DatasetConfig, counts: Counts) -> dict[str, str]:
     return {"judged by": said} if model else {}
 
 
-def _funnel(counts: Counts) -> list[Level]:
-    """Return how many triples and candidates there were, how many passed, and why the others did not."""
+def _funnel(counts: Counts, packing: PackingCounts) -> list[Level]:
+    """Return how many rows of each sort there were, how many passed, and why the others did not."""
     return [
         Level(what, counted.total(), counted[Reason.OK], [each for each in counted.most_common() if each[0]])
-        for what, counted in (("triples", counts.triples), ("candidates", counts.candidates))
+        for what, counted in (
+            ("triples", counts.triples),
+            ("candidates", counts.candidates),
+            *packing.levels(counts.pairs).items(),
+        )  # fmt: skip
     ]
 
 

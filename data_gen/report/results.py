@@ -9,7 +9,8 @@ from ip2p.data_folders import PREFERENCES
 from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.costs import read_costs
-from ip2p.data_gen.pairs.pack import FEATURES, pack, packed_row
+from ip2p.data_gen.pairs.pack import FEATURES, pack
+from ip2p.data_gen.pairs.packing import PACKING_FILE, Packing, read_packing
 from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
 from ip2p.data_gen.pairs.preferences import pair_siblings, preference_row
 from ip2p.data_gen.pairs.split import SPLITS, group_captions, split_of
@@ -59,7 +60,8 @@ class Results:
         """Write report.html; returns its path."""
         shown = self._show(PairChoice().take)
         page = self.build_folder.out / "report.html"
-        atomic_write(page, render_report(self.config, self.counts, shown, read_costs(self.build_folder.out)).encode())
+        costs, packing = read_costs(self.build_folder.out), read_packing(self.build_folder.stage_folder("packed"))
+        atomic_write(page, render_report(self.config, self.counts, shown, costs, packing).encode())
         return page
 
     def write_review(self, count: int) -> Path:
@@ -102,6 +104,9 @@ class Results:
             more = {PREFERENCES: (PREFERENCE_FEATURES, self._preference_rows())} if self.config.pack.preferences else {}
             pack(rows, folder, shard_rows=size, documents=self._documents, config=fingerprint, more=more)
 
+        for what, told in self._packing.counts.facts().items():
+            self.say(f"{what}: {told}")
+
     def _keep_edited(self, folder: Path) -> None:
         """Keep documents that a person has edited, before they are written anew."""
         try:
@@ -113,6 +118,11 @@ class Results:
             kept = self.build_folder.out / f"{stem}.edited{dot}{ending}"
             atomic_write(kept, (folder / name).read_bytes())
             self.say(f"{folder / name} was edited, and is written anew with the pairs; the edited one is {kept}")
+
+    @cached_property
+    def _packing(self) -> Packing:
+        """What makes packed rows, and counts them."""
+        return Packing(self.config, find_provenance(self.build_folder))
 
     def _filtered(self) -> Iterator[FilteredShard]:
         return (read_filtered(self.build_folder, index) for index in range(self.shards))
@@ -148,18 +158,18 @@ class Results:
             self.config, self.counts, splits, digest, licenses=licenses, makers=self.build_folder.makers(),
             fingerprint=self.build_folder.fingerprint("packed"),
             preferences=[name for name in SPLITS if any(path.startswith(f"{PREFERENCES}/{name}-") for path in files)],
+            packing=self._packing.counts,
         )  # fmt: skip
-        return {"README.md": card, "croissant.json": metadata}
+        return {"README.md": card, "croissant.json": metadata, PACKING_FILE: self._packing.counts.to_json()}
 
     def _packed_rows(self, progress: StageProgress) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield split and packed row of every kept pair, in order."""
-        provenance = find_provenance(self.build_folder)
+        """Yield split and packed row of every kept pair, and of those of their inverse pairs, in order."""
         for index, shard in enumerate(self._filtered()):
             kept = shard.kept
             for pictures in read_pictures(self.build_folder, index, kept):
                 each = kept[pictures["id"]]
-                row = packed_row(each, shard.by_id[each.triple_id], pictures, provenance)
-                yield self._split(shard, each), row
+                for row in self._packing.rows(each, shard.by_id[each.triple_id], pictures):
+                    yield self._split(shard, each), row
                 progress.advance(1)
 
     def _preference_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:

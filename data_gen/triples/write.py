@@ -122,6 +122,7 @@ class _Checker:
             status="ok" if reason is Reason.OK else "refused",
             reason=reason,
             long_instruction=self._long_form(proposal) if self.settings.long_form and not reason else "",
+            inverse=_tidy(proposal.inverse) if self.settings.stores_inverse and not reason else "",
         )
 
     def _long_form(self, proposal: Proposal) -> str:
@@ -165,7 +166,7 @@ class _Chain:
                 self.text = row.edited_caption
                 self._captions.add(normalise(row.edited_caption))
                 if self.checker.settings.inverse and proposal.inverse:
-                    back = Proposal(proposal.inverse, text, inverse_kind(proposal.kind))
+                    back = Proposal(proposal.inverse, text, inverse_kind(proposal.kind), inverse=proposal.instruction)
                     self.rows.append(self.checker.check(row.edited_caption, back, self.origin))
                 return True
         return False

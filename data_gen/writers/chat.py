@@ -46,7 +46,9 @@ def _read(source: str, settings: TriplesConfig) -> Iterable[SeedTriple]:
         return read_triple_file(source)
     rows = (Triple.model_validate(row) for row in read_shards(Path(source) / "triples"))
     return [
-        SeedTriple(row.caption, row.instruction, row.edited_caption, row.kind, "") for row in rows if row.status == "ok"
+        SeedTriple(row.caption, row.instruction, row.edited_caption, row.kind, row.inverse)
+        for row in rows
+        if row.status == "ok"
     ]
 
 
@@ -56,7 +58,7 @@ def _conversations(triples: Iterable[SeedTriple], settings: TriplesConfig) -> It
     for triple in triples:
         by_caption[triple.caption].append(triple)
     for caption, edits in by_caption.items():
-        inverse = settings.inverse and all(each.inverse for each in edits)
+        inverse = settings.asks_inverse and all(each.inverse for each in edits)
         first = system_message(settings.system, inverse=inverse, long_form=settings.long_form)
         yield [
             first, question(caption, len(edits)), answer(edits, inverse=inverse, long_form=settings.long_form)

@@ -110,7 +110,7 @@ def ask(caption: Caption, count: int, settings: TriplesConfig, seed: int, *, sho
         DataError: a file of the settings cannot be read.
     """
     number = settings.shots if shots is None else shots
-    inverse, long_form = settings.inverse, settings.long_form
+    inverse, long_form = settings.asks_inverse, settings.long_form
     examples = shots_for(caption.id, number, seed, inverse=inverse, seeds=settings.seeds)
     return messages(caption.text, count, examples, inverse=inverse, long_form=long_form, system=settings.system)
 

@@ -224,7 +224,8 @@ def calibrate(
 ) -> None:
     """Find the thresholds that keep most pairs at a wanted precision: calibration.yaml and calibration.html.
 
-    Half of the labels choose the thresholds, the other half measures them. The judge knows storybook's pictures only.
+    Half of the labels choose the thresholds, the other half measures them. The judge knows storybook's edits only, and
+    is refused on captions of others.
     """
     checked = _dataset_config(config, settings, begun=True)
     from ip2p.data_gen import pipeline
@@ -256,7 +257,8 @@ def check(
     tree of InstructPix2Pix's authors, save_to_disk. Training reads the same.
 
     It finds pictures that are unreadable, of unequal sizes, shifted from 0.3 pixels on, with borders that have grown,
-    colours that have drifted, near copies and duplicates, and instructions that are empty or repeated.
+    colours that have drifted, pairs that hardly differ, pictures that are near copies of those of other rows, and
+    instructions that are empty or repeated. Shifts are looked for from 64 pixels on.
     """
     from ip2p.config import load_config
     from ip2p.data_gen.exchange.check import check_pairs, write_findings

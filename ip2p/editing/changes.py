@@ -6,6 +6,8 @@ autoencoder: where both are equal within the autoencoder's error, the edit has c
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -64,13 +66,18 @@ def changed_shares(
     return shares
 
 
-def visible_share(before: Image.Image, after: Image.Image) -> float:
-    """Compute the share of pixels, 0 to 1, around which two decoded pictures of one size differ visibly.
+def visible_pixels(before: Image.Image, after: Image.Image) -> npt.NDArray[np.bool_]:
+    """Find the pixels, shape (h, w), around which two decoded pictures of one size differ visibly.
 
     Both come from the same decoder, so that its error is the least there can be: one gray level.
     """
     source, edit = to_tensor([before]), to_tensor([after])
-    return float((change_per_pixel(source, source, edit, cell=CELL) >= 0.5).float().mean())
+    return np.asarray(change_per_pixel(source, source, edit, cell=CELL)[0, 0] >= 0.5)
+
+
+def visible_share(before: Image.Image, after: Image.Image) -> float:
+    """Compute the share of pixels, 0 to 1, around which two decoded pictures of one size differ visibly."""
+    return float(torch.from_numpy(visible_pixels(before, after)).float().mean())
 
 
 def change_per_pixel(

@@ -13,6 +13,9 @@ from PIL import Image
 
 MAX_SIDE = 512
 """Side of the square in the middle that is compared, in pixels."""
+SMALL, ENLARGE = 192, Image.Resampling.BICUBIC
+"""Side in pixels below which pictures are doubled first: the squares of edges would alias, and pull the peak towards
+whole pixels."""
 EDGE = 6.0
 """Differences of neighbouring gray levels below this count little as edges."""
 BANDWIDTH = 0.2
@@ -47,6 +50,15 @@ def find_shift(before: Image.Image, after: Image.Image) -> Shift:
         before: first picture.
         after: the same scene, of which parts may differ.
     """
+    if min(before.size) < SMALL:
+        large = (each.convert("L").resize((2 * each.width, 2 * each.height), ENLARGE) for each in (before, after))
+        found = _find_shift(*large)
+        return Shift(found.x / 2, found.y / 2, found.agreement)
+    return _find_shift(before, after)
+
+
+def _find_shift(before: Image.Image, after: Image.Image) -> Shift:
+    """Find the shift at the size that the pictures have."""
     first, second = (np.fft.fft2(_edges(_crop(each))) for each in (before, after))
     spectrum = second * np.conj(first)
     spectrum /= np.abs(spectrum) + 1e-9

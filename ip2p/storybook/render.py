@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from ip2p.storybook import scenery
 from ip2p.storybook.animals import ANIMALS, FLYERS
@@ -45,6 +45,16 @@ def render(scene: Scene) -> Image.Image:
         canvas = ImageOps.mirror(canvas)
     canvas = scenery.draw_weather(canvas, scene, side)
     return apply_style(canvas.resize((SIDE, SIDE), Image.Resampling.BOX), scene.style)
+
+
+def exact_mask(before: Scene, after: Scene) -> Image.Image:
+    """Draw the exact mask of an edit: 255 where the renders of both scenes differ at all, 0 elsewhere.
+
+    It is about renders alone. Pictures that a model has drawn have no exact mask.
+    """
+    differences = ImageChops.difference(*(render(scene) for scene in (before, after))).split()
+    most = ImageChops.lighter(ImageChops.lighter(*differences[:2]), differences[2])
+    return most.point(lambda level: 255 * (level > 0))
 
 
 def _draw_things(draw: ImageDraw.ImageDraw, scene: Scene, side: int) -> None:

@@ -46,7 +46,7 @@ class ApiWriter(Asker):
         say: Callable[[str], None],
         api_key: str | None = None,
     ) -> None:
-        reply = reply_model(settings.inverse, long_form=settings.long_form)
+        reply = reply_model(settings.asks_inverse, long_form=settings.long_form)
         task = Task(reply, lambda text: len(find_edits(text).edits), "edit", "captions")
         super().__init__(writing_server(settings), folder, task, seed=seed, say=say, api_key=api_key)
         self.settings = settings

@@ -103,7 +103,9 @@ class LocalWriter:
         """
         form, context = self.language.form, self.language.context
         rounds, asked = (count, 1) if form else (1, count)
-        limit = asked * (TOKENS_PER_EDIT + TOKENS_PER_INVERSE * (self.settings.inverse + 2 * self.settings.long_form))
+        limit = asked * (
+            TOKENS_PER_EDIT + TOKENS_PER_INVERSE * (self.settings.asks_inverse + 2 * self.settings.long_form)
+        )
         for shots in range(0 if form else self.settings.shots, -1, -1):
             turns = self._turns(caption, asked, shots)
             prompt = self.language.encode(turns)
@@ -115,7 +117,7 @@ class LocalWriter:
     def _turns(self, caption: Caption, count: int, shots: int) -> list[Message]:
         """Return the messages of a request."""
         if self.language.form:
-            return self.language.form.turns(caption.text, inverse=self.settings.inverse)
+            return self.language.form.turns(caption.text, inverse=self.settings.asks_inverse)
         return ask(caption, count, self.settings, self.seed, shots=shots)
 
     @torch.inference_mode()
@@ -149,7 +151,7 @@ class LocalWriter:
         proposals = read_reply(text, count)
         if not ended and proposals[0].reason is Reason.BAD_REPLY:
             return [Proposal(reason=Reason.CUT_OFF)]
-        return proposals if self.settings.inverse else [proposal._replace(inverse="") for proposal in proposals]
+        return proposals if self.settings.asks_inverse else [proposal._replace(inverse="") for proposal in proposals]
 
 
 class _Generation(NamedTuple):

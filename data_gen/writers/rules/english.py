@@ -114,7 +114,7 @@ def _aspect_edits(caption: str, aspect: Aspect, rng: random.Random) -> Iterator[
             new = value.forms[form].split("|")[0]
             same = visibility.is_same_to_the_eye(value.name, old.name)
             edited = replace(caption, *match.span(), new) if new and not same else ""
-            inverse = rng.choice(aspect.instructions).format(old.name)
+            inverse = rng.choice(aspect.instructions).format(scenery.name_said(match.group(), old))
         if edited and not any(one.search(edited) and other.search(edited) for one, other in scenery.CLASHES):
             yield Proposal(rng.choice(aspect.instructions).format(value.name), edited, aspect.kind, inverse=inverse)
 

@@ -38,6 +38,16 @@ class Aspect(NamedTuple):
     instructions: tuple[str, ...]
 
 
+HOURS = re.compile(r"\b(?:evening|morning|dusk|dawn|twilight|midnight|noon|midday)\b", re.IGNORECASE)
+"""Times of day with names of their own, which their values do not have."""
+
+
+def name_said(said: str, value: Value) -> str:
+    """Return the name of a value as a caption says it: "evening" for "in the evening", and else the value's own."""
+    hour = HOURS.search(said)
+    return hour.group().lower() if hour else value.name
+
+
 SCENIC = (
     "day morning afternoon evening night street road city village town park forest field landscape scene valley "
     "mountains? hill meadow garden harbou?r coast weather sky wood woods"

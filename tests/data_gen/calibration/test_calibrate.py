@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from ip2p.data_gen.calibration.labels import read_marks, to_examples
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.rows import FilteredShard
 from ip2p.errors import ConfigError, DataError
+from ip2p.measuring.verdicts import label_pairs
 from ip2p.records import Candidate, Caption, Reason, Triple, content_id
 from ip2p.shards import write_shard
+from ip2p.storybook.judge import Judge
 
 TRIPLES, SHARDS = 200, 4
 KINDS = ("color", "season")
@@ -107,6 +110,25 @@ def test_it_writes_thresholds_that_keep_the_wanted_precision(config: DatasetConf
     assert all(f"<h3>{kind}</h3>" in page for kind in KINDS)
 
 
+def test_a_judge_that_does_not_know_the_captions_is_refused(config: DatasetConfig) -> None:
+    """The few that it knows would speak for all others."""
+    known = iter(range(10_000))
+
+    def knows_few(
+        captions: Sequence[tuple[str, str]], pairs: Sequence[tuple[Image.Image, Image.Image]]
+    ) -> list[bool | None]:
+        return [fine if next(known) % 2 else None for fine in by_color(captions, pairs)]
+
+    with pytest.raises(DataError, match=r"knows storybook's edits only.*'barn .*--labels FILE") as told:
+        pipeline.calibrate(config, knows_few, 0.9, say=silent)
+    assert "\n" not in str(told.value) and not (Path(config.out) / "calibration.yaml").exists()
+
+
+def test_storybooks_judge_labels_no_captions_of_others(config: DatasetConfig) -> None:
+    with pytest.raises(DataError, match="--labels FILE"):
+        pipeline.calibrate(config, partial(label_pairs, Judge.from_pretrained()), 0.9, say=silent)
+
+
 def test_a_persons_labels_give_the_same_as_equal_ones_of_a_function(config: DatasetConfig, tmp_path: Path) -> None:
     by_hand = pipeline.calibrate(config, write_marks(tmp_path / "labels.csv"), 0.9, say=silent)
     assert by_hand.fragment() == pipeline.calibrate(config, by_color, 0.9, say=silent).fragment()
@@ -174,7 +196,7 @@ def test_too_few_and_foreign_labels_are_told(config: DatasetConfig, tmp_path: Pa
     foreign = write_marks(tmp_path / "foreign.csv", 400, "elsewhere,good")
     with pytest.raises(DataError, match="1 of 401 labels of .*, such as elsewhere, belong to no candidate"):
         pipeline.calibrate(config, foreign, 0.9, say=silent)
-    with pytest.raises(DataError, match="the judge has 0 labels"):
+    with pytest.raises(DataError, match="the judge knows storybook's edits only"):
         pipeline.calibrate(config, lambda captions, pairs: [None] * len(pairs), 0.9, say=silent)
     with pytest.raises(ConfigError, match="the precision 95 is not between 0 and 1"):
         pipeline.calibrate(config, by_color, 95.0, say=silent)

@@ -122,6 +122,15 @@ def test_several_edits_and_the_way_back(server: Server, tmp_path: Path) -> None:
     assert all("inverse" in turn["content"] for turn in server.requests[0]["messages"] if turn["role"] == "assistant")
 
 
+def test_the_way_back_is_asked_for_only_where_it_is_wanted(server: Server, tmp_path: Path) -> None:
+    """So no answer that was paid for is asked for again by a build that does not want it."""
+    server.script = lambda _: completion(json.dumps({"edits": [EDIT]}))
+    for number, wanted in enumerate(({}, {"ask_inverse": False}, {"ask_inverse": True}, {"inverse": True})):
+        writer(server, tmp_path / str(number), **wanted).prepare(captions("a barn"), 1)
+    plain, still, asked, as_triple = (json.dumps(each, sort_keys=True) for each in server.requests)
+    assert plain == still and asked == as_triple and "inverse" in asked and "inverse" not in plain
+
+
 PASSING = [
     failure(429, "slow down", "rate_limit_exceeded"),
     failure(429, "slow down", retry_after="0.05"),
