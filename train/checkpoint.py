@@ -30,6 +30,7 @@ COMPLETE_FILE = "COMPLETE.json"
 MAY_CHANGE = frozenset(
     ("steps", "minutes", "out", "precision", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
     + ("validate_every", "report_to", "text_scale", "image_scale", "cache_latents", "threads")
+    + ("epochs", "ema_device", "validation_prompt", "validation_image", "push_to_hub")
 )
 
 

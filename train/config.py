@@ -25,7 +25,10 @@ class FinetuneConfig(Config):
         gt=0,
         description="time limit in minutes besides steps, summed over all sessions; null for no limit",
     )
-    steps: int = Field(default=1000, ge=1, description="optimizer steps")
+    steps: int = Field(default=1000, ge=1, description="optimizer steps, unless epochs are given")
+    epochs: float | None = Field(
+        default=None, gt=0, description="passes through the pairs, in place of steps; null for steps"
+    )
     batch: int = Field(default=32, ge=1, description="pairs in a micro-batch of one process")
     accumulation: int = Field(default=1, ge=1, description="micro-batches in an optimizer step")
     cache_latents: bool = Field(default=False, description="encode every picture once and train on latents in memory")
@@ -99,6 +102,15 @@ class FinetuneConfig(Config):
     keep_checkpoints: int = Field(default=2, ge=1, description="number of newest checkpoints to keep")
     validate_every: int = Field(
         default=500, ge=1, description="optimizer steps between validations (held-out loss and a sheet of edits)"
+    )
+    validation_prompt: str | None = Field(
+        default=None, description="instruction of one more edit on each sheet; null for none"
+    )
+    validation_image: str | None = Field(
+        default=None, description="picture file that validation_prompt edits; null for a held-out one"
+    )
+    push_to_hub: str | None = Field(
+        default=None, description="model on the hub to which the editor is uploaded at the end; null for none"
     )
     report_to: str = Field(default="none", description="tracker known to accelerate, such as tensorboard; or none")
     text_scale: float = Field(default=7.5, ge=0, description="default text guidance scale of the editor")

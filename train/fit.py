@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone, latent_scale, latent_shift, load_backbone
 from ip2p.models.widen import suit_attention, widen_conv_in
 from ip2p.ownership import require_own
+from ip2p.pictures.read import open_image
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
 from ip2p.shards import atomic_write
@@ -34,7 +36,7 @@ from ip2p.train.noise_schedule import suit_scheduler
 from ip2p.train.objective import EditingModel, TrainingBatch, draw_randomness, editing_loss, make_training_batch
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.preference import open_preferences, preference_loss
-from ip2p.train.result import save_editor, write_report
+from ip2p.train.result import push_editor, save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
 from ip2p.train.validation import Validation
 from ip2p.train.weighting import changed_share, pixel_weight
@@ -103,8 +105,16 @@ class Run(TrainingLoop):
         self.say = say if main else lambda _: None
         self.config = config = settle(config, self.say)
         out = Path(config.out)
+        if config.validation_image:
+            open_image(config.validation_image, frame=0)  # one that cannot be read ends a run before it begins
         opened = open_preferences(*config.datasets) if config.dpo_beta else (open_pairs(*config.datasets),)
         self.pairs = opened[0]
+        if config.epochs:
+            step = config.batch * config.accumulation * place.num_processes
+            self.config = config = config.model_copy(
+                update={"steps": max(1, math.ceil(config.epochs * len(self.pairs.train) / step))}
+            )
+            self.say(f"{config.epochs:g} passes through {len(self.pairs.train)} pairs are {config.steps} steps")
         resumed = self._resumable(out)
         if main:
             self._claim(out, resumed)
@@ -213,7 +223,11 @@ class Run(TrainingLoop):
             with self.learner.averaged_weights():
                 loss = self.validation.loss(self.config.batch)
                 sheet = self.validation.sheet(
-                    self.state.step, text_scale=self.config.text_scale, image_scale=self.config.image_scale
+                    self.state.step,
+                    text_scale=self.config.text_scale,
+                    image_scale=self.config.image_scale,
+                    prompt=self.config.validation_prompt,
+                    picture=self.config.validation_image,
                 )
             self.metrics.write(step=self.state.step, held_out_loss=loss)
             self.accelerator.log({"held_out_loss": loss}, step=self.state.step)
@@ -233,6 +247,8 @@ class Run(TrainingLoop):
                 save_editor(self.backbone, editor, self.config, self.state, pairs=self.pairs.train)
             report = write_report(self.out, self.state, pairs=len(self.pairs.train))
             self.say(f"editor: {editor}\nreport: {report}")
+            if self.config.push_to_hub:
+                self.say(push_editor(editor, self.config.push_to_hub))
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return RunResult(editor, self.state.step, 0)
