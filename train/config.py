@@ -41,6 +41,18 @@ class FinetuneConfig(Config):
     flip: bool = Field(default=True, description="mirror half of the samples left to right")
 
     train_text_encoder: bool = Field(default=False, description="train the text encoder as well as the UNet")
+    blocks: tuple[str, ...] = Field(
+        default=(),
+        description="parts of names of the UNet's modules that are trained, such as up_blocks or attn2; all if empty",
+    )
+    lora_rank: int = Field(default=0, ge=0, description="rank of LoRA matrices; 0 trains the weights themselves")
+    lora_alpha: float | None = Field(
+        default=None, gt=0, description="alpha of LoRA: products are scaled by alpha / rank; null for the rank"
+    )
+    lora_modules: tuple[str, ...] = Field(
+        default=("to_q", "to_k", "to_v", "to_out.0", "q_proj", "k_proj", "v_proj", "out_proj"),
+        description="ends of the names of the layers that get LoRA matrices",
+    )
     optimizer: Literal["adamw", "muon"] = Field(
         default="adamw", description="adamw; or muon for matrices and convolution kernels, with AdamW for the rest"
     )

@@ -24,6 +24,7 @@ from ip2p.pictures.read import open_image
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
 from ip2p.shards import atomic_write
+from ip2p.train.adapters import Lora, choose_trained, has_lora, save_lora, without_lora
 from ip2p.train.batches import Batches, open_pairs
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
@@ -43,7 +44,7 @@ from ip2p.train.weighting import changed_share, pixel_weight
 from ip2p.version import __version__
 
 RUN_FILE = "run.json"
-OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", "report.html")
+OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", "lora", "report.html")
 """Names of everything that a run writes to its folder."""
 
 
@@ -244,7 +245,9 @@ class Run(TrainingLoop):
         if self.accelerator.is_main_process:
             self.model.eval()
             with self.learner.averaged_weights():
-                save_editor(self.backbone, editor, self.config, self.state, pairs=self.pairs.train)
+                folded = without_lora(self.backbone)
+                save_editor(folded, editor, self.config, self.state, pairs=self.pairs.train)
+                self._save_lora()
             report = write_report(self.out, self.state, pairs=len(self.pairs.train))
             self.say(f"editor: {editor}\nreport: {report}")
             if self.config.push_to_hub:
@@ -252,6 +255,18 @@ class Run(TrainingLoop):
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return RunResult(editor, self.state.step, 0)
+
+    def _save_lora(self) -> None:
+        """Write the LoRA files where they are all that was trained, so that they fit the base model."""
+        if not has_lora(self.backbone):
+            return
+        if self.backbone.unet.conv_in.weight.requires_grad:
+            self.say(
+                "no LoRA files: the base model has no channels for the picture, and the editor has them and all else"
+            )
+            return
+        save_lora(self.backbone, self.out / "lora")
+        self.say(f"LoRA: {self.out / 'lora'}, for {self.config.base}, in the layouts of diffusers and of kohya")
 
     def _claim(self, out: Path, resumed: Checkpoint | None) -> None:
         """Write down whose the folder is.
@@ -335,18 +350,18 @@ def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, Edi
             f"{config.base} has SDXL's two text encoders, and training knows one",
             "Give a base of Stable Diffusion 1 or 2",
         )
-    if not backbone.is_editor:
+    widened = not backbone.is_editor
+    if widened:
         widen_conv_in(backbone.unet)
-    backbone.vae.requires_grad_(False)
-    backbone.text_encoder.requires_grad_(config.train_text_encoder)
-    backbone.unet.requires_grad_(True)
+    lora = Lora(config.lora_rank, config.lora_alpha or config.lora_rank, config.lora_modules)
+    modules = choose_trained(
+        backbone, train_text_encoder=config.train_text_encoder, blocks=config.blocks,
+        lora=lora if config.lora_rank else None, widened=widened, seed=config.seed,
+    )  # fmt: skip
     suit_attention(backbone.unet, device)
     backbone.scheduler = suit_scheduler(
         backbone.scheduler, prediction_type=config.prediction_type, zero_terminal_snr=config.zero_terminal_snr
     )
-    modules: dict[str, nn.Module] = {"unet": backbone.unet}
-    if config.train_text_encoder:
-        modules["text_encoder"] = backbone.text_encoder
     optimizer = build_optimizer(
         modules, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
