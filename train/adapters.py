@@ -84,6 +84,10 @@ def choose_trained(
             parameter.requires_grad_(not within or any(block in path for block in within))
     if widened:
         backbone.unet.conv_in.requires_grad_(True)
+    if backbone.is_xl:  # which reads the hidden states before these, so that no gradient would reach them
+        text = getattr(backbone.text_encoder, "text_model", backbone.text_encoder)
+        text.encoder.layers[-1].requires_grad_(False)
+        text.final_layer_norm.requires_grad_(False)
     return networks
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 
 from ip2p.device import choose_precision, precision_name
 from ip2p.diffusion.noise import ForwardProcess
-from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone, latent_scale, latent_shift, load_backbone
 from ip2p.models.widen import suit_attention, widen_conv_in
 from ip2p.ownership import require_own
@@ -41,6 +41,7 @@ from ip2p.train.result import push_editor, save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
 from ip2p.train.validation import Validation
 from ip2p.train.weighting import changed_share, pixel_weight
+from ip2p.train.xl import XlEditingModel, editing_model, tokenize_texts
 from ip2p.version import __version__
 
 RUN_FILE = "run.json"
@@ -203,7 +204,7 @@ class Run(TrainingLoop):
             generators, (shape[0], shape[1], shape[2]), self.process.timesteps, noise_offset=self.config.noise_offset
         )
         batch = make_training_batch(
-            instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize
+            instructions, latents, draws, drop=self.config.drop, tokenize=partial(tokenize_texts, self.backbone)
         )
         if not self.config.changed_weight:
             return batch
@@ -334,7 +335,7 @@ def process_state(threads: int = 0) -> PartialState:
     return place
 
 
-def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel, Learner]:
+def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel | XlEditingModel, Learner]:
     """Load the base model, widen its first convolution unless it is an editor, and set up what is trained.
 
     Args:
@@ -345,13 +346,9 @@ def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, Edi
         ModelError: the base model is missing, damaged, or of another kind.
     """
     backbone = load_backbone(config.base, device=device, dtype=torch.float32)
-    if backbone.is_xl:
-        raise ModelError(
-            f"{config.base} has SDXL's two text encoders, and training knows one",
-            "Give a base of Stable Diffusion 1 or 2",
-        )
     widened = not backbone.is_editor
     if widened:
+        backbone.require("base")  # and no model for inpainting
         widen_conv_in(backbone.unet)
     lora = Lora(config.lora_rank, config.lora_alpha or config.lora_rank, config.lora_modules)
     modules = choose_trained(
@@ -367,4 +364,4 @@ def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, Edi
     )
     ema_device = torch.device("cpu") if config.ema_device == "cpu" else None
     learner = Learner.create(modules, optimizer, ema_decay=config.ema_decay, ema_device=ema_device)
-    return backbone, EditingModel(backbone.unet, backbone.text_encoder), learner
+    return backbone, editing_model(backbone), learner

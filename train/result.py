@@ -52,7 +52,7 @@ def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state:
     save_backbone(
         backbone,
         folder,
-        pipeline_class="StableDiffusionInstructPix2PixPipeline",
+        pipeline_class=backbone.pipeline_class,
         dtype=torch.float16,
         extra={
             "ip2p.json": json.dumps(defaults, indent=1) + "\n",

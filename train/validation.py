@@ -1,9 +1,11 @@
 """Validation during a run: the loss on held-out pairs, and sheets of edits."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import nn
 
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.editing.editor import Editor
@@ -13,7 +15,8 @@ from ip2p.pictures.read import open_image
 from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed, generator
 from ip2p.train.batches import CENTER_CROP, Batches, augment
-from ip2p.train.objective import EditingModel, draw_randomness, editing_loss, make_training_batch
+from ip2p.train.objective import draw_randomness, editing_loss, make_training_batch
+from ip2p.train.xl import tokenize_texts
 
 SHEET_EDITS = 6  # edits on a sheet, one in each row
 SHEET_STEPS = 20
@@ -29,7 +32,7 @@ class Validation:
         folder: folder of the sheets.
     """
 
-    def __init__(self, batches: Batches, model: EditingModel, process: ForwardProcess, folder: Path) -> None:
+    def __init__(self, batches: Batches, model: nn.Module, process: ForwardProcess, folder: Path) -> None:
         self.batches = batches
         self.model = model
         self.process = process
@@ -53,7 +56,9 @@ class Validation:
             draws = draw_randomness(generators, (shape[0], shape[1], shape[2]), span)
             draws = draws._replace(timesteps=timesteps[rows.start : rows.stop])
             texts = [self.batches.instructions[row] for row in rows]
-            assembled = make_training_batch(texts, latents, draws, drop=0.0, tokenize=self.batches.backbone.tokenize)
+            assembled = make_training_batch(
+                texts, latents, draws, drop=0.0, tokenize=partial(tokenize_texts, self.batches.backbone)
+            )
             losses.append(editing_loss(self.model, self.process, assembled))
         return torch.cat(losses).mean().item()
 

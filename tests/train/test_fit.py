@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import ip2p.train.fit as training
 from ip2p.config import load_config
-from ip2p.errors import ConfigError, Ip2pError, ModelError, TrainingError
+from ip2p.errors import ConfigError, Ip2pError, TrainingError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.widen import suit_attention
 from ip2p.shards import hash_file
@@ -91,12 +91,6 @@ def test_at_step_zero_the_editor_is_the_base_model(settings: list[str], tiny_bas
     suit_attention(unet, torch.device("cpu"))  # to the last bit only by the same kernels
     base = unet(x, t, encoder_hidden_states=text).sample
     assert torch.equal(model.unet(torch.cat([x, torch.randn_like(x)], 1), t, encoder_hidden_states=text).sample, base)
-
-
-def test_a_base_of_sdxl_is_refused(settings: list[str], xl_base_folder: Path) -> None:
-    config = load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, f"base={xl_base_folder}"])
-    with pytest.raises(ModelError, match="SDXL's two text encoders, and training knows one"):
-        training.prepare(config, torch.device("cpu"))
 
 
 def test_it_learns_and_leaves_an_editor_with_its_card(settings: list[str], tmp_path: Path) -> None:
