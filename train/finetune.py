@@ -21,7 +21,11 @@ say = functools.partial(print, flush=True)
 
 
 def finetune(
-    config: str | None = None, overrides: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None
+    config: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    settings: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
 ) -> int:
     """Train an editor with the settings of a config file and of overrides.
 
@@ -30,6 +34,7 @@ def finetune(
             storybook's world, and for the paper's settings with any other base.
         overrides: settings as key=value, such as ["steps=200", "out=runs/second"].
         settings: settings by name, in place of those of the file, as flags are.
+        dry_run: whether to tell settings, memory and hours only.
 
     Returns:
         The exit code: 0, or 128 + the signal's number if a signal stopped the run.
@@ -40,6 +45,11 @@ def finetune(
     checked = load_config(FinetuneConfig, config, overrides, sections=settings)
     if config is None and not settings:
         checked = suit_base(checked, overrides)
+    if dry_run:
+        from ip2p.train.estimate import dry_run as tell
+
+        tell(checked, say)
+        return 0
     from ip2p.train.fit import fit  # torch and diffusers take seconds to import; report a wrong key first
 
     return fit(checked, say=say).exit_code
@@ -77,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--config", metavar="FILE", help=f"YAML file or name of a bundled one (default: {STORYBOOK_CONFIG})"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--dry-run", action="store_true", help="tell settings, GPU memory and hours, and train nothing")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     add_flags(parser)
     parsed, rest = parser.parse_known_intermixed_args(arguments)
@@ -85,7 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = translate(vars(parsed), with_defaults=parsed.config is None)
         for line in flags.said if flags else ():
             say(line)
-        return finetune(parsed.config, parsed.overrides, settings=flags.settings if flags else None)
+        return finetune(
+            parsed.config, parsed.overrides, settings=flags.settings if flags else None, dry_run=parsed.dry_run
+        )
     except Ip2pError as error:
         if parsed.debug:
             raise
