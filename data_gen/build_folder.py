@@ -42,6 +42,7 @@ ADDED: dict[str, Any] = {
     "pairs.guidance_stop": 1.0, "pairs.enough": 0, "pairs.give_up_below": 0.0, "pairs.early_at": 0.0,
     "pairs.early_margin": 0.1, "pairs.early_audit": 0.1, "pairs.early_decoder": "", "pairs.store_refused": 1.0,
     "pairs.tree": 1, "pairs.threads": 1, "pairs.vae": "", "pairs.loras": [], "pairs.negative_prompt": "",
+    "pairs.per_kind": {},
     "scores.dino": "", "filter.layout_max": None, "filter.changed_min": None, "filter.changed_max": None,
     "filter.shift_max": None, "pack.captions_license": "", "pack.writer_license": "", "pack.model_license": "",
 }  # fmt: skip

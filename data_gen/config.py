@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ip2p.config import Config
-from ip2p.data_gen.kinds import ALL_KINDS, explain_unknown, general_kind
+from ip2p.data_gen.per_kind import Ranges, of_kind, require_known
 from ip2p.settings import SchedulerName
 
 
@@ -234,6 +234,10 @@ class PairsConfig(Config):
         default=3.0, ge=0, description="smallest guidance scale, drawn for each pair; 1 and 0 are none"
     )
     cfg_max: float = Field(default=5.0, ge=0, description="largest guidance scale")
+    per_kind: dict[str, Ranges] = Field(
+        default={},
+        description="other ranges for some kinds of edit, by name; those of swap are those of swap_building, too",
+    )
     batch: int = Field(default=8, ge=1, description="pairs drawn at a time")
     threads: int = Field(
         default=1,
@@ -251,13 +255,24 @@ class PairsConfig(Config):
 
     @model_validator(mode="after")
     def _ordered(self) -> "PairsConfig":
-        if self.p_min > self.p_max or self.cfg_min > self.cfg_max:
-            raise ValueError("p_min and cfg_min must not be above p_max and cfg_max")
+        for each in (self, *map(self.for_kind, self.per_kind)):
+            if each.p_min > each.p_max or each.cfg_min > each.cfg_max:
+                raise ValueError("p_min and cfg_min must not be above p_max and cfg_max, for any kind of edit")
         if self.guidance_start > self.guidance_stop:
             raise ValueError("guidance_start must not be above guidance_stop")
         if self.tree > self.batch:
             raise ValueError("tree must not be above batch, for a tree is drawn in one")
         return self
+
+    def for_kind(self, kind: str) -> "PairsConfig":
+        """Return the settings for a kind of edit, with its own ranges, or else those of its general kind."""
+        return self.model_copy(update=of_kind(self.per_kind, kind))
+
+    @field_validator("per_kind")
+    @classmethod
+    def _of_known_kinds(cls, value: dict[str, Ranges]) -> dict[str, Ranges]:
+        require_known(value)
+        return value
 
     @property
     def needs_thresholds(self) -> bool:
@@ -331,16 +346,12 @@ class FilterConfig(Thresholds):
     def thresholds(self, kind: str) -> Thresholds:
         """Return the thresholds of a kind of edit: its own, those of its general kind, and those of all."""
         bounds = self.model_dump(include=set(Thresholds.model_fields))
-        for each in (general_kind(kind), kind):
-            bounds |= self.per_kind.get(each, KindThresholds()).model_dump(exclude_none=True)
-        return Thresholds.model_validate(bounds)
+        return Thresholds.model_validate(bounds | of_kind(self.per_kind, kind))
 
     @field_validator("per_kind")
     @classmethod
     def _of_known_kinds(cls, value: dict[str, KindThresholds]) -> dict[str, KindThresholds]:
-        for kind in value:
-            if kind not in ALL_KINDS:
-                raise ValueError(explain_unknown(kind))
+        require_known(value)
         return value
 
 

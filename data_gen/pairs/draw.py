@@ -197,6 +197,8 @@ class PairMaker:
 def plan_candidates(triples: Sequence[Triple], settings: PairsConfig, seed: int) -> list[PlannedCandidate]:
     """Plan the candidates of triples that were not refused, with p ~ U(p_min, p_max) and cfg ~ U(cfg_min, cfg_max).
 
+    The ranges are those of the triple's kind of edit.
+
     Args:
         triples: triples of one shard.
         settings: settings of the stage.
@@ -222,6 +224,7 @@ def plan_tree(triple: Triple, number: int, settings: PairsConfig, seed: int) -> 
     """
     rng, size = random.Random(derive_seed(seed, "pairs", triple.id, number)), settings.tree
     noise = rng.getrandbits(63)
+    settings = settings.for_kind(triple.kind)
     bounds = [(settings.p_min * (size - part) + settings.p_max * part) / size for part in range(size + 1)]
     shares = [round(rng.uniform(*each), 4) for each in itertools.pairwise(bounds)]
     cfg = round(rng.uniform(settings.cfg_min, settings.cfg_max), 4)

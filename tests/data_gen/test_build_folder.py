@@ -23,6 +23,7 @@ ADDED = (
     *("pairs.enough", "pairs.give_up_below", "pairs.early_at", "pairs.early_margin", "pairs.early_audit"),
     *("pairs.store_refused",),
     *("pairs.tree", "pairs.threads", "pairs.early_decoder", "pairs.vae", "pairs.loras", "pairs.negative_prompt"),
+    *("pairs.per_kind",),
     *("scores.dino", "filter.layout_max", "filter.changed_min", "filter.changed_max", "filter.shift_max"),
 )
 """Settings that earlier versions did not have."""

@@ -47,4 +47,6 @@ def test_thresholds_of_a_general_kind_hold_for_its_kinds_unless_they_have_their_
 def test_thresholds_of_an_unknown_kind_are_an_error(kind: str, said: str) -> None:
     with pytest.raises(ConfigError, match=rf"filter\.per_kind.*there is no kind '{kind}'.*{said}") as error:
         load_config(DatasetConfig, None, [f"filter.per_kind={{{kind}: {{direction: 0.3}}}}"])
+    with pytest.raises(ConfigError, match=rf"pairs\.per_kind.*there is no kind '{kind}'"):
+        load_config(DatasetConfig, None, [f"pairs.per_kind={{{kind}: {{p_min: 0.3}}}}"])
     assert "\n" not in str(error.value)

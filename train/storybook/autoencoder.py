@@ -124,6 +124,10 @@ class DecoderTask(_CropTask):
         }
         super().__init__(world, device, seed)
 
+    def load(self, bundled: Path) -> None:
+        """See Task."""
+        self.vae.load_state_dict(grow_decoder(load_autoencoder(bundled / "base" / "vae")).state_dict())
+
     def loss(self, positions: Sequence[int]) -> Tensor:
         """See Task."""
         crops, _ = self.crops(positions)

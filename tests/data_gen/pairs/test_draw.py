@@ -264,6 +264,27 @@ def test_a_plan_without_trees_is_that_of_earlier_versions() -> None:
     assert [(each.candidate.p, each.candidate.cfg) for each in (first, second)] == [(0.2012, 3.6727), (0.3759, 3.6673)]
 
 
+def test_a_kind_of_edit_may_have_ranges_of_its_own() -> None:
+    settings = PairsConfig.model_validate(
+        {
+            "candidates": 4,
+            "p_max": 0.8,
+            "per_kind": {"swap": {"p_min": 0.1, "p_max": 0.2}, "swap_animal": {"cfg_min": 5}},
+        }
+    )
+
+    def plan(kind: str) -> list[Candidate]:
+        planned = plan_candidates([triple(1).model_copy(update={"kind": kind})], settings, seed=4)
+        return [each.candidate for each in planned]
+
+    assert all(0.1 <= each.p <= 0.2 and each.cfg < 5 for each in plan("swap_building"))
+    assert all(0.1 <= each.p <= 0.2 and each.cfg == 5 for each in plan("swap_animal"))
+    plain = plan_candidates([triple(1)], settings.model_copy(update={"per_kind": {}}), seed=4)
+    assert plan("season") == [each.candidate for each in plain]
+    with pytest.raises(ValueError, match="must not be above"):
+        PairsConfig.model_validate({"p_max": 0.3, "per_kind": {"season": {"p_min": 0.4}}})
+
+
 def test_candidates_of_a_tree_differ_in_p_from_parts_of_its_range() -> None:
     settings = PairsConfig(candidates=7, tree=5, p_min=0.2, p_max=0.7)
     drawn = [each.candidate for each in plan_candidates([triple(1)], settings, seed=4)]
