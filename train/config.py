@@ -5,18 +5,41 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ip2p.config import Config
+from ip2p.pairs.columns import Columns, Reading
 
 
-class FinetuneConfig(Config):
+class DataSource(Config):
+    """A data set among several."""
+
+    path: str = Field(description="folder, file, or hub data set")
+    weight: float | None = Field(
+        default=None, gt=0, description="share of the samples, against the weights of the others; null for its size"
+    )
+    columns: Columns | None = Field(default=None, description="names of its columns; null for those of the run")
+    instruction: str | None = Field(default=None, description="instruction of all of its pairs; null for the run's")
+
+
+class FinetuneConfig(Reading):
     """Settings for training an editor from a base model and packed pairs: `accelerate launch train/finetune.py`."""
 
     seed: int = Field(
         default=0, description="seed of the run; noise, order, crops and dropped conditions follow from it"
     )
     base: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
-    dataset: str | tuple[str, ...] = Field(
+    dataset: str | DataSource | tuple[str | DataSource, ...] = Field(
         default="data/storybook/packed",
-        description="folder of a packed data set, or a hub data set; or a list of several",
+        description="data set, in any layout that `ip2p dataset check` reads, or hub data set; or a list of several, "
+        "each also as {path: ..., weight: 2, columns: ..., instruction: ...}",
+    )
+    bad_rows: Literal["error", "skip"] = Field(
+        default="error",
+        description="whether rows that cannot be used end the run before its first step, or are left out",
+    )
+    candidates: Literal["all", "one"] = Field(
+        default="all", description="pairs of a triple in an epoch: all that were kept, or a random one"
+    )
+    buckets: bool = Field(
+        default=False, description="crop to shapes of about size x size pixels near each picture's own, one in a batch"
     )
     out: str = Field(default="runs/editor", description="folder for checkpoints, metrics, sheets and the editor")
 
@@ -137,6 +160,16 @@ class FinetuneConfig(Config):
         return self
 
     @property
-    def datasets(self) -> tuple[str, ...]:
-        """All data sets to train on."""
-        return (self.dataset,) if isinstance(self.dataset, str) else self.dataset
+    def datasets(self) -> tuple[DataSource, ...]:
+        """All data sets to train on, each with its columns and its instruction."""
+        given = self.dataset if isinstance(self.dataset, tuple) else (self.dataset,)
+        sources = [DataSource(path=each) if isinstance(each, str) else each for each in given]
+        return tuple(
+            each.model_copy(
+                update={
+                    "columns": self.columns if each.columns is None else each.columns,
+                    "instruction": self.instruction if each.instruction is None else each.instruction,
+                }
+            )
+            for each in sources
+        )

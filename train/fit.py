@@ -25,7 +25,7 @@ from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
 from ip2p.shards import atomic_write
 from ip2p.train.adapters import Lora, choose_trained, has_lora, save_lora, without_lora
-from ip2p.train.batches import Batches, open_pairs
+from ip2p.train.batches import Batches
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
@@ -36,6 +36,8 @@ from ip2p.train.masks import Masks
 from ip2p.train.noise_schedule import suit_scheduler
 from ip2p.train.objective import EditingModel, TrainingBatch, draw_randomness, editing_loss, make_training_batch
 from ip2p.train.optimizer import build_optimizer
+from ip2p.train.order import arrange, bucket_shapes, nearest_shape
+from ip2p.train.pairs import PairDataset, open_pairs
 from ip2p.train.preference import open_preferences, preference_loss
 from ip2p.train.result import push_editor, save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
@@ -109,7 +111,10 @@ class Run(TrainingLoop):
         out = Path(config.out)
         if config.validation_image:
             open_image(config.validation_image, frame=0)  # one that cannot be read ends a run before it begins
-        opened = open_preferences(*config.datasets) if config.dpo_beta else (open_pairs(*config.datasets),)
+        if config.dpo_beta:
+            opened: tuple[PairDataset, ...] = open_preferences(*config.datasets, say=self.say)
+        else:
+            opened = (open_pairs(*config.datasets, bad_rows=config.bad_rows, say=self.say),)
         self.pairs = opened[0]
         if config.epochs:
             step = config.batch * config.accumulation * place.num_processes
@@ -124,15 +129,12 @@ class Run(TrainingLoop):
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if config.dpo_beta else None
         self.process = ForwardProcess(self.backbone.scheduler)
         side = config.size or self.backbone.image_size
-        self.batches, *others = (
-            Batches(each.train, self.backbone, size=side, seed=config.seed, flip=config.flip, resize=config.resize)
-            for each in opened
-        )
+        self.batches, *others = (make_batches(each, self.backbone, config, size=side) for each in opened)
         self.rejected = next(iter(others), None)
         if config.cache_latents:
             for batches in (self.batches, *others):
                 batches.cache(self.say)
-        self.masks = Masks(self.pairs.train, size=side, downscale=self.backbone.downscale)
+        self.masks = Masks(self.pairs.train, downscale=self.backbone.downscale)
         state = State(data=self.pairs.fingerprint(), config=config.model_dump(mode="json"))
         if resumed:
             learner.restore(resumed)
@@ -215,7 +217,8 @@ class Run(TrainingLoop):
             shift=latent_shift(self.backbone.vae),
         )
         rows, augmentations = [source.order.row(each) for each in taken], [source.augmentation(each) for each in taken]
-        changed = self.masks.at(rows, augmentations, changed)
+        shapes = [source.shape(row) for row in rows]
+        changed = self.masks.at(rows, augmentations, shapes, changed)
         return batch._replace(weight=pixel_weight(changed, self.config.changed_weight))
 
     def validate(self) -> None:
@@ -318,6 +321,29 @@ class Run(TrainingLoop):
         if accelerator.scaler is not None and state.loss_scale:
             accelerator.scaler.load_state_dict({**accelerator.scaler.state_dict(), "scale": state.loss_scale})
         return accelerator
+
+
+def make_batches(pairs: PairDataset, backbone: Backbone, config: FinetuneConfig, *, size: int) -> Batches:
+    """Make the batches of a run, in its order and its shapes.
+
+    Args:
+        pairs: pairs of the run.
+        backbone: model to train.
+        config: settings of the run.
+        size: side of the square crop, in pixels.
+    """
+    shapes = None
+    if config.buckets:
+        # Every level of the UNet halves the sides of the latents.
+        step = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
+        allowed = bucket_shapes(size, step)
+        shapes = [nearest_shape(each, allowed) for each in pairs.sizes]
+    triples = pairs.triples if config.candidates == "one" else None
+    order = arrange(pairs.parts, seed=config.seed, batch=config.batch, triples=triples, shapes=shapes)
+    return Batches(
+        pairs.train, backbone, size=size, seed=config.seed, flip=config.flip, order=order, shapes=shapes,
+        without=pairs.without, resize=config.resize,
+    )  # fmt: skip
 
 
 def process_state(threads: int = 0) -> PartialState:
