@@ -112,8 +112,13 @@ def _open(source: DataSource, bad_rows: str, say: Callable[[str], None]) -> tupl
 
 def take(pairs: UsablePairs, rows: Sequence[int]) -> UsablePairs:
     """Return some rows of usable pairs."""
-    columns = ([column[row] for row in rows] for column in (pairs.sizes, pairs.triples, pairs.without))
-    return UsablePairs(pairs.table.select(rows), *columns, pairs.bad)
+    return UsablePairs(
+        pairs.table.select(rows),
+        [pairs.sizes[row] for row in rows],
+        [pairs.triples[row] for row in rows],
+        [pairs.without[row] for row in rows],
+        pairs.bad,
+    )
 
 
 def _with_original(pairs: UsablePairs) -> Dataset:

@@ -60,13 +60,13 @@ def find_columns(names: Iterable[str], columns: Columns) -> dict[str, str]:
     plain: dict[str, str] = {}
     for name in names:
         plain.setdefault(_shorten(name), name)
-    said = {"source": columns.original, "instruction": columns.instruction, "edited": columns.edited}
+    said = _said(columns)
     found: dict[str, str] = {}
     for field, known in NAMES.items():
         wanted = (_shorten(said[field]),) if said.get(field) else known
-        name = next((plain[each] for each in wanted if each in plain), None)
-        if name is not None and said.get(field) != NONE:
-            found[field] = name
+        column = next((plain[each] for each in wanted if each in plain), None)
+        if column is not None and said.get(field) != NONE:
+            found[field] = column
     if not columns.original and found.get("source") == found.get("edited"):
         found.pop("source", None)  # `image` alone is a picture of a text, without one to edit
     return found
@@ -74,8 +74,11 @@ def find_columns(names: Iterable[str], columns: Columns) -> dict[str, str]:
 
 def missing_columns(found: Mapping[str, str], columns: Columns) -> list[str]:
     """Return the columns that were named and are not there."""
-    said = {"source": columns.original, "instruction": columns.instruction, "edited": columns.edited}
-    return [name for field, name in said.items() if name not in ("", NONE) and field not in found]
+    return [name for field, name in _said(columns).items() if name not in ("", NONE) and field not in found]
+
+
+def _said(columns: Columns) -> dict[str, str]:
+    return {"source": columns.original, "instruction": columns.instruction, "edited": columns.edited}
 
 
 def _shorten(name: str) -> str:

@@ -192,8 +192,9 @@ def _triple(pair: StoredPair) -> str:
 def _join(first: UsablePairs, second: UsablePairs) -> UsablePairs:
     """Join two splits of one side, such as test and validation."""
     return UsablePairs(
-        join_tables([first.table, second.table]), *(a + b for a, b in zip(first[1:], second[1:], strict=True))
-    )
+        join_tables([first.table, second.table]), first.sizes + second.sizes, first.triples + second.triples,
+        first.without + second.without, first.bad + second.bad,
+    )  # fmt: skip
 
 
 def join_tables(tables: Sequence[Dataset]) -> Dataset:

@@ -80,7 +80,7 @@ def test_a_batch_has_one_shape_and_rows_come_equally_often() -> None:
 
 def test_mixed_orders_are_in_no_pattern() -> None:
     first, second = [
-        MixedOrder([ShuffledOrder(2, 0), ShuffledOrder(2, 1)], [1, 1], batch=1, seed=seed).counts for seed in (0, 1)
+        MixedOrder([ShuffledOrder(2, 0), ShuffledOrder(2, 1)], [1.0, 1.0], batch=1, seed=seed).counts for seed in (0, 1)
     ]
     assert first == second == [BLOCK // 2] * 2
     mixed = arrange([Part(range(8), 1.0), Part(range(8, 16), 1.0)], seed=3, batch=1, triples=None, shapes=None)
@@ -88,7 +88,7 @@ def test_mixed_orders_are_in_no_pattern() -> None:
     assert blocks[0] != blocks[1] and sum(blocks[0]) == sum(blocks[1]) == BLOCK // 2
 
 
-@pytest.mark.parametrize("weights", [[1.0], [3, 1], [1, 1, 1], [1e-9, 1], [5, 0.001, 0.002, 7]])
+@pytest.mark.parametrize("weights", [[1.0], [3.0, 1.0], [1.0, 1.0, 1.0], [1e-9, 1.0], [5.0, 0.001, 0.002, 7.0]])
 def test_shares_add_up_and_nobody_has_none(weights: list[float]) -> None:
     shares = share_out(weights, 1000)
     assert sum(shares) == 1000 and min(shares) >= 1
