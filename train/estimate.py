@@ -175,7 +175,7 @@ class _FusedAttention(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         query, key, value = (*args, *(kwargs or {}).values())[:3] if len(args) < 3 else args[:3]
         self.flops += 4.0 * query.numel() * key.shape[-2]
-        return _Attention.apply(query, key, value)
+        return _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
 
 
 class _Attention(torch.autograd.Function):

@@ -190,5 +190,8 @@ def editing_loss(
     if min_snr_gamma is None:
         return losses
     return losses * min_snr_weight(
-        process.scheduler.alphas_cumprod, batch.timesteps, gamma=min_snr_gamma, prediction_type=process.prediction_type
+        process.scheduler.alphas_cumprod,
+        batch.timesteps,
+        gamma=min_snr_gamma,
+        prediction_type=str(process.prediction_type),
     )
