@@ -28,6 +28,7 @@ from ip2p.train.objective import Latents
 
 PICTURE_COLUMNS = ("original_image", "edited_image")
 COLUMNS = ("original_image", "edit_prompt", "edited_image")
+OPTIONAL_COLUMNS = ("edit_mask",)
 HELD_OUT_SPLITS = ("test", "validation")
 MAX_HELD_OUT = 64
 BUILD_HINT = "Build it with `make dataset`, or name a folder or hub data set that has these columns with dataset="
@@ -53,11 +54,13 @@ class Augmentation(NamedTuple):
     Attributes:
         flip: whether both pictures are mirrored left to right.
         x, y: offset of the crop, as a share of the largest possible offset, 0 to 1.
+        short: short side in pixels to which it is resized before the crop; 0 for the side of the crop.
     """
 
     flip: bool
     x: float
     y: float
+    short: int = 0
 
 
 CENTER_CROP = Augmentation(False, 0.5, 0.5)
@@ -109,8 +112,13 @@ def _open(source: str | Path) -> tuple[Dataset, Dataset]:
                 f"Rename them to {', '.join(COLUMNS)}, or build a data set with `make dataset`",
             )
         _require_types(split, f"the split {name} of the data set {source}")
-    train = splits["train"].select_columns(list(COLUMNS))
-    held_out = next((splits[name].select_columns(list(COLUMNS)) for name in HELD_OUT_SPLITS if name in splits), None)
+    train, *others = (
+        splits[name].select_columns(
+            [each for each in (*COLUMNS, *OPTIONAL_COLUMNS) if each in splits[name].column_names]
+        )
+        for name in ("train", *(name for name in HELD_OUT_SPLITS if name in splits))
+    )
+    held_out = next(iter(others), None)
     if held_out is None or not len(held_out):
         kept = len(train) - min(MAX_HELD_OUT, max(1, len(train) // 20))
         train, held_out = train.select(range(max(0, kept))), train.select(range(max(0, kept), len(train)))
@@ -179,14 +187,26 @@ class Batches:
         size: side of the square crop, in pixels.
         seed: seed of the run.
         flip: whether to mirror half of the samples; wrong for instructions that mention left or right.
+        resize: smallest and largest short side, in pixels, to which a pair is resized before the crop, uniformly; None
+            for the side of the crop.
     """
 
-    def __init__(self, pairs: Dataset, backbone: Backbone, *, size: int, seed: int, flip: bool) -> None:
+    def __init__(
+        self,
+        pairs: Dataset,
+        backbone: Backbone,
+        *,
+        size: int,
+        seed: int,
+        flip: bool,
+        resize: tuple[int, int] | None = None,
+    ) -> None:
         self.pairs = _keep_encoded(pairs)
         self.backbone = backbone
         self.size = size
         self.seed = seed
         self.flip = flip
+        self.resize = resize
         self.order = ShuffledOrder(len(pairs), seed)
         self.instructions: list[str] = list(pairs["edit_prompt"])
         self._cache: dict[bool, Latents] = {}
@@ -194,7 +214,7 @@ class Batches:
     def at(self, positions: Sequence[int]) -> tuple[list[str], Latents]:
         """Return the instructions and the latents, on the backbone's device, of the samples at these positions."""
         rows = [self.order.row(position) for position in positions]
-        augmentations = [self._augmentation(position) for position in positions]
+        augmentations = [self.augmentation(position) for position in positions]
         texts = [self.instructions[row] for row in rows]
         if self._cache:
             chosen = [[part[row] for part in self._cache[a.flip]] for row, a in zip(rows, augmentations, strict=True)]
@@ -234,8 +254,11 @@ class Batches:
             chunk: number of pairs encoded at a time.
 
         Returns:
-            False, with nothing cached, if some picture is not square and gets random crops.
+            False, with nothing cached, if crops are random: pictures are resized at random, or some is not square.
         """
+        if self.resize:
+            say("pictures are resized at random (resize) and get random crops: their latents are not cached")
+            return False
         if not all(map(_is_square, self.pairs["original_image"])):
             say("pictures are not square and get random crops: their latents are not cached")
             return False
@@ -250,9 +273,15 @@ class Batches:
             self._cache[flip] = Latents(*(torch.cat(column) for column in zip(*parts, strict=True)))
         return True
 
-    def _augmentation(self, position: int) -> Augmentation:
-        mirrored, x, y = torch.rand(3, generator=generator(self.seed, "augment", str(position))).tolist()
-        return Augmentation(self.flip and mirrored < 0.5, x, y)
+    def augmentation(self, position: int) -> Augmentation:
+        """Return how the pair at a position is resized, cropped and mirrored."""
+        chance = generator(self.seed, "augment", str(position))
+        mirrored, x, y = torch.rand(3, generator=chance).tolist()
+        short = 0
+        if self.resize:
+            low, high = self.resize
+            short = int(torch.randint(low, high + 1, (1,), generator=chance))
+        return Augmentation(self.flip and mirrored < 0.5, x, y, short)
 
 
 def _keep_encoded(pairs: Dataset) -> Dataset:
@@ -302,8 +331,8 @@ def positions(samples: int, *, batch: int, accumulation: int, rank: int, ranks: 
 
 
 def augment(image: Image.Image, size: int, augmentation: Augmentation) -> Image.Image:
-    """Resize a picture to a short side of `size` pixels, crop a square, and mirror it if the augmentation says so."""
-    scale = size / min(image.size)
+    """Resize a picture to the augmentation's short side, crop a square of `size` pixels, mirror it if it says so."""
+    scale = max(size, augmentation.short) / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.LANCZOS)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ip2p.config import Config
 
@@ -30,6 +30,11 @@ class FinetuneConfig(Config):
     accumulation: int = Field(default=1, ge=1, description="micro-batches in an optimizer step")
     cache_latents: bool = Field(default=False, description="encode every picture once and train on latents in memory")
     size: int = Field(default=0, ge=0, description="side of the training crop in pixels; 0 for the model's own")
+    resize: tuple[int, int] | None = Field(
+        default=None,
+        description="smallest and largest short side, in pixels, to which a pair is resized before the crop; "
+        "null for the side of the crop",
+    )
     flip: bool = Field(default=True, description="mirror half of the samples left to right")
 
     train_text_encoder: bool = Field(default=False, description="train the text encoder as well as the UNet")
@@ -54,6 +59,33 @@ class FinetuneConfig(Config):
         le=1 / 3,
         description="share of samples trained without text, and as many each without image and without both",
     )
+    min_snr_gamma: float | None = Field(
+        default=None, gt=0, description="gamma of the min-SNR weights of the loss, such as 5; null for equal weights"
+    )
+    noise_offset: float = Field(
+        default=0.0, ge=0, le=1, description="offset noise for each channel of a picture, such as 0.1; 0 for none"
+    )
+    prediction_type: Literal["base", "epsilon", "v_prediction"] = Field(
+        default="base", description="what the UNet learns to predict; base for what the base model predicts"
+    )
+    zero_terminal_snr: bool = Field(
+        default=False,
+        description="make the last timestep pure noise; needs v-prediction, and spaces timesteps trailing",
+    )
+    changed_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="extra weight in the loss of pixels that the edit changes, by edit_mask or else by the latents",
+    )
+    dpo_beta: float | None = Field(
+        default=None,
+        gt=0,
+        description="train on the data set's preference pairs by Diffusion-DPO, with this beta, such as 2000; "
+        "null trains on its pairs",
+    )
+    ema_device: Literal["same", "cpu"] = Field(
+        default="same", description="where the moving average is kept; cpu saves GPU memory and takes time"
+    )
     threads: int = Field(
         default=0, ge=0, description="threads of each process on a CPU; 0 shares all cores among the processes"
     )
@@ -71,6 +103,14 @@ class FinetuneConfig(Config):
     report_to: str = Field(default="none", description="tracker known to accelerate, such as tensorboard; or none")
     text_scale: float = Field(default=7.5, ge=0, description="default text guidance scale of the editor")
     image_scale: float = Field(default=1.5, ge=0, description="default image guidance scale of the editor")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "FinetuneConfig":
+        if self.resize and not max(1, self.size) <= self.resize[0] <= self.resize[1]:
+            raise ValueError(f"resize={list(self.resize)} is no range from at least size={self.size}")
+        if self.dpo_beta and (self.changed_weight or self.min_snr_gamma):
+            raise ValueError("dpo_beta weights errors itself: it goes without changed_weight and min_snr_gamma")
+        return self
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Fine-tune an editor from a base model; a run that was killed resumes exactly."""
 
+import copy
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from ip2p.device import choose_precision, precision_name
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.errors import ModelError
-from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.models.backbone import Backbone, latent_scale, latent_shift, load_backbone
 from ip2p.models.widen import suit_attention, widen_conv_in
 from ip2p.ownership import require_own
 from ip2p.progress import TrainingProgress
@@ -28,11 +29,15 @@ from ip2p.train.interrupt import Interrupts
 from ip2p.train.launcher import is_launched, settle
 from ip2p.train.learner import Learner
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
+from ip2p.train.masks import Masks
+from ip2p.train.noise_schedule import suit_scheduler
 from ip2p.train.objective import EditingModel, TrainingBatch, draw_randomness, editing_loss, make_training_batch
 from ip2p.train.optimizer import build_optimizer
+from ip2p.train.preference import open_preferences, preference_loss
 from ip2p.train.result import save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
 from ip2p.train.validation import Validation
+from ip2p.train.weighting import changed_share, pixel_weight
 from ip2p.version import __version__
 
 RUN_FILE = "run.json"
@@ -98,16 +103,24 @@ class Run(TrainingLoop):
         self.say = say if main else lambda _: None
         self.config = config = settle(config, self.say)
         out = Path(config.out)
-        self.pairs = open_pairs(*config.datasets)
+        opened = open_preferences(*config.datasets) if config.dpo_beta else (open_pairs(*config.datasets),)
+        self.pairs = opened[0]
         resumed = self._resumable(out)
         if main:
             self._claim(out, resumed)
         self.backbone, self.model, learner = prepare(config, place.device)
+        self.reference = copy.deepcopy(self.model).requires_grad_(False) if config.dpo_beta else None
         self.process = ForwardProcess(self.backbone.scheduler)
         side = config.size or self.backbone.image_size
-        self.batches = Batches(self.pairs.train, self.backbone, size=side, seed=config.seed, flip=config.flip)
+        self.batches, *others = (
+            Batches(each.train, self.backbone, size=side, seed=config.seed, flip=config.flip, resize=config.resize)
+            for each in opened
+        )
+        self.rejected = next(iter(others), None)
         if config.cache_latents:
-            self.batches.cache(self.say)
+            for batches in (self.batches, *others):
+                batches.cache(self.say)
+        self.masks = Masks(self.pairs.train, size=side, downscale=self.backbone.downscale)
         state = State(data=self.pairs.fingerprint(), config=config.model_dump(mode="json"))
         if resumed:
             learner.restore(resumed)
@@ -151,20 +164,47 @@ class Run(TrainingLoop):
 
     def loss(self, taken: Sequence[int]) -> Tensor:
         """Return the mean loss of the samples at these positions, each with its own noise and dropped conditions."""
-        return editing_loss(self.wrapped, self.process, self.batch_at(taken)).mean()
+        batch = self.batch_at(taken)
+        if self.rejected is None or self.reference is None or self.config.dpo_beta is None:
+            return editing_loss(self.wrapped, self.process, batch, min_snr_gamma=self.config.min_snr_gamma).mean()
+        refused = self.batch_at(taken, self.rejected)
+        return preference_loss(
+            self.wrapped, self.reference, self.process, batch, refused, beta=self.config.dpo_beta
+        ).mean()
 
     def step(self) -> StepResult:
         """Take one optimizer step in training mode."""
         self.model.train()
         return super().step()
 
-    def batch_at(self, taken: Sequence[int]) -> TrainingBatch:
-        """Make the training batch at these positions of the run, with its noise, timesteps and dropped conditions."""
-        instructions, latents = self.batches.at(taken)
+    def batch_at(self, taken: Sequence[int], batches: Batches | None = None) -> TrainingBatch:
+        """Make the training batch at these positions of the run, with its noise, timesteps and dropped conditions.
+
+        Args:
+            taken: positions.
+            batches: where the samples come from; None for the pairs, or the chosen edits of preference pairs.
+        """
+        source = batches or self.batches
+        instructions, latents = source.at(taken)
         generators = [generator(self.config.seed, "train", str(position)) for position in taken]
         _, *shape = latents.mean.shape
-        draws = draw_randomness(generators, (shape[0], shape[1], shape[2]), self.process.timesteps)
-        return make_training_batch(instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize)
+        draws = draw_randomness(
+            generators, (shape[0], shape[1], shape[2]), self.process.timesteps, noise_offset=self.config.noise_offset
+        )
+        batch = make_training_batch(
+            instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize
+        )
+        if not self.config.changed_weight:
+            return batch
+        changed = changed_share(
+            latents.condition,
+            latents.mean,
+            scale=latent_scale(self.backbone.vae),
+            shift=latent_shift(self.backbone.vae),
+        )
+        rows, augmentations = [source.order.row(each) for each in taken], [source.augmentation(each) for each in taken]
+        changed = self.masks.at(rows, augmentations, changed)
+        return batch._replace(weight=pixel_weight(changed, self.config.changed_weight))
 
     def validate(self) -> None:
         """Compute the held-out loss and a sheet of edits with the averaged weights, on one rank; the others wait."""
@@ -212,6 +252,9 @@ class Run(TrainingLoop):
         """Load the checkpoint to resume from, and check that it belongs to this run; None if there is none."""
         found = load_newest(out / "checkpoints", warn=self.say)
         if found:
+            # A run that is older than a setting was made with what is now its default.
+            past = FinetuneConfig().model_dump(mode="json") | found.state.config
+            found = found._replace(state=found.state.model_copy(update={"config": past}))
             config, data = self.config.model_dump(mode="json"), self.pairs.fingerprint()
             check_same_run(found.state, config=config, data=data, folder=out)
         return found
@@ -282,11 +325,15 @@ def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, Edi
     backbone.text_encoder.requires_grad_(config.train_text_encoder)
     backbone.unet.requires_grad_(True)
     suit_attention(backbone.unet, device)
+    backbone.scheduler = suit_scheduler(
+        backbone.scheduler, prediction_type=config.prediction_type, zero_terminal_snr=config.zero_terminal_snr
+    )
     modules: dict[str, nn.Module] = {"unet": backbone.unet}
     if config.train_text_encoder:
         modules["text_encoder"] = backbone.text_encoder
     optimizer = build_optimizer(
         modules, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
-    learner = Learner.create(modules, optimizer, ema_decay=config.ema_decay)
+    ema_device = torch.device("cpu") if config.ema_device == "cpu" else None
+    learner = Learner.create(modules, optimizer, ema_decay=config.ema_decay, ema_device=ema_device)
     return backbone, EditingModel(backbone.unet, backbone.text_encoder), learner

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.seeding import randn
+from ip2p.train.weighting import min_snr_weight
 
 
 class Latents(NamedTuple):
@@ -39,6 +40,7 @@ class TrainingBatch(NamedTuple):
         tokens: token ids of the instructions, shape (b, n); those of the empty prompt where the condition is dropped.
         noise: noise of the forward process.
         timesteps: timesteps of the forward process, shape (b,).
+        weight: weight of each latent pixel, of mean 1, see `ip2p.train.weighting`; None if all are equal.
     """
 
     target: Float[Tensor, "b c h w"]
@@ -46,6 +48,7 @@ class TrainingBatch(NamedTuple):
     tokens: Int[Tensor, "b n"]
     noise: Float[Tensor, "b c h w"]
     timesteps: Int[Tensor, " b"]
+    weight: Float[Tensor, "b 1 h w"] | None = None
 
 
 class Draws(NamedTuple):
@@ -102,17 +105,26 @@ class EditingModel(nn.Module):
         return prediction
 
 
-def draw_randomness(generators: Sequence[torch.Generator], shape: tuple[int, int, int], timesteps: int) -> Draws:
+def draw_randomness(
+    generators: Sequence[torch.Generator], shape: tuple[int, int, int], timesteps: int, *, noise_offset: float = 0.0
+) -> Draws:
     """Draw all random numbers of a batch, on the CPU.
+
+    With a noise offset s, the noise of a sample is e + s u, where u is normal too, but one number for each channel: so
+    the model also learns to move the mean colour of a picture (N. Guttenberg, "Diffusion with Offset Noise", 2023,
+    https://www.crosslabs.org/blog/diffusion-with-offset-noise).
 
     Args:
         generators: one random generator for each sample.
         shape: shape of the latents of one picture, (c, h, w).
         timesteps: number of timesteps of the noise schedule; t is uniform in 0 .. timesteps-1.
+        noise_offset: s, >= 0; the article's is 0.1.
     """
     uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
     steps = torch.cat([torch.randint(timesteps, (1,), generator=generator) for generator in generators])
     posterior, noise = (randn(shape, generators, torch.float32, torch.device("cpu")) for _ in range(2))
+    if noise_offset:  # drawn last, so that all other numbers are as without
+        noise = noise + noise_offset * randn((shape[0], 1, 1), generators, torch.float32, torch.device("cpu"))
     return Draws(uniform, steps, posterior, noise)
 
 
@@ -157,15 +169,26 @@ def make_training_batch(
     )
 
 
-def editing_loss(model: nn.Module, process: ForwardProcess, batch: TrainingBatch) -> Float[Tensor, " b"]:
-    """Return the mean squared error of each sample's prediction, in fp32.
+def editing_loss(
+    model: nn.Module, process: ForwardProcess, batch: TrainingBatch, *, min_snr_gamma: float | None = None
+) -> Float[Tensor, " b"]:
+    """Return the mean squared error of each sample's prediction, in fp32, weighted if the batch or a gamma says so.
 
     Args:
         model: an EditingModel, possibly wrapped by accelerate.
         process: forward process of the base model.
         batch: inputs of the loss.
+        min_snr_gamma: gamma of `min_snr_weight`; None weights all timesteps equally, as the paper does.
     """
     noised = process.add_noise(batch.target, batch.noise, batch.timesteps)
     prediction: Tensor = model(noised, batch.timesteps, batch.condition, batch.tokens)
     target = process.target(batch.target, batch.noise, batch.timesteps)
-    return (prediction.float() - target).square().flatten(1).mean(dim=1)
+    errors = (prediction.float() - target).square()
+    if batch.weight is not None:
+        errors = errors * batch.weight
+    losses = errors.flatten(1).mean(dim=1)
+    if min_snr_gamma is None:
+        return losses
+    return losses * min_snr_weight(
+        process.scheduler.alphas_cumprod, batch.timesteps, gamma=min_snr_gamma, prediction_type=process.prediction_type
+    )

@@ -181,7 +181,7 @@ class Backbone:
         """
         with explain(f"the model {self.name}"):
             require_one_family(self.name, self.unet, self.text_encoder, self.text_encoder_2)
-            require_scale(self.name, _scale(self.vae), _shift(self.vae))
+            require_scale(self.name, latent_scale(self.vae), latent_shift(self.vae))
             require_scale(self.name, float(self.image_size), 0.0)
             for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
                 if encoder is not None:
@@ -237,8 +237,8 @@ class Backbone:
         The standard deviation is zero where the autoencoder has no posterior.
         """
         mean, std = self._posterior(x)
-        scale = _scale(self.vae)
-        return (mean - _shift(self.vae)) * scale, std * scale
+        scale = latent_scale(self.vae)
+        return (mean - latent_shift(self.vae)) * scale, std * scale
 
     def encode_target(
         self, x: Float[Tensor, "b 3 h w"], generators: Sequence[torch.Generator] | None = None
@@ -252,7 +252,7 @@ class Backbone:
     def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         """Decode scaled latents into pictures in [-1, 1]."""
         decoder = self.decoder or self.vae
-        unscaled = latents / _scale(decoder) + _shift(decoder)
+        unscaled = latents / latent_scale(decoder) + latent_shift(decoder)
         pictures: Tensor = decoder.decode(unscaled.to(decoder.dtype), return_dict=False)[0]
         return pictures.float().clamp(-1, 1)
 
@@ -285,11 +285,13 @@ class Backbone:
         return encoded.latent_dist.mode().float(), encoded.latent_dist.std.float()
 
 
-def _scale(vae: Any) -> float:
+def latent_scale(vae: Any) -> float:
+    """Factor of the latents that are denoised, see `Backbone.target_posterior`."""
     return float(vae.config.scaling_factor)
 
 
-def _shift(vae: Any) -> float:
+def latent_shift(vae: Any) -> float:
+    """Shift of the latents that are denoised."""
     return float(getattr(vae.config, "shift_factor", None) or 0.0)
 
 

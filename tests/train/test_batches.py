@@ -110,7 +110,7 @@ def test_pairs_stay_pairs_under_augmentation(tmp_path: Path, tiny_base: Path, ma
     pairs = open_pairs(make_pairs(tmp_path / "wide", 6, size=(64, 40)))
     batches = Batches(pairs.train, load_backbone(tiny_base), size=32, seed=1, flip=True)
     assert not batches.cache(lambda _: None)
-    augmentations = {batches._augmentation(position) for position in range(40)}
+    augmentations = {batches.augmentation(position) for position in range(40)}
     assert {a.flip for a in augmentations} == {True, False} and len(augmentations) == 40
     original, edited = batches.pictures(0, Augmentation(True, 0.2, 0.0))
     difference = ImageChops.difference(edited, original.point(lambda value: value // 2 + 100))
@@ -197,3 +197,21 @@ def test_pictures_that_cannot_be_read_are_told_by_row_and_column(tmp_path: Path,
     ]:
         with pytest.raises(DataError, match=words):
             pictures_of(backbone, whole, case)
+
+
+def test_a_resize_range_draws_every_short_side_and_moves_nothing_else(
+    tiny_base: Path, tmp_path: Path, make_pairs: Callable[..., Path]
+) -> None:
+    pairs, backbone = open_pairs(make_pairs(tmp_path / "data", 5)).train, load_backbone(tiny_base)
+    plain, ranged = (Batches(pairs, backbone, size=16, seed=3, flip=True, resize=resize) for resize in (None, (20, 24)))
+    drawn = [ranged.augmentation(position) for position in range(60)]
+    assert {each.short for each in drawn} == {20, 21, 22, 23, 24}
+    assert [each._replace(short=0) for each in drawn] == [plain.augmentation(position) for position in range(60)]
+    assert not ranged.cache(lambda _: None)
+
+
+def test_a_pair_is_resized_before_its_crop() -> None:
+    ramp = Image.linear_gradient("L").resize((64, 128))
+    cropped = augment(ramp, 16, Augmentation(False, 0.0, 1.0, short=32))
+    bottom = ramp.resize((32, 64), Image.Resampling.LANCZOS).crop((0, 48, 16, 64))
+    assert cropped.size == (16, 16) and not ImageChops.difference(cropped, bottom).getbbox()

@@ -19,6 +19,7 @@ from ip2p.config import load_config
 from ip2p.errors import ConfigError, Ip2pError, ModelError, TrainingError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.widen import suit_attention
+from ip2p.shards import hash_file
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.finetune import main
 from ip2p.train.metrics import read_metrics
@@ -136,6 +137,34 @@ def test_other_settings_do_not_go_on(settings: list[str]) -> None:
         fit(settings, "steps=2", "learning_rate=0.5")
 
 
+def test_options_of_the_field_train_together_and_are_saved_with_the_editor(settings: list[str], tmp_path: Path) -> None:
+    options = (
+        "min_snr_gamma=5", "noise_offset=0.1", "prediction_type=v_prediction", "zero_terminal_snr=true",
+        "changed_weight=2", "ema_device=cpu", "resize=[32,40]",
+    )  # fmt: skip
+    fit(settings, "steps=3", *options)
+    before = curve(tmp_path / "run")
+    assert fit(settings, "steps=4", *options).editor is not None and curve(tmp_path / "run")[:3] == before
+    pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "run" / "editor")
+    saved = pipeline.scheduler.config
+    assert saved["rescale_betas_zero_snr"] and saved["timestep_spacing"] == "trailing"
+    assert saved["prediction_type"] == "v_prediction"
+
+
+def test_a_run_older_than_a_setting_goes_on_with_its_default(settings: list[str], tmp_path: Path) -> None:
+    fit(settings, "steps=1")
+    folder = tmp_path / "run" / "checkpoints" / "step-00000001"
+    state = json.loads((folder / "state.json").read_text())
+    del state["config"]["noise_offset"]
+    (folder / "state.json").write_text(json.dumps(state))
+    hashes = json.loads((folder / "COMPLETE.json").read_text())
+    hashes["state.json"] = hash_file(folder / "state.json")
+    (folder / "COMPLETE.json").write_text(json.dumps(hashes))
+    assert fit(settings, "steps=2").step == 2
+    with pytest.raises(ConfigError, match="noise_offset"):
+        fit(settings, "steps=3", "noise_offset=0.1")
+
+
 def test_the_time_box_ends_a_run_with_an_editor(settings: list[str]) -> None:
     outcome = fit(settings, "steps=100000", "minutes=0.02", "checkpoint_every=1000000", "validate_every=1000000")
     assert outcome.editor is not None and 0 < outcome.step < 100000
@@ -154,7 +183,7 @@ def test_a_lone_loss_that_is_not_finite_is_left_out_and_many_stop_the_run(
     real, bad = training.editing_loss, {1}
     calls = iter(range(10_000))
 
-    def sometimes(*arguments: object) -> torch.Tensor:
+    def sometimes(*arguments: object, **_: object) -> torch.Tensor:
         return real(*arguments) * (float("nan") if next(calls) // 2 in bad else 1.0)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "editing_loss", sometimes)
