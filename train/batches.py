@@ -5,8 +5,10 @@ which process takes which positions. Both pictures of a pair get the same crop a
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
 from datasets import Image as Picture
 from datasets.exceptions import DatasetGenerationError
 from PIL import Image
+from torch import Tensor
 
 from ip2p.data_folders import dataset_arguments
 from ip2p.errors import DataError, ImageError, one_line
@@ -24,13 +27,21 @@ from ip2p.pictures.color import to_rgb
 from ip2p.pictures.read import decode_image, open_guarded, read_bytes
 from ip2p.pictures.tensors import to_tensor
 from ip2p.seeding import generator
+from ip2p.train.ahead import Ahead
+from ip2p.train.encoding import encode_pairs
+from ip2p.train.latent_cache import CachedPairs, CacheDtype, LatentCache, fill_latents
 from ip2p.train.objective import Latents
+from ip2p.train.order import ShuffledOrder
+from ip2p.train.ranks import Ranks
 
 PICTURE_COLUMNS = ("original_image", "edited_image")
 COLUMNS = ("original_image", "edit_prompt", "edited_image")
 OPTIONAL_COLUMNS = ("edit_mask",)
 HELD_OUT_SPLITS = ("test", "validation")
 MAX_HELD_OUT = 64
+AHEAD = 2
+"""Batches that are loaded before they are asked for."""
+DECODERS = min(8, os.cpu_count() or 1)
 BUILD_HINT = "Build it with `make dataset`, or name a folder or hub data set that has these columns with dataset="
 
 
@@ -64,6 +75,27 @@ class Augmentation(NamedTuple):
 
 
 CENTER_CROP = Augmentation(False, 0.5, 0.5)
+
+
+class View(NamedTuple):
+    """A row of the data set as it is cropped and mirrored."""
+
+    row: int
+    augmentation: Augmentation
+
+
+class Loaded(NamedTuple):
+    """What the latents of a batch follow from.
+
+    Attributes:
+        count: number of samples.
+        kept: latents of a cache, by their places in the batch.
+        pictures: original and edited pictures of the other places, in order; empty if there is none.
+    """
+
+    count: int
+    kept: dict[int, tuple[Tensor, Tensor, Tensor]]
+    pictures: list[Tensor]
 
 
 def open_pairs(*sources: str | Path) -> PairDataset:
@@ -154,30 +186,6 @@ def _require_types(pairs: Dataset, what: str) -> None:
         )
 
 
-class ShuffledOrder:
-    """The endless shuffled order of a data set, which maps a position of the run to a row.
-
-    Args:
-        count: number of rows.
-        seed: seed of the run.
-    """
-
-    def __init__(self, count: int, seed: int) -> None:
-        self.count = count
-        self.seed = seed
-        self._epoch = -1
-        self._rows: list[int] = []
-
-    def row(self, position: int) -> int:
-        """Return the row at a position >= 0; every row comes once in each epoch."""
-        epoch, place = divmod(position, self.count)
-        if epoch != self._epoch:
-            shuffle = generator(self.seed, "order", str(epoch))
-            self._rows = torch.randperm(self.count, generator=shuffle).tolist()
-            self._epoch = epoch
-        return self._rows[place]
-
-
 class Batches:
     """Gives the instructions and latents at any positions of a run.
 
@@ -189,6 +197,10 @@ class Batches:
         flip: whether to mirror half of the samples; wrong for instructions that mention left or right.
         resize: smallest and largest short side, in pixels, to which a pair is resized before the crop, uniformly; None
             for the side of the crop.
+        workers: threads that decode pictures; 0 for as many as there are cores, 8 at most.
+
+    Attributes:
+        stride: distance of the first positions of two batches that this process takes in sequence; 0 if unknown.
     """
 
     def __init__(
@@ -200,6 +212,7 @@ class Batches:
         seed: int,
         flip: bool,
         resize: tuple[int, int] | None = None,
+        workers: int = 0,
     ) -> None:
         self.pairs = _keep_encoded(pairs)
         self.backbone = backbone
@@ -209,69 +222,109 @@ class Batches:
         self.resize = resize
         self.order = ShuffledOrder(len(pairs), seed)
         self.instructions: list[str] = list(pairs["edit_prompt"])
-        self._cache: dict[bool, Latents] = {}
+        self.stride = 0
+        self._cache: LatentCache | None = None
+        self._decoders = ThreadPoolExecutor(workers or DECODERS, thread_name_prefix="decode")
+        self._ahead = Ahead(self._load)
 
     def at(self, positions: Sequence[int]) -> tuple[list[str], Latents]:
-        """Return the instructions and the latents, on the backbone's device, of the samples at these positions."""
-        rows = [self.order.row(position) for position in positions]
-        augmentations = [self.augmentation(position) for position in positions]
-        texts = [self.instructions[row] for row in rows]
-        if self._cache:
-            chosen = [[part[row] for part in self._cache[a.flip]] for row, a in zip(rows, augmentations, strict=True)]
-            return texts, Latents(*(torch.stack(part).to(self.backbone.device) for part in zip(*chosen, strict=True)))
-        return texts, self.encode(rows, augmentations)
+        """Return the instructions and the latents, on the backbone's device, of the samples at these positions.
+
+        While the model computes, the pictures of the next batches are decoded, if `stride` says where these begin.
+        """
+        views = self._views(positions)
+        following = [
+            self._views(range(positions.start + ahead * self.stride, positions.stop + ahead * self.stride))
+            for ahead in range(1, AHEAD + 1)
+            if self.stride and isinstance(positions, range)
+        ]
+        return [self.instructions[view.row] for view in views], self._latents(self._ahead.take(views, following))
 
     def encode(self, rows: Sequence[int], augmentations: Sequence[Augmentation]) -> Latents:
         """Encode the pictures of these rows as latents."""
-        with ThreadPoolExecutor() as pool:  # decoding releases the GIL
-            pictures = list(pool.map(self.pictures, rows, augmentations))
-        originals, edited = (to_tensor(column).to(self.backbone.device) for column in zip(*pictures, strict=True))
-        with torch.no_grad():
-            mean, std = self.backbone.target_posterior(edited)
-            return Latents(self.backbone.encode_condition(originals), mean, std)
+        return self._latents(self._load(tuple(map(View, rows, augmentations)), fresh=True))
+
+    def _views(self, positions: Sequence[int]) -> tuple[View, ...]:
+        return tuple(View(self.order.row(position), self.augmentation(position)) for position in positions)
+
+    def _load(self, views: Sequence[View], *, fresh: bool = False) -> Loaded:
+        """Load what the latents of views follow from: kept latents or, where there are none or if `fresh`, pictures."""
+        kept = {
+            place: found
+            for place, (row, augmentation) in enumerate(views)
+            if not fresh and self._cache and (found := self._cache.find(row, augmentation.flip))
+        }
+        others = [view for place, view in enumerate(views) if place not in kept]
+        pictures = list(self._decoders.map(lambda view: self.pictures(*view), others))  # decoding releases the GIL
+        return Loaded(len(views), kept, [to_tensor(column) for column in zip(*pictures, strict=True)])
+
+    def _latents(self, loaded: Loaded) -> Latents:
+        """Encode what was loaded as pictures, and put it between the kept latents."""
+        fresh = encode_pairs(self.backbone, *loaded.pictures) if loaded.pictures else None
+        if fresh and not loaded.kept:
+            return fresh
+        others = iter(zip(*fresh, strict=True) if fresh else ())
+        device = self.backbone.device
+        rows = [
+            [part.to(device, non_blocking=True) for part in loaded.kept[place]] if place in loaded.kept
+            else next(others)
+            for place in range(loaded.count)
+        ]  # fmt: skip
+        return Latents(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
 
     def pictures(self, row: int, augmentation: Augmentation = CENTER_CROP) -> tuple[Image.Image, Image.Image]:
         """Return the original and the edited picture of a row, size x size, with the same crop and flip."""
-        try:
+        with told_by_row(row):
             pair = self.pairs[row]
             original, edited = (_decode(pair[name], f"{name} of row {row}") for name in PICTURE_COLUMNS)
-        except ImageError as error:
-            raise DataError(f"cannot train on it: {error.what}", BUILD_HINT) from error
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"cannot read the pictures of row {row} ({one_line(error)})", BUILD_HINT) from error
         if edited.size != original.size:
             raise DataError(f"row {row}: the original is {original.size}, the edited picture {edited.size}", BUILD_HINT)
         return augment(original, self.size, augmentation), augment(edited, self.size, augmentation)
 
-    def cache(self, say: Callable[[str], None], *, chunk: int = 16) -> bool:
-        """Encode every picture once and keep the latents in memory.
-
-        Mirrored latents are encoded from the mirrored picture, because an autoencoder does not commute with mirroring.
-        Chunks are the same in every run, so a resumed run has the same latents bit for bit.
+    def cache(self, folder: Path, *, dtype: CacheDtype, ranks: Ranks, say: Callable[[str], None]) -> None:
+        """Encode all pairs that always get the same crop, once for all runs, and train on what is kept on disk.
 
         Args:
+            folder: folder of all caches.
+            dtype: data type on disk.
+            ranks: processes of the run.
             say: function that prints a line of progress.
-            chunk: number of pairs encoded at a time.
 
-        Returns:
-            False, with nothing cached, if crops are random: pictures are resized at random, or some is not square.
+        Raises:
+            DataError: a picture cannot be read, or the disk has too little space.
         """
         if self.resize:
             say("pictures are resized at random (resize) and get random crops: their latents are not cached")
-            return False
-        if not all(map(_is_square, self.pairs["original_image"])):
-            say("pictures are not square and get random crops: their latents are not cached")
-            return False
-        for flip in (False, True) if self.flip else (False,):
-            parts = []
-            for start in range(0, len(self.pairs), chunk):
-                rows = range(start, min(start + chunk, len(self.pairs)))
-                latents = self.encode(rows, [Augmentation(flip, 0.5, 0.5)] * len(rows))
-                parts.append(Latents(*(part.cpu() for part in latents)))
-                if rows.stop == len(self.pairs) or rows.stop % (32 * chunk) == 0:
-                    say(f"encoding pairs{' mirrored' if flip else ''}: {rows.stop} of {len(self.pairs)}")
-            self._cache[flip] = Latents(*(torch.cat(column) for column in zip(*parts, strict=True)))
-        return True
+            return
+
+        def encode(rows: Sequence[int], flip: bool) -> Latents:
+            return self.encode(rows, [Augmentation(flip, 0.5, 0.5)] * len(rows))
+
+        flips = (False, True) if self.flip else (False,)
+        pairs = CachedPairs(len(self.pairs), self._files, self._is_square, encode, flips, self.size)
+        self._cache = fill_latents(pairs, self.backbone, folder, dtype=dtype, ranks=ranks, say=say)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the latents that are kept on disk."""
+        return self._cache.size if self._cache else 0
+
+    def close(self) -> None:
+        """Stop decoding ahead."""
+        self._ahead.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    def _files(self, row: int) -> tuple[bytes, bytes]:
+        """Return the files of both pictures of a row."""
+        pair = self.pairs[row]
+        with told_by_row(row):
+            original, edited = (_file_of(pair[name], f"{name} of row {row}") for name in PICTURE_COLUMNS)
+        return original, edited
+
+    def _is_square(self, row: int) -> bool:
+        """Return whether the original of a row is square, from its header alone."""
+        with told_by_row(row), open_guarded(self._files(row)[0], f"{PICTURE_COLUMNS[0]} of row {row}") as header:
+            return header.width == header.height
 
     def augmentation(self, position: int) -> Augmentation:
         """Return how the pair at a position is resized, cropped and mirrored."""
@@ -297,11 +350,19 @@ def _decode(stored: dict[str, Any] | None, name: str) -> Image.Image:
     return to_rgb(decode_image(_file_of(stored, name), name, frame=0))
 
 
-def _is_square(stored: dict[str, Any] | None) -> bool:
-    """Return whether a stored picture is square, from its header alone."""
-    name = "a picture of the data set"
-    with open_guarded(_file_of(stored, name), name) as header:
-        return header.width == header.height
+@contextmanager
+def told_by_row(row: int) -> Iterator[None]:
+    """Tell errors of reading a row as errors of the data set.
+
+    Raises:
+        DataError: something could not be read.
+    """
+    try:
+        yield
+    except ImageError as error:
+        raise DataError(f"cannot train on it: {error.what}", BUILD_HINT) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"cannot read the pictures of row {row} ({one_line(error)})", BUILD_HINT) from error
 
 
 def _file_of(stored: dict[str, Any] | None, name: str) -> bytes:
@@ -313,21 +374,6 @@ def _file_of(stored: dict[str, Any] | None, name: str) -> bytes:
     if stored is None or (stored["bytes"] is None and stored["path"] is None):
         raise ImageError(f"{name} is missing", BUILD_HINT)
     return read_bytes(stored["path"]) if stored["bytes"] is None else bytes(stored["bytes"])
-
-
-def positions(samples: int, *, batch: int, accumulation: int, rank: int, ranks: int) -> Iterator[range]:
-    """Yield the positions of each micro-batch that a rank takes in one optimizer step.
-
-    Args:
-        samples: samples that all ranks have taken in earlier steps.
-        batch: samples in a micro-batch of one rank.
-        accumulation: micro-batches in an optimizer step.
-        rank: index of this process, from 0.
-        ranks: number of processes.
-    """
-    for micro in range(accumulation):
-        start = samples + (micro * ranks + rank) * batch
-        yield range(start, start + batch)
 
 
 def augment(image: Image.Image, size: int, augmentation: Augmentation) -> Image.Image:

@@ -28,7 +28,15 @@ class FinetuneConfig(Config):
     steps: int = Field(default=1000, ge=1, description="optimizer steps")
     batch: int = Field(default=32, ge=1, description="pairs in a micro-batch of one process")
     accumulation: int = Field(default=1, ge=1, description="micro-batches in an optimizer step")
-    cache_latents: bool = Field(default=False, description="encode every picture once and train on latents in memory")
+    cache_latents: bool = Field(
+        default=False, description="encode every picture once, keep the latents on disk and train on these"
+    )
+    cache_folder: str = Field(
+        default="runs/latents", description="folder of kept latents and embeddings, for all runs and processes"
+    )
+    cache_dtype: Literal["fp16", "fp32"] = Field(
+        default="fp16", description="data type of kept latents and embeddings; fp32 takes twice the space"
+    )
     size: int = Field(default=0, ge=0, description="side of the training crop in pixels; 0 for the model's own")
     resize: tuple[int, int] | None = Field(
         default=None,
@@ -38,8 +46,13 @@ class FinetuneConfig(Config):
     flip: bool = Field(default=True, description="mirror half of the samples left to right")
 
     train_text_encoder: bool = Field(default=False, description="train the text encoder as well as the UNet")
-    optimizer: Literal["adamw", "muon"] = Field(
-        default="adamw", description="adamw; or muon for matrices and convolution kernels, with AdamW for the rest"
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute activations again in the backward pass: less memory, a third more time"
+    )
+    optimizer: Literal["adamw", "adamw8bit", "muon"] = Field(
+        default="adamw",
+        description="adamw; adamw8bit, of bitsandbytes, for a quarter of its memory; or muon for matrices and "
+        "convolution kernels, with AdamW for the rest",
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate")
     schedule: Literal["constant", "linear", "cosine"] = Field(
@@ -88,6 +101,16 @@ class FinetuneConfig(Config):
     )
     threads: int = Field(
         default=0, ge=0, description="threads of each process on a CPU; 0 shares all cores among the processes"
+    )
+    workers: int = Field(
+        default=0, ge=0, description="threads that decode pictures ahead; 0 for as many as there are cores, 8 at most"
+    )
+    attention: Literal["auto", "plain", "sdpa", "xformers"] = Field(
+        default="auto",
+        description="how attention is computed; auto takes SDPA on a GPU, and on a CPU whichever measures faster",
+    )
+    compile: bool = Field(
+        default=False, description="compile the UNet, which takes minutes at the start; needs a C++ compiler"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",

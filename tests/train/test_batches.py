@@ -1,14 +1,12 @@
-"""Batches: invalid data sets, the endless order, crop and flip, and the cache."""
+"""Batches: invalid data sets, crop and flip, pictures as they are stored, loading ahead."""
 
 import io
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from datasets import Dataset, Features, Value
 from datasets import Image as Picture
 from PIL import Image, ImageChops
@@ -17,7 +15,8 @@ from ip2p.errors import DataError
 from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.read import open_image
-from ip2p.train.batches import CENTER_CROP, Augmentation, Batches, ShuffledOrder, augment, open_pairs, positions
+from ip2p.train.batches import CENTER_CROP, Augmentation, Batches, augment, open_pairs
+from ip2p.train.ranks import Ranks
 
 
 def test_the_packed_data_set_is_read_and_some_pairs_are_held_out(pairs_folder: Path) -> None:
@@ -73,31 +72,6 @@ def test_columns_of_other_types_are_told(columns: dict[str, Any], message: str, 
         open_pairs(tmp_path / "set")
 
 
-def test_every_row_comes_once_in_each_epoch_in_another_order() -> None:
-    order = ShuffledOrder(10, seed=3)
-    first, second = ([order.row(10 * epoch + place) for place in range(10)] for epoch in (0, 1))
-    assert sorted(first) == sorted(second) == list(range(10)) and first != second
-
-
-def test_a_position_means_the_same_sample_however_one_gets_there() -> None:
-    order, scattered = ShuffledOrder(7, seed=3), random.Random(0).sample(range(70), 70)
-    rows = {position: order.row(position) for position in scattered}
-    assert [rows[position] for position in range(70)] == [
-        ShuffledOrder(7, seed=3).row(position) for position in range(70)
-    ]
-
-
-def test_ranks_share_the_positions_without_overlap() -> None:
-    taken = [
-        position
-        for step in range(3)
-        for rank in range(4)
-        for micro in positions(step * 24, batch=3, accumulation=2, rank=rank, ranks=4)
-        for position in micro
-    ]
-    assert sorted(taken) == list(range(72))
-
-
 def test_crop_and_flip_move_both_pictures_alike() -> None:
     image = Image.linear_gradient("L").rotate(90).resize((60, 40)).convert("RGB")
     left, right = augment(image, 40, Augmentation(False, 0, 0)), augment(image, 40, Augmentation(False, 1, 0))
@@ -109,25 +83,11 @@ def test_crop_and_flip_move_both_pictures_alike() -> None:
 def test_pairs_stay_pairs_under_augmentation(tmp_path: Path, tiny_base: Path, make_pairs: Callable[..., Path]) -> None:
     pairs = open_pairs(make_pairs(tmp_path / "wide", 6, size=(64, 40)))
     batches = Batches(pairs.train, load_backbone(tiny_base), size=32, seed=1, flip=True)
-    assert not batches.cache(lambda _: None)
     augmentations = {batches.augmentation(position) for position in range(40)}
     assert {a.flip for a in augmentations} == {True, False} and len(augmentations) == 40
     original, edited = batches.pictures(0, Augmentation(True, 0.2, 0.0))
     difference = ImageChops.difference(edited, original.point(lambda value: value // 2 + 100))
     assert max(high for _, high in difference.getextrema()) <= 3  # both were resized, and rounded
-
-
-@pytest.mark.parametrize("flip", [False, True])
-def test_cached_latents_are_those_of_the_pictures(pairs_folder: Path, tiny_base: Path, flip: bool) -> None:
-    pairs = open_pairs(pairs_folder)
-    cached, plain = (Batches(pairs.train, load_backbone(tiny_base), size=32, seed=1, flip=flip) for _ in range(2))
-    said: list[str] = []
-    assert cached.cache(said.append) and said
-    for taken in (range(8), range(17, 25)):
-        (texts, latents), (expected_texts, expected) = cached.at(taken), plain.at(taken)
-        assert texts == expected_texts
-        for part, whole in zip(latents, expected, strict=True):
-            torch.testing.assert_close(part, whole, atol=1e-5, rtol=1e-4)
 
 
 def test_pictures_of_different_size_in_a_pair_are_refused(tiny_base: Path, pairs_folder: Path) -> None:
@@ -140,6 +100,17 @@ def test_pictures_of_different_size_in_a_pair_are_refused(tiny_base: Path, pairs
 
 def test_a_path_with_brackets_works(tmp_path: Path, make_pairs: Callable[..., Path]) -> None:
     assert len(open_pairs(make_pairs(tmp_path / "pairs [v1]*", 5)).train) == 4
+
+
+def test_batches_that_are_loaded_ahead_are_the_same(pairs_folder: Path, tiny_base: Path) -> None:
+    pairs, backbone = open_pairs(pairs_folder).train, load_backbone(tiny_base)
+    plain, ahead = (Batches(pairs, backbone, size=32, seed=1, flip=True) for _ in range(2))
+    ahead.stride = 8  # of two ranks, the second one
+    for start in (4, 12, 20, 28, 12):
+        (texts, latents), (expected_texts, expected) = (each.at(range(start, start + 4)) for each in (ahead, plain))
+        assert texts == expected_texts
+        assert all(torch.equal(*parts) for parts in zip(latents, expected, strict=True))
+    ahead.close()
 
 
 # -- pictures as they are stored -------------------------------------------------------------------------------------
@@ -207,7 +178,8 @@ def test_a_resize_range_draws_every_short_side_and_moves_nothing_else(
     drawn = [ranged.augmentation(position) for position in range(60)]
     assert {each.short for each in drawn} == {20, 21, 22, 23, 24}
     assert [each._replace(short=0) for each in drawn] == [plain.augmentation(position) for position in range(60)]
-    assert not ranged.cache(lambda _: None)
+    ranged.cache(tmp_path / "latents", dtype="fp16", ranks=Ranks(), say=lambda _: None)
+    assert not (tmp_path / "latents").exists()
 
 
 def test_a_pair_is_resized_before_its_crop() -> None:

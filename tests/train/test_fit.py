@@ -33,7 +33,7 @@ def settings(tiny_base: Path, pairs_folder: Path, tmp_path: Path) -> list[str]:
     chosen = {
         "base": tiny_base, "dataset": pairs_folder, "out": tmp_path / "run", "steps": 6, "batch": 2, "accumulation": 2,
         "minutes": "null", "precision": "fp32", "warmup": 2, "checkpoint_every": 2, "validate_every": 100, "size": 32,
-        "flip": "true", "keep_checkpoints": 9, "threads": 1,
+        "flip": "true", "keep_checkpoints": 9, "threads": 1, "cache_folder": tmp_path / "latents",
     }  # fmt: skip
     return [f"{key}={value}" for key, value in chosen.items()]
 

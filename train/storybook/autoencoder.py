@@ -17,7 +17,7 @@ from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images
 from ip2p.seeding import generator
 from ip2p.shards import atomic_dir
-from ip2p.train.batches import ShuffledOrder
+from ip2p.train.order import ShuffledOrder
 from ip2p.train.storybook.world import World
 
 CROP_SIDE = 128

@@ -32,7 +32,7 @@ from ip2p.storybook.judge import attribute_target
 from ip2p.storybook.language import caption, edited_caption
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES
-from ip2p.train.batches import ShuffledOrder
+from ip2p.train.order import ShuffledOrder
 from ip2p.train.storybook.tokens import POSITIONS, make_tokenizer
 from ip2p.train.storybook.world import World
 

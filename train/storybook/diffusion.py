@@ -21,9 +21,9 @@ from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.seeding import derive_seed, generator
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.language import caption
-from ip2p.train.batches import ShuffledOrder
 from ip2p.train.objective import draw_randomness
 from ip2p.train.optimizer import computes_bf16
+from ip2p.train.order import ShuffledOrder
 from ip2p.train.storybook.tokens import POSITIONS
 from ip2p.train.storybook.world import World
 

@@ -15,7 +15,7 @@ from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images
 from ip2p.seeding import derive_seed, generator
 from ip2p.storybook.judge import Judge, JudgeNet, judge_loss, layout_target
-from ip2p.train.batches import ShuffledOrder
+from ip2p.train.order import ShuffledOrder
 from ip2p.train.storybook.spoil import clean_example, spoil_picture, stack_examples
 from ip2p.train.storybook.world import World
 
