@@ -1,4 +1,4 @@
-"""Run a training program and note when each optimizer step ends: `python bench/stamped.py NOTES PROGRAM [ARGUMENT ...]`.
+"""Run a training program and note when each optimizer step ends: `python bench/stamped.py NOTES PROGRAM ...`.
 
 A line of NOTES has the seconds of the clock, those of all processors, and the peak memory in bytes; the workers of the
 program are in it. The program is run as it is.

@@ -249,8 +249,8 @@ def show(figures: dict[str, Any], console: Console) -> None:
     making = figures["making"]
     spread = ", ".join(f"{making[f'{epochs} epochs']:.2f} over {epochs} epochs" for epochs in EPOCHS)
     console.print(
-        f"kept latents: {making['busy']:.2f} CPU s and {making['bytes'] / 1e3:.0f} kB a pair, once; with that, times as "
-        f"fast: {spread}",
+        f"kept latents: {making['busy']:.2f} CPU s and {making['bytes'] / 1e3:.0f} kB a pair, once; with that, times "
+        f"as fast: {spread}",
         highlight=False,
     )
 
