@@ -40,8 +40,9 @@ from ip2p.models.backbone import Backbone, load_backbone, save_backbone
 from ip2p.models.bundled import DEFAULT_BASE
 from ip2p.models.loading import quiet
 from ip2p.shards import atomic_write
-from ip2p.train.batches import Batches, open_pairs
+from ip2p.train.batches import Batches
 from ip2p.train.config import FinetuneConfig
+from ip2p.train.pairs import open_pairs
 from ip2p.train.ranks import Ranks
 
 HERE = Path(__file__).parent
@@ -153,9 +154,9 @@ def write_base(folder: Path, fraction: int) -> Path:
 
 
 def write_pairs(folder: Path, count: int) -> Path:
-    """Write pairs of JPEGs; the pictures are storybook's, and which belong together does not matter here."""
+    """Write pairs of JPEGs of storybook's pictures, and one to hold out; which belong together does not matter here."""
     features = Features({"original_image": Image(), "edit_prompt": Value("string"), "edited_image": Image()})
-    trials = held_out_trials(count + 1, SEED, "bench")
+    trials = held_out_trials(count, SEED, "bench")
     files = [{"bytes": as_jpeg(trial.source), "path": None} for trial in trials]
     rows = [
         {"original_image": file, "edit_prompt": trial.case.instruction, "edited_image": other}
@@ -163,6 +164,7 @@ def write_pairs(folder: Path, count: int) -> Path:
     ]
     folder.mkdir(parents=True)
     Dataset.from_list(rows, features=features).to_parquet(folder / "train-00000.parquet")
+    Dataset.from_list(rows[:1], features=features).to_parquet(folder / "test-00000.parquet")
     return folder
 
 
@@ -292,7 +294,7 @@ def main() -> int:
     )
     parser.add_argument("--fraction", type=int, default=4, choices=(1, 2, 4, 8), help="of SD 1.5's width (default: 4)")
     parser.add_argument("--batch", type=int, default=4, help="pairs in a step (default: 4)")
-    parser.add_argument("--pairs", type=int, default=24, help="pairs of the data set (default: 24)")
+    parser.add_argument("--pairs", type=int, default=24, help="pairs of the data set, whole batches (default: 24)")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="precision (default: fp32)")
     parser.add_argument("--workers", type=int, default=1, help="workers of the script's DataLoader (default: 1)")
     parser.add_argument("--compile", action="store_true", help="compile our UNet")
@@ -300,6 +302,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=2, help="whole steps in a turn (default: 2)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/train.json"), help="file of the figures")
     parsed = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the programs end too
     with quiet():
         return run_program(lambda: run(parsed))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ip2p.config import load_config
+from ip2p.data_folders import BUILD_FILE
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import DataError
 
-BUILD_FILE = "build.json"
 DEFAULT_CONFIG = "storybook_dataset.yaml"
 LATER = {"pairs", "scores", "filter", "pack"}
 """Sections that text stages do not read. What is said of one there changes a setting of the default config, by which a

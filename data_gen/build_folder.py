@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from ip2p.data_gen.build_file import BUILD_FILE, flatten, read_build_file
+from ip2p.data_folders import BUILD_FILE
+from ip2p.data_gen.build_file import flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
 from ip2p.data_gen.costs import SECONDS_FILE

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ip2p.data_gen.build_file import BUILD_FILE
+from ip2p.data_folders import BUILD_FILE
 from ip2p.data_gen.build_folder import STAGES
 from ip2p.errors import DataError
 from ip2p.manifest import MANIFEST_FILE, find_faults, read_manifest

@@ -4,6 +4,11 @@ import glob
 from pathlib import Path
 from typing import Any
 
+BUILD_FILE = "build.json"
+"""File of a build, whose data set is in its folder `packed`."""
+PREFERENCES = "preferences"
+"""Name of the configuration of preference pairs, and of its folder in a packed data set."""
+
 
 def dataset_arguments(source: str | Path, subset: str | None = None) -> dict[str, Any]:
     """Arguments by which `datasets.load_dataset` opens a folder, or a data set on the hub.
@@ -31,6 +36,11 @@ def dataset_arguments(source: str | Path, subset: str | None = None) -> dict[str
         split: [f"{base}/{pattern}" for pattern in each] for split, each in _patterns(folder, base, subset).items()
     }
     return arguments | {"data_files": files}
+
+
+def file_arguments(file: Path) -> dict[str, Any]:
+    """Arguments by which `datasets.load_dataset` opens one parquet file, as its only split."""
+    return {"path": "parquet", "data_files": {"train": glob.escape(str(file.resolve()))}}
 
 
 def _patterns(folder: Path, base: str, subset: str | None) -> dict[str, list[str]]:

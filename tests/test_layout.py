@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "models": set(),
     "diffusion": set(),
     "editing": {"pictures", "models", "diffusion"},
+    "pairs": {"pictures"},
     "storybook": {"models"},
     "measuring": {"pictures", "models", "editing", "storybook"},
     "cli": set(),  # while it is imported; its commands import what they call when they run

@@ -76,7 +76,7 @@ def choose_attention(
     elif asked == "auto":
         seconds = {name: _seconds(unet, name, step) for name in ("sdpa", "plain")}
         chosen = min(seconds, key=lambda name: seconds[name])
-        reason = "measured: " + ", ".join(f"{name} {taken:.2f} s a step" for name, taken in seconds.items())
+        reason = "measured: " + ", ".join(f"{name} {taken:.2f} CPU s a step" for name, taken in seconds.items())
     use_attention(unet, chosen)
     say(f"attention: {chosen} ({reason})")
     return chosen
@@ -92,11 +92,11 @@ def longest_sequence(unet: Any, side: int) -> int:
 
 
 def _seconds(unet: Any, name: str, step: Callable[[], None]) -> float:
-    """Return the shorter time of two steps."""
+    """Return the shorter time of two steps, in seconds of the processor, for others may be at work on it."""
     use_attention(unet, name)
     taken = []
     for _ in range(2):
-        began = time.perf_counter()
+        began = time.process_time()
         step()
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     return min(taken)

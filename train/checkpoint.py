@@ -29,8 +29,9 @@ COMPLETE_FILE = "COMPLETE.json"
 # Settings that may differ when a run resumes: duration, reports, checkpoints. All others shape the result.
 MAY_CHANGE = frozenset(
     ("steps", "minutes", "out", "precision", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
-    + ("validate_every", "report_to", "text_scale", "image_scale", "cache_latents", "threads")
+    + ("validate_every", "report_to", "text_scale", "image_scale", "cache_latents", "threads", "bad_rows")
     + ("cache_folder", "cache_dtype", "workers", "attention", "compile", "gradient_checkpointing")
+    + ("epochs", "ema_device", "validation_prompt", "validation_image", "push_to_hub")
 )
 
 

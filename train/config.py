@@ -5,18 +5,41 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ip2p.config import Config
+from ip2p.pairs.columns import Columns, Reading
 
 
-class FinetuneConfig(Config):
+class DataSource(Config):
+    """A data set among several."""
+
+    path: str = Field(description="folder, file, or hub data set")
+    weight: float | None = Field(
+        default=None, gt=0, description="share of the samples, against the weights of the others; null for its size"
+    )
+    columns: Columns | None = Field(default=None, description="names of its columns; null for those of the run")
+    instruction: str | None = Field(default=None, description="instruction of all of its pairs; null for the run's")
+
+
+class FinetuneConfig(Reading):
     """Settings for training an editor from a base model and packed pairs: `accelerate launch train/finetune.py`."""
 
     seed: int = Field(
         default=0, description="seed of the run; noise, order, crops and dropped conditions follow from it"
     )
     base: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
-    dataset: str | tuple[str, ...] = Field(
+    dataset: str | DataSource | tuple[str | DataSource, ...] = Field(
         default="data/storybook/packed",
-        description="folder of a packed data set, or a hub data set; or a list of several",
+        description="data set, in any layout that `ip2p dataset check` reads, or hub data set; or a list of several, "
+        "each also as {path: ..., weight: 2, columns: ..., instruction: ...}",
+    )
+    bad_rows: Literal["error", "skip"] = Field(
+        default="error",
+        description="whether rows that cannot be used end the run before its first step, or are left out",
+    )
+    candidates: Literal["all", "one"] = Field(
+        default="all", description="pairs of a triple in an epoch: all that were kept, or a random one"
+    )
+    buckets: bool = Field(
+        default=False, description="crop to shapes of about size x size pixels near each picture's own, one in a batch"
     )
     out: str = Field(default="runs/editor", description="folder for checkpoints, metrics, sheets and the editor")
 
@@ -25,7 +48,10 @@ class FinetuneConfig(Config):
         gt=0,
         description="time limit in minutes besides steps, summed over all sessions; null for no limit",
     )
-    steps: int = Field(default=1000, ge=1, description="optimizer steps")
+    steps: int = Field(default=1000, ge=1, description="optimizer steps, unless epochs are given")
+    epochs: float | None = Field(
+        default=None, gt=0, description="passes through the pairs, in place of steps; null for steps"
+    )
     batch: int = Field(default=32, ge=1, description="pairs in a micro-batch of one process")
     accumulation: int = Field(default=1, ge=1, description="micro-batches in an optimizer step")
     cache_latents: bool = Field(
@@ -46,6 +72,18 @@ class FinetuneConfig(Config):
     flip: bool = Field(default=True, description="mirror half of the samples left to right")
 
     train_text_encoder: bool = Field(default=False, description="train the text encoder as well as the UNet")
+    blocks: tuple[str, ...] = Field(
+        default=(),
+        description="parts of names of the UNet's modules that are trained, such as up_blocks or attn2; all if empty",
+    )
+    lora_rank: int = Field(default=0, ge=0, description="rank of LoRA matrices; 0 trains the weights themselves")
+    lora_alpha: float | None = Field(
+        default=None, gt=0, description="alpha of LoRA: products are scaled by alpha / rank; null for the rank"
+    )
+    lora_modules: tuple[str, ...] = Field(
+        default=("to_q", "to_k", "to_v", "to_out.0", "q_proj", "k_proj", "v_proj", "out_proj"),
+        description="ends of the names of the layers that get LoRA matrices",
+    )
     gradient_checkpointing: bool = Field(
         default=False, description="compute activations again in the backward pass: less memory, a third more time"
     )
@@ -123,6 +161,15 @@ class FinetuneConfig(Config):
     validate_every: int = Field(
         default=500, ge=1, description="optimizer steps between validations (held-out loss and a sheet of edits)"
     )
+    validation_prompt: str | None = Field(
+        default=None, description="instruction of one more edit on each sheet; null for none"
+    )
+    validation_image: str | None = Field(
+        default=None, description="picture file that validation_prompt edits; null for a held-out one"
+    )
+    push_to_hub: str | None = Field(
+        default=None, description="model on the hub to which the editor is uploaded at the end; null for none"
+    )
     report_to: str = Field(default="none", description="tracker known to accelerate, such as tensorboard; or none")
     text_scale: float = Field(default=7.5, ge=0, description="default text guidance scale of the editor")
     image_scale: float = Field(default=1.5, ge=0, description="default image guidance scale of the editor")
@@ -136,6 +183,16 @@ class FinetuneConfig(Config):
         return self
 
     @property
-    def datasets(self) -> tuple[str, ...]:
-        """All data sets to train on."""
-        return (self.dataset,) if isinstance(self.dataset, str) else self.dataset
+    def datasets(self) -> tuple[DataSource, ...]:
+        """All data sets to train on, each with its columns and its instruction."""
+        given = self.dataset if isinstance(self.dataset, tuple) else (self.dataset,)
+        sources = [DataSource(path=each) if isinstance(each, str) else each for each in given]
+        return tuple(
+            each.model_copy(
+                update={
+                    "columns": self.columns if each.columns is None else each.columns,
+                    "instruction": self.instruction if each.instruction is None else each.instruction,
+                }
+            )
+            for each in sources
+        )

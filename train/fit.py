@@ -2,9 +2,11 @@
 
 import copy
 import json
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +19,13 @@ from ip2p.device import PRECISIONS, autocast, choose_precision, compile_unet, pr
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.models.backbone import latent_scale, latent_shift
 from ip2p.ownership import require_own
+from ip2p.pictures.read import open_image
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
 from ip2p.shards import atomic_write
+from ip2p.train.adapters import has_lora, save_lora, without_lora
 from ip2p.train.attention import choose_attention, require_attention, use_attention
-from ip2p.train.batches import Batches, open_pairs
+from ip2p.train.batches import Batches
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
@@ -29,18 +33,20 @@ from ip2p.train.launcher import is_launched, settle
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
 from ip2p.train.masks import Masks
 from ip2p.train.objective import TrainingBatch, draw_randomness, editing_loss, make_training_batch
+from ip2p.train.pairs import PairDataset, open_pairs
 from ip2p.train.preference import open_preferences, preference_loss
-from ip2p.train.prepare import prepare
+from ip2p.train.prepare import make_batches, prepare
 from ip2p.train.ranks import Ranks
-from ip2p.train.result import save_editor, write_report
+from ip2p.train.result import push_editor, save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
 from ip2p.train.text_embeddings import FrozenText
 from ip2p.train.validation import Validation
 from ip2p.train.weighting import changed_share, pixel_weight
+from ip2p.train.xl import tokenize_texts
 from ip2p.version import __version__
 
 RUN_FILE = "run.json"
-OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", "report.html")
+OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", "lora", "report.html")
 """Names of everything that a run writes to its folder."""
 
 
@@ -102,8 +108,19 @@ class Run(TrainingLoop):
         self.say = say if main else lambda _: None
         self.config = config = settle(config, self.say)
         out = Path(config.out)
-        opened = open_preferences(*config.datasets) if config.dpo_beta else (open_pairs(*config.datasets),)
+        if config.validation_image:
+            open_image(config.validation_image, frame=0)  # one that cannot be read ends a run before it begins
+        if config.dpo_beta:
+            opened: tuple[PairDataset, ...] = open_preferences(*config.datasets, say=self.say)
+        else:
+            opened = (open_pairs(*config.datasets, bad_rows=config.bad_rows, say=self.say),)
         self.pairs = opened[0]
+        if config.epochs:
+            step = config.batch * config.accumulation * place.num_processes
+            self.config = config = config.model_copy(
+                update={"steps": max(1, math.ceil(config.epochs * len(self.pairs.train) / step))}
+            )
+            self.say(f"{config.epochs:g} passes through {len(self.pairs.train)} pairs are {config.steps} steps")
         resumed = self._resumable(out)
         if main:
             self._claim(out, resumed)
@@ -111,19 +128,13 @@ class Run(TrainingLoop):
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if config.dpo_beta else None
         self.process = ForwardProcess(self.backbone.scheduler)
         side = config.size or self.backbone.image_size
-        self.batches, *others = (
-            Batches(
-                each.train, self.backbone, size=side, seed=config.seed, flip=config.flip, resize=config.resize,
-                workers=config.workers,
-            )
-            for each in opened
-        )  # fmt: skip
+        self.batches, *others = (make_batches(each, self.backbone, config, size=side) for each in opened)
         self.rejected = next(iter(others), None)
         self.ranks = Ranks.of(place)
-        self.text = None if config.train_text_encoder else FrozenText(self.backbone)
+        self.text = None if config.train_text_encoder or self.backbone.is_xl else FrozenText(self.backbone)
         if config.cache_latents:
             self._fill_caches(self.batches, *others)
-        self.masks = Masks(self.pairs.train, size=side, downscale=self.backbone.downscale)
+        self.masks = Masks(self.pairs.train, downscale=self.backbone.downscale)
         state = State(data=self.pairs.fingerprint(), config=config.model_dump(mode="json"))
         if resumed:
             learner.restore(resumed)
@@ -200,7 +211,11 @@ class Run(TrainingLoop):
             generators, (shape[0], shape[1], shape[2]), self.process.timesteps, noise_offset=self.config.noise_offset
         )
         batch = make_training_batch(
-            instructions, latents, draws, drop=self.config.drop, tokenize=self.text or self.backbone.tokenize
+            instructions,
+            latents,
+            draws,
+            drop=self.config.drop,
+            tokenize=self.text or partial(tokenize_texts, self.backbone),
         )
         if not self.config.changed_weight:
             return batch
@@ -211,7 +226,8 @@ class Run(TrainingLoop):
             shift=latent_shift(self.backbone.vae),
         )
         rows, augmentations = [source.order.row(each) for each in taken], [source.augmentation(each) for each in taken]
-        changed = self.masks.at(rows, augmentations, changed)
+        shapes = [source.shape(row) for row in rows]
+        changed = self.masks.at(rows, augmentations, shapes, changed)
         return batch._replace(weight=pixel_weight(changed, self.config.changed_weight))
 
     def validate(self) -> None:
@@ -221,7 +237,11 @@ class Run(TrainingLoop):
             with self.learner.averaged_weights():
                 loss = self.validation.loss(self.config.batch)
                 sheet = self.validation.sheet(
-                    self.state.step, text_scale=self.config.text_scale, image_scale=self.config.image_scale
+                    self.state.step,
+                    text_scale=self.config.text_scale,
+                    image_scale=self.config.image_scale,
+                    prompt=self.config.validation_prompt,
+                    picture=self.config.validation_image,
                 )
             self.metrics.write(step=self.state.step, held_out_loss=loss)
             self.accelerator.log({"held_out_loss": loss}, step=self.state.step)
@@ -240,12 +260,28 @@ class Run(TrainingLoop):
         if self.accelerator.is_main_process:
             self.model.eval()
             with self.learner.averaged_weights():
-                save_editor(self.backbone, editor, self.config, self.state, pairs=self.pairs.train)
+                folded = without_lora(self.backbone)
+                save_editor(folded, editor, self.config, self.state, pairs=self.pairs.train)
+                self._save_lora()
             report = write_report(self.out, self.state, pairs=len(self.pairs.train))
             self.say(f"editor: {editor}\nreport: {report}")
+            if self.config.push_to_hub:
+                self.say(push_editor(editor, self.config.push_to_hub))
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return RunResult(editor, self.state.step, 0)
+
+    def _save_lora(self) -> None:
+        """Write the LoRA files where they are all that was trained, so that they fit the base model."""
+        if not has_lora(self.backbone):
+            return
+        if self.backbone.unet.conv_in.weight.requires_grad:
+            self.say(
+                "no LoRA files: the base model has no channels for the picture, and the editor has them and all else"
+            )
+            return
+        save_lora(self.backbone, self.out / "lora")
+        self.say(f"LoRA: {self.out / 'lora'}, for {self.config.base}, in the layouts of diffusers and of kohya")
 
     def _claim(self, out: Path, resumed: Checkpoint | None) -> None:
         """Write down whose the folder is.
@@ -275,9 +311,9 @@ class Run(TrainingLoop):
             return state.precision
         name = ""
         if place.is_main_process:
-            name = precision_name(
-                choose_precision(self._trial, device=place.device, requested=self.config.precision, report=self.say)
-            )
+            requested = self.config.precision
+            dtype = choose_precision(self._trial, device=place.device, requested=requested, report=self.say)
+            name = precision_name(dtype)
         return self.ranks.agree(name)
 
     def _attention(self, state: State, place: PartialState, side: int) -> str:

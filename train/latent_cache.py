@@ -36,7 +36,7 @@ class CachedPairs(NamedTuple):
 
     Attributes:
         count: number of pairs.
-        files: function that reads the files of both pictures of a row.
+        files: function that reads the files of a row's pictures.
         is_fixed: function that tells whether a row always gets the same crop.
         encode: function that encodes rows, mirrored or not.
         flips: the mirrorings that are wanted: (False,) or (False, True).
@@ -44,7 +44,7 @@ class CachedPairs(NamedTuple):
     """
 
     count: int
-    files: Callable[[int], tuple[bytes, bytes]]
+    files: Callable[[int], Sequence[bytes]]
     is_fixed: Callable[[int], bool]
     encode: Callable[[Sequence[int], bool], Latents]
     flips: tuple[bool, ...]

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from ip2p.errors import TrainingError
 from ip2p.progress import TrainingProgress
+from ip2p.train.batches import positions
 from ip2p.train.checkpoint import Checkpoint, State, save_checkpoint
 from ip2p.train.learner import Learner, trainable
 from ip2p.train.metrics import Metrics
-from ip2p.train.order import positions
 from ip2p.train.schedule import Clock
 
 PATIENCE = 5  # steps in a row without a finite gradient before the run stops

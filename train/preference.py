@@ -5,22 +5,23 @@ The pairs are the configuration `preferences` of a packed data set: `chosen` and
 noise.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
-from datasets.exceptions import DatasetGenerationError
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ip2p.data_folders import dataset_arguments
 from ip2p.diffusion.noise import ForwardProcess
-from ip2p.errors import DataError, one_line
-from ip2p.train.batches import HELD_OUT_SPLITS, MAX_HELD_OUT, PairDataset
+from ip2p.errors import DataError
+from ip2p.pairs.columns import Columns
+from ip2p.train.config import DataSource
 from ip2p.train.objective import TrainingBatch, editing_loss
+from ip2p.train.pairs import PairDataset, open_pairs
 
 SUBSET = "preferences"
-CHOSEN = {"original_image": "original_image", "edit_prompt": "edit_prompt", "chosen": "edited_image"}
-REJECTED = {"rejected_original_image": "original_image", "edit_prompt": "edit_prompt", "rejected": "edited_image"}
-"""Columns of preference pairs, as those of pairs."""
+CHOSEN = Columns(original="original_image", instruction="edit_prompt", edited="chosen")
+REJECTED = Columns(original="rejected_original_image", instruction="edit_prompt", edited="rejected")
 HINT = "Build a data set with pack.preferences=true, or leave out dpo_beta to train on its pairs"
 
 
@@ -59,50 +60,29 @@ def preference_loss(
     return -nn.functional.logsigmoid(-0.5 * beta * (better - worse))
 
 
-def open_preferences(*sources: str) -> tuple[PairDataset, PairDataset]:
+def open_preferences(
+    *sources: DataSource, say: Callable[[str], None] = lambda _: None
+) -> tuple[PairDataset, PairDataset]:
     """Open the preference pairs of packed data sets: a data set of chosen edits, and one of rejected edits, row by row.
 
-    The held-out pairs of each source are its split `test` or `validation`, or else its last twentieth; 64 at most.
+    Every row is checked, and one that cannot be used is an error. What is held out is as in `open_pairs`.
 
     Args:
-        sources: folders of packed data sets, or names of data sets on the hub.
+        sources: packed data sets.
+        say: function that prints a line.
 
     Raises:
-        DataError: a source has no preference pairs, or fewer than two.
+        DataError: a data set has no preference pairs, or rows that cannot be used, or too few of them.
     """
-    trains, held_outs = zip(*map(_open, sources), strict=True)
-    train, held_out = concatenate_datasets(list(trains)), concatenate_datasets(list(held_outs))
-    held_out = held_out.select(range(min(MAX_HELD_OUT, len(held_out))))
-    if not len(train) or not len(held_out):
-        raise DataError(f"the data set {', '.join(sources)} has too few preference pairs to train on", HINT)
-    chosen, rejected = (PairDataset(_view(train, names), _view(held_out, names)) for names in (CHOSEN, REJECTED))
+    for each in sources:
+        if not (Path(each.path) / SUBSET).is_dir():
+            raise DataError(f"there are no preference pairs in {Path(each.path) / SUBSET}", HINT)
+    chosen, rejected = (
+        open_pairs(*(_edits(each, columns) for each in sources), say=say) for columns in (CHOSEN, REJECTED)
+    )
     return chosen, rejected
 
 
-def _open(source: str) -> tuple[Dataset, Dataset]:
-    """Return the preference pairs of a data set to train on, and those held out."""
-    try:
-        splits = load_dataset(**dataset_arguments(source, SUBSET))
-    except (OSError, ValueError, DatasetGenerationError) as error:
-        raise DataError(f"cannot read preference pairs from {source} ({one_line(error)})", HINT) from error
-    assert isinstance(splits, DatasetDict)
-    for name, split in splits.items():
-        if missing := (CHOSEN.keys() | REJECTED.keys()) - set(split.column_names):
-            raise DataError(
-                f"the preference pairs of {source}, split {name}, have no {', '.join(sorted(missing))}", HINT
-            )
-    if "train" not in splits:
-        raise DataError(f"the preference pairs of {source} have no split train, but {', '.join(splits)}", HINT)
-    train = splits["train"]
-    held_out = next((splits[name] for name in HELD_OUT_SPLITS if name in splits and len(splits[name])), None)
-    if held_out is None:
-        kept = max(0, len(train) - min(MAX_HELD_OUT, max(1, len(train) // 20)))
-        train, held_out = train.select(range(kept)), train.select(range(kept, len(train)))
-    return train, held_out
-
-
-def _view(preferences: Dataset, names: dict[str, str]) -> Dataset:
-    """Return one edit of each preference pair with its original and instruction, as a data set of pairs."""
-    return preferences.select_columns(list(names)).rename_columns(
-        {old: new for old, new in names.items() if old != new}
-    )
+def _edits(source: DataSource, columns: Columns) -> DataSource:
+    """Return one edit of each preference pair of a packed data set, as pairs."""
+    return DataSource(path=str(Path(source.path) / SUBSET), columns=columns, weight=source.weight, instruction="")

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ip2p.data_gen.exchange.read import PairRow
 from ip2p.data_gen.pairs.edit_mask import changed_pixels
 from ip2p.errors import ImageError
 from ip2p.measuring.alignment import find_shift
 from ip2p.ownership import write_new
+from ip2p.pairs.rows import PairRow
 from ip2p.pictures.color import to_rgb, to_srgb
 from ip2p.pictures.read import check_shape, open_guarded
 
@@ -121,6 +121,8 @@ def _check_row(row: PairRow, earlier: "_Earlier") -> Iterator[tuple[Fault, str]]
     """Yield the faults of one row."""
     if row.fault:
         yield Fault.UNREADABLE, row.fault
+    elif not row.source:
+        yield Fault.UNREADABLE, "no source picture"
     if row.fault and not (row.source or row.edited):
         return
     if not row.instruction:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from ip2p.data_gen.build_file import BUILD_FILE
+from ip2p.data_folders import BUILD_FILE
 
 PATTERNS = {
     "webdataset": "{}-*.tar", "diffusers": "data/{}-*.parquet", "magicbrush": "data/{}-*.parquet", "folder": "{}/**",

@@ -23,11 +23,12 @@ from PIL import Image
 
 from ip2p.data_gen.exchange.check import decode
 from ip2p.data_gen.exchange.describe import readme, settings_files
-from ip2p.data_gen.exchange.read import PairRow, read_pairs
 from ip2p.data_gen.pairs.edit_mask import edit_mask
 from ip2p.data_gen.pairs.pack import write_splits
 from ip2p.errors import DataError, ImageError
 from ip2p.manifest import read_manifest, write_manifest
+from ip2p.pairs.read import read_pairs
+from ip2p.pairs.rows import PairRow
 from ip2p.pictures.read import open_guarded
 from ip2p.shards import Contents, atomic_dir, atomic_write, fingerprint
 
@@ -90,7 +91,7 @@ def _export_rows(source: Path, sizes: list[tuple[int, int]]) -> Iterator[ExportR
     """Read rows and bring their pictures into formats that every trainer reads; sizes of the pictures are appended."""
     for number, row in enumerate(read_pairs(source)):
         if row.fault or not (row.source and row.edited):
-            raise DataError(f"{row.place}: {row.fault}", CHECK_HINT)
+            raise DataError(f"{row.place}: {row.fault or 'no source picture'}", CHECK_HINT)
         try:
             before, after = (decode(data, f"a picture of {row.place}") for data in (row.source, row.edited))
             pictures = {"original_image": _plain(row.source), "edited_image": _plain(row.edited)}

@@ -9,8 +9,6 @@ from ip2p.data_gen.pairs.pack import instruction_of, provenance_of
 from ip2p.pictures.write import GENERATED, mark_png
 from ip2p.records import NOT_SEEN_WHOLE, Candidate, Reason, Triple
 
-PREFERENCES = "preferences"
-"""Name of the configuration, and of its folder in a packed data set."""
 PICTURES = ("original_image", "chosen", "rejected", "rejected_original_image")
 FEATURES = Features(
     {name: Image() for name in PICTURES}

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from ip2p.data_folders import PREFERENCES
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.filter import BOUNDS
-from ip2p.data_gen.pairs.preferences import PREFERENCES
 from ip2p.data_gen.report.counts import Counts, per_cent
 from ip2p.data_gen.report.licenses import Licenses
 from ip2p.records import PACKED_COLUMNS, Reason

@@ -12,6 +12,9 @@ SCORES = tuple(name for name in records.SCORES if name != "shift")
 """Scores in [-1, 1], which have histograms."""
 
 
+P_BINS = 10
+
+
 class Bin(NamedTuple):
     """A bar of a histogram: numbers of kept and refused candidates with a score in its range."""
 
@@ -32,6 +35,7 @@ class Counts:
         candidates: numbers of candidates by reason of refusal; Reason.OK for those that were kept.
         drawn: numbers of candidates by kind of edit.
         kept: numbers of kept candidates by kind of edit.
+        drawn_at, kept_at: the same by share p, in P_BINS bins from 0 to 1.
         served: number of triples with at least one kept pair.
         unet_rows: UNet rows of all candidates.
         hopeful, hopeless: numbers of kept candidates that are audited, by what their early estimates said.
@@ -46,6 +50,8 @@ class Counts:
         self.candidates: Counter[Reason] = Counter()
         self.drawn: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
+        self.drawn_at: Counter[int] = Counter()
+        self.kept_at: Counter[int] = Counter()
         self.served = 0
         self.unet_rows = 0
         self._bars: Counter[tuple[str, int, bool]] = Counter()
@@ -62,6 +68,9 @@ class Counts:
             self.candidates[each.reason] += 1
             self.drawn[shard.kind(each)] += 1
             self.kept[shard.kind(each)] += kept
+            share = min(int(each.p * P_BINS), P_BINS - 1)
+            self.drawn_at[share] += 1
+            self.kept_at[share] += kept
             if kept and in_share(each.id, self._audited, AUDIT):
                 self.hopeful += shard.verdicts[each.id] == "hopeful"
                 self.hopeless += shard.verdicts[each.id] == "hopeless"

@@ -9,7 +9,7 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.costs import Costs
 from ip2p.data_gen.pairs.filter import BOUNDS
 from ip2p.data_gen.report.card import describe_thresholds
-from ip2p.data_gen.report.counts import BINS, SCORES, Counts, per_cent
+from ip2p.data_gen.report.counts import BINS, P_BINS, SCORES, Counts, per_cent
 from ip2p.data_gen.rows import FilteredShard
 from ip2p.pictures.pages import Bar, Chart, render_page, thumbnail
 from ip2p.records import Candidate, Reason, Triple
@@ -39,6 +39,15 @@ class ShownPair(NamedTuple):
     triple: Triple
     source: bytes
     edited: bytes
+
+
+class Level(NamedTuple):
+    """A level of the funnel: how many rows there are, how many pass, and the others by reason, most first."""
+
+    rows: str
+    total: int
+    passed: int
+    refused: list[tuple[Reason, int]]
 
 
 class PairChoice:
@@ -72,10 +81,10 @@ def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPa
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
     return render_page(
         TEMPLATE, title="Data set report", cost=costs.per_pair(counts.pairs, counts.unet_rows),
-        facts=_facts(config, counts) | {"time": costs.by_stage()}, counts=counts, per_cent=per_cent,
+        facts=_facts(config, counts) | {"time": costs.by_stage()}, per_cent=per_cent,
         thresholds=describe_thresholds(config), histograms=[_histogram(name, config, counts) for name in SCORES],
-        refusals=_refusals(counts), kept=kept, kept_shown=KEPT_SHOWN, refused=refused, refused_shown=REFUSED_SHOWN,
-        scores=SCORES, thumbnail=functools.partial(thumbnail, side=THUMBNAIL),
+        funnel=_funnel(counts), yields=_yields(counts), kept=kept, kept_shown=KEPT_SHOWN, refused=refused,
+        refused_shown=REFUSED_SHOWN, scores=SCORES, thumbnail=functools.partial(thumbnail, side=THUMBNAIL),
     )  # fmt: skip
 
 
@@ -95,14 +104,22 @@ def _facts(config: DatasetConfig, counts: Counts) -> dict[str, str]:
     }
 
 
-def _refusals(counts: Counts) -> list[tuple[str, str, int]]:
-    """Return the numbers of refused triples and candidates by reason, in the order of `Reason`."""
+def _funnel(counts: Counts) -> list[Level]:
+    """Return how many triples and candidates there were, how many passed, and why the others did not."""
     return [
-        (what, reason.value, counted[reason])
+        Level(what, counted.total(), counted[Reason.OK], [each for each in counted.most_common() if each[0]])
         for what, counted in (("triples", counts.triples), ("candidates", counts.candidates))
-        for reason in Reason
-        if reason is not Reason.OK and counted[reason]
     ]
+
+
+def _yields(counts: Counts) -> list[tuple[str, list[tuple[str, int, int]]]]:
+    """Return the numbers of drawn and of kept candidates by kind of edit, and by share p."""
+    by_kind = [(kind, drawn, counts.kept[kind]) for kind, drawn in sorted(counts.drawn.items())]
+    by_share = [
+        (f"{number / P_BINS:.1f} to {(number + 1) / P_BINS:.1f}", drawn, counts.kept_at[number])
+        for number, drawn in sorted(counts.drawn_at.items())
+    ]
+    return [("kind of edit", by_kind), ("share p", by_share)]
 
 
 def _histogram(score: str, config: DatasetConfig, counts: Counts) -> Chart:

@@ -5,11 +5,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ip2p.data_folders import PREFERENCES
 from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.costs import read_costs
 from ip2p.data_gen.pairs.pack import FEATURES, pack, packed_row
 from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
-from ip2p.data_gen.pairs.preferences import PREFERENCES, pair_siblings, preference_row
+from ip2p.data_gen.pairs.preferences import pair_siblings, preference_row
 from ip2p.data_gen.pairs.split import SPLITS, group_captions, split_of
 from ip2p.data_gen.report.card import dataset_card
 from ip2p.data_gen.report.counts import Counts

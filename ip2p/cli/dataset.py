@@ -16,6 +16,7 @@ from ip2p.errors import ConfigError, InstructionError
 if TYPE_CHECKING:
     from ip2p.data_gen.calibration.labels import Label
     from ip2p.data_gen.config import DatasetConfig
+    from ip2p.pairs.columns import Reading
 
 _KEY_VALUE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 _NO_LIMIT = 10**9
@@ -36,7 +37,14 @@ def _config_class() -> "type[DatasetConfig]":
     return DatasetConfig
 
 
+def _reading_class() -> "type[Reading]":
+    from ip2p.pairs.columns import Reading
+
+    return Reading
+
+
 DatasetCommand = command_of(_config_class)
+CheckCommand = command_of(_reading_class)
 
 
 @app.command(cls=DatasetCommand)
@@ -233,22 +241,28 @@ def verify(
     verify(folder, say=print)
 
 
-@app.command()
+@app.command(cls=CheckCommand)
 def check(
     path: Annotated[
-        Path, typer.Argument(help="Pairs in parquet, JSONL or CSV with picture files, tar, or control/ and target/.")
+        str, typer.Argument(help="Pairs: a file or folder in any layout that is named below, or a hub data set.")
     ],
+    settings: Overrides = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file of all faults, by row.")] = None,
 ) -> None:
     """Check anybody's pairs, row by row; exits with 1 if any has a fault.
 
+    Layouts: parquet, WebDataset, JSONL or CSV with picture files, control/ and target/, before/ after/ edits.csv, the
+    tree of InstructPix2Pix's authors, save_to_disk. Training reads the same.
+
     It finds pictures that are unreadable, of unequal sizes, shifted from 0.3 pixels on, with borders that have grown,
     colours that have drifted, near copies and duplicates, and instructions that are empty or repeated.
     """
+    from ip2p.config import load_config
     from ip2p.data_gen.exchange.check import check_pairs, write_findings
-    from ip2p.data_gen.exchange.read import read_pairs
+    from ip2p.pairs.columns import Reading
+    from ip2p.pairs.read import read_pairs
 
-    checked = check_pairs(read_pairs(path))
+    checked = check_pairs(read_pairs(path, load_config(Reading, None, settings or ())))
     print(checked)
     if output:
         write_findings(checked.findings, output)

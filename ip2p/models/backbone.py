@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from ip2p.conditioning import Conditioning
+from ip2p.conditioning import Conditioning, embed_xl
 from ip2p.errors import ConfigError, ModelError
 from ip2p.models.checkpoint import WeightsChoice, read_checkpoint, require_choice
 from ip2p.models.family import SIZE_NUMBERS, require_one_family, require_scale, require_vocabulary
@@ -206,24 +206,14 @@ class Backbone:
         return tokenize(self.tokenizer, self.text_encoder, texts, warn=True)
 
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
-        """Embed texts in fp32 to condition the UNet on.
-
-        SDXL takes the penultimate hidden states of both text encoders, concatenated, and the pooled embedding of the
-        second one.
-        """
+        """Embed texts in fp32 to condition the UNet on."""
         tokens = self.tokenize(texts).to(self.device)
         if not self.is_xl:
             embeddings: Tensor = self.text_encoder(tokens)[0]
             return Conditioning(embeddings.float())
-        first = self.text_encoder(tokens, output_hidden_states=True)
-        tokens = tokenize(self.tokenizer_2, self.text_encoder_2, texts, warn=False).to(self.device)
-        second = self.text_encoder_2(tokens, output_hidden_states=True)
-        rows = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1).float()
-        pooled = second.text_embeds.float()
-        if self.zero_empty_text:
-            filled = torch.tensor([bool(text) for text in texts], device=rows.device)[:, None]
-            rows, pooled = rows * filled[:, None], pooled * filled
-        return Conditioning(rows, pooled)
+        second = tokenize(self.tokenizer_2, self.text_encoder_2, texts, warn=False).to(self.device)
+        zeroed = torch.tensor([self.zero_empty_text and not text for text in texts], device=self.device)
+        return embed_xl(self.text_encoder, self.text_encoder_2, tokens, second, zeroed=zeroed)
 
     def encode_condition(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
         """Encode pictures into image latents of an editor: the mode of the autoencoder's posterior, not scaled."""

@@ -18,16 +18,16 @@ from datasets import DatasetDict, load_dataset
 from ip2p.data_gen import pipeline
 from ip2p.data_gen.build_file import load_settings
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.exchange.read import read_pairs
 from ip2p.data_gen.pairs.pack import FEATURES
 from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
 from ip2p.data_gen.rows import from_png
 from ip2p.data_gen.verify import verify
 from ip2p.errors import ConfigError, DataError, ModelError
 from ip2p.models.backbone import load_backbone, save_backbone
+from ip2p.pairs.read import read_pairs
 from ip2p.records import PACKED_COLUMNS, Reason
 from ip2p.shards import read_shards
-from ip2p.train.batches import open_pairs
+from ip2p.train.pairs import open_pairs
 
 ROOT = Path(__file__).parents[2]
 MakeConfig = Callable[..., DatasetConfig]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset, Features, Value
 from datasets import Image as Picture
 from PIL import Image, ImageChops
@@ -15,61 +16,20 @@ from ip2p.errors import DataError
 from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.read import open_image
-from ip2p.train.batches import CENTER_CROP, Augmentation, Batches, augment, open_pairs
+from ip2p.train.batches import CENTER_CROP, Augmentation, Batches, augment, positions
+from ip2p.train.pairs import open_pairs
 from ip2p.train.ranks import Ranks
 
 
-def test_the_packed_data_set_is_read_and_some_pairs_are_held_out(pairs_folder: Path) -> None:
-    pairs = open_pairs(pairs_folder)
-    assert (len(pairs.train), len(pairs.held_out)) == (20, 1)
-    assert pairs.fingerprint() == open_pairs(pairs_folder).fingerprint()
-
-
-def test_a_test_split_is_what_is_held_out(tmp_path: Path, make_pairs: Callable[..., Path]) -> None:
-    make_pairs(tmp_path, 5)
-    make_pairs(tmp_path / "more", 3).joinpath("train-00000.parquet").rename(tmp_path / "test-00000.parquet")
-    pairs = open_pairs(tmp_path)
-    assert (len(pairs.train), len(pairs.held_out)) == (5, 3)
-
-
-def test_bad_data_sets_are_told_in_one_line(tmp_path: Path, make_pairs: Callable[..., Path]) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "torn").mkdir()
-    whole = make_pairs(tmp_path / "whole", 5) / "train-00000.parquet"
-    (tmp_path / "torn" / "train.parquet").write_bytes(whole.read_bytes()[:-500])
-    (tmp_path / "columns").mkdir()
-    Dataset.from_dict({"edit_prompt": ["x"], "image": ["y"]}).to_parquet(tmp_path / "columns" / "train.parquet")
-    make_pairs(tmp_path / "one", 1)
-    said = {
-        "missing": "no data set",
-        "empty": "no parquet",
-        "torn": "cannot read",
-        "columns": "has no columns original_image, edited_image, but edit_prompt, image",
-        "one": "few",
-    }
-    for name, words in said.items():
-        with pytest.raises(DataError, match=words) as caught:
-            open_pairs(tmp_path / name)
-        assert "\n" not in str(caught.value) and "make dataset" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"edit_prompt": ["a", None, "b"]}, "1 rows of the split train .* have no edit_prompt, such as row 1"),
-        ({"edit_prompt": ["a", "b", " "]}, "1 rows of .* have no edit_prompt, such as row 2"),
-        ({"edit_prompt": [1, 2, 3]}, "edit_prompt in the split train .* has the type Value.*int64.*not that of texts"),
-        ({"edit_prompt": [["a"], ["b"], ["c"]]}, "edit_prompt in .* has the type List.*not that of texts"),
-        ({"edited_image": ["a.png", "b.png", "c.png"]}, "edited_image in .* has the type .*string.*not that of pict"),
-        ({"original_image": [b"a", b"b", b"c"]}, "original_image in .* has the type .*binary.*not that of pictures"),
-    ],
-)
-def test_columns_of_other_types_are_told(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
-    (tmp_path / "set").mkdir()
-    rows = {"original_image": [PHOTO] * 3, "edit_prompt": ["a", "b", "c"], "edited_image": [PHOTO] * 3} | columns
-    Dataset.from_dict(rows).to_parquet(tmp_path / "set" / "train.parquet")
-    with pytest.raises(DataError, match=message):
-        open_pairs(tmp_path / "set")
+def test_ranks_share_the_positions_without_overlap() -> None:
+    taken = [
+        position
+        for step in range(3)
+        for rank in range(4)
+        for micro in positions(step * 24, batch=3, accumulation=2, rank=rank, ranks=4)
+        for position in micro
+    ]
+    assert sorted(taken) == list(range(72))
 
 
 def test_crop_and_flip_move_both_pictures_alike() -> None:
@@ -96,10 +56,6 @@ def test_pictures_of_different_size_in_a_pair_are_refused(tiny_base: Path, pairs
     broken = Dataset.from_list([row], features=pairs.features)
     with pytest.raises(DataError, match="row 0"):
         Batches(broken, load_backbone(tiny_base), size=32, seed=0, flip=False).pictures(0)
-
-
-def test_a_path_with_brackets_works(tmp_path: Path, make_pairs: Callable[..., Path]) -> None:
-    assert len(open_pairs(make_pairs(tmp_path / "pairs [v1]*", 5)).train) == 4
 
 
 def test_batches_that_are_loaded_ahead_are_the_same(pairs_folder: Path, tiny_base: Path) -> None:

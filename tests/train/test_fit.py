@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import ip2p.train.fit as training
 from ip2p.config import load_config
-from ip2p.errors import ConfigError, Ip2pError, ModelError, TrainingError
+from ip2p.errors import ConfigError, Ip2pError, TrainingError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.widen import suit_attention
 from ip2p.shards import hash_file
@@ -130,12 +130,6 @@ def test_what_cannot_work_here_is_refused_in_one_line(settings: list[str], capsy
         assert main([*settings, override]) == 2
         error = capsys.readouterr().err.strip().splitlines()
         assert words in error[-1] and "Traceback" not in "".join(error)
-
-
-def test_a_base_of_sdxl_is_refused(settings: list[str], xl_base_folder: Path) -> None:
-    config = load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, f"base={xl_base_folder}"])
-    with pytest.raises(ModelError, match="SDXL's two text encoders, and training knows one"):
-        training.prepare(config, torch.device("cpu"))
 
 
 def test_it_learns_and_leaves_an_editor_with_its_card(settings: list[str], tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.widen import widen_conv_in
 from ip2p.seeding import generator
 from ip2p.train import latent_cache
-from ip2p.train.batches import Batches, open_pairs
+from ip2p.train.batches import Batches
 from ip2p.train.latent_cache import CacheDtype
 from ip2p.train.objective import EditingModel, draw_randomness, editing_loss, make_training_batch
+from ip2p.train.pairs import open_pairs
 from ip2p.train.ranks import Ranks
 from ip2p.train.tensor_shards import TensorShards
 

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from ip2p.config import load_config
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.errors import ConfigError, DataError
-from ip2p.train.config import FinetuneConfig
+from ip2p.pictures.color import to_rgb
+from ip2p.pictures.read import decode_image
+from ip2p.train.config import DataSource, FinetuneConfig
 from ip2p.train.fit import Run, fit
 from ip2p.train.objective import TrainingBatch
 from ip2p.train.preference import open_preferences, preference_loss
@@ -93,16 +95,17 @@ def test_at_the_reference_the_loss_is_log_two() -> None:
 
 
 def test_the_configuration_of_a_packed_data_set_is_read_row_by_row(tmp_path: Path) -> None:
-    chosen, rejected = open_preferences(str(write_preferences(tmp_path / "packed", 21)))
+    chosen, rejected = open_preferences(DataSource(path=str(write_preferences(tmp_path / "packed", 21))))
     assert (len(chosen.train), len(rejected.train), len(chosen.held_out)) == (20, 20, 1)
     assert list(chosen.train["edit_prompt"]) == list(rejected.train["edit_prompt"])
-    bright, dark = (each.train[3]["edited_image"].getpixel((20, 30)) for each in (chosen, rejected))
+    pictures = [to_rgb(decode_image(each.train[3]["edited_image"]["bytes"], "it")) for each in (chosen, rejected)]
+    bright, dark = (each.getpixel((20, 30)) for each in pictures)
     assert min(bright) > max(dark) and chosen.train[3]["original_image"] == rejected.train[3]["original_image"]
 
 
 def test_a_data_set_without_preferences_is_told(pairs_folder: Path) -> None:
     with pytest.raises(DataError, match=r"preference pairs .*pack\.preferences=true"):
-        open_preferences(str(pairs_folder))
+        open_preferences(DataSource(path=str(pairs_folder)))
 
 
 def test_two_weightings_at_once_are_refused() -> None:
@@ -110,6 +113,7 @@ def test_two_weightings_at_once_are_refused() -> None:
         load_config(FinetuneConfig, None, ["dpo_beta=2000", "changed_weight=1"])
 
 
+@pytest.mark.slow
 def test_a_run_comes_to_prefer_what_was_chosen(tiny_base: Path, tmp_path: Path) -> None:
     chosen = {
         "base": tiny_base, "dataset": write_preferences(tmp_path / "packed", 21), "out": tmp_path / "run", "steps": 12,

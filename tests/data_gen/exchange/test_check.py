@@ -12,7 +12,7 @@ from PIL import Image, ImageChops
 
 from ip2p.cli import run
 from ip2p.data_gen.exchange.check import Fault, check_pairs
-from ip2p.data_gen.exchange.read import PairRow
+from ip2p.pairs.rows import PairRow
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.render import render
 

@@ -20,11 +20,11 @@ from PIL import Image
 
 from ip2p.cli import run
 from ip2p.data_gen.exchange.export import LAYOUTS, Layout, export_pairs
-from ip2p.data_gen.exchange.read import read_pairs
 from ip2p.data_gen.pairs.pack import pack, packed_row
 from ip2p.data_gen.rows import to_png
 from ip2p.data_gen.verify import verify
 from ip2p.errors import DataError
+from ip2p.pairs.read import read_pairs
 from ip2p.records import Candidate, Triple
 from ip2p.shards import Contents
 

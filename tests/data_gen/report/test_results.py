@@ -129,6 +129,14 @@ def test_hostile_texts_stay_texts(shard: FilteredShard, counts: Counts) -> None:
     assert text.count("<svg") == 6 and "low_image" in text and "unchanged" in text
 
 
+def test_the_page_has_the_funnel_the_yields_and_both_captions(shard: FilteredShard, counts: Counts) -> None:
+    page = render_report(DatasetConfig(), counts, [shown(shard.candidates[0], shard.triples[0])], Costs({}, 0.0))
+    lines = [" ".join(re.sub("<[^>]*>", " ", each).split()) for each in re.findall("(?s)<tr>.*?</tr>", page)]
+    assert "triples 3 2 66.7% unchanged 1" in lines and "candidates 11 3 27.3% low_image 8" in lines
+    assert "time 3 3 100.0%" in lines and "season 8 0 0.0%" in lines and "0.5 to 0.6 11 3 27.3%" in lines
+    assert "1 barns<br>" in page and "1 barns at night<br>" in page
+
+
 def test_a_report_of_nothing_is_a_page_too() -> None:
     page = render_report(DatasetConfig(), Counts(), [], Costs({}, 0.0))
     assert "no pair was kept" in page and "0 by storybook-base" in page

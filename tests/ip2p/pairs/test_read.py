@@ -10,8 +10,9 @@ import pytest
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as Pictures
 
-from ip2p.data_gen.exchange.read import PairRow, read_pairs
 from ip2p.errors import DataError
+from ip2p.pairs.read import read_pairs
+from ip2p.pairs.rows import PairRow
 
 TEXTS = ("make it winter", "add a rainbow", "turn it blue")
 
@@ -82,7 +83,7 @@ def test_two_folders(tmp_path: Path, folders: tuple[str, str]) -> None:
                 (tmp_path / folders[side] / f"{number}.txt").write_text(f"{each[2]}\n")
     assert contents(tmp_path) == PAIRS
     (tmp_path / folders[0] / "1.png").unlink()
-    assert [row.fault for row in read_pairs(tmp_path)] == ["", "no source picture", ""]
+    assert [row.fault for row in read_pairs(tmp_path)] == ["", f"no source picture '{folders[0]}/1'", ""]
 
 
 def test_folders_of_the_authors(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_bad_rows_are_told_and_the_others_are_read(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text("\n".join([json.dumps(good), *bad, json.dumps(good)]) + "\n")
     rows = list(read_pairs(tmp_path))
     assert [bool(row.fault) for row in rows] == [False, *[True] * len(bad), False]
-    assert rows[4].place == "metadata.jsonl, row 4" and rows[4].fault == "no edited picture"
+    assert rows[4].place == "metadata.jsonl, row 4" and rows[4].fault == "no edited picture 'b.png'"
 
 
 def test_a_damaged_parquet_file_is_told(tmp_path: Path) -> None:

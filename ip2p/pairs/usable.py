@@ -1,0 +1,239 @@
+"""The pairs of a data set that can be trained on, as a `datasets` table, and what is wrong with the others.
+
+Every row is read once before training begins, and its pictures are checked by header, so that a bad one is never found
+in the middle of a run. A row without a picture to edit can be used: it is trained without one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets import Dataset, Features, Value, concatenate_datasets
+from datasets import Image as Picture
+
+from ip2p.errors import DataError, ImageError
+from ip2p.manifest import verify_dataset
+from ip2p.pairs.columns import Reading, find_columns
+from ip2p.pairs.headers import measure
+from ip2p.pairs.layouts import find_layout
+from ip2p.pairs.read import is_saved, local_finder, locate, open_splits, stored_pairs, table_pairs
+from ip2p.pairs.rows import StoredPair
+from ip2p.pairs.stored import Stored, read_stored
+from ip2p.records import content_id
+
+ENCODED = Picture(decode=False)
+MASK = "edit_mask"
+FEATURES = Features({"original_image": ENCODED, "edit_prompt": Value("string"), "edited_image": ENCODED})
+"""Columns of every table; that of a source with masks has MASK, too."""
+COLUMNS = {"source": "original_image", "edited": "edited_image", "mask": MASK}
+"""Columns of pictures by field."""
+MOST_FAULTS, MOST_PLACES = 10, 3
+"""Faults that are told, and rows that are named for each."""
+ROWS_A_LINE = 10_000
+"""Checked rows between two lines of progress."""
+
+
+class BadRow(NamedTuple):
+    """A row that cannot be used: where it is, and why."""
+
+    place: str
+    fault: str
+
+
+class UsablePairs(NamedTuple):
+    """The usable pairs of one split.
+
+    Attributes:
+        table: data set with the columns of `FEATURES`; a row without a picture to edit has None in its place.
+        sizes: width and height of each edited picture.
+        triples: id of the triple that each pair was drawn for; that of the row itself where no captions tell it.
+        without: whether each row has no picture to edit.
+        bad: rows that were left out.
+    """
+
+    table: Dataset
+    sizes: list[tuple[int, int]]
+    triples: list[str]
+    without: list[bool]
+    bad: list[BadRow]
+
+
+class _Checked(NamedTuple):
+    """A pair and the size of its edited picture; (0, 0) if the pair cannot be used."""
+
+    pair: StoredPair
+    size: tuple[int, int]
+    fault: str
+
+
+def usable_pairs(
+    source: str | Path, reading: Reading | None = None, *, say: Callable[[str], None] = lambda _: None
+) -> dict[str, UsablePairs]:
+    """Read and check a data set of any layout.
+
+    Args:
+        source: file, folder, or name of a data set on the hub.
+        reading: names of columns, and an instruction for all.
+        say: function that prints a line of progress.
+
+    Returns:
+        What can be used of each split, "train" and "test"; only those that are there.
+
+    Raises:
+        DataError: the source does not exist, has none of the known layouts, or differs from its manifest.
+    """
+    path, reading = locate(source), reading or Reading()
+    if path.is_dir():
+        verify_dataset(path)  # `datasets` would not notice rows that a damaged file has lost
+    found: dict[str, UsablePairs] = {}
+    for split, table in _tables(source, path).items():
+        pairs = table_pairs(table, split, local_finder(source), reading)
+        checked = [_check(pair) for pair in _counted(pairs, say, f"{source}, {split}")]
+        side = checked[0].pair.split if checked else "train"
+        part = _assemble(checked, _pictures_of(table, reading))
+        found[side] = _join(found[side], part) if side in found else part
+    if not found:
+        checked = [_check(pair) for pair in _counted(stored_pairs(source, reading), say, str(source))]
+        for side in sorted({each.pair.split for each in checked}):
+            found[side] = _assemble([each for each in checked if each.pair.split == side], None)
+    return found
+
+
+def _tables(source: str | Path, path: Path) -> dict[str, Dataset]:
+    """Open a source that `datasets` maps into memory; nothing for layouts whose pictures are in files."""
+    layout = find_layout(path) if path.exists() and not is_saved(path) else None
+    if path.exists() and not is_saved(path) and (layout is None or layout[0][0].suffix != ".parquet"):
+        return {}
+    return open_splits(source)
+
+
+def _counted(pairs: Iterator[StoredPair], say: Callable[[str], None], name: str) -> Iterator[StoredPair]:
+    for number, pair in enumerate(pairs, 1):
+        if number % ROWS_A_LINE == 0:
+            say(f"checking {name}: {number} rows")
+        yield pair
+
+
+def _check(pair: StoredPair) -> _Checked:
+    """Check texts and pictures of a pair, and let go of the bytes."""
+    faults = [pair.fault] if pair.fault else []
+    if not pair.instruction and "instruction" not in pair.fault:
+        faults.append("no instruction")
+    sizes: dict[str, tuple[int, int]] = {}
+    for side in ("source", "edited"):
+        stored: Stored | None = getattr(pair, side)
+        if stored is not None:
+            try:
+                sizes[side] = measure(read_stored(stored, f"the {side} picture"), f"the {side} picture")
+            except ImageError as error:
+                faults.append(error.what)
+    if len(set(sizes.values())) > 1:
+        first, second = (f"{width} x {height}" for width, height in sizes.values())
+        faults.append(f"the source picture is {first}, the edited one {second}")
+    kept = StoredPair(**vars(pair) | {side: _without_bytes(getattr(pair, side)) for side in COLUMNS})
+    return _Checked(kept, (0, 0) if faults else sizes["edited"], " and ".join(faults))
+
+
+def _without_bytes(stored: Stored | None) -> Stored | None:
+    return None if stored is None else Stored(bytes=None, path=stored["path"])
+
+
+def _named(stored: Stored | None) -> Stored | None:
+    return stored if stored and stored["path"] else None
+
+
+def _pictures_of(table: Dataset, reading: Reading) -> Dataset | None:
+    """Return the columns of pictures that are mapped into memory; those whose rows name files are left out."""
+    found = find_columns(table.column_names, reading.columns)
+    names = {column: found[side] for side, column in COLUMNS.items() if side in found}
+    mapped = {column: name for column, name in names.items() if _is_mapped(table, name)}
+    if not mapped:
+        return None
+    pictures = table.select_columns(list(mapped.values())).rename_columns({b: a for a, b in mapped.items()})
+    for name in mapped:
+        pictures = pictures.cast_column(name, ENCODED)
+    return pictures
+
+
+def _is_mapped(table: Dataset, name: str) -> bool:
+    """Return whether a column holds pictures as bytes."""
+    kind = table.features[name]
+    in_record = isinstance(kind, dict) and kind.keys() == {"bytes", "path"}
+    return isinstance(kind, Picture) or in_record or getattr(kind, "dtype", "") in ("binary", "large_binary")
+
+
+def _assemble(checked: list[_Checked], pictures: Dataset | None) -> UsablePairs:
+    """Put the usable rows together: their pictures stay mapped into memory, or are paths."""
+    texts: dict[str, list[Any]] = {"edit_prompt": [each.pair.instruction for each in checked]}
+    good = [number for number, each in enumerate(checked) if not each.fault]
+    for side, column in COLUMNS.items():
+        stored = [_named(getattr(each.pair, side)) for each in checked]
+        if (pictures is None or column not in pictures.column_names) and (column != MASK or any(stored)):
+            texts[column] = stored
+    features = Features({name: ENCODED if name == MASK else FEATURES[name] for name in texts})
+    others = Dataset.from_dict(texts, features=features)
+    table = others if pictures is None else concatenate_datasets([pictures, others], axis=1)
+    kept = [checked[number].pair for number in good]
+    return UsablePairs(
+        table.select_columns([name for name in (*FEATURES, MASK) if name in table.column_names]).select(good),
+        [checked[number].size for number in good],
+        [_triple(pair) for pair in kept],
+        [pair.source is None for pair in kept],
+        [BadRow(each.pair.place, each.fault) for each in checked if each.fault],
+    )
+
+
+def _triple(pair: StoredPair) -> str:
+    """Return the id of the triple of a pair; rows without captions are triples of their own."""
+    told = (pair.caption, pair.instruction, pair.edited_caption)
+    return content_id(*told) if pair.caption and pair.edited_caption else content_id(pair.place)
+
+
+def _join(first: UsablePairs, second: UsablePairs) -> UsablePairs:
+    """Join two splits of one side, such as test and validation."""
+    return UsablePairs(
+        join_tables([first.table, second.table]), first.sizes + second.sizes, first.triples + second.triples,
+        first.without + second.without, first.bad + second.bad,
+    )  # fmt: skip
+
+
+def join_tables(tables: Sequence[Dataset]) -> Dataset:
+    """Concatenate tables; masks are kept if all have them."""
+    columns = [name for name in tables[0].column_names if all(name in table.column_names for table in tables)]
+    return concatenate_datasets([table.select_columns(columns) for table in tables])
+
+
+def require_usable(source: str | Path, found: Mapping[str, UsablePairs]) -> None:
+    """Check that every row can be used.
+
+    Args:
+        source: name of the data set.
+        found: its splits.
+
+    Raises:
+        DataError: rows cannot be used.
+    """
+    bad = [row for part in found.values() for row in part.bad]
+    if bad:
+        raise DataError(
+            f"{tell_bad(source, found)} cannot be used: {'; '.join(group_faults(bad))}",
+            f"Mend or remove them (`ip2p dataset check {source}` lists all), or leave them out with bad_rows=skip",
+        )
+
+
+def tell_bad(source: str | Path, found: Mapping[str, UsablePairs]) -> str:
+    """Tell how many rows of a data set cannot be used."""
+    bad = sum(len(part.bad) for part in found.values())
+    return f"{bad} of {bad + sum(len(part.table) for part in found.values())} rows of the data set {source}"
+
+
+def group_faults(bad: Sequence[BadRow]) -> list[str]:
+    """Tell each fault once, with the rows that have it; of many, the first ones."""
+    places: dict[str, list[str]] = {}
+    for row in bad:
+        places.setdefault(row.fault, []).append(row.place)
+    told = []
+    for fault, rows in list(places.items())[:MOST_FAULTS]:
+        more = f" and {len(rows) - MOST_PLACES} more" if len(rows) > MOST_PLACES else ""
+        told.append(f"{fault} ({'; '.join(rows[:MOST_PLACES])}{more})")
+    return told + ([f"{len(places) - MOST_FAULTS} other faults"] if len(places) > MOST_FAULTS else [])
