@@ -54,7 +54,15 @@ class FinetuneConfig(Reading):
     )
     batch: int = Field(default=32, ge=1, description="pairs in a micro-batch of one process")
     accumulation: int = Field(default=1, ge=1, description="micro-batches in an optimizer step")
-    cache_latents: bool = Field(default=False, description="encode every picture once and train on latents in memory")
+    cache_latents: bool = Field(
+        default=False, description="encode every picture once, keep the latents on disk and train on these"
+    )
+    cache_folder: str = Field(
+        default="runs/latents", description="folder of kept latents and embeddings, for all runs and processes"
+    )
+    cache_dtype: Literal["fp16", "fp32"] = Field(
+        default="fp16", description="data type of kept latents and embeddings; fp32 takes twice the space"
+    )
     size: int = Field(default=0, ge=0, description="side of the training crop in pixels; 0 for the model's own")
     resize: tuple[int, int] | None = Field(
         default=None,
@@ -76,8 +84,13 @@ class FinetuneConfig(Reading):
         default=("to_q", "to_k", "to_v", "to_out.0", "q_proj", "k_proj", "v_proj", "out_proj"),
         description="ends of the names of the layers that get LoRA matrices",
     )
-    optimizer: Literal["adamw", "muon"] = Field(
-        default="adamw", description="adamw; or muon for matrices and convolution kernels, with AdamW for the rest"
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute activations again in the backward pass: less memory, a third more time"
+    )
+    optimizer: Literal["adamw", "adamw8bit", "muon"] = Field(
+        default="adamw",
+        description="adamw; adamw8bit, of bitsandbytes, for a quarter of its memory; or muon for matrices and "
+        "convolution kernels, with AdamW for the rest",
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate")
     schedule: Literal["constant", "linear", "cosine"] = Field(
@@ -126,6 +139,16 @@ class FinetuneConfig(Reading):
     )
     threads: int = Field(
         default=0, ge=0, description="threads of each process on a CPU; 0 shares all cores among the processes"
+    )
+    workers: int = Field(
+        default=0, ge=0, description="threads that decode pictures ahead; 0 for as many as there are cores, 8 at most"
+    )
+    attention: Literal["auto", "plain", "sdpa", "xformers"] = Field(
+        default="auto",
+        description="how attention is computed; auto takes SDPA on a GPU, and on a CPU whichever measures faster",
+    )
+    compile: bool = Field(
+        default=False, description="compile the UNet, which takes minutes at the start; needs a C++ compiler"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",

@@ -95,7 +95,9 @@ def estimate(backbone: Backbone, config: FinetuneConfig) -> Need:
     models = [shadow.unet, shadow.text_encoder, shadow.text_encoder_2]
     weights = sum(parameter.numel() for each in models if each is not None for parameter in each.parameters())
     side = config.size or backbone.image_size
-    kept, forward = _one_sample(shadow, side // backbone.downscale, low=low, checkpointing=_checkpoints(config))
+    kept, forward = _one_sample(
+        shadow, side // backbone.downscale, low=low, checkpointing=config.gradient_checkpointing
+    )
     rows = config.batch * (2 if config.dpo_beta else 1)
     autoencoder = sum(parameter.numel() for parameter in backbone.vae.parameters())
     pictures = 0 if config.cache_latents else _encoding_bytes(backbone, rows, side)
@@ -110,12 +112,8 @@ def estimate(backbone: Backbone, config: FinetuneConfig) -> Need:
         f"activations of {rows} samples": max(kept * rows, pictures),
         "workspace": WORKSPACE,
     }
-    passes = 4 if _checkpoints(config) else 3  # a backward pass is two forward passes
+    passes = 4 if config.gradient_checkpointing else 3  # a backward pass is two forward passes
     return Need({name: size for name, size in parts.items() if size}, forward * passes * rows / config.batch)
-
-
-def _checkpoints(config: FinetuneConfig) -> bool:
-    return bool(getattr(config, "gradient_checkpointing", False))
 
 
 def _without_numbers(backbone: Backbone) -> Backbone:

@@ -12,38 +12,37 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 
-from ip2p.device import choose_precision, precision_name
+from ip2p.device import PRECISIONS, autocast, choose_precision, compile_unet, precision_name
 from ip2p.diffusion.noise import ForwardProcess
-from ip2p.models.backbone import Backbone, latent_scale, latent_shift, load_backbone
-from ip2p.models.widen import suit_attention, widen_conv_in
+from ip2p.models.backbone import latent_scale, latent_shift
 from ip2p.ownership import require_own
 from ip2p.pictures.read import open_image
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
 from ip2p.shards import atomic_write
-from ip2p.train.adapters import Lora, choose_trained, has_lora, save_lora, without_lora
+from ip2p.train.adapters import has_lora, save_lora, without_lora
+from ip2p.train.attention import choose_attention, require_attention, use_attention
 from ip2p.train.batches import Batches
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.launcher import is_launched, settle
-from ip2p.train.learner import Learner
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
 from ip2p.train.masks import Masks
-from ip2p.train.noise_schedule import suit_scheduler
-from ip2p.train.objective import EditingModel, TrainingBatch, draw_randomness, editing_loss, make_training_batch
-from ip2p.train.optimizer import build_optimizer
-from ip2p.train.order import arrange, bucket_shapes, nearest_shape
+from ip2p.train.objective import TrainingBatch, draw_randomness, editing_loss, make_training_batch
 from ip2p.train.pairs import PairDataset, open_pairs
 from ip2p.train.preference import open_preferences, preference_loss
+from ip2p.train.prepare import make_batches, prepare
+from ip2p.train.ranks import Ranks
 from ip2p.train.result import push_editor, save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
+from ip2p.train.text_embeddings import FrozenText
 from ip2p.train.validation import Validation
 from ip2p.train.weighting import changed_share, pixel_weight
-from ip2p.train.xl import XlEditingModel, editing_model, tokenize_texts
+from ip2p.train.xl import tokenize_texts
 from ip2p.version import __version__
 
 RUN_FILE = "run.json"
@@ -131,9 +130,10 @@ class Run(TrainingLoop):
         side = config.size or self.backbone.image_size
         self.batches, *others = (make_batches(each, self.backbone, config, size=side) for each in opened)
         self.rejected = next(iter(others), None)
+        self.ranks = Ranks.of(place)
+        self.text = None if config.train_text_encoder or self.backbone.is_xl else FrozenText(self.backbone)
         if config.cache_latents:
-            for batches in (self.batches, *others):
-                batches.cache(self.say)
+            self._fill_caches(self.batches, *others)
         self.masks = Masks(self.pairs.train, downscale=self.backbone.downscale)
         state = State(data=self.pairs.fingerprint(), config=config.model_dump(mode="json"))
         if resumed:
@@ -141,12 +141,17 @@ class Run(TrainingLoop):
             state = resumed.state.model_copy(update={"config": state.config})
             self.say(f"going on from step {state.step} in {out}")
         state = state.model_copy(update={"precision": self._precision(state, place)})
+        state = state.model_copy(update={"attention": self._attention(state, place, side // self.backbone.downscale)})
+        if config.compile:
+            compile_unet(self.backbone.unet, self._trial, setting="compile")
         accelerator = self._accelerator(state, place)
         hyperparameters = Hyperparameters(
             config.learning_rate, config.batch, config.accumulation, config.max_grad_norm, config.keep_checkpoints
         )
         progress = TrainingProgress(config.steps, "samples", active=main)
         self.wrapped = accelerator.prepare(self.model)
+        for batches in (self.batches, *others):
+            batches.stride = config.batch * self.ranks.count
         super().__init__(out, hyperparameters, learner, state, accelerator, progress)
         self.validation = Validation(
             Batches(self.pairs.held_out, self.backbone, size=side, seed=config.seed, flip=False),
@@ -206,7 +211,11 @@ class Run(TrainingLoop):
             generators, (shape[0], shape[1], shape[2]), self.process.timesteps, noise_offset=self.config.noise_offset
         )
         batch = make_training_batch(
-            instructions, latents, draws, drop=self.config.drop, tokenize=partial(tokenize_texts, self.backbone)
+            instructions,
+            latents,
+            draws,
+            drop=self.config.drop,
+            tokenize=self.text or partial(tokenize_texts, self.backbone),
         )
         if not self.config.changed_weight:
             return batch
@@ -241,6 +250,8 @@ class Run(TrainingLoop):
 
     def finish(self, exit_code: int) -> RunResult:
         """Write the editor and the report, or say how to resume if a signal stopped the run."""
+        for batches in (self.batches, *([self.rejected] if self.rejected else [])):
+            batches.close()
         if self.stopped:
             self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
@@ -298,16 +309,45 @@ class Run(TrainingLoop):
         """Return the name of the dtype: of the resumed run, as requested, or as measured on the first rank."""
         if state.step and self.config.precision == "auto":
             return state.precision
-
-        def trial() -> None:
-            editing_loss(self.model, self.process, self.batch_at(range(self.config.batch))).mean().backward()
-            self.model.zero_grad(set_to_none=True)
-
-        names = [""]
+        name = ""
         if place.is_main_process:
-            dtype = choose_precision(trial, device=place.device, requested=self.config.precision, report=self.say)
-            names = [precision_name(dtype)]
-        return str(broadcast_object_list(names)[0])
+            requested = self.config.precision
+            dtype = choose_precision(self._trial, device=place.device, requested=requested, report=self.say)
+            name = precision_name(dtype)
+        return self.ranks.agree(name)
+
+    def _attention(self, state: State, place: PartialState, side: int) -> str:
+        """Return how attention is computed, and set it up: as in the resumed run, as requested, or as measured."""
+        asked = self.config.attention
+        require_attention(asked, place.device)
+
+        def step() -> None:
+            with autocast(place.device, PRECISIONS[state.precision]):
+                self._trial()
+
+        name = state.attention if asked == "auto" else ""
+        if not name and place.is_main_process:
+            name = choose_attention(self.backbone.unet, asked, side=side, device=place.device, step=step, say=self.say)
+        name = self.ranks.agree(name)
+        for model in (self.model, *([self.reference] if self.reference else [])):
+            use_attention(model.unet, name)
+        return name
+
+    def _trial(self) -> None:
+        """Run a step, forward and backward, that changes nothing."""
+        editing_loss(self.model, self.process, self.batch_at(range(self.config.batch))).mean().backward()
+        self.model.zero_grad(set_to_none=True)
+
+    def _fill_caches(self, *batches: Batches) -> None:
+        """Encode pictures and instructions that are not on disk yet."""
+        folder, dtype = Path(self.config.cache_folder), self.config.cache_dtype
+        for each in batches:
+            each.cache(folder, dtype=dtype, ranks=self.ranks, say=self.say)
+        if self.text:
+            self.text.cache(
+                self.batches.instructions, folder, dtype=dtype, limit=self.batches.cached_bytes, ranks=self.ranks,
+                say=self.say,
+            )  # fmt: skip
 
     def _accelerator(self, state: State, place: PartialState) -> Accelerator:
         accelerator = Accelerator(
@@ -323,29 +363,6 @@ class Run(TrainingLoop):
         return accelerator
 
 
-def make_batches(pairs: PairDataset, backbone: Backbone, config: FinetuneConfig, *, size: int) -> Batches:
-    """Make the batches of a run, in its order and its shapes.
-
-    Args:
-        pairs: pairs of the run.
-        backbone: model to train.
-        config: settings of the run.
-        size: side of the square crop, in pixels.
-    """
-    shapes = None
-    if config.buckets:
-        # Every level of the UNet halves the sides of the latents.
-        step = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
-        allowed = bucket_shapes(size, step)
-        shapes = [nearest_shape(each, allowed) for each in pairs.sizes]
-    triples = pairs.triples if config.candidates == "one" else None
-    order = arrange(pairs.parts, seed=config.seed, batch=config.batch, triples=triples, shapes=shapes)
-    return Batches(
-        pairs.train, backbone, size=size, seed=config.seed, flip=config.flip, order=order, shapes=shapes,
-        without=pairs.without, resize=config.resize,
-    )  # fmt: skip
-
-
 def process_state(threads: int = 0) -> PartialState:
     """Set up rank, device and threads as `accelerate launch` or torchrun ask, with several ranks on CPUs too.
 
@@ -359,35 +376,3 @@ def process_state(threads: int = 0) -> PartialState:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     return place
-
-
-def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel | XlEditingModel, Learner]:
-    """Load the base model, widen its first convolution unless it is an editor, and set up what is trained.
-
-    Args:
-        config: settings of the run.
-        device: device to train on.
-
-    Raises:
-        ModelError: the base model is missing, damaged, or of another kind.
-    """
-    backbone = load_backbone(config.base, device=device, dtype=torch.float32)
-    widened = not backbone.is_editor
-    if widened:
-        backbone.require("base")  # and no model for inpainting
-        widen_conv_in(backbone.unet)
-    lora = Lora(config.lora_rank, config.lora_alpha or config.lora_rank, config.lora_modules)
-    modules = choose_trained(
-        backbone, train_text_encoder=config.train_text_encoder, blocks=config.blocks,
-        lora=lora if config.lora_rank else None, widened=widened, seed=config.seed,
-    )  # fmt: skip
-    suit_attention(backbone.unet, device)
-    backbone.scheduler = suit_scheduler(
-        backbone.scheduler, prediction_type=config.prediction_type, zero_terminal_snr=config.zero_terminal_snr
-    )
-    optimizer = build_optimizer(
-        modules, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
-    )
-    ema_device = torch.device("cpu") if config.ema_device == "cpu" else None
-    learner = Learner.create(modules, optimizer, ema_decay=config.ema_decay, ema_device=ema_device)
-    return backbone, editing_model(backbone), learner

@@ -37,7 +37,8 @@ class TrainingBatch(NamedTuple):
     Attributes:
         target: latents of the edited pictures, sampled from the posterior and scaled, shape (b, c, h, w).
         condition: latents of the originals, zero where the condition is dropped.
-        tokens: token ids of the instructions, shape (b, n); those of the empty prompt where the condition is dropped.
+        tokens: token ids of the instructions, shape (b, n), or their embeddings, shape (b, n, d), under a frozen text
+            encoder; those of the empty prompt where the condition is dropped.
         noise: noise of the forward process.
         timesteps: timesteps of the forward process, shape (b,).
         weight: weight of each latent pixel, of mean 1, see `ip2p.train.weighting`; None if all are equal.
@@ -45,7 +46,7 @@ class TrainingBatch(NamedTuple):
 
     target: Float[Tensor, "b c h w"]
     condition: Float[Tensor, "b c h w"]
-    tokens: Int[Tensor, "b n"]
+    tokens: Int[Tensor, "b n"] | Float[Tensor, "b n d"]
     noise: Float[Tensor, "b c h w"]
     timesteps: Int[Tensor, " b"]
     weight: Float[Tensor, "b 1 h w"] | None = None
@@ -94,11 +95,13 @@ class EditingModel(nn.Module):
         noised: Float[Tensor, "b c h w"],
         timesteps: Int[Tensor, " b"],
         condition: Float[Tensor, "b c h w"],
-        tokens: Int[Tensor, "b n"],
+        tokens: Int[Tensor, "b n"] | Float[Tensor, "b n d"],
     ) -> Float[Tensor, "b c h w"]:
-        """Return the UNet's prediction, in the base model's prediction type."""
-        with torch.set_grad_enabled(self.trains_text and torch.is_grad_enabled()):
-            text = self.text_encoder(tokens)[0]
+        """Return the UNet's prediction, in the base model's prediction type, for token ids or their embeddings."""
+        text = tokens
+        if not tokens.is_floating_point():
+            with torch.set_grad_enabled(self.trains_text and torch.is_grad_enabled()):
+                text = self.text_encoder(tokens)[0]
         prediction: Tensor = self.unet(
             torch.cat([noised, condition], dim=1), timesteps, encoder_hidden_states=text
         ).sample
@@ -146,7 +149,7 @@ def make_training_batch(
     draws: Draws,
     *,
     drop: float,
-    tokenize: Callable[[Sequence[str]], Int[Tensor, "b n"]],
+    tokenize: Callable[[Sequence[str]], Tensor],
 ) -> TrainingBatch:
     """Sample the targets from their posterior and drop conditions: a text becomes the empty prompt, an image zero.
 
@@ -155,7 +158,7 @@ def make_training_batch(
         latents: latents of the samples.
         draws: random numbers of the samples, on the CPU.
         drop: share p of `drop_conditions`; 0 drops nothing.
-        tokenize: function that turns texts into token ids.
+        tokenize: function that turns texts into token ids, or into embeddings.
     """
     device = latents.mean.device
     dropped = drop_conditions(draws.uniform, drop)
@@ -189,9 +192,5 @@ def editing_loss(
     losses = errors.flatten(1).mean(dim=1)
     if min_snr_gamma is None:
         return losses
-    return losses * min_snr_weight(
-        process.scheduler.alphas_cumprod,
-        batch.timesteps,
-        gamma=min_snr_gamma,
-        prediction_type=str(process.prediction_type),
-    )
+    kind, alphas = str(process.prediction_type), process.scheduler.alphas_cumprod
+    return losses * min_snr_weight(alphas, batch.timesteps, gamma=min_snr_gamma, prediction_type=kind)

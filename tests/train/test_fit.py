@@ -33,7 +33,7 @@ def settings(tiny_base: Path, pairs_folder: Path, tmp_path: Path) -> list[str]:
     chosen = {
         "base": tiny_base, "dataset": pairs_folder, "out": tmp_path / "run", "steps": 6, "batch": 2, "accumulation": 2,
         "minutes": "null", "precision": "fp32", "warmup": 2, "checkpoint_every": 2, "validate_every": 100, "size": 32,
-        "flip": "true", "keep_checkpoints": 9, "threads": 1,
+        "flip": "true", "keep_checkpoints": 9, "threads": 1, "cache_folder": tmp_path / "latents",
     }  # fmt: skip
     return [f"{key}={value}" for key, value in chosen.items()]
 
@@ -59,12 +59,20 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("optimizer=muon",),
+        ("optimizer=adamw",),
+        ("optimizer=adamw", "train_text_encoder=false", "cache_latents=false", "attention=sdpa"),
+        ("optimizer=adamw", "train_text_encoder=false", "gradient_checkpointing=true"),
+    ],
+)
 def test_killed_and_started_again_equals_never_stopped(
-    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
 ) -> None:
-    fit(settings, f"optimizer={optimizer}")
-    again = [f"out={tmp_path / 'again'}", f"optimizer={optimizer}"]
+    fit(settings, *more)
+    again = [f"out={tmp_path / 'again'}", *more]
     step = training.Run.step
 
     def dies(self: training.Run) -> training.StepResult:
@@ -79,7 +87,8 @@ def test_killed_and_started_again_equals_never_stopped(
     fit(settings, *again)
     assert curve(tmp_path / "run") == curve(tmp_path / "again") and len(curve(tmp_path / "run")) == 6
     one, two = weights(tmp_path / "run", 6), weights(tmp_path / "again", 6)
-    assert one.keys() == two.keys() and any(key.startswith("ema-text_encoder") for key in one)
+    trains_text = "train_text_encoder=false" not in more
+    assert one.keys() == two.keys() and any(key.startswith("ema-text_encoder") for key in one) == trains_text
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
@@ -91,6 +100,36 @@ def test_at_step_zero_the_editor_is_the_base_model(settings: list[str], tiny_bas
     suit_attention(unet, torch.device("cpu"))  # to the last bit only by the same kernels
     base = unet(x, t, encoder_hidden_states=text).sample
     assert torch.equal(model.unet(torch.cat([x, torch.randn_like(x)], 1), t, encoder_hidden_states=text).sample, base)
+
+
+def test_kept_latents_and_embeddings_train_as_those_encoded_anew(settings: list[str], tmp_path: Path) -> None:
+    more = ["train_text_encoder=false", "optimizer=adamw", "cache_dtype=fp32"]
+    fit(settings, *more, f"out={tmp_path / 'kept'}", "cache_latents=true")
+    fit(settings, *more, f"out={tmp_path / 'anew'}", "cache_latents=false")
+    kept, anew = ([row[2] for row in curve(tmp_path / name)] for name in ("kept", "anew"))
+    assert len(kept) == 6 and max(abs(one - other) for one, other in zip(kept, anew, strict=True)) < 1e-5
+    assert len(list((tmp_path / "latents").rglob("*.safetensors"))) == 2
+
+
+def test_checkpointed_activations_give_the_same_gradients(settings: list[str]) -> None:
+    gradients = []
+    for chosen in ("false", "true"):
+        config = load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, f"gradient_checkpointing={chosen}"])
+        _, model, _ = training.prepare(config, torch.device("cpu"))
+        generator = torch.Generator().manual_seed(0)
+        x, condition = (torch.randn(2, 4, 8, 8, generator=generator) for _ in range(2))
+        model.train()(x, torch.tensor([5, 900]), condition, torch.full((2, 16), 3)).square().mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 50
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-5)
+
+
+def test_what_cannot_work_here_is_refused_in_one_line(settings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for override, words in [("attention=xformers", "needs an NVIDIA GPU"), ("optimizer=adamw8bit", "bitsandbytes")]:
+        assert main([*settings, override]) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert words in error[-1] and "Traceback" not in "".join(error)
 
 
 def test_it_learns_and_leaves_an_editor_with_its_card(settings: list[str], tmp_path: Path) -> None:
