@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 CHECK := .venv-check/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-llm check docs dataset train reproduce bench bench-edit bench-pairs clean
+.PHONY: help setup demo test test-fast test-llm check docs dataset train reproduce bench bench-edit bench-pairs bench-train clean
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -57,6 +57,9 @@ bench-edit: $(INSTALLED) ## editing beside the pipeline of diffusers: exactness,
 
 bench-pairs: $(INSTALLED) ## ways of drawing pairs beside the authors' recipe: rows, seconds, and how many are fine
 	$(BIN)/python bench/pairs.py
+
+bench-train: $(INSTALLED) ## training beside the loop of diffusers' script: seconds, memory, kept latents
+	$(BIN)/python bench/train.py
 
 bench: $(INSTALLED) ## run the benchmarks
 	@set -e; for program in bench/*.py; do echo "== $$program"; $(BIN)/python $$program; done

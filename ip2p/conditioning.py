@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +45,30 @@ def join_rows(batches: Sequence[Conditioning]) -> Conditioning:
         torch.cat([batch.tokens for batch in batches]), torch.cat(pooled) if pooled else None,
         torch.cat(scales) if scales else None,
     )  # fmt: skip
+
+
+def embed_xl(
+    text_encoder: nn.Module,
+    text_encoder_2: nn.Module,
+    tokens: Int[Tensor, "b n"],
+    tokens_2: Int[Tensor, "b n"],
+    *,
+    zeroed: Bool[Tensor, " b"] | None = None,
+) -> Conditioning:
+    """Embed tokens in fp32 as SDXL's UNet takes them.
+
+    These are the penultimate hidden states of both text encoders, concatenated, and the pooled embedding of the second.
+
+    Args:
+        text_encoder, text_encoder_2: SDXL's text encoders.
+        tokens, tokens_2: tokens of the same texts, by the tokenizer of each.
+        zeroed: rows whose embeddings become zero; None for none.
+    """
+    first = text_encoder(tokens, output_hidden_states=True)
+    second = text_encoder_2(tokens_2, output_hidden_states=True)
+    rows = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1).float()
+    pooled = second.text_embeds.float()
+    if zeroed is not None:
+        kept = (~zeroed)[:, None]
+        rows, pooled = rows * kept[:, None], pooled * kept
+    return Conditioning(rows, pooled)

@@ -107,12 +107,13 @@ def parse_precision(name: str, device: torch.device) -> torch.dtype:
     return PRECISIONS[name]
 
 
-def compile_unet(unet: Any, probe: Callable[[], object]) -> None:
+def compile_unet(unet: Any, probe: Callable[[], object], *, setting: str = "compiled") -> None:
     """Compile a UNet in place; its results differ in rounding.
 
     Args:
         unet: UNet to compile.
         probe: function that calls it once, so that a failure to compile is reported now and not during an edit.
+        setting: name of the setting that asked for it, for the error.
 
     Raises:
         ConfigError: this machine cannot compile.
@@ -124,8 +125,8 @@ def compile_unet(unet: Any, probe: Callable[[], object]) -> None:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"this machine cannot compile the UNet ({reason[:200]})",
-            "Install a C++ compiler (for a GPU: Triton), or leave out compiled=True",
-            arguments=["compiled"],
+            f"Install a C++ compiler (for a GPU: Triton), or leave out {setting}=True",
+            arguments=[setting],
         ) from error
 
 

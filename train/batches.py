@@ -4,13 +4,17 @@ Positions run through the data set in a new shuffled order each epoch, without e
 which process takes which positions. Both pictures of a pair get the same crop and flip, drawn anew for each sample.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
 from PIL import Image
+from torch import Tensor
 
 from ip2p.errors import DataError, ImageError, one_line
 from ip2p.models.backbone import Backbone
@@ -20,10 +24,17 @@ from ip2p.pictures.color import to_rgb
 from ip2p.pictures.read import decode_image, open_guarded
 from ip2p.pictures.tensors import to_tensor
 from ip2p.seeding import generator
+from ip2p.train.ahead import Ahead
+from ip2p.train.encoding import encode_pairs
+from ip2p.train.latent_cache import CachedPairs, CacheDtype, LatentCache, fill_latents
 from ip2p.train.objective import Latents
 from ip2p.train.order import Order, ShuffledOrder
+from ip2p.train.ranks import Ranks
 
 PICTURE_COLUMNS = ("original_image", "edited_image")
+AHEAD = 2
+"""Batches that are loaded before they are asked for."""
+DECODERS = min(8, os.cpu_count() or 1)
 CHECK_HINT = "Find all such rows by `ip2p dataset check`, and mend or remove them"
 
 
@@ -33,14 +44,39 @@ class Augmentation(NamedTuple):
     Attributes:
         flip: whether both pictures are mirrored left to right.
         x, y: offset of the crop, as a share of the largest possible offset, 0 to 1.
+        short: short side in pixels to which a picture is resized before a square crop; 0 for that of the crop.
     """
 
     flip: bool
     x: float
     y: float
+    short: int = 0
 
 
 CENTER_CROP = Augmentation(False, 0.5, 0.5)
+
+
+class View(NamedTuple):
+    """A row of the data set as it is cropped and mirrored."""
+
+    row: int
+    augmentation: Augmentation
+
+
+class Loaded(NamedTuple):
+    """What the latents of a batch follow from.
+
+    Attributes:
+        count: number of samples.
+        kept: latents of a cache, by their places in the batch.
+        pictures: original and edited pictures of the other places, in order; empty if there is none.
+        without: rows of `pictures` that have no original.
+    """
+
+    count: int
+    kept: dict[int, tuple[Tensor, Tensor, Tensor]]
+    pictures: list[Tensor]
+    without: list[int]
 
 
 class Batches:
@@ -55,6 +91,12 @@ class Batches:
         order: row at each position; None for a new shuffled order each epoch.
         shapes: width and height of the crop of each row; None for the square one.
         without: rows without an original picture, whose image latents are zero.
+        resize: smallest and largest short side, in pixels, to which a pair is resized before a square crop, uniformly;
+            None for the side of the crop.
+        workers: threads that decode pictures; 0 for as many as there are cores, 8 at most.
+
+    Attributes:
+        stride: distance of the first positions of two batches that this process takes in sequence; 0 if unknown.
     """
 
     def __init__(
@@ -68,6 +110,8 @@ class Batches:
         order: Order | None = None,
         shapes: Sequence[tuple[int, int]] | None = None,
         without: Collection[int] = (),
+        resize: tuple[int, int] | None = None,
+        workers: int = 0,
     ) -> None:
         self.pairs = keep_encoded(pairs)
         self.backbone = backbone
@@ -77,78 +121,134 @@ class Batches:
         self.order = order or ShuffledOrder(len(pairs), seed)
         self.shapes = shapes
         self.without = frozenset(without)
+        self.resize = resize
         self.instructions: list[str] = list(pairs["edit_prompt"])
-        self._cache: dict[bool, Latents] = {}
+        self.stride = 0
+        self._cache: LatentCache | None = None
+        self._decoders = ThreadPoolExecutor(workers or DECODERS, thread_name_prefix="decode")
+        self._ahead = Ahead(self._load)
 
     def at(self, positions: Sequence[int]) -> tuple[list[str], Latents]:
-        """Return the instructions and the latents, on the backbone's device, of the samples at these positions."""
-        rows = [self.order.row(position) for position in positions]
-        augmentations = [self._augmentation(position) for position in positions]
-        texts = [self.instructions[row] for row in rows]
-        if self._cache:
-            chosen = [[part[row] for part in self._cache[a.flip]] for row, a in zip(rows, augmentations, strict=True)]
-            return texts, Latents(*(torch.stack(part).to(self.backbone.device) for part in zip(*chosen, strict=True)))
-        return texts, self.encode(rows, augmentations)
+        """Return the instructions and the latents, on the backbone's device, of the samples at these positions.
+
+        While the model computes, the pictures of the next batches are decoded, if `stride` says where these begin.
+        """
+        views = self._views(positions)
+        following = [
+            self._views(range(positions.start + ahead * self.stride, positions.stop + ahead * self.stride))
+            for ahead in range(1, AHEAD + 1)
+            if self.stride and isinstance(positions, range)
+        ]
+        return [self.instructions[view.row] for view in views], self._latents(self._ahead.take(views, following))
 
     def encode(self, rows: Sequence[int], augmentations: Sequence[Augmentation]) -> Latents:
         """Encode the pictures of these rows as latents."""
-        with ThreadPoolExecutor() as pool:  # decoding releases the GIL
-            pictures = list(pool.map(self.pictures, rows, augmentations))
-        originals, edited = (to_tensor(column).to(self.backbone.device) for column in zip(*pictures, strict=True))
-        with torch.no_grad():
-            mean, std = self.backbone.target_posterior(edited)
-            condition = self.backbone.encode_condition(originals)
-        condition[[place for place, row in enumerate(rows) if row in self.without]] = 0
-        return Latents(condition, mean, std)
+        return self._latents(self._load(tuple(map(View, rows, augmentations)), fresh=True))
+
+    def _views(self, positions: Sequence[int]) -> tuple[View, ...]:
+        return tuple(View(self.order.row(position), self.augmentation(position)) for position in positions)
+
+    def _load(self, views: Sequence[View], *, fresh: bool = False) -> Loaded:
+        """Load what the latents of views follow from: kept latents or, where there are none or if `fresh`, pictures."""
+        kept = {
+            place: found
+            for place, (row, augmentation) in enumerate(views)
+            if not fresh and self._cache and (found := self._cache.find(row, augmentation.flip))
+        }
+        others = [view for place, view in enumerate(views) if place not in kept]
+        pictures = list(self._decoders.map(lambda view: self.pictures(*view), others))  # decoding releases the GIL
+        without = [place for place, view in enumerate(others) if view.row in self.without]
+        return Loaded(len(views), kept, [to_tensor(column) for column in zip(*pictures, strict=True)], without)
+
+    def _latents(self, loaded: Loaded) -> Latents:
+        """Encode what was loaded as pictures, and put it between the kept latents."""
+        fresh = encode_pairs(self.backbone, *loaded.pictures) if loaded.pictures else None
+        if fresh:
+            fresh.condition[loaded.without] = 0
+        if fresh and not loaded.kept:
+            return fresh
+        others = iter(zip(*fresh, strict=True) if fresh else ())
+        device = self.backbone.device
+        rows = [
+            [part.to(device, non_blocking=True) for part in loaded.kept[place]] if place in loaded.kept
+            else next(others)
+            for place in range(loaded.count)
+        ]  # fmt: skip
+        return Latents(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
 
     def pictures(self, row: int, augmentation: Augmentation = CENTER_CROP) -> tuple[Image.Image, Image.Image]:
         """Return the original and the edited picture of a row in its shape, with the same crop and flip.
 
         Where there is no original, the edited picture stands in its place.
         """
-        try:
+        with told_by_row(row):
             pair = self.pairs[row]
             names = PICTURE_COLUMNS[1:] if row in self.without else PICTURE_COLUMNS
             original, edited = [_decode(pair[name], f"{name} of row {row}") for name in names] * (3 - len(names))
-        except ImageError as error:
-            raise DataError(f"cannot train on it: {error.what}", CHECK_HINT) from error
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"cannot read the pictures of row {row} ({one_line(error)})", CHECK_HINT) from error
         if edited.size != original.size:
             raise DataError(f"row {row}: the original is {original.size}, the edited picture {edited.size}", CHECK_HINT)
-        shape = self.shapes[row] if self.shapes else (self.size, self.size)
+        shape = self.shape(row)
         return augment(original, shape, augmentation), augment(edited, shape, augmentation)
 
-    def cache(self, say: Callable[[str], None], *, chunk: int = 16) -> bool:
-        """Encode every picture once and keep the latents in memory.
+    def shape(self, row: int) -> tuple[int, int]:
+        """Return the width and height of the crop of a row."""
+        return self.shapes[row] if self.shapes else (self.size, self.size)
 
-        Mirrored latents are encoded from the mirrored picture, because an autoencoder does not commute with mirroring.
-        Chunks are the same in every run, so a resumed run has the same latents bit for bit.
+    def cache(self, folder: Path, *, dtype: CacheDtype, ranks: Ranks, say: Callable[[str], None]) -> None:
+        """Encode all pairs that always get the same crop, once for all runs, and train on what is kept on disk.
 
         Args:
+            folder: folder of all caches.
+            dtype: data type on disk.
+            ranks: processes of the run.
             say: function that prints a line of progress.
-            chunk: number of pairs encoded at a time.
 
-        Returns:
-            False, with nothing cached, if some picture is not square and gets random crops.
+        Raises:
+            DataError: a picture cannot be read, or the disk has too little space.
         """
-        if self.shapes or not all(map(_is_square, self.pairs["edited_image"])):
-            say("pictures are not square and get random crops: their latents are not cached")
-            return False
-        for flip in (False, True) if self.flip else (False,):
-            parts = []
-            for start in range(0, len(self.pairs), chunk):
-                rows = range(start, min(start + chunk, len(self.pairs)))
-                latents = self.encode(rows, [Augmentation(flip, 0.5, 0.5)] * len(rows))
-                parts.append(Latents(*(part.cpu() for part in latents)))
-                if rows.stop == len(self.pairs) or rows.stop % (32 * chunk) == 0:
-                    say(f"encoding pairs{' mirrored' if flip else ''}: {rows.stop} of {len(self.pairs)}")
-            self._cache[flip] = Latents(*(torch.cat(column) for column in zip(*parts, strict=True)))
-        return True
+        if self.resize:
+            say("pictures are resized at random (resize) and get random crops: their latents are not cached")
+            return
 
-    def _augmentation(self, position: int) -> Augmentation:
-        mirrored, x, y = torch.rand(3, generator=generator(self.seed, "augment", str(position))).tolist()
-        return Augmentation(self.flip and mirrored < 0.5, x, y)
+        def encode(rows: Sequence[int], flip: bool) -> Latents:
+            return self.encode(rows, [Augmentation(flip, 0.5, 0.5)] * len(rows))
+
+        flips = (False, True) if self.flip else (False,)
+        pairs = CachedPairs(len(self.pairs), self._files, self._is_fixed, encode, flips, self.size)
+        self._cache = fill_latents(pairs, self.backbone, folder, dtype=dtype, ranks=ranks, say=say)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the latents that are kept on disk."""
+        return self._cache.size if self._cache else 0
+
+    def close(self) -> None:
+        """Stop decoding ahead."""
+        self._ahead.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    def _files(self, row: int) -> list[bytes]:
+        """Return the files of both pictures of a row; an empty one in place of an original that there is not."""
+        pair = self.pairs[row]
+        with told_by_row(row):
+            edited = read_stored(pair["edited_image"], f"edited_image of row {row}")
+            if row in self.without:
+                return [b"", edited]
+            return [read_stored(pair["original_image"], f"original_image of row {row}"), edited]
+
+    def _is_fixed(self, row: int) -> bool:
+        """Return whether a row always gets the same crop: a square one of a square picture, as its header says."""
+        if self.shape(row) != (self.size, self.size):
+            return False
+        with told_by_row(row), open_guarded(self._files(row)[1], f"edited_image of row {row}") as header:
+            return header.width == header.height
+
+    def augmentation(self, position: int) -> Augmentation:
+        """Return how the pair at a position is resized, cropped and mirrored."""
+        chance = generator(self.seed, "augment", str(position))
+        mirrored, x, y = torch.rand(3, generator=chance).tolist()
+        short = int(torch.randint(self.resize[0], self.resize[1] + 1, (1,), generator=chance)) if self.resize else 0
+        return Augmentation(self.flip and mirrored < 0.5, x, y, short)
 
 
 def _decode(stored: dict[str, Any] | None, name: str) -> Image.Image:
@@ -156,11 +256,19 @@ def _decode(stored: dict[str, Any] | None, name: str) -> Image.Image:
     return to_rgb(decode_image(read_stored(stored, name), name, frame=0))
 
 
-def _is_square(stored: dict[str, Any] | None) -> bool:
-    """Return whether a stored picture is square, from its header alone."""
-    name = "a picture of the data set"
-    with open_guarded(read_stored(stored, name), name) as header:
-        return header.width == header.height
+@contextmanager
+def told_by_row(row: int) -> Iterator[None]:
+    """Tell errors of reading a row as errors of the data set.
+
+    Raises:
+        DataError: something could not be read.
+    """
+    try:
+        yield
+    except ImageError as error:
+        raise DataError(f"cannot train on it: {error.what}", CHECK_HINT) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"cannot read the pictures of row {row} ({one_line(error)})", CHECK_HINT) from error
 
 
 def positions(samples: int, *, batch: int, accumulation: int, rank: int, ranks: int) -> Iterator[range]:
@@ -184,10 +292,11 @@ def augment(image: Image.Image, shape: int | tuple[int, int], augmentation: Augm
     Args:
         image: picture.
         shape: width and height of the crop, or the side of a square.
-        augmentation: place of the crop, and whether to mirror it.
+        augmentation: short side before the crop, place of the crop, and whether to mirror it.
     """
     crop = (shape, shape) if isinstance(shape, int) else shape
     scale = max(side / given for side, given in zip(crop, image.size, strict=True))
+    scale *= max(1.0, augmentation.short / min(crop))
     width, height = (max(side, round(given * scale)) for side, given in zip(crop, image.size, strict=True))
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.LANCZOS)

@@ -30,6 +30,8 @@ COMPLETE_FILE = "COMPLETE.json"
 MAY_CHANGE = frozenset(
     ("steps", "minutes", "out", "precision", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
     + ("validate_every", "report_to", "text_scale", "image_scale", "cache_latents", "threads", "bad_rows")
+    + ("cache_folder", "cache_dtype", "workers", "attention", "compile", "gradient_checkpointing")
+    + ("epochs", "ema_device", "validation_prompt", "validation_image", "push_to_hub")
 )
 
 
@@ -42,6 +44,7 @@ class State(BaseModel):
         samples: position in the endless shuffled order of pairs.
         seconds: duration over all sessions.
         precision: name of the dtype: fp32, bf16 or fp16.
+        attention: how attention is computed: plain, sdpa or xformers; empty in runs older than this.
         loss_scale: scale of the loss in fp16; None in other precisions.
         data: fingerprint of the pairs, which must be the same when the run resumes.
         config: settings of the run; those that shape the result must be the same when it resumes.
@@ -54,6 +57,7 @@ class State(BaseModel):
     samples: int = 0
     seconds: float = 0.0
     precision: str = "fp32"
+    attention: str = ""
     loss_scale: float | None = None
     data: str = ""
     config: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ip2p.config import Config
 from ip2p.pairs.columns import Columns, Reading
@@ -48,16 +48,49 @@ class FinetuneConfig(Reading):
         gt=0,
         description="time limit in minutes besides steps, summed over all sessions; null for no limit",
     )
-    steps: int = Field(default=1000, ge=1, description="optimizer steps")
+    steps: int = Field(default=1000, ge=1, description="optimizer steps, unless epochs are given")
+    epochs: float | None = Field(
+        default=None, gt=0, description="passes through the pairs, in place of steps; null for steps"
+    )
     batch: int = Field(default=32, ge=1, description="pairs in a micro-batch of one process")
     accumulation: int = Field(default=1, ge=1, description="micro-batches in an optimizer step")
-    cache_latents: bool = Field(default=False, description="encode every picture once and train on latents in memory")
+    cache_latents: bool = Field(
+        default=False, description="encode every picture once, keep the latents on disk and train on these"
+    )
+    cache_folder: str = Field(
+        default="runs/latents", description="folder of kept latents and embeddings, for all runs and processes"
+    )
+    cache_dtype: Literal["fp16", "fp32"] = Field(
+        default="fp16", description="data type of kept latents and embeddings; fp32 takes twice the space"
+    )
     size: int = Field(default=0, ge=0, description="side of the training crop in pixels; 0 for the model's own")
+    resize: tuple[int, int] | None = Field(
+        default=None,
+        description="smallest and largest short side, in pixels, to which a pair is resized before the crop; "
+        "null for the side of the crop",
+    )
     flip: bool = Field(default=True, description="mirror half of the samples left to right")
 
     train_text_encoder: bool = Field(default=False, description="train the text encoder as well as the UNet")
-    optimizer: Literal["adamw", "muon"] = Field(
-        default="adamw", description="adamw; or muon for matrices and convolution kernels, with AdamW for the rest"
+    blocks: tuple[str, ...] = Field(
+        default=(),
+        description="parts of names of the UNet's modules that are trained, such as up_blocks or attn2; all if empty",
+    )
+    lora_rank: int = Field(default=0, ge=0, description="rank of LoRA matrices; 0 trains the weights themselves")
+    lora_alpha: float | None = Field(
+        default=None, gt=0, description="alpha of LoRA: products are scaled by alpha / rank; null for the rank"
+    )
+    lora_modules: tuple[str, ...] = Field(
+        default=("to_q", "to_k", "to_v", "to_out.0", "q_proj", "k_proj", "v_proj", "out_proj"),
+        description="ends of the names of the layers that get LoRA matrices",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute activations again in the backward pass: less memory, a third more time"
+    )
+    optimizer: Literal["adamw", "adamw8bit", "muon"] = Field(
+        default="adamw",
+        description="adamw; adamw8bit, of bitsandbytes, for a quarter of its memory; or muon for matrices and "
+        "convolution kernels, with AdamW for the rest",
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate")
     schedule: Literal["constant", "linear", "cosine"] = Field(
@@ -77,8 +110,45 @@ class FinetuneConfig(Reading):
         le=1 / 3,
         description="share of samples trained without text, and as many each without image and without both",
     )
+    min_snr_gamma: float | None = Field(
+        default=None, gt=0, description="gamma of the min-SNR weights of the loss, such as 5; null for equal weights"
+    )
+    noise_offset: float = Field(
+        default=0.0, ge=0, le=1, description="offset noise for each channel of a picture, such as 0.1; 0 for none"
+    )
+    prediction_type: Literal["base", "epsilon", "v_prediction"] = Field(
+        default="base", description="what the UNet learns to predict; base for what the base model predicts"
+    )
+    zero_terminal_snr: bool = Field(
+        default=False,
+        description="make the last timestep pure noise; needs v-prediction, and spaces timesteps trailing",
+    )
+    changed_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="extra weight in the loss of pixels that the edit changes, by edit_mask or else by the latents",
+    )
+    dpo_beta: float | None = Field(
+        default=None,
+        gt=0,
+        description="train on the data set's preference pairs by Diffusion-DPO, with this beta, such as 2000; "
+        "null trains on its pairs",
+    )
+    ema_device: Literal["same", "cpu"] = Field(
+        default="same", description="where the moving average is kept; cpu saves GPU memory and takes time"
+    )
     threads: int = Field(
         default=0, ge=0, description="threads of each process on a CPU; 0 shares all cores among the processes"
+    )
+    workers: int = Field(
+        default=0, ge=0, description="threads that decode pictures ahead; 0 for as many as there are cores, 8 at most"
+    )
+    attention: Literal["auto", "plain", "sdpa", "xformers"] = Field(
+        default="auto",
+        description="how attention is computed; auto takes SDPA on a GPU, and on a CPU whichever measures faster",
+    )
+    compile: bool = Field(
+        default=False, description="compile the UNet, which takes minutes at the start; needs a C++ compiler"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
@@ -91,9 +161,26 @@ class FinetuneConfig(Reading):
     validate_every: int = Field(
         default=500, ge=1, description="optimizer steps between validations (held-out loss and a sheet of edits)"
     )
+    validation_prompt: str | None = Field(
+        default=None, description="instruction of one more edit on each sheet; null for none"
+    )
+    validation_image: str | None = Field(
+        default=None, description="picture file that validation_prompt edits; null for a held-out one"
+    )
+    push_to_hub: str | None = Field(
+        default=None, description="model on the hub to which the editor is uploaded at the end; null for none"
+    )
     report_to: str = Field(default="none", description="tracker known to accelerate, such as tensorboard; or none")
     text_scale: float = Field(default=7.5, ge=0, description="default text guidance scale of the editor")
     image_scale: float = Field(default=1.5, ge=0, description="default image guidance scale of the editor")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "FinetuneConfig":
+        if self.resize and not max(1, self.size) <= self.resize[0] <= self.resize[1]:
+            raise ValueError(f"resize={list(self.resize)} is no range from at least size={self.size}")
+        if self.dpo_beta and (self.changed_weight or self.min_snr_gamma):
+            raise ValueError("dpo_beta weights errors itself: it goes without changed_weight and min_snr_gamma")
+        return self
 
     @property
     def datasets(self) -> tuple[DataSource, ...]:

@@ -1,44 +1,52 @@
 """Fine-tune an editor from a base model; a run that was killed resumes exactly."""
 
+import copy
 import json
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 
-from ip2p.device import choose_precision, precision_name
+from ip2p.device import PRECISIONS, autocast, choose_precision, compile_unet, precision_name
 from ip2p.diffusion.noise import ForwardProcess
-from ip2p.errors import ModelError
-from ip2p.models.backbone import Backbone, load_backbone
-from ip2p.models.widen import suit_attention, widen_conv_in
+from ip2p.models.backbone import latent_scale, latent_shift
 from ip2p.ownership import require_own
+from ip2p.pictures.read import open_image
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
 from ip2p.shards import atomic_write
+from ip2p.train.adapters import has_lora, save_lora, without_lora
+from ip2p.train.attention import choose_attention, require_attention, use_attention
 from ip2p.train.batches import Batches
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.launcher import is_launched, settle
-from ip2p.train.learner import Learner
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
-from ip2p.train.objective import EditingModel, TrainingBatch, draw_randomness, editing_loss, make_training_batch
-from ip2p.train.optimizer import build_optimizer
-from ip2p.train.order import arrange, bucket_shapes, nearest_shape
+from ip2p.train.masks import Masks
+from ip2p.train.objective import TrainingBatch, draw_randomness, editing_loss, make_training_batch
 from ip2p.train.pairs import PairDataset, open_pairs
-from ip2p.train.result import save_editor, write_report
+from ip2p.train.preference import open_preferences, preference_loss
+from ip2p.train.prepare import make_batches, prepare
+from ip2p.train.ranks import Ranks
+from ip2p.train.result import push_editor, save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
+from ip2p.train.text_embeddings import FrozenText
 from ip2p.train.validation import Validation
+from ip2p.train.weighting import changed_share, pixel_weight
+from ip2p.train.xl import tokenize_texts
 from ip2p.version import __version__
 
 RUN_FILE = "run.json"
-OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", "report.html")
+OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", "lora", "report.html")
 """Names of everything that a run writes to its folder."""
 
 
@@ -100,28 +108,50 @@ class Run(TrainingLoop):
         self.say = say if main else lambda _: None
         self.config = config = settle(config, self.say)
         out = Path(config.out)
-        self.pairs = open_pairs(*config.datasets, bad_rows=config.bad_rows, say=self.say)
+        if config.validation_image:
+            open_image(config.validation_image, frame=0)  # one that cannot be read ends a run before it begins
+        if config.dpo_beta:
+            opened: tuple[PairDataset, ...] = open_preferences(*config.datasets, say=self.say)
+        else:
+            opened = (open_pairs(*config.datasets, bad_rows=config.bad_rows, say=self.say),)
+        self.pairs = opened[0]
+        if config.epochs:
+            step = config.batch * config.accumulation * place.num_processes
+            self.config = config = config.model_copy(
+                update={"steps": max(1, math.ceil(config.epochs * len(self.pairs.train) / step))}
+            )
+            self.say(f"{config.epochs:g} passes through {len(self.pairs.train)} pairs are {config.steps} steps")
         resumed = self._resumable(out)
         if main:
             self._claim(out, resumed)
         self.backbone, self.model, learner = prepare(config, place.device)
+        self.reference = copy.deepcopy(self.model).requires_grad_(False) if config.dpo_beta else None
         self.process = ForwardProcess(self.backbone.scheduler)
         side = config.size or self.backbone.image_size
-        self.batches = make_batches(self.pairs, self.backbone, config, size=side)
+        self.batches, *others = (make_batches(each, self.backbone, config, size=side) for each in opened)
+        self.rejected = next(iter(others), None)
+        self.ranks = Ranks.of(place)
+        self.text = None if config.train_text_encoder or self.backbone.is_xl else FrozenText(self.backbone)
         if config.cache_latents:
-            self.batches.cache(self.say)
+            self._fill_caches(self.batches, *others)
+        self.masks = Masks(self.pairs.train, downscale=self.backbone.downscale)
         state = State(data=self.pairs.fingerprint(), config=config.model_dump(mode="json"))
         if resumed:
             learner.restore(resumed)
             state = resumed.state.model_copy(update={"config": state.config})
             self.say(f"going on from step {state.step} in {out}")
         state = state.model_copy(update={"precision": self._precision(state, place)})
+        state = state.model_copy(update={"attention": self._attention(state, place, side // self.backbone.downscale)})
+        if config.compile:
+            compile_unet(self.backbone.unet, self._trial, setting="compile")
         accelerator = self._accelerator(state, place)
         hyperparameters = Hyperparameters(
             config.learning_rate, config.batch, config.accumulation, config.max_grad_norm, config.keep_checkpoints
         )
         progress = TrainingProgress(config.steps, "samples", active=main)
         self.wrapped = accelerator.prepare(self.model)
+        for batches in (self.batches, *others):
+            batches.stride = config.batch * self.ranks.count
         super().__init__(out, hyperparameters, learner, state, accelerator, progress)
         self.validation = Validation(
             Batches(self.pairs.held_out, self.backbone, size=side, seed=config.seed, flip=False),
@@ -153,20 +183,52 @@ class Run(TrainingLoop):
 
     def loss(self, taken: Sequence[int]) -> Tensor:
         """Return the mean loss of the samples at these positions, each with its own noise and dropped conditions."""
-        return editing_loss(self.wrapped, self.process, self.batch_at(taken)).mean()
+        batch = self.batch_at(taken)
+        if self.rejected is None or self.reference is None or self.config.dpo_beta is None:
+            return editing_loss(self.wrapped, self.process, batch, min_snr_gamma=self.config.min_snr_gamma).mean()
+        refused = self.batch_at(taken, self.rejected)
+        return preference_loss(
+            self.wrapped, self.reference, self.process, batch, refused, beta=self.config.dpo_beta
+        ).mean()
 
     def step(self) -> StepResult:
         """Take one optimizer step in training mode."""
         self.model.train()
         return super().step()
 
-    def batch_at(self, taken: Sequence[int]) -> TrainingBatch:
-        """Make the training batch at these positions of the run, with its noise, timesteps and dropped conditions."""
-        instructions, latents = self.batches.at(taken)
+    def batch_at(self, taken: Sequence[int], batches: Batches | None = None) -> TrainingBatch:
+        """Make the training batch at these positions of the run, with its noise, timesteps and dropped conditions.
+
+        Args:
+            taken: positions.
+            batches: where the samples come from; None for the pairs, or the chosen edits of preference pairs.
+        """
+        source = batches or self.batches
+        instructions, latents = source.at(taken)
         generators = [generator(self.config.seed, "train", str(position)) for position in taken]
         _, *shape = latents.mean.shape
-        draws = draw_randomness(generators, (shape[0], shape[1], shape[2]), self.process.timesteps)
-        return make_training_batch(instructions, latents, draws, drop=self.config.drop, tokenize=self.backbone.tokenize)
+        draws = draw_randomness(
+            generators, (shape[0], shape[1], shape[2]), self.process.timesteps, noise_offset=self.config.noise_offset
+        )
+        batch = make_training_batch(
+            instructions,
+            latents,
+            draws,
+            drop=self.config.drop,
+            tokenize=self.text or partial(tokenize_texts, self.backbone),
+        )
+        if not self.config.changed_weight:
+            return batch
+        changed = changed_share(
+            latents.condition,
+            latents.mean,
+            scale=latent_scale(self.backbone.vae),
+            shift=latent_shift(self.backbone.vae),
+        )
+        rows, augmentations = [source.order.row(each) for each in taken], [source.augmentation(each) for each in taken]
+        shapes = [source.shape(row) for row in rows]
+        changed = self.masks.at(rows, augmentations, shapes, changed)
+        return batch._replace(weight=pixel_weight(changed, self.config.changed_weight))
 
     def validate(self) -> None:
         """Compute the held-out loss and a sheet of edits with the averaged weights, on one rank; the others wait."""
@@ -175,7 +237,11 @@ class Run(TrainingLoop):
             with self.learner.averaged_weights():
                 loss = self.validation.loss(self.config.batch)
                 sheet = self.validation.sheet(
-                    self.state.step, text_scale=self.config.text_scale, image_scale=self.config.image_scale
+                    self.state.step,
+                    text_scale=self.config.text_scale,
+                    image_scale=self.config.image_scale,
+                    prompt=self.config.validation_prompt,
+                    picture=self.config.validation_image,
                 )
             self.metrics.write(step=self.state.step, held_out_loss=loss)
             self.accelerator.log({"held_out_loss": loss}, step=self.state.step)
@@ -184,6 +250,8 @@ class Run(TrainingLoop):
 
     def finish(self, exit_code: int) -> RunResult:
         """Write the editor and the report, or say how to resume if a signal stopped the run."""
+        for batches in (self.batches, *([self.rejected] if self.rejected else [])):
+            batches.close()
         if self.stopped:
             self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
@@ -192,12 +260,28 @@ class Run(TrainingLoop):
         if self.accelerator.is_main_process:
             self.model.eval()
             with self.learner.averaged_weights():
-                save_editor(self.backbone, editor, self.config, self.state, pairs=self.pairs.train)
+                folded = without_lora(self.backbone)
+                save_editor(folded, editor, self.config, self.state, pairs=self.pairs.train)
+                self._save_lora()
             report = write_report(self.out, self.state, pairs=len(self.pairs.train))
             self.say(f"editor: {editor}\nreport: {report}")
+            if self.config.push_to_hub:
+                self.say(push_editor(editor, self.config.push_to_hub))
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return RunResult(editor, self.state.step, 0)
+
+    def _save_lora(self) -> None:
+        """Write the LoRA files where they are all that was trained, so that they fit the base model."""
+        if not has_lora(self.backbone):
+            return
+        if self.backbone.unet.conv_in.weight.requires_grad:
+            self.say(
+                "no LoRA files: the base model has no channels for the picture, and the editor has them and all else"
+            )
+            return
+        save_lora(self.backbone, self.out / "lora")
+        self.say(f"LoRA: {self.out / 'lora'}, for {self.config.base}, in the layouts of diffusers and of kohya")
 
     def _claim(self, out: Path, resumed: Checkpoint | None) -> None:
         """Write down whose the folder is.
@@ -214,6 +298,9 @@ class Run(TrainingLoop):
         """Load the checkpoint to resume from, and check that it belongs to this run; None if there is none."""
         found = load_newest(out / "checkpoints", warn=self.say)
         if found:
+            # A run that is older than a setting was made with what is now its default.
+            past = FinetuneConfig().model_dump(mode="json") | found.state.config
+            found = found._replace(state=found.state.model_copy(update={"config": past}))
             config, data = self.config.model_dump(mode="json"), self.pairs.fingerprint()
             check_same_run(found.state, config=config, data=data, folder=out)
         return found
@@ -222,16 +309,45 @@ class Run(TrainingLoop):
         """Return the name of the dtype: of the resumed run, as requested, or as measured on the first rank."""
         if state.step and self.config.precision == "auto":
             return state.precision
-
-        def trial() -> None:
-            editing_loss(self.model, self.process, self.batch_at(range(self.config.batch))).mean().backward()
-            self.model.zero_grad(set_to_none=True)
-
-        names = [""]
+        name = ""
         if place.is_main_process:
-            dtype = choose_precision(trial, device=place.device, requested=self.config.precision, report=self.say)
-            names = [precision_name(dtype)]
-        return str(broadcast_object_list(names)[0])
+            requested = self.config.precision
+            dtype = choose_precision(self._trial, device=place.device, requested=requested, report=self.say)
+            name = precision_name(dtype)
+        return self.ranks.agree(name)
+
+    def _attention(self, state: State, place: PartialState, side: int) -> str:
+        """Return how attention is computed, and set it up: as in the resumed run, as requested, or as measured."""
+        asked = self.config.attention
+        require_attention(asked, place.device)
+
+        def step() -> None:
+            with autocast(place.device, PRECISIONS[state.precision]):
+                self._trial()
+
+        name = state.attention if asked == "auto" else ""
+        if not name and place.is_main_process:
+            name = choose_attention(self.backbone.unet, asked, side=side, device=place.device, step=step, say=self.say)
+        name = self.ranks.agree(name)
+        for model in (self.model, *([self.reference] if self.reference else [])):
+            use_attention(model.unet, name)
+        return name
+
+    def _trial(self) -> None:
+        """Run a step, forward and backward, that changes nothing."""
+        editing_loss(self.model, self.process, self.batch_at(range(self.config.batch))).mean().backward()
+        self.model.zero_grad(set_to_none=True)
+
+    def _fill_caches(self, *batches: Batches) -> None:
+        """Encode pictures and instructions that are not on disk yet."""
+        folder, dtype = Path(self.config.cache_folder), self.config.cache_dtype
+        for each in batches:
+            each.cache(folder, dtype=dtype, ranks=self.ranks, say=self.say)
+        if self.text:
+            self.text.cache(
+                self.batches.instructions, folder, dtype=dtype, limit=self.batches.cached_bytes, ranks=self.ranks,
+                say=self.say,
+            )  # fmt: skip
 
     def _accelerator(self, state: State, place: PartialState) -> Accelerator:
         accelerator = Accelerator(
@@ -247,29 +363,6 @@ class Run(TrainingLoop):
         return accelerator
 
 
-def make_batches(pairs: PairDataset, backbone: Backbone, config: FinetuneConfig, *, size: int) -> Batches:
-    """Make the batches of a run, in its order and its shapes.
-
-    Args:
-        pairs: pairs of the run.
-        backbone: model to train.
-        config: settings of the run.
-        size: side of the square crop, in pixels.
-    """
-    shapes = None
-    if config.buckets:
-        # Every level of the UNet halves the sides of the latents.
-        step = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
-        allowed = bucket_shapes(size, step)
-        shapes = [nearest_shape(each, allowed) for each in pairs.sizes]
-    triples = pairs.triples if config.candidates == "one" else None
-    order = arrange(pairs.parts, seed=config.seed, batch=config.batch, triples=triples, shapes=shapes)
-    return Batches(
-        pairs.train, backbone, size=size, seed=config.seed, flip=config.flip, order=order, shapes=shapes,
-        without=pairs.without,
-    )  # fmt: skip
-
-
 def process_state(threads: int = 0) -> PartialState:
     """Set up rank, device and threads as `accelerate launch` or torchrun ask, with several ranks on CPUs too.
 
@@ -283,35 +376,3 @@ def process_state(threads: int = 0) -> PartialState:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     return place
-
-
-def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel, Learner]:
-    """Load the base model, widen its first convolution unless it is an editor, and set up what is trained.
-
-    Args:
-        config: settings of the run.
-        device: device to train on.
-
-    Raises:
-        ModelError: the base model is missing, damaged, or of another kind.
-    """
-    backbone = load_backbone(config.base, device=device, dtype=torch.float32)
-    if backbone.is_xl:
-        raise ModelError(
-            f"{config.base} has SDXL's two text encoders, and training knows one",
-            "Give a base of Stable Diffusion 1 or 2",
-        )
-    if not backbone.is_editor:
-        widen_conv_in(backbone.unet)
-    backbone.vae.requires_grad_(False)
-    backbone.text_encoder.requires_grad_(config.train_text_encoder)
-    backbone.unet.requires_grad_(True)
-    suit_attention(backbone.unet, device)
-    modules: dict[str, nn.Module] = {"unet": backbone.unet}
-    if config.train_text_encoder:
-        modules["text_encoder"] = backbone.text_encoder
-    optimizer = build_optimizer(
-        modules, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
-    )
-    learner = Learner.create(modules, optimizer, ema_decay=config.ema_decay)
-    return backbone, EditingModel(backbone.unet, backbone.text_encoder), learner

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 
+import torch
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
 from ip2p.errors import ConfigError
@@ -53,6 +54,9 @@ def settle(
             "Leave out --dynamo_backend",
         )
     precision = environment.get("ACCELERATE_MIXED_PRECISION", "").lower() or "no"
+    if precision == "fp16" and config.precision == "auto" and not torch.accelerator.is_available():
+        say("--mixed_precision fp16 of accelerate launch needs a GPU, and there is none: precision=auto")
+        return config
     if precision in ("no", config.precision):  # the launcher says "no" if it was not asked
         return config
     if config.precision != "auto" or precision not in ("bf16", "fp16"):

@@ -1,7 +1,7 @@
 """Modules with their moving averages and their optimizer, saved and restored together."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,18 +26,29 @@ class Learner:
     optimizer: torch.optim.Optimizer
 
     @classmethod
-    def create(cls, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, *, ema_decay: float) -> "Learner":
+    def create(
+        cls,
+        modules: dict[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        *,
+        ema_decay: float,
+        ema_device: torch.device | None = None,
+    ) -> "Learner":
         """Make a learner whose averages start as the weights.
 
         Args:
             modules: modules by name.
             optimizer: optimizer of their trainable weights.
             ema_decay: largest decay of the averages; after n steps it is min(ema_decay, (1 + n) / (10 + n)).
+            ema_device: device that keeps the averages; None for that of the weights.
         """
         averages = {
             name: EMAModel(trainable(module).values(), decay=ema_decay, foreach=True)
             for name, module in modules.items()
         }
+        if ema_device is not None:
+            for average in averages.values():
+                average.to(device=ema_device)
         return cls(modules, averages, optimizer)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
@@ -63,7 +74,7 @@ class Learner:
     def update_averages(self) -> None:
         """Update the moving averages after an optimizer step."""
         for name, module in self.modules.items():
-            self.averages[name].step(trainable(module).values())
+            self.averages[name].step(_beside(trainable(module).values(), self.averages[name].shadow_params))
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -76,6 +87,14 @@ class Learner:
         finally:
             for name, module in self.modules.items():
                 self.averages[name].restore(trainable(module).values())
+
+
+def _beside(parameters: Iterable[nn.Parameter], averages: Sequence[Tensor]) -> list[nn.Parameter]:
+    """Return the parameters on the devices of their averages: themselves, or copies where these are kept elsewhere."""
+    return [
+        parameter if parameter.device == average.device else nn.Parameter(parameter.detach().to(average.device))
+        for parameter, average in zip(parameters, averages, strict=True)
+    ]
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -121,7 +121,8 @@ class TrainingLoop(ABC):
                     loss = self.loss(taken)
                 accelerator.backward(loss)
             losses.append(loss.detach())
-        norm = accelerator.clip_grad_norm_(self.parameters, hyperparameters.max_grad_norm or math.inf).item()
+        clipped = accelerator.clip_grad_norm_(self.parameters, hyperparameters.max_grad_norm or math.inf)
+        loss, norm = torch.stack([torch.stack(losses).mean(), clipped]).tolist()  # the only wait for a GPU in a step
         moved = math.isfinite(norm)
         if moved or accelerator.scaler is not None:
             # A gradient scaler skips a step that is not finite itself, and must see it to adapt its scale.
@@ -129,7 +130,7 @@ class TrainingLoop(ABC):
         if moved:
             self.learner.update_averages()
         self.optimizer.zero_grad()
-        return StepResult(torch.stack(losses).mean().item(), norm, moved)
+        return StepResult(loss, norm, moved)
 
     @property
     def synchronized_modules(self) -> Sequence[nn.Module]:

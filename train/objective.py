@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.seeding import randn
+from ip2p.train.weighting import min_snr_weight
 
 
 class Latents(NamedTuple):
@@ -36,16 +37,19 @@ class TrainingBatch(NamedTuple):
     Attributes:
         target: latents of the edited pictures, sampled from the posterior and scaled, shape (b, c, h, w).
         condition: latents of the originals, zero where the condition is dropped.
-        tokens: token ids of the instructions, shape (b, n); those of the empty prompt where the condition is dropped.
+        tokens: token ids of the instructions, shape (b, n), or their embeddings, shape (b, n, d), under a frozen text
+            encoder; those of the empty prompt where the condition is dropped.
         noise: noise of the forward process.
         timesteps: timesteps of the forward process, shape (b,).
+        weight: weight of each latent pixel, of mean 1, see `ip2p.train.weighting`; None if all are equal.
     """
 
     target: Float[Tensor, "b c h w"]
     condition: Float[Tensor, "b c h w"]
-    tokens: Int[Tensor, "b n"]
+    tokens: Int[Tensor, "b n"] | Float[Tensor, "b n d"]
     noise: Float[Tensor, "b c h w"]
     timesteps: Int[Tensor, " b"]
+    weight: Float[Tensor, "b 1 h w"] | None = None
 
 
 class Draws(NamedTuple):
@@ -91,28 +95,39 @@ class EditingModel(nn.Module):
         noised: Float[Tensor, "b c h w"],
         timesteps: Int[Tensor, " b"],
         condition: Float[Tensor, "b c h w"],
-        tokens: Int[Tensor, "b n"],
+        tokens: Int[Tensor, "b n"] | Float[Tensor, "b n d"],
     ) -> Float[Tensor, "b c h w"]:
-        """Return the UNet's prediction, in the base model's prediction type."""
-        with torch.set_grad_enabled(self.trains_text and torch.is_grad_enabled()):
-            text = self.text_encoder(tokens)[0]
+        """Return the UNet's prediction, in the base model's prediction type, for token ids or their embeddings."""
+        text = tokens
+        if not tokens.is_floating_point():
+            with torch.set_grad_enabled(self.trains_text and torch.is_grad_enabled()):
+                text = self.text_encoder(tokens)[0]
         prediction: Tensor = self.unet(
             torch.cat([noised, condition], dim=1), timesteps, encoder_hidden_states=text
         ).sample
         return prediction
 
 
-def draw_randomness(generators: Sequence[torch.Generator], shape: tuple[int, int, int], timesteps: int) -> Draws:
+def draw_randomness(
+    generators: Sequence[torch.Generator], shape: tuple[int, int, int], timesteps: int, *, noise_offset: float = 0.0
+) -> Draws:
     """Draw all random numbers of a batch, on the CPU.
+
+    With a noise offset s, the noise of a sample is e + s u, where u is normal too, but one number for each channel: so
+    the model also learns to move the mean colour of a picture (N. Guttenberg, "Diffusion with Offset Noise", 2023,
+    https://www.crosslabs.org/blog/diffusion-with-offset-noise).
 
     Args:
         generators: one random generator for each sample.
         shape: shape of the latents of one picture, (c, h, w).
         timesteps: number of timesteps of the noise schedule; t is uniform in 0 .. timesteps-1.
+        noise_offset: s, >= 0; the article's is 0.1.
     """
     uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
     steps = torch.cat([torch.randint(timesteps, (1,), generator=generator) for generator in generators])
     posterior, noise = (randn(shape, generators, torch.float32, torch.device("cpu")) for _ in range(2))
+    if noise_offset:  # drawn last, so that all other numbers are as without
+        noise = noise + noise_offset * randn((shape[0], 1, 1), generators, torch.float32, torch.device("cpu"))
     return Draws(uniform, steps, posterior, noise)
 
 
@@ -134,7 +149,7 @@ def make_training_batch(
     draws: Draws,
     *,
     drop: float,
-    tokenize: Callable[[Sequence[str]], Int[Tensor, "b n"]],
+    tokenize: Callable[[Sequence[str]], Tensor],
 ) -> TrainingBatch:
     """Sample the targets from their posterior and drop conditions: a text becomes the empty prompt, an image zero.
 
@@ -143,7 +158,7 @@ def make_training_batch(
         latents: latents of the samples.
         draws: random numbers of the samples, on the CPU.
         drop: share p of `drop_conditions`; 0 drops nothing.
-        tokenize: function that turns texts into token ids.
+        tokenize: function that turns texts into token ids, or into embeddings.
     """
     device = latents.mean.device
     dropped = drop_conditions(draws.uniform, drop)
@@ -157,15 +172,25 @@ def make_training_batch(
     )
 
 
-def editing_loss(model: nn.Module, process: ForwardProcess, batch: TrainingBatch) -> Float[Tensor, " b"]:
-    """Return the mean squared error of each sample's prediction, in fp32.
+def editing_loss(
+    model: nn.Module, process: ForwardProcess, batch: TrainingBatch, *, min_snr_gamma: float | None = None
+) -> Float[Tensor, " b"]:
+    """Return the mean squared error of each sample's prediction, in fp32, weighted if the batch or a gamma says so.
 
     Args:
         model: an EditingModel, possibly wrapped by accelerate.
         process: forward process of the base model.
         batch: inputs of the loss.
+        min_snr_gamma: gamma of `min_snr_weight`; None weights all timesteps equally, as the paper does.
     """
     noised = process.add_noise(batch.target, batch.noise, batch.timesteps)
     prediction: Tensor = model(noised, batch.timesteps, batch.condition, batch.tokens)
     target = process.target(batch.target, batch.noise, batch.timesteps)
-    return (prediction.float() - target).square().flatten(1).mean(dim=1)
+    errors = (prediction.float() - target).square()
+    if batch.weight is not None:
+        errors = errors * batch.weight
+    losses = errors.flatten(1).mean(dim=1)
+    if min_snr_gamma is None:
+        return losses
+    kind, alphas = str(process.prediction_type), process.scheduler.alphas_cumprod
+    return losses * min_snr_weight(alphas, batch.timesteps, gamma=min_snr_gamma, prediction_type=kind)

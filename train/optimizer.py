@@ -7,14 +7,18 @@ over. `torch.optim.Muon` takes 2-D weights only and always computes in bf16, whi
 slower.
 """
 
+import importlib
+import importlib.util
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
+
+from ip2p.errors import ConfigError
 
 # Quintic Newton-Schulz: the steepest slope at zero that still keeps singular values within about 0.7 to 1.2.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -26,7 +30,7 @@ ADAMW_NAMES = ("conv_in", "conv_out", "time_emb", "time_proj", "add_embedding", 
 def build_optimizer(
     modules: Mapping[str, nn.Module],
     *,
-    name: Literal["muon", "adamw"],
+    name: Literal["muon", "adamw", "adamw8bit"],
     learning_rate: float,
     weight_decay: float,
 ) -> torch.optim.Optimizer:
@@ -36,13 +40,19 @@ def build_optimizer(
         modules: modules by name, such as {"unet": unet, "text_encoder": text_encoder}; their order is that of the
             optimizer's state.
         name: adamw, or muon: Muon for linear weights and convolution kernels, AdamW for conv_in, conv_out, embeddings,
-            time projections, norms and biases (of which only conv_in and conv_out decay).
+            time projections, norms and biases (of which only conv_in and conv_out decay); or adamw8bit, whose state
+            takes two bytes a weight.
         learning_rate: peak learning rate, > 0.
         weight_decay: decoupled weight decay, >= 0.
+
+    Raises:
+        ConfigError: adamw8bit is asked for, and bitsandbytes is not installed or cannot work here.
     """
-    if name == "adamw":
+    if name != "muon":
         parameters = [parameter for _, _, parameter in _trainable(modules)]
-        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+        if name == "adamw8bit":
+            return _eight_bit(parameters, learning_rate=learning_rate, weight_decay=weight_decay)
+        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=_fuses(parameters))
     groups: dict[str, list[nn.Parameter]] = defaultdict(list)
     for path, module, parameter in _trainable(modules):
         groups[_group(path, module, parameter)].append(parameter)
@@ -160,6 +170,30 @@ def computes_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def _fuses(parameters: Sequence[nn.Parameter]) -> bool:
+    """Return whether AdamW has one kernel for a step of these parameters."""
+    return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+
+
+def _eight_bit(parameters: list[nn.Parameter], **settings: float) -> torch.optim.Optimizer:
+    """Build AdamW with 8-bit state.
+
+    Raises:
+        ConfigError: bitsandbytes is not installed, or there is no CUDA device.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "optimizer=adamw8bit needs bitsandbytes, which is not installed",
+            "Run `pip install 'ip2p[bnb]'`, or give optimizer=adamw",
+        )
+    if any(parameter.device.type != "cuda" for parameter in parameters):
+        raise ConfigError("optimizer=adamw8bit needs an NVIDIA GPU", "Give optimizer=adamw")
+    built: torch.optim.Optimizer = importlib.import_module("bitsandbytes").optim.AdamW8bit(
+        parameters, lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+    )
+    return built
 
 
 def _trainable(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 import yaml
 from datasets import Dataset
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import HfApi, ModelCard, ModelCardData
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
+from ip2p.errors import one_line
 from ip2p.models.backbone import Backbone, save_backbone
 from ip2p.pictures.pages import Chart, Curve, data_uri, render_page
 from ip2p.shards import atomic_write
@@ -50,13 +52,34 @@ def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state:
     save_backbone(
         backbone,
         folder,
-        pipeline_class="StableDiffusionInstructPix2PixPipeline",
+        pipeline_class=backbone.pipeline_class,
         dtype=torch.float16,
         extra={
             "ip2p.json": json.dumps(defaults, indent=1) + "\n",
             "README.md": model_card(config, state, pairs=len(pairs)),
         },
     )
+
+
+def push_editor(folder: Path, name: str) -> str:
+    """Upload an editor to the hub as a private model; returns a line that says where it is, or why it is not there.
+
+    A hub that cannot be reached costs no run: the editor is whole in its folder.
+
+    Args:
+        folder: folder of the editor.
+        name: name of the model, with or without its owner.
+    """
+    api = HfApi()
+    try:
+        made = api.create_repo(name, private=True, exist_ok=True)
+        api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Upload by ip2p")
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        return (
+            f"not uploaded as {name} ({one_line(error, 160)}); log in by `hf auth login`, then "
+            f"`hf upload {name} {folder}`"
+        )
+    return f"uploaded: {made}"
 
 
 def model_card(config: FinetuneConfig, state: State, *, pairs: int) -> str:

@@ -11,9 +11,9 @@ from ip2p.cli.options import (
     BUNDLED_BASE,
     BUNDLED_EDITOR,
     AllowPickle,
-    ConfigFile,
     ModelConfig,
     Overrides,
+    TrainingConfig,
     Weights,
     say,
     say_weights,
@@ -33,14 +33,21 @@ def _config_class() -> "type[FinetuneConfig]":
 
 
 @app.command(cls=command_of(_config_class))
-def finetune(config: ConfigFile = "storybook_finetune.yaml", settings: Overrides = None) -> None:
+def finetune(
+    config: TrainingConfig = None,
+    settings: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell settings, GPU memory and hours, and train nothing.")
+    ] = False,
+) -> None:
     """Train an editor on a packed data set, or resume.
 
-    KEY=VALUE replaces what the config file sets; a key that neither sets has its default.
+    KEY=VALUE replaces what the config file sets; a key that neither sets has its default. Without a file,
+    storybook_finetune.yaml for a base of storybook's world, and the paper's settings for any other.
     """
     from ip2p.train.finetune import finetune as train
 
-    raise typer.Exit(train(config, settings or ()))
+    raise typer.Exit(train(config, settings or (), dry_run=dry_run))
 
 
 @app.command(cls=GroupedCommand)

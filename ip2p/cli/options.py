@@ -67,7 +67,9 @@ Negative = Annotated[
 Frame = Annotated[
     int | None, typer.Option(help="Frame of an animation, or page of a TIFF, from 0.", rich_help_panel="Picture")
 ]
-ConfigFile = Annotated[str, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")]
+TrainingConfig = Annotated[
+    str | None, typer.Option("--config", help="YAML file, or the name of one that comes with ip2p.")
+]
 ModelConfig = Annotated[
     str | None,
     typer.Option(

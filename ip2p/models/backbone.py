@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from ip2p.conditioning import Conditioning
+from ip2p.conditioning import Conditioning, embed_xl
 from ip2p.errors import ConfigError, ModelError
 from ip2p.models.checkpoint import WeightsChoice, read_checkpoint, require_choice
 from ip2p.models.family import SIZE_NUMBERS, require_one_family, require_scale, require_vocabulary
@@ -181,7 +181,7 @@ class Backbone:
         """
         with explain(f"the model {self.name}"):
             require_one_family(self.name, self.unet, self.text_encoder, self.text_encoder_2)
-            require_scale(self.name, _scale(self.vae), _shift(self.vae))
+            require_scale(self.name, latent_scale(self.vae), latent_shift(self.vae))
             require_scale(self.name, float(self.image_size), 0.0)
             for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
                 if encoder is not None:
@@ -206,24 +206,14 @@ class Backbone:
         return tokenize(self.tokenizer, self.text_encoder, texts, warn=True)
 
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
-        """Embed texts in fp32 to condition the UNet on.
-
-        SDXL takes the penultimate hidden states of both text encoders, concatenated, and the pooled embedding of the
-        second one.
-        """
+        """Embed texts in fp32 to condition the UNet on."""
         tokens = self.tokenize(texts).to(self.device)
         if not self.is_xl:
             embeddings: Tensor = self.text_encoder(tokens)[0]
             return Conditioning(embeddings.float())
-        first = self.text_encoder(tokens, output_hidden_states=True)
-        tokens = tokenize(self.tokenizer_2, self.text_encoder_2, texts, warn=False).to(self.device)
-        second = self.text_encoder_2(tokens, output_hidden_states=True)
-        rows = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1).float()
-        pooled = second.text_embeds.float()
-        if self.zero_empty_text:
-            filled = torch.tensor([bool(text) for text in texts], device=rows.device)[:, None]
-            rows, pooled = rows * filled[:, None], pooled * filled
-        return Conditioning(rows, pooled)
+        second = tokenize(self.tokenizer_2, self.text_encoder_2, texts, warn=False).to(self.device)
+        zeroed = torch.tensor([self.zero_empty_text and not text for text in texts], device=self.device)
+        return embed_xl(self.text_encoder, self.text_encoder_2, tokens, second, zeroed=zeroed)
 
     def encode_condition(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
         """Encode pictures into image latents of an editor: the mode of the autoencoder's posterior, not scaled."""
@@ -237,8 +227,8 @@ class Backbone:
         The standard deviation is zero where the autoencoder has no posterior.
         """
         mean, std = self._posterior(x)
-        scale = _scale(self.vae)
-        return (mean - _shift(self.vae)) * scale, std * scale
+        scale = latent_scale(self.vae)
+        return (mean - latent_shift(self.vae)) * scale, std * scale
 
     def encode_target(
         self, x: Float[Tensor, "b 3 h w"], generators: Sequence[torch.Generator] | None = None
@@ -252,7 +242,7 @@ class Backbone:
     def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         """Decode scaled latents into pictures in [-1, 1]."""
         decoder = self.decoder or self.vae
-        unscaled = latents / _scale(decoder) + _shift(decoder)
+        unscaled = latents / latent_scale(decoder) + latent_shift(decoder)
         pictures: Tensor = decoder.decode(unscaled.to(decoder.dtype), return_dict=False)[0]
         return pictures.float().clamp(-1, 1)
 
@@ -285,11 +275,13 @@ class Backbone:
         return encoded.latent_dist.mode().float(), encoded.latent_dist.std.float()
 
 
-def _scale(vae: Any) -> float:
+def latent_scale(vae: Any) -> float:
+    """Factor of the latents that are denoised, see `Backbone.target_posterior`."""
     return float(vae.config.scaling_factor)
 
 
-def _shift(vae: Any) -> float:
+def latent_shift(vae: Any) -> float:
+    """Shift of the latents that are denoised."""
     return float(getattr(vae.config, "shift_factor", None) or 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Batches: invalid data sets, the endless order, crop and flip, and the cache."""
+"""Batches: invalid data sets, crop and flip, pictures as they are stored, loading ahead."""
 
 import io
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from ip2p.pictures.color import to_rgb
 from ip2p.pictures.read import open_image
 from ip2p.train.batches import CENTER_CROP, Augmentation, Batches, augment, positions
 from ip2p.train.pairs import open_pairs
+from ip2p.train.ranks import Ranks
 
 
 def test_ranks_share_the_positions_without_overlap() -> None:
@@ -42,25 +43,11 @@ def test_crop_and_flip_move_both_pictures_alike() -> None:
 def test_pairs_stay_pairs_under_augmentation(tmp_path: Path, tiny_base: Path, make_pairs: Callable[..., Path]) -> None:
     pairs = open_pairs(make_pairs(tmp_path / "wide", 6, size=(64, 40)))
     batches = Batches(pairs.train, load_backbone(tiny_base), size=32, seed=1, flip=True)
-    assert not batches.cache(lambda _: None)
-    augmentations = {batches._augmentation(position) for position in range(40)}
+    augmentations = {batches.augmentation(position) for position in range(40)}
     assert {a.flip for a in augmentations} == {True, False} and len(augmentations) == 40
     original, edited = batches.pictures(0, Augmentation(True, 0.2, 0.0))
     difference = ImageChops.difference(edited, original.point(lambda value: value // 2 + 100))
     assert max(high for _, high in difference.getextrema()) <= 3  # both were resized, and rounded
-
-
-@pytest.mark.parametrize("flip", [False, True])
-def test_cached_latents_are_those_of_the_pictures(pairs_folder: Path, tiny_base: Path, flip: bool) -> None:
-    pairs = open_pairs(pairs_folder)
-    cached, plain = (Batches(pairs.train, load_backbone(tiny_base), size=32, seed=1, flip=flip) for _ in range(2))
-    said: list[str] = []
-    assert cached.cache(said.append) and said
-    for taken in (range(8), range(17, 25)):
-        (texts, latents), (expected_texts, expected) = cached.at(taken), plain.at(taken)
-        assert texts == expected_texts
-        for part, whole in zip(latents, expected, strict=True):
-            torch.testing.assert_close(part, whole, atol=1e-5, rtol=1e-4)
 
 
 def test_pictures_of_different_size_in_a_pair_are_refused(tiny_base: Path, pairs_folder: Path) -> None:
@@ -69,6 +56,17 @@ def test_pictures_of_different_size_in_a_pair_are_refused(tiny_base: Path, pairs
     broken = Dataset.from_list([row], features=pairs.features)
     with pytest.raises(DataError, match="row 0"):
         Batches(broken, load_backbone(tiny_base), size=32, seed=0, flip=False).pictures(0)
+
+
+def test_batches_that_are_loaded_ahead_are_the_same(pairs_folder: Path, tiny_base: Path) -> None:
+    pairs, backbone = open_pairs(pairs_folder).train, load_backbone(tiny_base)
+    plain, ahead = (Batches(pairs, backbone, size=32, seed=1, flip=True) for _ in range(2))
+    ahead.stride = 8  # of two ranks, the second one
+    for start in (4, 12, 20, 28, 12):
+        (texts, latents), (expected_texts, expected) = (each.at(range(start, start + 4)) for each in (ahead, plain))
+        assert texts == expected_texts
+        assert all(torch.equal(*parts) for parts in zip(latents, expected, strict=True))
+    ahead.close()
 
 
 # -- pictures as they are stored -------------------------------------------------------------------------------------
@@ -126,3 +124,22 @@ def test_pictures_that_cannot_be_read_are_told_by_row_and_column(tmp_path: Path,
     ]:
         with pytest.raises(DataError, match=words):
             pictures_of(backbone, whole, case)
+
+
+def test_a_resize_range_draws_every_short_side_and_moves_nothing_else(
+    tiny_base: Path, tmp_path: Path, make_pairs: Callable[..., Path]
+) -> None:
+    pairs, backbone = open_pairs(make_pairs(tmp_path / "data", 5)).train, load_backbone(tiny_base)
+    plain, ranged = (Batches(pairs, backbone, size=16, seed=3, flip=True, resize=resize) for resize in (None, (20, 24)))
+    drawn = [ranged.augmentation(position) for position in range(60)]
+    assert {each.short for each in drawn} == {20, 21, 22, 23, 24}
+    assert [each._replace(short=0) for each in drawn] == [plain.augmentation(position) for position in range(60)]
+    ranged.cache(tmp_path / "latents", dtype="fp16", ranks=Ranks(), say=lambda _: None)
+    assert not (tmp_path / "latents").exists()
+
+
+def test_a_pair_is_resized_before_its_crop() -> None:
+    ramp = Image.linear_gradient("L").resize((64, 128))
+    cropped = augment(ramp, 16, Augmentation(False, 0.0, 1.0, short=32))
+    bottom = ramp.resize((32, 64), Image.Resampling.LANCZOS).crop((0, 48, 16, 64))
+    assert cropped.size == (16, 16) and not ImageChops.difference(cropped, bottom).getbbox()

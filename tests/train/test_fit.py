@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 
 import ip2p.train.fit as training
 from ip2p.config import load_config
-from ip2p.errors import ConfigError, Ip2pError, ModelError, TrainingError
+from ip2p.errors import ConfigError, Ip2pError, TrainingError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.widen import suit_attention
+from ip2p.shards import hash_file
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.finetune import main
 from ip2p.train.metrics import read_metrics
@@ -32,7 +33,7 @@ def settings(tiny_base: Path, pairs_folder: Path, tmp_path: Path) -> list[str]:
     chosen = {
         "base": tiny_base, "dataset": pairs_folder, "out": tmp_path / "run", "steps": 6, "batch": 2, "accumulation": 2,
         "minutes": "null", "precision": "fp32", "warmup": 2, "checkpoint_every": 2, "validate_every": 100, "size": 32,
-        "flip": "true", "keep_checkpoints": 9, "threads": 1,
+        "flip": "true", "keep_checkpoints": 9, "threads": 1, "cache_folder": tmp_path / "latents",
     }  # fmt: skip
     return [f"{key}={value}" for key, value in chosen.items()]
 
@@ -58,12 +59,20 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("optimizer=muon",),
+        ("optimizer=adamw",),
+        ("optimizer=adamw", "train_text_encoder=false", "cache_latents=false", "attention=sdpa"),
+        ("optimizer=adamw", "train_text_encoder=false", "gradient_checkpointing=true"),
+    ],
+)
 def test_killed_and_started_again_equals_never_stopped(
-    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
 ) -> None:
-    fit(settings, f"optimizer={optimizer}")
-    again = [f"out={tmp_path / 'again'}", f"optimizer={optimizer}"]
+    fit(settings, *more)
+    again = [f"out={tmp_path / 'again'}", *more]
     step = training.Run.step
 
     def dies(self: training.Run) -> training.StepResult:
@@ -78,7 +87,8 @@ def test_killed_and_started_again_equals_never_stopped(
     fit(settings, *again)
     assert curve(tmp_path / "run") == curve(tmp_path / "again") and len(curve(tmp_path / "run")) == 6
     one, two = weights(tmp_path / "run", 6), weights(tmp_path / "again", 6)
-    assert one.keys() == two.keys() and any(key.startswith("ema-text_encoder") for key in one)
+    trains_text = "train_text_encoder=false" not in more
+    assert one.keys() == two.keys() and any(key.startswith("ema-text_encoder") for key in one) == trains_text
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
@@ -92,10 +102,34 @@ def test_at_step_zero_the_editor_is_the_base_model(settings: list[str], tiny_bas
     assert torch.equal(model.unet(torch.cat([x, torch.randn_like(x)], 1), t, encoder_hidden_states=text).sample, base)
 
 
-def test_a_base_of_sdxl_is_refused(settings: list[str], xl_base_folder: Path) -> None:
-    config = load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, f"base={xl_base_folder}"])
-    with pytest.raises(ModelError, match="SDXL's two text encoders, and training knows one"):
-        training.prepare(config, torch.device("cpu"))
+def test_kept_latents_and_embeddings_train_as_those_encoded_anew(settings: list[str], tmp_path: Path) -> None:
+    more = ["train_text_encoder=false", "optimizer=adamw", "cache_dtype=fp32"]
+    fit(settings, *more, f"out={tmp_path / 'kept'}", "cache_latents=true")
+    fit(settings, *more, f"out={tmp_path / 'anew'}", "cache_latents=false")
+    kept, anew = ([row[2] for row in curve(tmp_path / name)] for name in ("kept", "anew"))
+    assert len(kept) == 6 and max(abs(one - other) for one, other in zip(kept, anew, strict=True)) < 1e-5
+    assert len(list((tmp_path / "latents").rglob("*.safetensors"))) == 2
+
+
+def test_checkpointed_activations_give_the_same_gradients(settings: list[str]) -> None:
+    gradients = []
+    for chosen in ("false", "true"):
+        config = load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, f"gradient_checkpointing={chosen}"])
+        _, model, _ = training.prepare(config, torch.device("cpu"))
+        generator = torch.Generator().manual_seed(0)
+        x, condition = (torch.randn(2, 4, 8, 8, generator=generator) for _ in range(2))
+        model.train()(x, torch.tensor([5, 900]), condition, torch.full((2, 16), 3)).square().mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 50
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-5)
+
+
+def test_what_cannot_work_here_is_refused_in_one_line(settings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for override, words in [("attention=xformers", "needs an NVIDIA GPU"), ("optimizer=adamw8bit", "bitsandbytes")]:
+        assert main([*settings, override]) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert words in error[-1] and "Traceback" not in "".join(error)
 
 
 def test_it_learns_and_leaves_an_editor_with_its_card(settings: list[str], tmp_path: Path) -> None:
@@ -136,6 +170,34 @@ def test_other_settings_do_not_go_on(settings: list[str]) -> None:
         fit(settings, "steps=2", "learning_rate=0.5")
 
 
+def test_options_of_the_field_train_together_and_are_saved_with_the_editor(settings: list[str], tmp_path: Path) -> None:
+    options = (
+        "min_snr_gamma=5", "noise_offset=0.1", "prediction_type=v_prediction", "zero_terminal_snr=true",
+        "changed_weight=2", "ema_device=cpu", "resize=[32,40]",
+    )  # fmt: skip
+    fit(settings, "steps=3", *options)
+    before = curve(tmp_path / "run")
+    assert fit(settings, "steps=4", *options).editor is not None and curve(tmp_path / "run")[:3] == before
+    pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "run" / "editor")
+    saved = pipeline.scheduler.config
+    assert saved["rescale_betas_zero_snr"] and saved["timestep_spacing"] == "trailing"
+    assert saved["prediction_type"] == "v_prediction"
+
+
+def test_a_run_older_than_a_setting_goes_on_with_its_default(settings: list[str], tmp_path: Path) -> None:
+    fit(settings, "steps=1")
+    folder = tmp_path / "run" / "checkpoints" / "step-00000001"
+    state = json.loads((folder / "state.json").read_text())
+    del state["config"]["noise_offset"]
+    (folder / "state.json").write_text(json.dumps(state))
+    hashes = json.loads((folder / "COMPLETE.json").read_text())
+    hashes["state.json"] = hash_file(folder / "state.json")
+    (folder / "COMPLETE.json").write_text(json.dumps(hashes))
+    assert fit(settings, "steps=2").step == 2
+    with pytest.raises(ConfigError, match="noise_offset"):
+        fit(settings, "steps=3", "noise_offset=0.1")
+
+
 def test_the_time_box_ends_a_run_with_an_editor(settings: list[str]) -> None:
     outcome = fit(settings, "steps=100000", "minutes=0.02", "checkpoint_every=1000000", "validate_every=1000000")
     assert outcome.editor is not None and 0 < outcome.step < 100000
@@ -154,7 +216,7 @@ def test_a_lone_loss_that_is_not_finite_is_left_out_and_many_stop_the_run(
     real, bad = training.editing_loss, {1}
     calls = iter(range(10_000))
 
-    def sometimes(*arguments: object) -> torch.Tensor:
+    def sometimes(*arguments: object, **_: object) -> torch.Tensor:
         return real(*arguments) * (float("nan") if next(calls) // 2 in bad else 1.0)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "editing_loss", sometimes)

@@ -120,3 +120,16 @@ def test_the_text_encoder_learns_only_where_asked(trains: bool) -> None:
     model(x, torch.zeros(1, dtype=torch.long), x, torch.zeros(1, 3, dtype=torch.long)).sum().backward()
     assert (model.text_encoder.weight.grad is not None) == trains
     assert model.unet.weight.grad is not None
+
+
+def test_offset_noise_moves_whole_channels_and_changes_no_other_draw() -> None:
+    plain, offset = (
+        draw_randomness(generators(*range(400)), (4, 5, 5), 100, noise_offset=share) for share in (0.0, 0.5)
+    )
+    assert all(
+        torch.equal(getattr(plain, name), getattr(offset, name)) for name in ("uniform", "timesteps", "posterior")
+    )
+    difference = (offset.noise - plain.noise) / 0.5
+    assert difference.var(dim=(2, 3)).max() < 1e-10  # one number for each channel of each sample
+    means = difference.mean(dim=(2, 3))
+    assert means.mean().item() == pytest.approx(0, abs=0.1) and means.std().item() == pytest.approx(1, abs=0.1)

@@ -1,0 +1,68 @@
+"""Shards of tensors: mapped into memory, waited for, and known by weights."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ip2p.train.tensor_shards import TensorShards, hash_weights
+
+
+def anonymous_memory() -> int:
+    """Bytes of this process that are in no file."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells how memory is used")
+def test_reading_maps_the_file_and_copies_nothing(tmp_path: Path) -> None:
+    shards, size = TensorShards(tmp_path, {}), 64_000_000
+    shards.write("a", {"x": torch.ones(size // 2, dtype=torch.float16)}, rows=1)
+    before = anonymous_memory()
+    assert shards.read("a")["x"].float().chunk(64)[3].sum() == size / 128
+    del shards
+    reader = TensorShards(tmp_path, {})
+    tensor = reader.read("a")["x"]
+    assert sum(float(part.float().sum()) for part in tensor.split(size // 128)) == size // 2
+    assert anonymous_memory() - before < size // 2
+
+
+def test_shards_of_other_ranks_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ip2p.train.tensor_shards.POLL", 0.01)
+    names, made = ["a", "b", "c"], []
+
+    def fill(rank: int) -> None:
+        shards = TensorShards(tmp_path, {"seed": 1})
+
+        def make(index: int) -> None:
+            time.sleep(0.05 * rank)
+            made.append((rank, index))
+            shards.write(names[index], {"x": torch.full((2,), float(index))}, rows=2)
+
+        shards.fill(names, make, rank=rank, ranks=2, say=lambda _: None)
+        assert [float(shards.read(name)["x"][0]) for name in names] == [0, 1, 2]
+
+    other = threading.Thread(target=fill, args=(1,))
+    other.start()
+    fill(0)
+    other.join()
+    assert sorted(made) == [(0, 0), (0, 2), (1, 1)]
+
+
+def test_shards_of_other_makers_are_not_seen(tmp_path: Path) -> None:
+    TensorShards(tmp_path, {"seed": 1}).write("a", {"x": torch.zeros(1)}, rows=1)
+    assert TensorShards(tmp_path, {"seed": 1}).is_whole("a")
+    assert not TensorShards(tmp_path, {"seed": 2}).is_whole("a")
+
+
+def test_weights_are_known_by_their_values() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    before = hash_weights(network)
+    assert hash_weights(network.to(torch.float32)) == before
+    with torch.no_grad():
+        network[0].bias[1] += 1e-6
+    assert hash_weights(network) != before

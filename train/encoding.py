@@ -1,0 +1,29 @@
+"""Pictures of pairs -> latents, both pictures of a pair in one pass of the autoencoder."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ip2p.models.backbone import Backbone, latent_scale, latent_shift
+from ip2p.train.objective import Latents
+
+CPU_CHUNK = 2
+"""Pictures in a pass on a CPU: feature maps of more do not stay in its caches."""
+
+
+def encode_pairs(backbone: Backbone, originals: Float[Tensor, "b 3 h w"], edited: Float[Tensor, "b 3 h w"]) -> Latents:
+    """Encode pairs, without gradients.
+
+    Args:
+        backbone: model whose autoencoder encodes.
+        originals, edited: pictures in [-1, 1], on any device.
+    """
+    device = backbone.device
+    pictures = torch.cat([originals, edited])
+    chunk = CPU_CHUNK if device.type == "cpu" else len(pictures)
+    with torch.no_grad():
+        passes = [backbone.target_posterior(part.to(device, non_blocking=True)) for part in pictures.split(chunk)]
+    mean, std = (torch.cat(parts) for parts in zip(*passes, strict=True))
+    both = len(originals)
+    condition = mean[:both] / latent_scale(backbone.vae) + latent_shift(backbone.vae)
+    return Latents(condition, mean[both:], std[both:])

@@ -1,0 +1,172 @@
+"""Latents of pairs on disk, encoded once: mode of the original, moments of the edited picture, mirrored ones too.
+
+Only pairs that always get the same crop have them, which are the square ones; others are encoded anew at each step.
+Mirrored latents are encoded from the mirrored picture, because an autoencoder does not commute with mirroring. A shard
+is named by the files of its pictures, and its folder by the weights of the autoencoder and by all that is done to a
+picture before it; so another crop, model or picture never meets old latents, and what is equal is encoded once.
+"""
+
+import hashlib
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ip2p.errors import DataError
+from ip2p.models.backbone import Backbone
+from ip2p.train.objective import Latents
+from ip2p.train.ranks import Ranks
+from ip2p.train.tensor_shards import Say, TensorShards, hash_weights
+
+SHARD = 128
+"""Pairs in a shard; a kill loses at most one for each rank."""
+CHUNK = 16
+"""Pairs that are decoded at a time."""
+CacheDtype = Literal["fp16", "fp32"]
+DTYPES: dict[CacheDtype, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
+
+
+class CachedPairs(NamedTuple):
+    """Pairs whose latents are kept.
+
+    Attributes:
+        count: number of pairs.
+        files: function that reads the files of a row's pictures.
+        is_fixed: function that tells whether a row always gets the same crop.
+        encode: function that encodes rows, mirrored or not.
+        flips: the mirrorings that are wanted: (False,) or (False, True).
+        size: side of the crop in pixels.
+    """
+
+    count: int
+    files: Callable[[int], Sequence[bytes]]
+    is_fixed: Callable[[int], bool]
+    encode: Callable[[Sequence[int], bool], Latents]
+    flips: tuple[bool, ...]
+    size: int
+
+
+class LatentCache:
+    """Finished latents of pairs, mapped into memory.
+
+    Args:
+        shards: where they are.
+        names: names of the shards, in the order of the rows.
+        flips: the mirrorings of each row, in order.
+    """
+
+    def __init__(self, shards: TensorShards, names: Sequence[str], flips: Sequence[bool]) -> None:
+        self.shards, self.names, self.flips = shards, names, flips
+
+    def find(self, row: int, flip: bool) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return condition, mean and standard deviation of a row in fp32; None if it is encoded anew each time."""
+        index, offset = divmod(row, SHARD)
+        tensors = self.shards.read(self.names[index])
+        place = int(torch.searchsorted(tensors["rows"], offset))
+        if place == len(tensors["rows"]) or tensors["rows"][place] != offset:
+            return None
+        parts = tensors["latents"][place, self.flips.index(flip)].float()
+        return parts[0], parts[1], parts[2] if len(parts) == 3 else torch.zeros_like(parts[1])
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs that have latents here."""
+        return sum(manifest.rows for name in self.names if (manifest := self.shards.manifest(name)))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the shards."""
+        return sum(manifest.size for name in self.names if (manifest := self.shards.manifest(name)))
+
+
+def fill_latents(
+    pairs: CachedPairs, backbone: Backbone, folder: Path, *, dtype: CacheDtype, ranks: Ranks, say: Say
+) -> LatentCache:
+    """Encode pairs whose latents are not on disk, each rank its share, and open all of them.
+
+    Args:
+        pairs: pairs whose latents are kept.
+        backbone: model whose autoencoder encodes, in fp32.
+        folder: folder of all caches.
+        dtype: data type on disk: fp16 rounds by up to 2^-11 of each value.
+        ranks: processes of the run, which see the same folder.
+        say: function that prints a line.
+
+    Raises:
+        DataError: a picture cannot be read, or the disk has too little space.
+    """
+    shape = _shape(backbone, pairs)
+    made_by = {
+        "autoencoder": hash_weights(backbone.vae), "config": {**backbone.vae.config}.get("scaling_factor"),
+        "shift": {**backbone.vae.config}.get("shift_factor"), "size": pairs.size, "shape": shape, "dtype": dtype,
+        "crop": "square, lanczos",
+    }  # fmt: skip
+    shards = TensorShards(folder, made_by)
+    size = pairs.count * math.prod(shape) * DTYPES[dtype].itemsize
+    mirrored = ", mirrored too" if len(pairs.flips) > 1 else ""
+    say(f"latents of {pairs.count} pairs{mirrored}: {size / 1e6:,.1f} MB of {dtype} at most in {shards.folder}")
+    share = range(ranks.index, math.ceil(pairs.count / SHARD), ranks.count)
+    with ThreadPoolExecutor() as pool:  # hashing releases the GIL
+        names = ranks.interleave(list(pool.map(lambda index: _name(pairs, index), share)))
+    if ranks.index == 0:
+        _require_space(shards, names, size)
+
+    def make(index: int) -> None:
+        rows = [row for row in _rows(pairs, index) if pairs.is_fixed(row)]
+        latents = torch.empty((len(rows), *shape), dtype=DTYPES[dtype])
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            for place, flip in enumerate(pairs.flips):
+                parts = pairs.encode(chunk, flip)
+                latents[start : start + CHUNK, place] = torch.stack(parts[: shape[1]], dim=1).to(latents)
+        offsets = torch.tensor([row % SHARD for row in rows], dtype=torch.int64)
+        shards.write(names[index], {"rows": offsets, "latents": latents}, rows=len(rows))
+
+    shards.fill(names, make, rank=ranks.index, ranks=ranks.count, say=say)
+    cache = LatentCache(shards, names, pairs.flips)
+    if others := pairs.count - cache.pairs:
+        say(f"{others} pairs get another crop each time: these are encoded at every step")
+    return cache
+
+
+def _shape(backbone: Backbone, pairs: CachedPairs) -> tuple[int, int, int, int, int]:
+    """Return the shape of what is kept of a pair: (mirrorings, 2 or 3 parts, c, h, w); 2 without a posterior."""
+    blank = torch.zeros(1, 3, pairs.size, pairs.size, device=backbone.device)
+    with torch.no_grad():
+        mean, std = backbone.target_posterior(blank)
+    _, channels, height, width = mean.shape
+    return len(pairs.flips), 3 if bool(std.any()) else 2, channels, height, width
+
+
+def _rows(pairs: CachedPairs, index: int) -> range:
+    return range(index * SHARD, min((index + 1) * SHARD, pairs.count))
+
+
+def _name(pairs: CachedPairs, index: int) -> str:
+    """Hash the files of a shard's pictures, in order."""
+    digest = hashlib.sha256()
+    for row in _rows(pairs, index):
+        for file in pairs.files(row):
+            digest.update(len(file).to_bytes(8, "little") + file)
+    return digest.hexdigest()[:32]
+
+
+def _require_space(shards: TensorShards, names: Sequence[str], size: int) -> None:
+    """Check that what is missing fits on the disk.
+
+    Raises:
+        DataError: it does not.
+    """
+    missing = size * sum(shards.manifest(name) is None for name in names) / max(1, len(names))
+    shards.folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(shards.folder).free
+    if missing > free:
+        raise DataError(
+            f"the latents need {missing / 1e9:,.1f} GB more, and {free / 1e9:,.1f} GB are free at {shards.folder}",
+            "Give a folder with more space as cache_folder=, cache_dtype=fp16, or cache_latents=false",
+        )

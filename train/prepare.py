@@ -1,0 +1,79 @@
+"""What a run is made of: the base model, widened, what of it is trained, and the batches in their order."""
+
+import torch
+
+from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.models.widen import suit_attention, widen_conv_in
+from ip2p.train.adapters import Lora, choose_trained
+from ip2p.train.batches import Batches
+from ip2p.train.config import FinetuneConfig
+from ip2p.train.learner import Learner
+from ip2p.train.noise_schedule import suit_scheduler
+from ip2p.train.objective import EditingModel
+from ip2p.train.optimizer import build_optimizer
+from ip2p.train.order import arrange, bucket_shapes, nearest_shape
+from ip2p.train.pairs import PairDataset
+from ip2p.train.xl import XlEditingModel, editing_model
+
+
+def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel | XlEditingModel, Learner]:
+    """Load the base model, widen its first convolution unless it is an editor, and set up what is trained.
+
+    Args:
+        config: settings of the run.
+        device: device to train on.
+
+    Raises:
+        ModelError: the base model is missing, damaged, or of another kind.
+    """
+    backbone = load_backbone(config.base, device=device, dtype=torch.float32)
+    widened = not backbone.is_editor
+    if widened:
+        backbone.require("base")  # and no model for inpainting
+        widen_conv_in(backbone.unet)
+    lora = Lora(config.lora_rank, config.lora_alpha or config.lora_rank, config.lora_modules)
+    modules = choose_trained(
+        backbone, train_text_encoder=config.train_text_encoder, blocks=config.blocks,
+        lora=lora if config.lora_rank else None, widened=widened, seed=config.seed,
+    )  # fmt: skip
+    suit_attention(backbone.unet, device)
+    if config.gradient_checkpointing:
+        backbone.unet.enable_gradient_checkpointing()
+        for encoder in (backbone.text_encoder, backbone.text_encoder_2) if config.train_text_encoder else ():
+            if encoder is not None:
+                encoder.gradient_checkpointing_enable()
+    if device.type == "cuda":  # convolutions on tensor cores want channels last
+        for network in (backbone.unet, backbone.vae):
+            network.to(memory_format=torch.channels_last)
+    backbone.scheduler = suit_scheduler(
+        backbone.scheduler, prediction_type=config.prediction_type, zero_terminal_snr=config.zero_terminal_snr
+    )
+    optimizer = build_optimizer(
+        modules, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+    )
+    ema_device = torch.device("cpu") if config.ema_device == "cpu" else None
+    learner = Learner.create(modules, optimizer, ema_decay=config.ema_decay, ema_device=ema_device)
+    return backbone, editing_model(backbone), learner
+
+
+def make_batches(pairs: PairDataset, backbone: Backbone, config: FinetuneConfig, *, size: int) -> Batches:
+    """Make the batches of a run, in its order and its shapes.
+
+    Args:
+        pairs: pairs of the run.
+        backbone: model to train.
+        config: settings of the run.
+        size: side of the square crop, in pixels.
+    """
+    shapes = None
+    if config.buckets:
+        # Every level of the UNet halves the sides of the latents.
+        step = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
+        allowed = bucket_shapes(size, step)
+        shapes = [nearest_shape(each, allowed) for each in pairs.sizes]
+    triples = pairs.triples if config.candidates == "one" else None
+    order = arrange(pairs.parts, seed=config.seed, batch=config.batch, triples=triples, shapes=shapes)
+    return Batches(
+        pairs.train, backbone, size=size, seed=config.seed, flip=config.flip, order=order, shapes=shapes,
+        without=pairs.without, resize=config.resize, workers=config.workers,
+    )  # fmt: skip
