@@ -38,9 +38,12 @@ def make_loader(flags: argparse.Namespace, tokenizer: CLIPTokenizer) -> DataLoad
             pixels = pixels.flip(-1)
         originals, edited = pixels.chunk(2)
         ids = tokenizer(
-            rows[flags.edit_prompt_column], padding="max_length", truncation=True, max_length=tokenizer.model_max_length,
+            list(rows[flags.edit_prompt_column]),
+            padding="max_length",
+            truncation=True,
+            max_length=tokenizer.model_max_length,
             return_tensors="pt",
-        ).input_ids  # fmt: skip
+        ).input_ids
         return {"originals": originals, "edited": edited, "ids": ids}
 
     pairs = load_dataset(flags.dataset_name)["train"].with_transform(transform)
@@ -114,10 +117,11 @@ def train(flags: argparse.Namespace) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in {"pretrained_model_name_or_path": None, "dataset_name": None, "output_dir": None,
-                          "mixed_precision": "no", "original_image_column": "original_image",
-                          "edit_prompt_column": "edit_prompt", "edited_image_column": "edited_image"}.items():  # fmt: skip
-        parser.add_argument(f"--{name}", default=default)
+    for name in ("pretrained_model_name_or_path", "dataset_name", "output_dir"):
+        parser.add_argument(f"--{name}", required=True)
+    for name in ("original_image", "edit_prompt", "edited_image"):
+        parser.add_argument(f"--{name}_column", default=name)
+    parser.add_argument("--mixed_precision", default="no")
     for name, number in {"resolution": 256, "train_batch_size": 16, "dataloader_num_workers": 0, "max_train_steps": 1,
                          "checkpointing_steps": 500, "seed": 0}.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=number)

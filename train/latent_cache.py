@@ -110,10 +110,10 @@ def fill_latents(
     size = pairs.count * math.prod(shape) * DTYPES[dtype].itemsize
     mirrored = ", mirrored too" if len(pairs.flips) > 1 else ""
     say(f"latents of {pairs.count} pairs{mirrored}: {size / 1e6:,.1f} MB of {dtype} at most in {shards.folder}")
-    share = range(ranks.index, math.ceil(pairs.count / SHARD), ranks.count)
+    share = range(ranks.rank, math.ceil(pairs.count / SHARD), ranks.total)
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         names = ranks.interleave(list(pool.map(lambda index: _name(pairs, index), share)))
-    if ranks.index == 0:
+    if ranks.rank == 0:
         _require_space(shards, names, size)
 
     def make(index: int) -> None:
@@ -127,7 +127,7 @@ def fill_latents(
         offsets = torch.tensor([row % SHARD for row in rows], dtype=torch.int64)
         shards.write(names[index], {"rows": offsets, "latents": latents}, rows=len(rows))
 
-    shards.fill(names, make, rank=ranks.index, ranks=ranks.count, say=say)
+    shards.fill(names, make, rank=ranks.rank, ranks=ranks.total, say=say)
     cache = LatentCache(shards, names, pairs.flips)
     if others := pairs.count - cache.pairs:
         say(f"{others} pairs get another crop each time: these are encoded at every step")
