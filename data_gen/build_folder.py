@@ -12,11 +12,12 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from ip2p.data_folders import BUILD_FILE
+from ip2p.data_gen.api.ledger import LEDGER_FILE
 from ip2p.data_gen.build_file import flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
 from ip2p.data_gen.costs import SECONDS_FILE
-from ip2p.data_gen.writers.api.ledger import LEDGER_FILE
+from ip2p.data_gen.score_config import JUDGE_BOUNDS, ScoresConfig, judge_bounds
 from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.ownership import lease, require_own, sole_writer, turn
@@ -48,7 +49,11 @@ ADDED: dict[str, Any] = {
     "filter.shift_max": None, "pack.captions_license": "", "pack.writer_license": "", "pack.model_license": "",
 }  # fmt: skip
 """Settings that earlier versions did not have, with the values that these went by."""
-MAY_CHANGE = (*(f"triples.{name}" for name in sorted(IRRELEVANT)), "filter", "pack")
+JUDGE = tuple(name for name in ScoresConfig.model_fields if name.startswith("judge"))
+"""Settings of the judge, of which nothing before the filter knows; earlier versions had none of them."""
+MAY_CHANGE = (
+    *(f"triples.{name}" for name in sorted(IRRELEVANT)), *(f"scores.{name}" for name in JUDGE), "filter", "pack"
+)  # fmt: skip
 """Settings that may differ when a build resumes, because no drawn pair depends on them."""
 
 OUTPUTS = (
@@ -60,6 +65,8 @@ VERSIONS, REVISIONS = "versions", "revisions"
 """Keys of what worked on a build: versions of the libraries, and revisions of the models."""
 DRAWN_FOR = "drawn_for"
 """Key of the thresholds that a build was drawn for."""
+VERDICTS = "verdicts"
+"""Key of the hash of the judge's verdicts that the filter went by."""
 LIBRARIES = ("torch", "diffusers", "transformers")
 LEASES = "leases"
 """Folder of the files that processes lock: `folder` for all of it, `settings`, and one for each shard in the making."""
@@ -101,6 +108,9 @@ class BuildFolder:
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
         if "scores" in settings:  # shards without one of the scores are made again
             settings["scores"]["columns"] = SCORES
+        settings = _without_judge(settings)
+        if self.config.scores.judge and "filter" in read:
+            settings["judge"] = self._judging()
         return fingerprint(settings | {"origins": origins})
 
     def thresholds_of_drawing(self) -> FilterConfig:
@@ -109,7 +119,35 @@ class BuildFolder:
         Later ones decide what is kept of it. So they may change at any time, and the pairs are still all drawn alike.
         """
         recorded = read_build_file(self.out).get(DRAWN_FOR) if (self.out / BUILD_FILE).exists() else None
-        return FilterConfig.model_validate(recorded) if recorded else self.config.filter
+        return FilterConfig.model_validate(recorded) if recorded else self._thresholds_now()
+
+    def _thresholds_now(self) -> FilterConfig:
+        """Return the thresholds that pairs are drawn for if drawing begins now.
+
+        The judge is asked when all is drawn. So it refuses nothing until then, and all that passes is stored for it.
+        """
+        settings = self.config
+        if not settings.scores.judge:
+            return settings.filter
+        values = settings.filter.model_dump() | {"top_k": max(settings.filter.top_k, settings.pairs.candidates)}
+        return FilterConfig.model_validate(_without_judge(values))
+
+    def _judging(self) -> dict[str, Any]:
+        """Return what the filter has from the judge: its model, its thresholds, and its verdicts."""
+        bounds = {"": self.config.filter, **self.config.filter.per_kind}
+        return {
+            "model": self.config.scores.judge,
+            "orders": self.config.scores.judge_orders,
+            "bounds": {kind: judge_bounds(each) for kind, each in bounds.items()},
+            VERDICTS: read_build_file(self.out).get(VERDICTS) if (self.out / BUILD_FILE).exists() else None,
+        }
+
+    def record_verdicts(self, digest: str) -> None:
+        """Record the hash of all verdicts of the judge, before the filter goes by them."""
+        with self.turn():
+            settings = read_build_file(self.out)
+            if settings.get(VERDICTS) != digest:
+                self._write(settings | {VERDICTS: digest})
 
     @contextmanager
     def claim(self, last: Stage = "packed", *, write: bool = True, shared: bool = False) -> Iterator[int]:
@@ -184,7 +222,7 @@ class BuildFolder:
     def _check_settings(self, earlier: Mapping[str, Any], last: Stage) -> dict[str, Any]:
         """Return the settings for build.json, unless they contradict the earlier ones."""
         later = STAGES[STAGES.index(last) + 1 :]
-        records = (VERSIONS, REVISIONS, DRAWN_FOR)
+        records = (VERSIONS, REVISIONS, DRAWN_FOR, VERDICTS)
         kept = {key: value for key, value in earlier.items() if _stage_of(key) in later or key in records}
         now = kept | self._settings(later)
         for key in dict.fromkeys((*now, *earlier)):
@@ -199,7 +237,7 @@ class BuildFolder:
         if self.config.pairs.needs_thresholds and "candidates" not in later:
             begun = any(self.stage_folder("candidates").glob("*"))
             recorded = earlier.get(DRAWN_FOR) if begun else None
-            now[DRAWN_FOR] = recorded or self.config.filter.model_dump(mode="json")
+            now[DRAWN_FOR] = recorded or self._thresholds_now().model_dump(mode="json")
         return now
 
     @staticmethod
@@ -272,6 +310,15 @@ def find_revision(name: str) -> str:
     except HFValidationError:  # not the name of a repository
         cached = None
     return Path(cached).parent.name if isinstance(cached, str) else "unknown"
+
+
+def _without_judge(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those of the judge, as all stages but the filter know them, and earlier versions did."""
+    return {
+        name: _without_judge(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if name not in (*JUDGE, *JUDGE_BOUNDS)
+    }
 
 
 def _hash_folder(folder: Path, patterns: Sequence[str]) -> str:

@@ -1,12 +1,16 @@
 """The config of a data set build: one section for each stage."""
 
-import json
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ip2p.config import Config
 from ip2p.data_gen.per_kind import Ranges, of_kind, require_known
+from ip2p.data_gen.score_config import FilterConfig as FilterConfig
+from ip2p.data_gen.score_config import KindThresholds as KindThresholds
+from ip2p.data_gen.score_config import ScoresConfig as ScoresConfig
+from ip2p.data_gen.score_config import Thresholds as Thresholds
+from ip2p.data_gen.score_config import check_extra_body, judge_bounds
 from ip2p.settings import SchedulerName
 
 
@@ -142,13 +146,7 @@ class TriplesConfig(Config):
     @field_validator("extra_body")
     @classmethod
     def _leave_the_question(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if taken := sorted({"model", "messages"} & value.keys()):
-            raise ValueError(f"{taken[0]} is ip2p's own")
-        try:
-            json.dumps(value)
-        except TypeError as error:
-            raise ValueError(f"it cannot be sent as JSON ({error})") from None
-        return value
+        return check_extra_body(value)
 
     @model_validator(mode="after")
     def _has_its_file(self) -> "TriplesConfig":
@@ -280,81 +278,6 @@ class PairsConfig(Config):
         return bool(self.enough or self.give_up_below or self.early_at) or self.store_refused < 1
 
 
-class ScoresConfig(Config):
-    """Which models score the pairs."""
-
-    clip: str = Field(default="storybook-clip-a", description="CLIP model: bundled name, folder or hub id")
-    dino: str = Field(
-        default="",
-        description="DINOv2 model whose features measure the layout: folder or hub id; empty to compare edges by phase "
-        "correlation",
-    )
-
-
-class Thresholds(Config):
-    """Bounds of the scores of a pair that is kept: the four of CLIP (paper, section 3.1), and others if asked for."""
-
-    source: float = Field(default=0.2, description="smallest CLIP similarity of the source picture and its caption")
-    edited: float = Field(default=0.2, description="smallest CLIP similarity of the edited picture and its caption")
-    image: float = Field(default=0.7, description="smallest CLIP similarity of the two pictures")
-    image_max: float = Field(
-        default=1.0, description="largest CLIP similarity of the two pictures; above it, nothing has changed"
-    )
-    direction: float = Field(
-        default=0.2,
-        description="smallest directional similarity: cosine of the change of pictures and the change of captions",
-    )
-    layout_max: float | None = Field(
-        default=None, description="largest distance of the layouts of the two pictures, from 0; null for any"
-    )
-    changed_min: float | None = Field(
-        default=None, description="smallest share of pixels that differ visibly, 0 to 1; null for any"
-    )
-    changed_max: float | None = Field(
-        default=None, description="largest share of pixels that differ visibly, 0 to 1; null for any"
-    )
-    shift_max: float | None = Field(
-        default=None, description="largest shift between the pictures in pixels; null for any"
-    )
-
-
-class KindThresholds(Config):
-    """Thresholds of one kind of edit; null leaves a threshold as it is for all kinds."""
-
-    source: float | None = Field(default=None, description="in place of filter.source")
-    edited: float | None = Field(default=None, description="in place of filter.edited")
-    image: float | None = Field(default=None, description="in place of filter.image")
-    image_max: float | None = Field(default=None, description="in place of filter.image_max")
-    direction: float | None = Field(default=None, description="in place of filter.direction")
-    layout_max: float | None = Field(default=None, description="in place of filter.layout_max")
-    changed_min: float | None = Field(default=None, description="in place of filter.changed_min")
-    changed_max: float | None = Field(default=None, description="in place of filter.changed_max")
-    shift_max: float | None = Field(default=None, description="in place of filter.shift_max")
-
-
-class FilterConfig(Thresholds):
-    """Thresholds, and how many of the pairs that pass are kept for each triple."""
-
-    top_k: int = Field(
-        default=4, ge=1, description="most pairs kept for each triple: those of the highest directional similarity"
-    )
-    per_kind: dict[str, KindThresholds] = Field(
-        default={},
-        description="other thresholds for some kinds of edit, by name; those of swap are those of swap_building, too",
-    )
-
-    def thresholds(self, kind: str) -> Thresholds:
-        """Return the thresholds of a kind of edit: its own, those of its general kind, and those of all."""
-        bounds = self.model_dump(include=set(Thresholds.model_fields))
-        return Thresholds.model_validate(bounds | of_kind(self.per_kind, kind))
-
-    @field_validator("per_kind")
-    @classmethod
-    def _of_known_kinds(cls, value: dict[str, KindThresholds]) -> dict[str, KindThresholds]:
-        require_known(value)
-        return value
-
-
 class PackConfig(Config):
     """How the packed data set is laid out."""
 
@@ -392,3 +315,10 @@ class DatasetConfig(Config):
     scores: ScoresConfig = ScoresConfig()
     filter: FilterConfig = FilterConfig()
     pack: PackConfig = PackConfig()
+
+    @model_validator(mode="after")
+    def _has_its_judge(self) -> "DatasetConfig":
+        asked = {name for each in (self.filter, *self.filter.per_kind.values()) for name in judge_bounds(each)}
+        if asked and not self.scores.judge:
+            raise ValueError(f"filter.{min(asked)} asks for a judge, and scores.judge names none")
+        return self

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, read_spending
+from ip2p.data_gen.api.ledger import LEDGERS, read_spending
 from ip2p.errors import told_if_full
 
 SECONDS_FILE = "seconds.jsonl"
@@ -63,5 +63,5 @@ def read_costs(out: Path) -> Costs:
             seconds[found["stage"]] = seconds.get(found["stage"], 0.0) + float(found["seconds"])
         except (ValueError, KeyError, TypeError):
             continue
-    usd = read_spending(out).cost.usd if (out / LEDGER_FILE).exists() else 0.0
+    usd = sum(read_spending(out, name).cost.usd for name in LEDGERS)
     return Costs(seconds, usd)

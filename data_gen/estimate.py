@@ -3,14 +3,16 @@
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
+from ip2p.data_gen.api.prices import price_of, tokens_about
+from ip2p.data_gen.api.server import writing_server
 from ip2p.data_gen.captions.read import read_build_captions
 from ip2p.data_gen.config import DatasetConfig, PairsConfig
-from ip2p.data_gen.writers.api.prices import price_of, tokens_about
+from ip2p.data_gen.pairs.judge import price_of_judging
 from ip2p.data_gen.writers.prompts import ask
 from ip2p.models.bundled import BUNDLED_NAMES
 from ip2p.records import Caption, Triple
@@ -56,6 +58,7 @@ class Estimate:
         workers: processes that draw.
         packed: pairs of the packed data set, if all triples keep as many as they may.
         writer: what the writer costs, in words.
+        judge: what the judge of pairs costs, in words.
         free: free bytes on the disk of the folder.
         out: folder of the build.
     """
@@ -68,6 +71,7 @@ class Estimate:
     workers: int
     packed: int
     writer: str
+    judge: str
     free: int
     out: Path
 
@@ -91,6 +95,7 @@ class Estimate:
             f"{_readable(self.free)} free for {self.out}, {enough}\n"
             f"rates: {self.rates.source}\n"
             f"writer: {self.writer}\n"
+            f"judge: {self.judge}\n"
             "nothing was written"
         )
 
@@ -115,7 +120,7 @@ def estimate(config: DatasetConfig, *, workers: int = 1) -> Estimate:
     return Estimate(
         len(captions), triples, candidates, round(candidates * rows_of_candidate(config.pairs)),
         measure_rates(config, captions), workers, triples * min(config.filter.top_k, config.pairs.candidates),
-        price_of_triples(config, captions), shutil.disk_usage(there).free, folder,
+        price_of_triples(config, captions), price_of_judging(config, triples), shutil.disk_usage(there).free, folder,
     )  # fmt: skip
 
 
@@ -178,7 +183,7 @@ def price_of_triples(config: DatasetConfig, captions: Sequence[Caption]) -> str:
     settings = config.triples
     if not settings.writer.startswith("openai"):
         return f"{settings.writer}, 0 USD"
-    price = price_of(settings.model_copy(update={"max_usd": 0.0}), settings.model)
+    price = price_of(replace(writing_server(settings), max_usd=0.0), settings.model)
     sample = captions[:SAMPLED_CAPTIONS]
     turns = [turn for each in sample for turn in ask(each, settings.per_caption, settings, config.seed)]
     share = len(captions) / len(sample)

@@ -18,7 +18,7 @@ from ip2p.pictures.read import decode_image
 from ip2p.records import NOT_SEEN_WHOLE, Candidate, Caption, Record, Triple
 from ip2p.shards import read_shard
 
-_COLUMNS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+_COLUMNS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), float | None: pa.float64()}
 
 
 def schema_of(record: type[Record], **more: pa.DataType) -> pa.Schema:
@@ -32,8 +32,10 @@ CHAIN_COLUMNS, LONG_COLUMNS = ("chain", "turn"), ("long_instruction",)
 """Columns of triples that only builds with chains or with long instructions have."""
 DRAWING_COLUMNS = {"unet_rows": pa.int64(), "early": pa.string(), "stored": pa.bool_()}
 """UNet rows of a candidate, what its early estimate said, and whether its pictures are stored."""
-CANDIDATE_SCHEMA = schema_of(Candidate, **DRAWING_COLUMNS)
+JUDGED_SCHEMA = schema_of(Candidate, **DRAWING_COLUMNS)
 """Columns of candidates without pictures."""
+CANDIDATE_SCHEMA = pa.schema([field for field in JUDGED_SCHEMA if not field.name.startswith("judge_")])
+"""Columns of candidates that no judge was asked about."""
 PICTURES = ("original_image", "edited_image")
 CANDIDATE_FEATURES = Features(Features.from_arrow_schema(CANDIDATE_SCHEMA) | {name: Picture() for name in PICTURES})
 """Columns of candidates with both pictures."""

@@ -20,6 +20,7 @@ import pyarrow as pa
 from datasets import Features
 
 from ip2p.data_gen import rows
+from ip2p.data_gen.api.ledger import read_spending
 from ip2p.data_gen.build_folder import STAGES, BuildFolder, Stage
 from ip2p.data_gen.costs import record_seconds
 from ip2p.data_gen.pairs.filter import decide
@@ -29,7 +30,6 @@ from ip2p.data_gen.triples.proposals import Writer
 from ip2p.data_gen.triples.tokens import token_counter
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers import open_writer
-from ip2p.data_gen.writers.api.ledger import read_spending
 from ip2p.device import best_device
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.progress import StageProgress
@@ -38,6 +38,7 @@ from ip2p.shards import atomic_write, is_shard_done, list_shards, read_shard, re
 
 if TYPE_CHECKING:
     from ip2p.data_gen.pairs.draw import PairMaker
+    from ip2p.data_gen.pairs.judge import Judge
     from ip2p.data_gen.pairs.scores import Scorers
     from ip2p.data_gen.pairs.shard import Tools
 
@@ -180,19 +181,25 @@ class Stages:
         return [index for index in asked if index in left]
 
     def filter_pairs(self) -> None:
-        """Decide from the scores which candidates are kept."""
+        """Decide from the scores which candidates are kept, and from the judge's verdicts if there is one.
+
+        Raises:
+            WriterError: the judge cannot be reached, or refuses. Its answers so far are kept.
+        """
+        judge = self._judge_pairs() if self.config.scores.judge else None
 
         def make(index: int, progress: StageProgress) -> list[Row]:
-            scored, decided = self._decide(index)
+            scored, decided = self._decide(index, judge)
             progress.advance(self.candidates[index])
             return [
                 row | {name: before.get(name) for name in rows.DRAWING_COLUMNS}
                 for row, before in zip(rows.to_rows(decided), scored, strict=True)
             ]
 
+        schema = rows.JUDGED_SCHEMA if judge else rows.CANDIDATE_SCHEMA
         for batches in self.build_folder.stage_folder("candidates").glob(BATCHES.format("*")):
             shutil.rmtree(batches)  # of a process that was killed between the shard and this
-        self._run("filtered", "candidates", list(self.candidates.values()), make, rows.CANDIDATE_SCHEMA)
+        self._run("filtered", "candidates", list(self.candidates.values()), make, schema)
 
     def results(self) -> Results:
         """Return the results of the finished stages: counts, report and packed data set."""
@@ -349,13 +356,38 @@ class Stages:
             self._since = now
         progress.advance(len(made), f"{self.unet_rows / self.seconds:.0f} UNet rows/s" if self.seconds else "")
 
-    def _decide(self, index: int) -> tuple[list[Row], list[Candidate]]:
-        """Decide about the candidates of a shard; returns its scored rows, and the candidates as decided."""
+    def _judge_pairs(self) -> "Judge":
+        """Judge the pairs that all other thresholds keep, and record the verdicts before the filter goes by them."""
+        from ip2p.data_gen.pairs.judge import Judge
+
+        began = time.monotonic()
+        judge = Judge(self.config.scores, self.build_folder, say=self.say)
+        judge.judge_best(range(self.shards), lambda index: self._decide(index, judge, judged=False)[1])
+        self.build_folder.record_verdicts(judge.digest())
+        self.say(judge.describe())
+        if judge.asked:
+            with self.build_folder.turn():
+                record_seconds(self.build_folder.out, "judged", time.monotonic() - began)
+        return judge
+
+    def _decide(
+        self, index: int, judge: "Judge | None" = None, *, judged: bool = True
+    ) -> tuple[list[Row], list[Candidate]]:
+        """Decide about the candidates of a shard; returns its scored rows, and the candidates as decided.
+
+        Args:
+            index: index of the shard.
+            judge: judge with its verdicts so far; None before it is asked, or without one.
+            judged: whether it has judged all that it will.
+        """
         scored = list(read_shard(self.build_folder.stage_folder("scores"), index))
         triples = rows.triples_by_id(rows.read_triples(self.build_folder, index)).values()
         kinds = {each.id: each.kind for each in triples}
         there = {row["id"] for row in scored if row.get("stored", True)}  # earlier versions stored all
-        return scored, decide([rows.to_candidate(row) for row in scored], kinds, self.config.filter, there)
+        candidates = [rows.to_candidate(row) for row in scored]
+        if judge:
+            candidates = [judge.apply(each) for each in candidates]
+        return scored, decide(candidates, kinds, self.config.filter, there, judged=judged and judge is not None)
 
     @contextmanager
     def _timed(self, stage: Stage) -> Iterator[None]:

@@ -31,6 +31,10 @@ SCORES = ("sim_source", "sim_edited", "sim_image", "sim_direction", "layout", "c
 """Columns of candidates that are measured on their pictures."""
 
 
+JUDGE_SCORES = ("judge_edit", "judge_kept", "judge_clean")
+"""Columns of candidates that a vision model has judged, if a build asks one."""
+
+
 class Reason(StrEnum):
     """Reason for which a row was refused; "" for rows that were not."""
 
@@ -64,6 +68,10 @@ class Reason(StrEnum):
     LOW_CHANGED = "low_changed"
     HIGH_CHANGED = "high_changed"
     HIGH_SHIFT = "high_shift"
+    LOW_JUDGE_EDIT = "low_judge_edit"
+    LOW_JUDGE_KEPT = "low_judge_kept"
+    LOW_JUDGE_CLEAN = "low_judge_clean"
+    NOT_JUDGED = "not_judged"
     NOT_TOP_K = "not_top_k"
     NOT_STORED = "not_stored"
 
@@ -139,5 +147,13 @@ class Candidate(Record):
     layout: float = Field(default=0.0, description="distance of the layouts of the two pictures, 0 for equal ones")
     changed: float = Field(default=0.0, description="share of the pixels that differ visibly, 0 to 1")
     shift: float = Field(default=0.0, description="pixels by which the second picture is shifted against the first")
+    judge_edit: float | None = Field(
+        default=None, description="whether the edit is done, by the judge, 0 to 1; None if it was not asked"
+    )
+    judge_kept: float | None = Field(default=None, description="whether all else is as before, by the judge, 0 to 1")
+    judge_clean: float | None = Field(
+        default=None, description="whether both pictures are drawn whole, by the judge, 0 to 1"
+    )
+    judge_said: str = Field(default="", description="why the judge says so, in its words; or why it gave no marks")
     status: Status = "ok"
     reason: Reason = Reason.OK

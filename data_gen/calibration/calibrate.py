@@ -28,6 +28,7 @@ from ip2p.errors import ConfigError, DataError
 OPEN = {
     "source": -1.0, "edited": -1.0, "image": -1.0, "image_max": 1.0, "direction": -1.0, "layout_max": 2.0,
     "changed_min": 0.0, "changed_max": 1.0, "shift_max": 1e6,
+    "judge_edit_min": 0.0, "judge_kept_min": 0.0, "judge_clean_min": 0.0,
 }  # fmt: skip
 """Limits that bound nothing."""
 

@@ -14,7 +14,7 @@ from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.calibration.search import Examples
 from ip2p.data_gen.rows import FilteredShard, from_png, read_pictures
 from ip2p.errors import DataError, one_line
-from ip2p.records import NOT_SEEN_WHOLE, SCORES, Candidate
+from ip2p.records import JUDGE_SCORES, NOT_SEEN_WHOLE, SCORES, Candidate
 
 MARKS = {"good": True, "bad": False}
 MIN_LABELS, MIN_EACH = 100, 20
@@ -122,8 +122,10 @@ def to_examples(shards: Iterable[FilteredShard], labels: dict[str, bool], origin
         )
     sizes = {kept: sum(each.kept == kept for each in found) for kept in (True, False)}
     counts = {kept: sum(each.kept == kept for each in labelled) for kept in (True, False)}
+    names = SCORES + (JUDGE_SCORES if any(each.candidate.judge_edit is not None for each in labelled) else ())
     return Examples(
-        scores=np.array([[getattr(each.candidate, name) for name in SCORES] for each in labelled], np.float64),
+        names=names,
+        scores=np.array([[getattr(each.candidate, name) for name in names] for each in labelled], np.float64),
         kinds=np.array([each.kind for each in labelled]),
         fine=np.array([labels[each.candidate.id] for each in labelled]),
         weights=np.array([sizes[each.kept] / counts[each.kept] for each in labelled], np.float64),

@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ip2p.data_gen.calibration.calibrate import Calibration, explain_bounds, halves
-from ip2p.data_gen.calibration.search import MIN_OF_KIND, Examples, follow_path, limits_of
+from ip2p.data_gen.calibration.search import MIN_OF_KIND, Examples, fits_bound, follow_path, limits_of
 from ip2p.data_gen.pairs.filter import BOUNDS
 from ip2p.pictures.pages import Chart, Curve, render_page
-from ip2p.records import SCORES
 
 TEMPLATE = Path(__file__).with_name("calibration.html")
 WIDTH, HEIGHT = 170, 90
@@ -40,7 +39,7 @@ def render_calibration(calibration: Calibration, examples: Examples) -> str:
         calibration=calibration, path=_path_chart(calibration, examples), fragment=calibration.to_yaml(),
         bounds={kind or "all kinds": explain_bounds(each) for kind, each in limits.items() if each},
         charts={
-            name: [_curve_chart(examples.select(rows), bound, calibration.wanted) for bound in BOUNDS]
+            name: [_curve_chart(examples.select(rows), bound, calibration.wanted) for bound in examples.bounds]
             for name, rows in groups.items()
         },
     )  # fmt: skip
@@ -53,12 +52,13 @@ def curve(examples: Examples, bound: str) -> list[tuple[float, float]]:
         examples: labelled candidates.
         bound: name of the bound.
     """
-    values = examples.scores[:, SCORES.index(BOUNDS[bound].score)]
+    values = examples.values(bound)
+    if np.isnan(values).all():  # the judge was asked about none of this kind
+        return []
     places = np.linspace(0, 1, POINTS, endpoint=False)
     points = []
-    for limit in np.quantile(values, places if BOUNDS[bound].is_least else 1 - places):
-        kept = values >= limit if BOUNDS[bound].is_least else values <= limit
-        points.append(_recall_and_precision(examples, kept))
+    for limit in np.nanquantile(values, places if BOUNDS[bound].is_least else 1 - places):
+        points.append(_recall_and_precision(examples, fits_bound(values, bound, float(limit))))
     return points
 
 

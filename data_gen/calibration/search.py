@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ip2p.data_gen.pairs.filter import BOUNDS
+from ip2p.data_gen.pairs.filter import BOUNDS, Bound
 from ip2p.records import SCORES
 
 ALL_KINDS = ""
@@ -55,11 +55,12 @@ class Examples:
     """Labelled pairs, row by row.
 
     Attributes:
-        scores: scores in the order of `records.SCORES`, shape (n, scores).
+        scores: scores in the order of `names`, shape (n, scores); NaN where the judge was not asked.
         kinds: kinds of edit, shape (n,).
         fine: labels, shape (n,).
         weights: numbers of candidates that each stands for, shape (n,).
         groups: names of what must not be torn apart, such as triples, shape (n,).
+        names: columns of candidates that the scores are.
     """
 
     scores: npt.NDArray[np.float64]
@@ -67,13 +68,24 @@ class Examples:
     fine: npt.NDArray[np.bool_]
     weights: npt.NDArray[np.float64]
     groups: npt.NDArray[Any]
+    names: tuple[str, ...] = SCORES
 
     def __len__(self) -> int:
         return len(self.fine)
 
     def select(self, rows: npt.NDArray[np.bool_]) -> "Examples":
         """Return some of the rows."""
-        return Examples(self.scores[rows], self.kinds[rows], self.fine[rows], self.weights[rows], self.groups[rows])
+        weights, groups = self.weights[rows], self.groups[rows]
+        return Examples(self.scores[rows], self.kinds[rows], self.fine[rows], weights, groups, self.names)
+
+    @property
+    def bounds(self) -> dict[str, Bound]:
+        """Bounds of these scores, by name."""
+        return {name: bound for name, bound in BOUNDS.items() if bound.score in self.names}
+
+    def values(self, bound: str) -> npt.NDArray[np.float64]:
+        """Return what a bound bounds, shape (n,)."""
+        return self.scores[:, self.names.index(BOUNDS[bound].score)]
 
     def precision(self, rows: npt.NDArray[np.bool_], deviations: float = CERTAINTY) -> Interval:
         """Estimate the share of some rows that are fine, with its interval (Wilson, 1927)."""
@@ -98,7 +110,7 @@ class Box:
         """Return which examples are within all bounds that hold for their kinds, shape (n,)."""
         inside = np.ones(len(examples), bool)
         for (kind, name), limit in self.limits.items():
-            fits = _fits(examples.scores[:, SCORES.index(BOUNDS[name].score)], name, limit)
+            fits = fits_bound(examples.values(name), name, limit)
             inside &= fits | (examples.kinds != kind) if kind else fits
         return inside
 
@@ -213,21 +225,22 @@ def _slices(
 ) -> Iterator[tuple[Scope, float, npt.NDArray[np.bool_]]]:
     """Yield what may be cut off from some examples: scope and limit of the bound, and the rows outside of it."""
     least = max(MIN_SLICE, math.ceil(SLICE * among.sum()))
-    for name, bound in BOUNDS.items():
-        values = examples.scores[:, SCORES.index(bound.score)]
-        ordered = np.sort(values[among]) if bound.is_least else -np.sort(-values[among])
+    for name, bound in examples.bounds.items():
+        values = examples.values(name)
+        known = values[among & ~np.isnan(values)]
+        ordered = np.sort(known) if bound.is_least else -np.sort(-known)
         later = np.flatnonzero(ordered != ordered[least - 1]) if len(ordered) > least else np.array([], int)
         later = later[later >= least]
         if not len(later):
             continue
         last, first = ordered[later[0] - 1], ordered[later[0]]
         limit = _between(float(last), float(first))
-        yield (kind, name), limit, among & ~_fits(values, name, limit)
+        yield (kind, name), limit, among & ~fits_bound(values, name, limit)
 
 
-def _fits(values: npt.NDArray[np.float64], name: str, limit: float) -> npt.NDArray[np.bool_]:
-    """Whether scores are within a bound."""
-    return values >= limit if BOUNDS[name].is_least else values <= limit
+def fits_bound(values: npt.NDArray[np.float64], name: str, limit: float) -> npt.NDArray[np.bool_]:
+    """Return whether scores are within a bound; unknown ones count as within, so that figures promise too little."""
+    return np.isnan(values) | (values >= limit if BOUNDS[name].is_least else values <= limit)
 
 
 def _between(outside: float, inside: float) -> float:

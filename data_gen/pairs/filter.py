@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
-from ip2p.data_gen.config import FilterConfig, Thresholds
+from ip2p.data_gen.score_config import FilterConfig, Thresholds, judge_bounds
 from ip2p.records import NOT_SEEN_WHOLE, Candidate, Reason
 
 
@@ -26,6 +26,9 @@ BOUNDS = {
     "changed_min": Bound("changed", True, Reason.LOW_CHANGED),
     "changed_max": Bound("changed", False, Reason.HIGH_CHANGED),
     "shift_max": Bound("shift", False, Reason.HIGH_SHIFT),
+    "judge_edit_min": Bound("judge_edit", True, Reason.LOW_JUDGE_EDIT),
+    "judge_kept_min": Bound("judge_kept", True, Reason.LOW_JUDGE_KEPT),
+    "judge_clean_min": Bound("judge_clean", True, Reason.LOW_JUDGE_CLEAN),
 }
 """What each of the `Thresholds` bounds, in the order in which they are asked."""
 
@@ -35,18 +38,21 @@ def decide(
     kinds: Mapping[str, str],
     settings: FilterConfig,
     stored: Container[str] | None = None,
+    *,
+    judged: bool = False,
 ) -> list[Candidate]:
     """Set the status of every candidate and the first reason of its refusal (paper, section 3.1).
 
     The reasons are, in order: unsafe (found by the safety checker), rejected_early (while it was drawn), those of
-    `BOUNDS`, not_stored (it passes, but its pictures were not stored), and not_top_k (a better one of the same seed
-    counts, too).
+    `BOUNDS`, not_stored (it passes, but its pictures were not stored), not_judged (a threshold asks for the judge's
+    marks, and there are none), and not_top_k (a better one of the same seed counts, too).
 
     Args:
         candidates: scored candidates, all of each triple; earlier reasons other than the first two are ignored.
         kinds: kind of edit of each triple, by the triple's id.
         settings: thresholds for all kinds and for single ones, and the number of pairs kept for each triple.
         stored: ids of the candidates whose pictures are stored; None for all of them.
+        judged: whether the judge has been asked; before that, pairs count as passing its thresholds.
     """
     reasons = {each.id: find_fault(each, settings.thresholds(kinds[each.triple_id])) for each in candidates}
     passed = defaultdict(list)
@@ -55,11 +61,17 @@ def decide(
             reasons[candidate.id] = Reason.NOT_STORED
         if reasons[candidate.id] is Reason.OK:
             passed[candidate.triple_id].append(candidate)
-    for group in passed.values():
-        best_first = sorted(group, key=lambda each: (-each.sim_direction, each.id))
-        best_of_seed = {each.seed: each.id for each in reversed(best_first)}  # those of a seed are all but the same
-        kept = [each.id for each in best_first if best_of_seed[each.seed] == each.id][: settings.top_k]
-        reasons |= {each.id: Reason.NOT_TOP_K for each in group if each.id not in kept}
+    for triple, group in passed.items():
+        asks, seeds = bool(judge_bounds(settings.thresholds(kinds[triple]))), set[int]()
+        unknown = {each.id for each in group if asks and each.judge_edit is None}
+        for each in sorted(group, key=lambda each: (judged and each.id in unknown, -each.sim_direction, each.id)):
+            if each.id in unknown and each.judge_said:  # it was asked, and gave no verdict
+                reasons[each.id] = Reason.NOT_JUDGED
+            elif each.seed in seeds or len(seeds) == settings.top_k:  # those of a seed are all but the same
+                reasons[each.id] = Reason.NOT_TOP_K
+            else:
+                seeds.add(each.seed)
+                reasons[each.id] = Reason.NOT_JUDGED if judged and each.id in unknown else Reason.OK
     return [
         each.model_copy(
             update={"status": "ok" if reasons[each.id] is Reason.OK else "refused", "reason": reasons[each.id]}
@@ -74,6 +86,8 @@ def find_fault(candidate: Candidate, bounds: Thresholds) -> Reason:
         return candidate.reason
     for name, bound in BOUNDS.items():
         value, limit = getattr(candidate, bound.score), getattr(bounds, name)
+        if value is None:  # not judged, which `decide` looks at
+            continue
         if limit is not None and not (value >= limit if bound.is_least else value <= limit):
             return bound.reason
     return Reason.OK

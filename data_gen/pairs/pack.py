@@ -14,7 +14,7 @@ from ip2p.data_gen.pairs.split import SPLITS
 from ip2p.errors import DataError
 from ip2p.manifest import write_manifest
 from ip2p.pictures.write import GENERATED, mark_png
-from ip2p.records import PACKED_COLUMNS, SCORES, Candidate, Triple
+from ip2p.records import JUDGE_SCORES, PACKED_COLUMNS, SCORES, Candidate, Triple
 from ip2p.shards import Contents, atomic_dir, atomic_write, shard_path, write_shard
 
 PICTURE_COLUMNS = ("original_image", "edited_image", "edit_mask")
@@ -44,9 +44,17 @@ def packed_row(
         "edited_image": {"bytes": mark_png(after, GENERATED), "path": None},
         "edit_mask": mask_of_stored(before, after),
         "kind": triple.kind,
-        "provenance": provenance_of(triple, provenance),
+        "provenance": provenance_of(triple, {**provenance, **_verdict_of(candidate, provenance)}),
     }
     return {name: row[name] for name in PACKED_COLUMNS}
+
+
+def _verdict_of(candidate: Candidate, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the verdict on a pair, with the model whose it is, in place of that model alone; nothing without one."""
+    if candidate.judge_edit is None:
+        return {}
+    marks = {name.removeprefix("judge_"): getattr(candidate, name) for name in JUDGE_SCORES}
+    return {"judge": {"model": provenance.get("judge"), **marks}}
 
 
 def provenance_of(triple: Triple, provenance: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ FEATURES = Features(
     }
 )  # fmt: skip
 """Columns of preference pairs; both original pictures are the same where siblings share their noise."""
-NO_FAULT = (*NOT_SEEN_WHOLE, Reason.NOT_TOP_K)
+NO_FAULT = (*NOT_SEEN_WHOLE, Reason.NOT_TOP_K, Reason.NOT_JUDGED)
 """Reasons of refusals that say nothing about an edit."""
 
 

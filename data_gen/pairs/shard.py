@@ -146,7 +146,8 @@ class ShardDrawer:
     def _score(self, candidates: Sequence[Candidate], pictures: Sequence[Pictures], scorers: Scorers) -> list[Row]:
         """Score candidates, and return their rows without pictures."""
         triples = [self.triples[each.triple_id] for each in candidates]
-        return rows.to_rows(score_candidates(candidates, pictures, triples, scorers))
+        scored = rows.to_rows(score_candidates(candidates, pictures, triples, scorers))
+        return [{name: row[name] for name in row if name in rows.CANDIDATE_SCHEMA.names} for row in scored]
 
     def _choose_stored(self) -> set[str]:
         """Return the ids of the candidates that pass and are among the best of their triple, and of some others."""

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from ip2p import records
 from ip2p.data_gen.rows import FilteredShard
-from ip2p.records import AUDIT, Reason, in_share
+from ip2p.records import AUDIT, JUDGE_SCORES, Reason, in_share
 
 BINS = 80
-SCORES = tuple(name for name in records.SCORES if name != "shift")
+SCORES = (*(name for name in records.SCORES if name != "shift"), *JUDGE_SCORES)
 """Scores in [-1, 1], which have histograms."""
 
 
@@ -37,6 +37,7 @@ class Counts:
         kept: numbers of kept candidates by kind of edit.
         drawn_at, kept_at: the same by share p, in P_BINS bins from 0 to 1.
         served: number of triples with at least one kept pair.
+        judged: number of candidates with a verdict of the judge.
         unet_rows: UNet rows of all candidates.
         hopeful, hopeless: numbers of kept candidates that are audited, by what their early estimates said.
     """
@@ -52,7 +53,7 @@ class Counts:
         self.kept: Counter[str] = Counter()
         self.drawn_at: Counter[int] = Counter()
         self.kept_at: Counter[int] = Counter()
-        self.served = 0
+        self.served = self.judged = 0
         self.unet_rows = 0
         self._bars: Counter[tuple[str, int, bool]] = Counter()
 
@@ -74,7 +75,9 @@ class Counts:
             if kept and in_share(each.id, self._audited, AUDIT):
                 self.hopeful += shard.verdicts[each.id] == "hopeful"
                 self.hopeless += shard.verdicts[each.id] == "hopeless"
-            self._bars.update((name, _bin(getattr(each, name)), kept) for name in SCORES)
+            self.judged += each.judge_edit is not None
+            scores = {name: getattr(each, name) for name in SCORES}
+            self._bars.update((name, _bin(score), kept) for name, score in scores.items() if score is not None)
 
     @property
     def total(self) -> int:

@@ -12,7 +12,7 @@ from ip2p.data_gen.report.card import describe_thresholds
 from ip2p.data_gen.report.counts import BINS, P_BINS, SCORES, Counts, per_cent
 from ip2p.data_gen.rows import FilteredShard
 from ip2p.pictures.pages import Bar, Chart, render_page, thumbnail
-from ip2p.records import Candidate, Reason, Triple
+from ip2p.records import JUDGE_SCORES, Candidate, Reason, Triple
 
 KEPT_SHOWN = 4
 """Number of kept pairs on the page for each kind of edit."""
@@ -28,6 +28,9 @@ MEANINGS = {
     "sim_direction": "change of the pictures and change of the captions",
     "layout": "distance of the two layouts",
     "changed": "share of the pixels that differ",
+    "judge_edit": "the edit is done",
+    "judge_kept": "all else is as before",
+    "judge_clean": "both are drawn whole",
 }
 TEMPLATE = Path(__file__).with_name("pairs.html")
 
@@ -79,12 +82,13 @@ def render_report(config: DatasetConfig, counts: Counts, shown: Sequence[ShownPa
     """
     kept = sorted((each for each in shown if each.candidate.status == "ok"), key=lambda each: each.triple.kind)
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
+    scores = [name for name in SCORES if counts.judged or name not in JUDGE_SCORES]
     return render_page(
         TEMPLATE, title="Data set report", cost=costs.per_pair(counts.pairs, counts.unet_rows),
         facts=_facts(config, counts) | {"time": costs.by_stage()}, per_cent=per_cent,
-        thresholds=describe_thresholds(config), histograms=[_histogram(name, config, counts) for name in SCORES],
+        thresholds=describe_thresholds(config), histograms=[_histogram(name, config, counts) for name in scores],
         funnel=_funnel(counts), yields=_yields(counts), kept=kept, kept_shown=KEPT_SHOWN, refused=refused,
-        refused_shown=REFUSED_SHOWN, scores=SCORES, thumbnail=functools.partial(thumbnail, side=THUMBNAIL),
+        refused_shown=REFUSED_SHOWN, scores=scores, thumbnail=functools.partial(thumbnail, side=THUMBNAIL),
     )  # fmt: skip
 
 
@@ -100,8 +104,16 @@ def _facts(config: DatasetConfig, counts: Counts) -> dict[str, str]:
         "UNet rows": f"{counts.unet_rows}, {counts.rows_per_pair:.0f} for each kept pair",
         **({"rejected early": counts.describe_early()} if pairs.early_at else {}),
         "filtered by": config.scores.clip,
+        **_describe_judge(config, counts),
         "seed": str(config.seed),
     }
+
+
+def _describe_judge(config: DatasetConfig, counts: Counts) -> dict[str, str]:
+    """Return which model has judged how many pairs, if one has."""
+    left, model = counts.candidates[Reason.NOT_JUDGED], config.scores.judge
+    said = f"{model}, {counts.judged} pairs" + (f"; {left} more are not judged, and not kept" if left else "")
+    return {"judged by": said} if model else {}
 
 
 def _funnel(counts: Counts) -> list[Level]:

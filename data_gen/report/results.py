@@ -160,6 +160,8 @@ class Results:
             "clip": config.scores.clip,
             "fingerprint": self.build_folder.fingerprint("packed"),
         }
+        if config.scores.judge:
+            made_by["judge"] = config.scores.judge
         return made_by | self.build_folder.origins | self.build_folder.makers()
 
 

@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from ip2p.data_gen.api.ledger import Spending
 from ip2p.data_gen.report.counts import per_cent
 from ip2p.data_gen.triples.proposals import strip_invisible
-from ip2p.data_gen.writers.api.ledger import Spending
 from ip2p.pictures.pages import render_page
 from ip2p.records import Reason, Triple
 

@@ -6,7 +6,6 @@ made of prose, of the model's thoughts, or of an edit that is cut off.
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import accumulate
@@ -14,8 +13,9 @@ from typing import NamedTuple
 
 import json_repair
 
+from ip2p.data_gen.api.reply_text import closed_brackets, strip_thoughts
 from ip2p.data_gen.kinds import KINDS, OTHER
-from ip2p.data_gen.triples.proposals import Proposal, strip_invisible
+from ip2p.data_gen.triples.proposals import Proposal
 from ip2p.records import Reason
 
 WRAPPER, QUESTION = "edits", {"caption", "count"}
@@ -29,34 +29,11 @@ ASIDES = {
 LABEL = re.compile(r"\b(?:(?P<draft>drafts?|examples?|attempts?|sketch)|(?P<final>final|answer|revised))\b", re.I)
 """Words right before an edit that say what it is; the first one counts: "final draft", but "draft of the answer"."""
 CLAUSE_ENDS = re.compile(r"\n|[.,;!?]\s|```\w*")
-MAX_UNREAD = 20
-"""Number of captions without any edit from a writer after which a run stops, if it has had none at all."""
-MAX_SHOWN = 500
-"""Number of characters of a raw reply in an error message."""
 MAX_DEPTH = 8
 """How deep an answer may stand in other brackets."""
 MAX_NESTING = 2 * MAX_DEPTH
 """How many brackets may be open at once in what is repaired, for the time of that grows with the square of it."""
 
-THOUGHT_OPENS = (
-    r"<(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|longcat_think)>",
-    r"\[THINK\]", r"◁think▷", r"<\|begin_of_thought\|>", r"<\|START_THINKING\|>", r"<\|channel>thought",
-    r"<\|channel\|>(?:analysis|commentary)", r"Here is my thought process:",
-)  # fmt: skip
-THOUGHT_ENDS = (
-    r"</(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|longcat_think)>",
-    r"\[/THINK\]", r"◁/think▷", r"<\|end_of_thought\|>", r"<\|END_THINKING\|>", r"<channel\|>",
-    r"<\|channel\|>final(?:<\|message\|>)?", r"assistantfinal", r"Here is my response:",
-)  # fmt: skip
-"""Marks around the thoughts of reasoning models; servers without a parser for the model leave them in the text."""
-QUOTED = r':\s*+"(?:[^"\\]|\\.)*+"(?=\s*+[,}\]])'
-"""A text in JSON behind its name: marks in it are words of the caption."""
-THOUGHT = re.compile(
-    f"(?P<quoted>{QUOTED})|(?P<open>{'|'.join(THOUGHT_OPENS)})|(?P<end>{'|'.join(THOUGHT_ENDS)})", re.I | re.DOTALL
-)
-
-SIGNS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
-PARTNERS = {"}": "{", "]": "["}
 PAIRED_QUOTES = re.compile(r'[^"]*(?:(?:(?<=\s)|^)"[^"\s](?:[^"]*[^"\s])?"(?=[\s,.;:!?)]|$)[^"]*)*')
 """Texts whose quotation marks, if there are any, are around words: other ones are what is left of a wrong repair."""
 
@@ -113,40 +90,6 @@ def find_edits(text: str) -> Found:
     return Found(list(kept), closed, "draft" in labels and not left_out)
 
 
-def show(text: str) -> str:
-    """Return a reply in one line, without characters that control the terminal, for an error message."""
-    line = " ".join(strip_invisible(text).split())
-    return line[:MAX_SHOWN] + " ..." * (len(line) > MAX_SHOWN) or "(empty)"
-
-
-def strip_thoughts(text: str) -> str:
-    """Remove a model's thoughts from a reply.
-
-    Where only their end is marked, since the prompt has opened them, they are all that stands before it; where only
-    their start is, all that stands after it.
-    """
-    kept, start, inside = list[str](), 0, False
-    for mark in _thought_marks(text):
-        if mark["open"] and not inside:
-            kept.append(text[start : mark.start()])
-            inside = True
-        elif mark["end"]:
-            if not inside:
-                kept.clear()
-            start, inside = mark.end(), False
-    return "".join(kept if inside else [*kept, text[start:]])
-
-
-def opens_thought(text: str) -> bool:
-    """Return whether a text ends within a thought."""
-    marks = list(_thought_marks(text))
-    return bool(marks) and marks[-1]["open"] is not None
-
-
-def _thought_marks(text: str) -> Iterator[re.Match[str]]:
-    return (mark for mark in THOUGHT.finditer(text) if not mark["quoted"])
-
-
 def _parse_brackets(text: str, label: str = "", depth: int = 0) -> Iterator[_Parsed]:
     """Yield the outermost closed objects and lists of a text that hold edits or a question.
 
@@ -156,7 +99,7 @@ def _parse_brackets(text: str, label: str = "", depth: int = 0) -> Iterator[_Par
         depth: number of brackets around the text.
     """
     before = 0
-    for start, end in _closed_brackets(text):
+    for start, end in closed_brackets(text):
         label, before = _read_label(text[before:start], label), end
         if "caption" not in text[start:end].lower():
             continue
@@ -177,46 +120,6 @@ def _read_label(prose: str, previous: str) -> str:
         return previous
     found = LABEL.search(clauses[-1])
     return str(found.lastgroup) if found else ""
-
-
-def _closed_brackets(text: str) -> list[tuple[int, int]]:
-    """Return all outermost closed brackets of a text, in one pass.
-
-    A quotation mark counts only where JSON may have one, so that one that is not escaped does not end its text.
-    """
-    stack, spans, quoted = list[tuple[str, int]](), list[tuple[int, int]](), False
-    open_ones = Counter[str]()
-    for found in SIGNS.finditer(text):
-        sign, start = found[0], found.start()
-        if sign == '"':
-            quoted = not _ends_string(text, found.end()) if quoted else bool(stack) and _starts_string(text, start)
-        elif quoted or sign[0] == "\\":
-            continue
-        elif sign in "{[":
-            stack.append((sign, start))
-            open_ones[sign] += 1
-        elif open_ones[PARTNERS[sign]]:
-            partner, opened = "", 0
-            while partner != PARTNERS[sign]:  # those between were never closed
-                partner, opened = stack.pop()
-                open_ones[partner] -= 1
-            while spans and spans[-1][0] > opened:
-                spans.pop()
-            spans.append((opened, found.end()))
-    return spans
-
-
-def _starts_string(text: str, place: int) -> bool:
-    before = place - 1
-    while before >= 0 and text[before].isspace():
-        before -= 1
-    return before < 0 or text[before] in '{[,:"'
-
-
-def _ends_string(text: str, place: int) -> bool:
-    while place < len(text) and text[place].isspace():
-        place += 1
-    return place == len(text) or text[place] in '}],:"'
 
 
 def _parse(source: str) -> _Parsed:

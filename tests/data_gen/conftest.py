@@ -10,8 +10,9 @@ from llm_server import Server
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from ip2p.config import load_config
+from ip2p.data_gen.api import client
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.writers.api import batch_writer, client
+from ip2p.data_gen.writers.api import batch_writer
 
 CAPTIONS = (
     "a red barn in summer", "a blue castle at night", "a dog on a hill", "a photo of a green car", "two cats",

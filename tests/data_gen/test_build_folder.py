@@ -36,6 +36,25 @@ def test_settings_that_are_not_given_leave_the_fingerprint_of_earlier_versions()
     assert [each.fingerprint("packed") for each in folders] == ["7b4426e36af0ac1a", "baf1d09dc9303379"]
 
 
+def test_a_judge_changes_nothing_but_what_the_filter_decides() -> None:
+    """So builds from before there was one are filtered by it, and builds with one are filtered without it."""
+
+    def fingerprints(**scores: object) -> list[str]:
+        given = {
+            "out": "nowhere", "scores": scores, "pairs": {"enough": 2, "store_refused": 0.1},
+            "filter": {"per_kind": {"season": {"image": 0.3}}},
+        }  # fmt: skip
+        folder = BuildFolder(DatasetConfig.model_validate(given), {})
+        return [folder.fingerprint(stage) for stage in ("scores", "filtered", "packed")]
+
+    earlier = ["6541ae42adcd74ff", "6e73032b7cdf0e4e", "227f28a196082d76"]
+    assert fingerprints() == fingerprints(judge_max_usd=3, judge_parallel=2) == earlier
+    judged = fingerprints(judge="m")
+    assert not set(judged[1:]) & set(earlier)
+    assert judged == fingerprints(judge="m", judge_base_url="http://localhost:1/v1", judge_max_usd=3)
+    assert judged[1] != fingerprints(judge="other")[1]
+
+
 def test_settings_that_change_answers_change_the_fingerprint_and_limits_do_not() -> None:
     def made_with(**settings: object) -> str:
         return BuildFolder(DatasetConfig.model_validate({"triples": settings}), {}).fingerprint("triples")

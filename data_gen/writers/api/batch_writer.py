@@ -17,10 +17,10 @@ import openai
 from openai.types import Batch
 from pydantic import BaseModel
 
-from ip2p.data_gen.writers.api.client import check_answers
-from ip2p.data_gen.writers.api.completions import parse_completion, read_completion
-from ip2p.data_gen.writers.api.connection import connect
-from ip2p.data_gen.writers.api.faults import (
+from ip2p.data_gen.api.client import check_answers
+from ip2p.data_gen.api.completions import parse_completion, read_completion
+from ip2p.data_gen.api.connection import connect
+from ip2p.data_gen.api.faults import (
     RESUME_HINT,
     Action,
     classify_error,
@@ -29,11 +29,11 @@ from ip2p.data_gen.writers.api.faults import (
     read_refusal,
     redact,
 )
-from ip2p.data_gen.writers.api.ledger import Answer, Cost, total
-from ip2p.data_gen.writers.api.request_format import ReplyFormat, RequestFormat, parse_request_format
-from ip2p.data_gen.writers.api.sender import Outcome, Question, arguments_of
+from ip2p.data_gen.api.ledger import Answer, Cost, total
+from ip2p.data_gen.api.reply_text import show
+from ip2p.data_gen.api.request_format import ReplyFormat, RequestFormat, parse_request_format
+from ip2p.data_gen.api.sender import Outcome, Question
 from ip2p.data_gen.writers.api.writer import ApiWriter
-from ip2p.data_gen.writers.replies import show
 from ip2p.errors import WriterError
 
 ENDPOINT: Final = "/v1/chat/completions"
@@ -71,9 +71,9 @@ class BatchWriter(ApiWriter):
     raw = ""
     """The last line of a batch that is no answer."""
 
-    def _ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
+    def ask(self, questions: Sequence[Question], advance: Callable[[], None]) -> None:
         by_key = {question.key: question for question in questions}
-        with connect(self.settings.base_url, self.key) as client:
+        with connect(self.server.base_url, self.key) as client:
             try:
                 for number in range(MAX_BATCHES):
                     left = [each for each in questions if not self.ledger.find(each.key, each.room)]
@@ -88,7 +88,7 @@ class BatchWriter(ApiWriter):
                 said = describe(error, self.key)
                 raise fault.error or WriterError(f"the batch cannot go on ({said})", RESUME_HINT) from None
         server = f"{self.name} in {MAX_BATCHES} batches"
-        check_answers(self.ledger, self.settings, questions, server, redact(show(self.raw), self.key))
+        check_answers(self.ledger, self.server, questions, self.task, server, redact(show(self.raw), self.key))
 
     @property
     def request_format(self) -> RequestFormat:
@@ -97,7 +97,7 @@ class BatchWriter(ApiWriter):
 
     @property
     def _format_key(self) -> str:
-        return f"{self.settings.base_url or 'OpenAI'} {self.name} (batch)"
+        return f"{self.server.base_url or 'OpenAI'} {self.name} (batch)"
 
     def _most(self, question: Question) -> Cost:
         """Return the largest possible cost of a request."""
@@ -145,8 +145,8 @@ class BatchWriter(ApiWriter):
         """Return the line of the uploaded file for a question."""
         used = self.request_format
         arguments = used.body(
-            self.reply, most=question.most.tokens_out, temperature=self.settings.temperature, seed=self.seed % 2**31,
-            extra=arguments_of(self.settings),
+            self.task.reply, most=question.most.tokens_out, temperature=self.settings.temperature,
+            seed=self.seed % 2**31, extra=self.server.arguments(),
         )  # fmt: skip
         body = {"model": self.name, "messages": used.messages(question.messages), **arguments}
         line = {"custom_id": question.key, "method": "POST", "url": ENDPOINT, "body": body}
@@ -249,8 +249,8 @@ class BatchWriter(ApiWriter):
             refusal = read_refusal(int(status or 0), body)
             self.raw = body
             return Outcome(None, refusal, classify_refusal(refusal, self.key)), "", Cost()
-        completion = parse_completion(body)
-        text, fault = read_completion(completion, question.edits, self.key)
+        completion = parse_completion(body, self.task.count)
+        text, fault = read_completion(completion, question.wanted, self.task, self.key)
         self.raw = body if fault else self.raw
         usage = completion.usage if completion else None
         cost = self.price.of(usage.read, usage.written) if usage else self._most(question)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ip2p.data_gen.calibration.calibrate import filter_section
+from ip2p.data_gen.calibration.page import curve
 from ip2p.data_gen.calibration.search import ALL_KINDS, Box, Examples, choose_box, follow_path, wilson
 from ip2p.data_gen.config import FilterConfig
 from ip2p.data_gen.pairs.filter import decide
-from ip2p.records import SCORES, Candidate
+from ip2p.records import JUDGE_SCORES, SCORES, Candidate
 
 KINDS = ("color", "season", "time")
 
@@ -95,3 +96,20 @@ def test_intervals_are_wilsons() -> None:
     assert weighted.share == 0.1 and weighted.high - weighted.low > found.high - found.low
     nothing = wilson(np.array([]), np.array([], bool))
     assert math.isnan(nothing.share) and str(nothing) == "-"
+
+
+def test_marks_of_a_judge_are_scores_like_others_and_missing_ones_bound_nothing() -> None:
+    plain = make_examples(1500, 0)
+    rng = np.random.default_rng(5)
+    marks = np.where(plain.fine, rng.uniform(0.5, 1, len(plain)), rng.uniform(0, 0.6, len(plain)))
+    marks[rng.uniform(0, 1, len(plain)) < 0.3] = math.nan
+    columns = np.column_stack([plain.scores, marks, np.full((len(plain), 2), math.nan)])
+    names = (*SCORES, *JUDGE_SCORES)
+    examples = Examples(columns, plain.kinds, plain.fine, plain.weights, plain.groups, names)
+    choice = choose_box(examples, 0.9)
+    assert 0.4 < choice.box.limits[ALL_KINDS, "judge_edit_min"] < 0.65
+    assert not {name for _, name in choice.box.limits} & {"judge_kept_min", "judge_clean_min"}
+    assert examples.share(choice.box.contains(examples)) > plain.share(choose_box(plain, 0.9).box.contains(plain))
+    section = FilterConfig.model_validate(filter_section(choice.box, KINDS))
+    assert section.judge_edit_min == choice.box.limits[ALL_KINDS, "judge_edit_min"]
+    assert curve(examples, "judge_kept_min") == [] and len(curve(examples, "judge_edit_min")) > 10

@@ -106,3 +106,31 @@ def test_deciding_again_decides_the_same(values: list[tuple[str, float, float]])
     decided = decide(rows, {"t": "time", "u": "time"}, settings)
     assert decide(decided, {"t": "time", "u": "time"}, settings) == decided
     assert all(sum(each.triple_id == t and each.status == "ok" for each in decided) <= 2 for t in "tu")
+
+
+JUDGED = FilterConfig(judge_edit_min=0.5, top_k=2)
+
+
+def marked(number: int, edit: float | None, said: str = "", **scores: float) -> Candidate:
+    """A candidate with a mark of the judge, the better the smaller its number."""
+    marks = {"judge_edit": edit, "judge_kept": edit, "judge_clean": edit, "judge_said": said}
+    return candidate(number, sim_direction=0.9 - number / 10, **scores).model_copy(update=marks)
+
+
+def test_pairs_count_as_passing_until_the_judge_has_spoken() -> None:
+    rows = [marked(0, 0.2), marked(1, None), marked(2, None, "writer_refused"), marked(3, None), marked(4, None)]
+    assert reasons(*rows, settings=JUDGED) == ["low_judge_edit", "", "not_judged", "", "not_top_k"]
+
+
+def test_what_is_not_judged_is_not_kept_where_a_threshold_asks_for_it() -> None:
+    def judged(*rows: Candidate, settings: FilterConfig = JUDGED) -> list[str]:
+        decided = decide(rows, {"t": "time"}, settings, judged=True)
+        return [each.reason.value for each in decided]
+
+    rows = [marked(0, None), marked(1, 0.9), marked(2, None), marked(3, 0.9)]
+    assert judged(*rows) == ["not_top_k", "", "not_top_k", ""], "the judged ones are kept before others"
+    assert judged(*rows[:3]) == ["not_judged", "", "not_top_k"], "as many as top_k lacks"
+    assert judged(*rows, settings=FilterConfig(top_k=2)) == ["", "", "not_top_k", "not_top_k"]
+    per_kind = FilterConfig.model_validate({"per_kind": {"time": {"judge_clean_min": 0.95}}})
+    assert judged(*rows, settings=per_kind) == ["not_judged", "low_judge_clean", "not_judged", "low_judge_clean"]
+    assert judged(marked(0, None, sim_image=0.1))[0] == "low_image", "other thresholds come first"

@@ -12,9 +12,7 @@ from ip2p.data_gen.writers.replies import (
     MAX_NESTING,
     find_edits,
     is_whole,
-    opens_thought,
     read_reply,
-    strip_thoughts,
 )
 from ip2p.records import Reason
 
@@ -272,17 +270,3 @@ def test_no_deep_brackets_are_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
     repaired.clear()
     find_edits(names * 100 + "x{")
     assert 0 < sum(map(len, repaired)) <= MAX_DEPTH * 100 * len(names)
-
-
-def test_a_mark_in_a_text_opens_no_thought() -> None:
-    assert not opens_thought(GOOD.replace("a barn", "a <think> sign")) and opens_thought(f"{GOOD}<THINK>")
-
-
-def test_thoughts_are_removed_from_plain_texts() -> None:
-    assert strip_thoughts("a <think>b</think> c <think>d") == "a  c "
-    assert strip_thoughts("a </think> b") == " b" and strip_thoughts("none") == "none"
-    assert (
-        opens_thought("assistant\n<think>\n")
-        and not opens_thought("<think>\n\n</think>\n\n")
-        and not opens_thought("a")
-    )

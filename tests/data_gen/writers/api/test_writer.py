@@ -18,10 +18,10 @@ from llm_server import (
     read_question,
 )
 
+from ip2p.data_gen.api import rate_limit
+from ip2p.data_gen.api.ledger import LEDGER_FILE, Ledger
+from ip2p.data_gen.api.request_format import ReplyFormat
 from ip2p.data_gen.config import TriplesConfig
-from ip2p.data_gen.writers.api import rate_limit
-from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Ledger
-from ip2p.data_gen.writers.api.request_format import ReplyFormat
 from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.records import Caption, Reason, content_id
@@ -176,8 +176,8 @@ def test_a_fault_that_stays_refuses_its_caption_alone(
     ("fault", "output", "remedy"),
     [
         (failure(401, f"what is {KEY} and sk-other-123456?"), "refuses the key", "OPENAI_API_KEY"),
-        (failure(403, f"not for {KEY}"), "refuses the model", "triples.model"),
-        (failure(404, "no such model"), "refuses the model", "triples.model"),
+        (failure(403, f"not for {KEY}"), "refuses the model", "Check the model and the base_url"),
+        (failure(404, "no such model"), "refuses the model", "Check the model and the base_url"),
         (failure(429, "you have no quota", "insufficient_quota"), "no money left", "OPENAI_API_KEY"),
         (failure(429, "much later", retry_after="90000"), "takes no requests for 1500 minutes", "goes on from here"),
     ],

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from llm_server import Server, make_model_script
 
+from ip2p.data_gen.api import sender
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
-from ip2p.data_gen.writers.api import sender
 from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.records import Caption, content_id
 

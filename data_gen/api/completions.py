@@ -1,11 +1,12 @@
 """Reading of what a server answers: chat completions, streams, errors with status 200, and pages."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ip2p.data_gen.writers.api.faults import Action, Fault, Refusal, classify_refusal, read_refusal, redact
-from ip2p.data_gen.writers.replies import find_edits, opens_thought, strip_thoughts
+from ip2p.data_gen.api.faults import Action, Fault, Refusal, classify_refusal, read_refusal, redact
+from ip2p.data_gen.api.reply_text import opens_thought, strip_thoughts
+from ip2p.data_gen.api.server import Task
 from ip2p.records import Reason
 
 CUT_OFF = ("length", "max_tokens", "model_length")
@@ -60,22 +61,28 @@ class Completion(NamedTuple):
         return self.finish in CUT_OFF and (self.reasons or not self.text.strip())
 
 
-def parse_completion(body: str) -> Completion | None:
-    """Parse the body of a response with status 200; None if it is neither JSON nor a stream."""
+def parse_completion(body: str, count: Callable[[str], int]) -> Completion | None:
+    """Parse the body of a response with status 200; None if it is neither JSON nor a stream.
+
+    Args:
+        body: body of the response.
+        count: function that returns how many answers a text has, see `Task`.
+    """
     try:
         value = json.loads(body)
     except ValueError:
         chunks = list(_parse_stream(body))
-        return _join(chunks) if chunks else None
-    return _read(value) if isinstance(value, dict) else Completion()
+        return _join(chunks, count) if chunks else None
+    return _read(value, count) if isinstance(value, dict) else Completion()
 
 
-def read_completion(completion: Completion | None, edits: int, key: str) -> tuple[str, Fault | None]:
+def read_completion(completion: Completion | None, wanted: int, task: Task, key: str) -> tuple[str, Fault | None]:
     """Return the text of an answer without the secret key, or its fault.
 
     Args:
         completion: what the server answers; None for what is none.
-        edits: number of requested edits.
+        wanted: number of answers that were asked for.
+        task: what was asked for.
         key: secret API key.
     """
     if completion is None:
@@ -87,13 +94,13 @@ def read_completion(completion: Completion | None, edits: int, key: str) -> tupl
     if completion.finish in FILTERED:
         return "", Fault("content filter", Action.REFUSE, Reason.WRITER_REFUSED)
     text = redact(completion.text, key)
-    found = len(find_edits(text).edits)
-    if completion.finish in CUT_OFF and found < edits:
+    found = task.count(text)
+    if completion.finish in CUT_OFF and found < wanted:
         return "", Fault("cut off", Action.MEND, Reason.CUT_OFF)
-    return (text, None) if found else ("", Fault("no edit in the answer", Action.MEND, Reason.BAD_REPLY))
+    return (text, None) if found else ("", Fault(f"no {task.answer} in the answer", Action.MEND, Reason.BAD_REPLY))
 
 
-def _read(value: dict[str, Any]) -> Completion:
+def _read(value: dict[str, Any], count: Callable[[str], int]) -> Completion:
     """Read a chat completion, or an error in place of one or within it."""
     choices = value.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
@@ -104,7 +111,7 @@ def _read(value: dict[str, Any]) -> Completion:
     message = choice.get("message") or choice.get("delta") or {}
     text, thoughts = _read_message(message if isinstance(message, dict) else {})
     finish = str(choice.get("finish_reason") or "").lower()
-    if not text.strip() and finish not in CUT_OFF and _is_answer(thoughts):
+    if not text.strip() and finish not in CUT_OFF and _is_answer(thoughts, count):
         text, thoughts = thoughts, ""  # some parsers take the whole answer for a thought if thinking is switched off
     refusal = message.get("refusal") if isinstance(message, dict) else None
     return Completion(text, thoughts, finish, str(refusal or ""), usage)
@@ -124,10 +131,10 @@ def _read_message(message: dict[str, Any]) -> tuple[str, str]:
     return (content if isinstance(content, str) else json.dumps(content) if content else ""), thoughts
 
 
-def _is_answer(thoughts: str) -> bool:
-    """Return whether a supposed thought is JSON with edits and nothing else."""
+def _is_answer(thoughts: str, count: Callable[[str], int]) -> bool:
+    """Return whether a supposed thought is the answer in JSON and nothing else."""
     try:
-        return isinstance(json.loads(thoughts), dict) and bool(find_edits(thoughts).edits)
+        return isinstance(json.loads(thoughts), dict) and bool(count(thoughts))
     except (ValueError, RecursionError):
         return False
 
@@ -156,9 +163,9 @@ def _parse_stream(body: str) -> Iterator[dict[str, Any]]:
                 yield value
 
 
-def _join(chunks: list[dict[str, Any]]) -> Completion:
+def _join(chunks: list[dict[str, Any]], count: Callable[[str], int]) -> Completion:
     """Join the events of a stream."""
-    parts = [_read(chunk) for chunk in chunks]
+    parts = [_read(chunk, count) for chunk in chunks]
     usage = next((part.usage for part in reversed(parts) if part.usage), None)
     error = next((part.error for part in parts if part.error), None)
     finish = next((part.finish for part in reversed(parts) if part.finish), "")

@@ -6,7 +6,7 @@ import httpx2
 import openai
 import pytest
 
-from ip2p.data_gen.writers.api.faults import (
+from ip2p.data_gen.api.faults import (
     Action,
     classify_error,
     classify_refusal,

@@ -2,18 +2,15 @@
 
 import contextvars
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import httpx2
 import openai
-from pydantic import BaseModel
 
-from ip2p.data_gen.config import TriplesConfig
-from ip2p.data_gen.triples.proposals import Message
-from ip2p.data_gen.writers.api.completions import Completion, parse_completion, read_completion
-from ip2p.data_gen.writers.api.connection import TIMEOUT, connect_async
-from ip2p.data_gen.writers.api.faults import (
+from ip2p.data_gen.api.completions import Completion, parse_completion, read_completion
+from ip2p.data_gen.api.connection import TIMEOUT, connect_async
+from ip2p.data_gen.api.faults import (
     Action,
     Fault,
     Refusal,
@@ -22,10 +19,11 @@ from ip2p.data_gen.writers.api.faults import (
     read_refusal,
     refusal_of,
 )
-from ip2p.data_gen.writers.api.ledger import Cost, Ledger
-from ip2p.data_gen.writers.api.prices import Price
-from ip2p.data_gen.writers.api.rate_limit import RateLimiter
-from ip2p.data_gen.writers.api.request_format import ReplyFormat, RequestFormat
+from ip2p.data_gen.api.ledger import Cost, Ledger
+from ip2p.data_gen.api.prices import Price
+from ip2p.data_gen.api.rate_limit import RateLimiter
+from ip2p.data_gen.api.request_format import ReplyFormat, RequestFormat
+from ip2p.data_gen.api.server import ServerSettings, Task
 from ip2p.records import Reason
 from ip2p.seeding import derive_seed
 
@@ -41,14 +39,14 @@ class Question(NamedTuple):
     Attributes:
         key: hash of the question.
         messages: messages of the request.
-        edits: number of requested edits.
+        wanted: number of answers that are asked for, such as edits.
         most: largest possible cost, without reasoning.
         room: largest number of tokens that an answer may ever have, with reasoning.
     """
 
     key: str
-    messages: list[Message]
-    edits: int
+    messages: Sequence[Mapping[str, Any]]
+    wanted: int
     most: Cost
     room: int
 
@@ -86,12 +84,6 @@ _CALL: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("call", def
 """The call of the current task, for the hooks of the HTTP client, which run in the same task."""
 
 
-def arguments_of(settings: TriplesConfig) -> dict[str, Any]:
-    """Return the arguments of every request that the settings give."""
-    effort = {"reasoning_effort": settings.reasoning_effort} if settings.reasoning_effort else {}
-    return effort | settings.extra_body
-
-
 class Sender:
     """Sends requests to a server. See Client for arguments and errors.
 
@@ -103,11 +95,10 @@ class Sender:
     """
 
     def __init__(
-        self, ledger: Ledger, settings: TriplesConfig, *, model: str, key: str, price: Price, reply: type[BaseModel],
-        seed: int,
+        self, ledger: Ledger, settings: ServerSettings, *, model: str, key: str, price: Price, task: Task, seed: int,
     ) -> None:  # fmt: skip
         self.ledger, self.settings, self.model, self.key = ledger, settings, model, key
-        self.price, self.reply, self.seed = price, reply, seed
+        self.price, self.task, self.seed = price, task, seed
         self.rate_limiter, self.in_flight, self.raw = RateLimiter(), 0, ""
         hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._reserve], "response": [self._read_response]}
         self.client = connect_async(settings.base_url, key, RETRIES, hooks)
@@ -137,8 +128,8 @@ class Sender:
         self.in_flight += 1
         try:
             body = await self._send(question, used, number, room, retries)
-            completion = parse_completion(body)
-            text, fault = read_completion(completion, question.edits, self.key)
+            completion = parse_completion(body, self.task.count)
+            text, fault = read_completion(completion, question.wanted, self.task, self.key)
             outcome = Outcome(completion, completion.error if completion else None, fault)
             self.raw = body if fault else self.raw
             cost, reasoning = self._cost(completion, most), completion.reasoning if completion else 0
@@ -174,8 +165,8 @@ class Sender:
         send: Callable[..., Any] = completions.parse if parses else completions.create
         draw = random.Random(derive_seed(self.seed, "ask", question.key, number)).randrange(2**31)
         arguments = used.arguments(
-            self.reply, most=cap, temperature=self.settings.temperature, seed=draw,
-            extra=arguments_of(self.settings),
+            self.task.reply, most=cap, temperature=self.settings.temperature, seed=draw,
+            extra=self.settings.arguments(),
         )  # fmt: skip
         return str((await send(model=self.model, messages=used.messages(question.messages), **arguments)).text)
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from llm_server import Server
 
+from ip2p.data_gen.api.ledger import LEDGER_FILE
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers import open_writer
-from ip2p.data_gen.writers.api.ledger import LEDGER_FILE
 from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.errors import ConfigError
 from ip2p.records import Caption, Reason, content_id

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ip2p.data_gen.writers.api.ledger import Answer, Cost, Ledger
+from ip2p.data_gen.api.ledger import Answer, Cost, Ledger
 from ip2p.errors import BudgetError, DataError
 
 MOST = Cost(100, 100, 0.25)

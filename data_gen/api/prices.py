@@ -5,8 +5,8 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ip2p.data_gen.config import TriplesConfig
-from ip2p.data_gen.writers.api.ledger import Cost
+from ip2p.data_gen.api.ledger import Cost
+from ip2p.data_gen.api.server import ServerSettings
 from ip2p.errors import ConfigError
 
 PUBLISHED = {
@@ -36,7 +36,7 @@ class Price(NamedTuple):
         return Cost(tokens_in, tokens_out, (tokens_in * self.read + tokens_out * self.written) / 1e6)
 
 
-def price_of(settings: TriplesConfig, model: str) -> Price:
+def price_of(settings: ServerSettings, model: str) -> Price:
     """Return the price of a model.
 
     A server in the same machine or network costs nothing unless the settings have a price.
@@ -44,7 +44,7 @@ def price_of(settings: TriplesConfig, model: str) -> Price:
     Raises:
         ConfigError: the budget is limited, but the price is unknown.
     """
-    share = BATCH_SHARE if settings.writer == "openai-batch" else 1.0
+    share = BATCH_SHARE if settings.halved else 1.0
     if settings.price_in is not None and settings.price_out is not None:
         return Price(settings.price_in, settings.price_out, "as set")
     known = next((name for name in sorted(PUBLISHED, key=len, reverse=True) if model.startswith(name)), None)
@@ -55,8 +55,9 @@ def price_of(settings: TriplesConfig, model: str) -> Price:
         return Price(0.0, 0.0, "a server of your own")
     if settings.max_usd:
         raise ConfigError(
-            f"the price of {model} is not known, and triples.max_usd is {settings.max_usd:g}",
-            "Give triples.price_in and triples.price_out in USD per million tokens, or limit triples.max_tokens",
+            f"the price of {model} is not known, and {settings.key('max_usd')} is {settings.max_usd:g}",
+            f"Give {settings.key('price_in')} and {settings.key('price_out')} in USD per million tokens, or limit "
+            f"{settings.key('max_tokens')}",
         )
     return Price(0.0, 0.0, "not known")
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from llm_server import Server, ServerReply, answer_by_rules, completion, failure, read_question
 
-from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Ledger
-from ip2p.data_gen.writers.api.request_format import ReplyFormat, RequestFormat, parse_request_format
+from ip2p.data_gen.api.ledger import LEDGER_FILE, Ledger
+from ip2p.data_gen.api.request_format import ReplyFormat, RequestFormat, parse_request_format
 from ip2p.errors import WriterError
 from ip2p.records import Reason
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from llm_server import MODEL, Server, ServerReply, answer_by_rules, completion, failure
 
-from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Ledger
-from ip2p.data_gen.writers.replies import MAX_UNREAD
+from ip2p.data_gen.api.ledger import LEDGER_FILE, Ledger
+from ip2p.data_gen.api.reply_text import MAX_UNREAD
 from ip2p.errors import WriterError
 from ip2p.records import Reason
 

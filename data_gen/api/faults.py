@@ -111,7 +111,7 @@ KINDS = (
     _Kind(
         (403, 404), r"model_not_found|model [^ ]{0,80} ?(?:does not exist|not exist|not found|is not available)",
         "model", Action.STOP, what="the server refuses the model or the address",
-        fix="Check triples.model, triples.base_url, and what the key may use",
+        fix="Check the model and the base_url in the config, and what the key may use",
     ),
     _Kind((408, 409, 425), r"overloaded|server_error|service[_ ]unavailable|timed? ?out", "server", Action.AGAIN),
     _Kind((413,), r"context_length_exceeded|maximum context|context (?:length|window|size)|prompt is too long",

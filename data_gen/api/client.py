@@ -9,15 +9,13 @@ or in its answers; what the server or the account is to blame for leaves it open
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
-from pydantic import BaseModel
-
-from ip2p.data_gen.config import TriplesConfig
-from ip2p.data_gen.writers.api.faults import RESUME_HINT, Action, Fault, redact
-from ip2p.data_gen.writers.api.ledger import Answer, Ledger
-from ip2p.data_gen.writers.api.prices import Price
-from ip2p.data_gen.writers.api.request_format import FIRST_REASONING, ReplyFormat, RequestFormat, parse_request_format
-from ip2p.data_gen.writers.api.sender import RETRIES, Outcome, Question, Sender, arguments_of
-from ip2p.data_gen.writers.replies import MAX_UNREAD, show
+from ip2p.data_gen.api.faults import RESUME_HINT, Action, Fault, redact
+from ip2p.data_gen.api.ledger import Answer, Ledger
+from ip2p.data_gen.api.prices import Price
+from ip2p.data_gen.api.reply_text import MAX_UNREAD, show
+from ip2p.data_gen.api.request_format import FIRST_REASONING, ReplyFormat, RequestFormat, parse_request_format
+from ip2p.data_gen.api.sender import RETRIES, Outcome, Question, Sender
+from ip2p.data_gen.api.server import ServerSettings, Task
 from ip2p.errors import WriterError
 from ip2p.records import Reason
 
@@ -40,7 +38,7 @@ class Client:
         model: name of the model on the server.
         key: secret API key; never shown or written.
         price: price of the model.
-        reply: pydantic model of an answer.
+        task: what is asked for.
         seed: seed of the run.
         advance: function called for every question that is answered or finally refused.
         say: function that prints a line.
@@ -50,12 +48,12 @@ class Client:
     """
 
     def __init__(
-        self, ledger: Ledger, settings: TriplesConfig, *, model: str, key: str, price: Price, reply: type[BaseModel],
-        seed: int, advance: Callable[[], None], say: Callable[[str], None],
+        self, ledger: Ledger, settings: ServerSettings, *, model: str, key: str, price: Price, task: Task, seed: int,
+        advance: Callable[[], None], say: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self.sender = Sender(ledger, settings, model=model, key=key, price=price, reply=reply, seed=seed)
+        self.sender = Sender(ledger, settings, model=model, key=key, price=price, task=task, seed=seed)
         self.ledger, self.settings, self.model, self.key = ledger, settings, model, key
-        self.advance, self.say = advance, say
+        self.task, self.advance, self.say = task, advance, say
         self.server = f"{settings.base_url or 'OpenAI'} {model}"
         self.request_format = parse_request_format(ledger.notes.get(self.server))
         self.rate_limiter = self.sender.rate_limiter
@@ -81,7 +79,7 @@ class Client:
         if not self._succeeded and not self.ledger.has_texts:
             self._stop_for_nothing()
         self._record_held()
-        check_answers(self.ledger, self.settings, questions, self.server, self._shown())
+        check_answers(self.ledger, self.settings, questions, self.task, self.server, self._shown())
 
     def _unanswered(self, questions: Sequence[Question]) -> list[Question]:
         return [each for each in questions if not self.ledger.find(each.key, each.room) and each.key not in self._held]
@@ -118,7 +116,8 @@ class Client:
                 raise WriterError(
                     f"{self.server} is cut off after {used.reasoning} tokens of reasoning, without an answer; "
                     f"a raw reply: {self._shown()}",
-                    "Raise triples.max_reasoning_tokens, or lower triples.reasoning_effort",
+                    f"Raise {self.settings.key('max_reasoning_tokens')}, "
+                    f"or lower {self.settings.key('reasoning_effort')}",
                 )
             if better is None and tries < 2:
                 continue
@@ -143,9 +142,9 @@ class Client:
         if outcome.refusal is None:
             return None
         better = used.adapt(outcome.refusal)
-        own = next((name for name in arguments_of(self.settings) if outcome.refusal.names(name)), None)
+        own = next((name for name in self.settings.arguments() if outcome.refusal.names(name)), None)
         if own and (better is None or better.form is not used.form):
-            fix = "Change triples.reasoning_effort or triples.extra_body"
+            fix = f"Change {self.settings.key('reasoning_effort')} or {self.settings.key('extra_body')}"
             said = redact(show(outcome.refusal.message), self.key)
             raise WriterError(f"the server refuses {own} ({said})", fix)
         return better
@@ -267,11 +266,13 @@ class Client:
         """
         if self._held:
             reasons = ", ".join(sorted({answer.reason for _, answer in self._held.values()}))
-            said = f"{self.server} gave no edit for any of {len(self._held)} captions ({reasons})"
+            said = f"{self.server} gave no {self.task.answer} for any of {len(self._held)} {self.task.subjects}"
+            name = self.settings.key
             raise WriterError(
-                f"{said}; a raw reply: {self._shown()}",
-                "Check triples.model and triples.base_url, or change triples.reply_tokens, max_reasoning_tokens, "
-                "reasoning_effort or extra_body; nothing is refused, and the same command asks again",
+                f"{said} ({reasons}); a raw reply: {self._shown()}",
+                f"Check {name('model')} and {name('base_url')}, or change {name('reply_tokens')}, "
+                f"{name('max_reasoning_tokens')}, {name('reasoning_effort')} or {name('extra_body')}; "
+                "nothing is refused, and the same command asks again",
             )
 
     def _shown(self) -> str:
@@ -301,13 +302,16 @@ class Client:
             raise self._failure(fault)
 
 
-def check_answers(ledger: Ledger, settings: TriplesConfig, asked: Sequence[Question], server: str, raw: str) -> None:
+def check_answers(
+    ledger: Ledger, settings: ServerSettings, asked: Sequence[Question], task: Task, server: str, raw: str
+) -> None:
     """Check that all questions have an answer or a reason, unless the settings say that others may be refused.
 
     Args:
         ledger: ledger of the answers.
-        settings: settings of the triples.
+        settings: settings of the server.
         asked: all questions of this run.
+        task: what was asked for.
         server: name of the server in errors.
         raw: the server's last words that are no answer.
 
@@ -316,7 +320,8 @@ def check_answers(ledger: Ledger, settings: TriplesConfig, asked: Sequence[Quest
     """
     left = [each for each in asked if not ledger.find(each.key, each.room)]
     if left and not (settings.skip_unanswered and ledger.has_texts):
+        skip = settings.key("skip_unanswered")
         raise WriterError(
-            f"{len(left)} of {len(asked)} captions got no answer from {server}; a raw reply: {raw}",
-            f"{RESUME_HINT}; or refuse these captions by triples.skip_unanswered=true",
+            f"{len(left)} of {len(asked)} {task.subjects} got no answer from {server}; a raw reply: {raw}",
+            RESUME_HINT + ("" if settings.skip_unanswered else f"; or refuse these {task.subjects} by {skip}=true"),
         )

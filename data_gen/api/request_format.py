@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from ip2p.data_gen.triples.proposals import Message
-from ip2p.data_gen.writers.api.faults import Refusal
+from ip2p.data_gen.api.faults import Refusal
 
 
 class ReplyFormat(StrEnum):
@@ -57,12 +56,14 @@ class RequestFormat(NamedTuple):
     reasoning: int = 0
     limit: int = -1
 
-    def messages(self, turns: Sequence[Message]) -> list[Message]:
+    def messages(self, turns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return the messages of a request as the server takes them."""
         if not self.folds:
             return list(turns)
         system, first, *rest = turns
-        return [first | {"content": f"{system['content']}\n\n{first['content']}"}, *rest]
+        told, asked = system["content"], first["content"]
+        parts = [{"type": "text", "text": told}, *asked] if isinstance(asked, list) else f"{told}\n\n{asked}"
+        return [{**first, "content": parts}, *rest]
 
     def arguments(
         self, reply: type[BaseModel], *, most: int, temperature: float, seed: int, extra: Mapping[str, Any]
@@ -93,7 +94,7 @@ class RequestFormat(NamedTuple):
         if self.form is ReplyFormat.PARSE:
             return {"response_format": reply}
         if self.form is ReplyFormat.JSON_SCHEMA:
-            named = {"name": "edits", "schema": reply.model_json_schema()}
+            named = {"name": reply.__name__, "schema": reply.model_json_schema()}
             return {"response_format": {"type": "json_schema", "json_schema": named}}
         return {}
 

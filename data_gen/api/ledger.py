@@ -17,7 +17,11 @@ from ip2p.errors import BudgetError, DataError, told_if_full
 from ip2p.ownership import lock
 from ip2p.records import Reason
 
-LEDGER_FILE = "asked.jsonl"
+LEDGER_FILE, JUDGE_LEDGER = "asked.jsonl", "judged.jsonl"
+"""Names of the ledgers in the folder of a build: of the writer, and of the judge of pairs."""
+
+
+LEDGERS = (LEDGER_FILE, JUDGE_LEDGER)
 
 
 class Cost(NamedTuple):
@@ -84,6 +88,7 @@ class Ledger:
         path: path of the file; made if missing.
         max_usd: largest cost of all requests together, in USD; 0 for no limit.
         max_tokens: largest number of tokens of all requests together; 0 for no limit.
+        prefix: what stands before the names of these settings in the config.
 
     Attributes:
         answers: answers by key of the question.
@@ -97,8 +102,8 @@ class Ledger:
         DataError: another run has locked the file, or it is damaged.
     """
 
-    def __init__(self, path: Path, *, max_usd: float = 0.0, max_tokens: int = 0) -> None:
-        self.path, self.max_usd, self.max_tokens = path, max_usd, max_tokens
+    def __init__(self, path: Path, *, max_usd: float = 0.0, max_tokens: int = 0, prefix: str = "triples.") -> None:
+        self.path, self.max_usd, self.max_tokens, self.prefix = path, max_usd, max_tokens, prefix
         self.answers: dict[str, Answer] = {}
         self.spent = Cost()
         self.faults: Counter[str] = Counter()
@@ -162,9 +167,10 @@ class Ledger:
         """
         if not self.fits(most):
             limit = f"{self.max_usd:g} USD" if self.max_usd else f"{self.max_tokens} tokens"
+            settings = f"{self.prefix}max_usd or {self.prefix}max_tokens"
             raise BudgetError(
                 f"the budget of {limit} is spent ({self.spent.usd:.4f} USD, {self.spent.tokens} tokens)",
-                "All answers are kept: run the same command with a higher triples.max_usd or triples.max_tokens",
+                f"All answers are kept: run the same command with a higher {settings}",
             )
         number = self.requests
         self._append({"reserve": number, "cost": list(most)})
@@ -246,13 +252,13 @@ def _answer_line(key: str, answer: Answer) -> dict[str, Any]:
     return {"key": key, "text": answer.text, "reason": answer.reason, **room}
 
 
-def read_spending(folder: Path) -> Spending:
-    """Read the spending of all runs of a build; none if nothing was ever asked.
+def read_spending(folder: Path, name: str = LEDGER_FILE) -> Spending:
+    """Read the spending of all runs of a build by one of its ledgers; none if nothing was ever asked.
 
     Raises:
         DataError: another run writes to the folder.
     """
-    if not (folder / LEDGER_FILE).exists():
+    if not (folder / name).exists():
         return Spending(0, Cost(), Counter())
-    with Ledger(folder / LEDGER_FILE) as ledger:
+    with Ledger(folder / name) as ledger:
         return ledger.spending

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from ip2p.data_gen.writers.api.faults import RESUME_HINT, parse_duration
+from ip2p.data_gen.api.faults import RESUME_HINT, parse_duration
 from ip2p.errors import WriterError
 
 MAX_WAIT = 900.0

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ip2p.data_gen.writers.api.ledger import LEDGER_FILE, Answer, Ledger
+from ip2p.data_gen.api.ledger import LEDGER_FILE, Answer, Ledger
 from ip2p.errors import ConfigError, one_line
 
 
@@ -37,21 +37,23 @@ class Cache(NamedTuple):
         return len(found)
 
 
-def read_cache(place: Path) -> Cache:
+def read_cache(place: Path, name: str = LEDGER_FILE, *, key: str = "triples.cache") -> Cache:
     """Read the answers in a ledger without locking it, so that another run may be writing to it.
 
     Args:
         place: the file, or a folder of a build that has one.
+        name: name of the ledger in such a folder.
+        key: key of the config that names the place.
 
     Raises:
         ConfigError: there is no ledger, or a file without a single answer.
     """
-    path, cache = place / LEDGER_FILE if place.is_dir() else place, Cache({}, {})
+    path, cache = place / name if place.is_dir() else place, Cache({}, {})
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        fix = f"Give the folder of a build that has {LEDGER_FILE}, or that file"
-        raise ConfigError(f"there are no answers in triples.cache={place} ({one_line(error)})", fix) from None
+        fix = f"Give the folder of a build that has {name}, or that file"
+        raise ConfigError(f"there are no answers in {key}={place} ({one_line(error)})", fix) from None
     for line in lines:
         try:
             found = json.loads(line)
@@ -62,6 +64,6 @@ def read_cache(place: Path) -> Cache:
         except (ValueError, KeyError, TypeError):  # a line that is being written, or was torn: it is asked again
             continue
     if not cache.answers and any(line.strip() for line in lines):
-        fix = f"Give the folder of a build that has {LEDGER_FILE}, or that file"
-        raise ConfigError(f"there are no answers in triples.cache={place}", fix)
+        fix = f"Give the folder of a build that has {name}, or that file"
+        raise ConfigError(f"there are no answers in {key}={place}", fix)
     return cache
