@@ -116,7 +116,7 @@ def test_two_processes_share_kept_latents_and_train_as_one(settings: list[str], 
     more = ["train_text_encoder=false", "optimizer=adamw", "cache_latents=true", "cache_dtype=fp32", "accumulation=1"]
     fit(settings, *more, "steps=3", "batch=4", f"out={tmp_path / 'one'}", f"cache_folder={tmp_path / 'alone'}")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "ip2p.train.finetune"]
-    run = [*settings, *more, "steps=3", "batch=2", f"out={tmp_path / 'two'}"]
+    run = ["--config=storybook_finetune.yaml", *settings, *more, "steps=3", "batch=2", f"out={tmp_path / 'two'}"]
     done = subprocess.run(
         [*command, *run], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=250
     )
