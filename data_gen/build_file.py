@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ip2p.builds import BUILD_FILE
 from ip2p.config import load_config
-from ip2p.data_folders import BUILD_FILE
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import DataError
 

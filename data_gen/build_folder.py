@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from ip2p.data_folders import BUILD_FILE
+from ip2p.builds import BUILD_FILE, FINGERPRINT
 from ip2p.data_gen.api.ledger import LEDGER_FILE
 from ip2p.data_gen.build_file import flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
@@ -20,7 +20,7 @@ from ip2p.data_gen.costs import SECONDS_FILE
 from ip2p.data_gen.score_config import JUDGE_BOUNDS, ScoresConfig, judge_bounds
 from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
-from ip2p.ownership import lease, require_own, sole_writer, turn
+from ip2p.ownership import lease, mutex, require_own, sole_writer
 from ip2p.records import SCHEMA_VERSION, SCORES
 from ip2p.shards import atomic_write, fingerprint, hash_file, sweep_temporaries
 from ip2p.version import __version__
@@ -58,7 +58,7 @@ MAY_CHANGE = (
 
 OUTPUTS = (
     BUILD_FILE, *STAGES, SECONDS_FILE, "packed.json", "report.html", "review.html", "triples.html",
-    "calibration.html", "calibration.yaml",
+    "calibration.html", "calibration.yaml", "README.edited.md", "croissant.edited.json",
 )  # fmt: skip
 """Names of everything that a build replaces in its folder; a ledger of answers only grows."""
 VERSIONS, REVISIONS = "versions", "revisions"
@@ -92,8 +92,13 @@ class BuildFolder:
         """Return the folder that a stage writes to."""
         return self.out / stage
 
-    def fingerprint(self, stage: Stage) -> str:
-        """Hash everything that the rows of a stage depend on."""
+    def fingerprint(self, stage: Stage, drawn_for: Mapping[str, Any] | None = None) -> str:
+        """Hash everything that the rows of a stage depend on.
+
+        Args:
+            stage: the stage.
+            drawn_for: thresholds of drawing, if not those that are written down.
+        """
         read = [CONFIG_SECTIONS[each] for each in STAGES[: STAGES.index(stage) + 1]]
         settings = self.config.model_dump(mode="json", include={"seed", "shard_size", *read})
         for section, values in settings.items():
@@ -104,7 +109,7 @@ class BuildFolder:
         if self.config.pairs.needs_thresholds and STAGES.index(stage) >= STAGES.index("candidates"):
             read.append("scores")
             settings["scores"] = self.config.scores.model_dump(mode="json")
-            settings[DRAWN_FOR] = self.thresholds_of_drawing().model_dump(mode="json")
+            settings[DRAWN_FOR] = drawn_for or self.thresholds_of_drawing().model_dump(mode="json")
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
         if "scores" in settings:  # shards without one of the scores are made again
             settings["scores"]["columns"] = SCORES
@@ -144,7 +149,7 @@ class BuildFolder:
 
     def record_verdicts(self, digest: str) -> None:
         """Record the hash of all verdicts of the judge, before the filter goes by them."""
-        with self.turn():
+        with self.mutex():
             settings = read_build_file(self.out)
             if settings.get(VERDICTS) != digest:
                 self._write(settings | {VERDICTS: digest})
@@ -173,7 +178,7 @@ class BuildFolder:
         require_own(self.out, OUTPUTS, mark=BUILD_FILE, keys=("seed", "schema_version"))
         self.out.mkdir(parents=True, exist_ok=True)
         with sole_writer(self.out, file=f"{LEASES}/folder", shared=shared) as handle:
-            with self.turn():
+            with self.mutex():
                 earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
                 now = self._check_settings(earlier, last)
                 if write and now != earlier:
@@ -190,24 +195,28 @@ class BuildFolder:
         """Context manager that tries to get a shard of pairs for this process alone; False if another one has it."""
         return lease(self.out / LEASES / f"shard-{index:05d}")
 
-    def turn(self) -> AbstractContextManager[None]:
+    def mutex(self) -> AbstractContextManager[None]:
         """Context manager that waits until no other process changes what all of them write to."""
-        return turn(self.out / LEASES / "settings")
+        return mutex(self.out / LEASES / "settings")
 
-    def record_model(self, key: str) -> None:
-        """Record that a model was loaded to work for this build: its revision, and the versions of the libraries.
+    def record_models(self, *keys: str) -> None:
+        """Record that models were loaded to work for this build: their revisions, and the versions of the libraries.
 
         Args:
-            key: key of the config that names the model, such as pairs.model.
+            keys: keys of the config that name the models, such as pairs.model, or LoRA files.
         """
         versions = f"ip2p {__version__}, " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-        section, _, field = key.partition(".")
-        revision = find_revision(str(getattr(getattr(self.config, section), field)))
-        with self.turn():
+        revisions: dict[str, str] = {}
+        for key in keys:
+            section, _, field = key.partition(".")
+            named = getattr(getattr(self.config, section), field)
+            files = {f"{key} {text}": _hash_lora(text) for text in named} if isinstance(named, list) else {}
+            revisions |= files or {key: find_revision(named)}
+        with self.mutex():
             settings = read_build_file(self.out)
             now = settings | {
                 VERSIONS: sorted({*settings.get(VERSIONS, []), versions}),
-                REVISIONS: settings.get(REVISIONS, {}) | {key: revision},
+                REVISIONS: settings.get(REVISIONS, {}) | revisions,
             }
             if now != settings:
                 self._write(now)
@@ -222,12 +231,12 @@ class BuildFolder:
     def _check_settings(self, earlier: Mapping[str, Any], last: Stage) -> dict[str, Any]:
         """Return the settings for build.json, unless they contradict the earlier ones."""
         later = STAGES[STAGES.index(last) + 1 :]
-        records = (VERSIONS, REVISIONS, DRAWN_FOR, VERDICTS)
+        records = (VERSIONS, REVISIONS, DRAWN_FOR, FINGERPRINT, VERDICTS)
         kept = {key: value for key, value in earlier.items() if _stage_of(key) in later or key in records}
         now = kept | self._settings(later)
         for key in dict.fromkeys((*now, *earlier)):
             before = earlier.get(key, ADDED.get(key))
-            if before != now.get(key) and key != DRAWN_FOR and self._is_bound(key):
+            if before != now.get(key) and key not in records and self._is_bound(key):
                 paid = (self.out / LEDGER_FILE).exists()
                 again = f" with triples.cache={self.out}, so that no answer is paid for again" if paid else ""
                 raise ConfigError(
@@ -238,6 +247,8 @@ class BuildFolder:
             begun = any(self.stage_folder("candidates").glob("*"))
             recorded = earlier.get(DRAWN_FOR) if begun else None
             now[DRAWN_FOR] = recorded or self._thresholds_now().model_dump(mode="json")
+        if last == "packed":  # a data set that an earlier filter has packed does not have it
+            now[FINGERPRINT] = self.fingerprint("packed", now.get(DRAWN_FOR))
         return now
 
     @staticmethod

@@ -1,4 +1,8 @@
-"""What a build has cost over all of its sessions: seconds by stage, and money for the writer."""
+"""What a build has cost over all of its sessions: seconds by stage, and money for the writer.
+
+Seconds of drawing are stored with each batch and counted with its shard, so that those of a killed session count as its
+UNet rows do. Only what the session had not stored, the batch it was killed in, counts in neither.
+"""
 
 import json
 import os
@@ -29,15 +33,16 @@ class Costs(NamedTuple):
         return ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in self.seconds.items()) or "not recorded"
 
 
-def record_seconds(out: Path, stage: str, seconds: float) -> None:
-    """Record how long a finished shard has taken. What a killed session has not finished is not recorded.
+def record_seconds(out: Path, stage: str, seconds: float, *, of: str = "") -> None:
+    """Record how long some work has taken.
 
     Args:
         out: folder of the build, locked.
         stage: name of the stage.
         seconds: duration.
+        of: name of the work, if it may be recorded more than once, as by the run that resumes it: the last time counts.
     """
-    line = json.dumps({"stage": stage, "seconds": round(seconds, 3)}) + "\n"
+    line = json.dumps({"stage": stage, "seconds": round(seconds, 3)} | ({"of": of} if of else {})) + "\n"
     with told_if_full(out / SECONDS_FILE):
         handle = os.open(out / SECONDS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -52,16 +57,19 @@ def read_costs(out: Path) -> Costs:
     Raises:
         DataError: another run writes to the ledger.
     """
-    seconds: dict[str, float] = {}
+    found: dict[tuple[str, str], float] = {}
     try:
         lines = (out / SECONDS_FILE).read_text().splitlines()
     except FileNotFoundError:
         lines = []
-    for line in lines:
+    for number, line in enumerate(lines):
         try:
-            found = json.loads(line)
-            seconds[found["stage"]] = seconds.get(found["stage"], 0.0) + float(found["seconds"])
-        except (ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            found[row["stage"], row.get("of") or str(number)] = float(row["seconds"])
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
+    seconds: dict[str, float] = {}
+    for (stage, _), each in found.items():
+        seconds[stage] = seconds.get(stage, 0.0) + each
     usd = sum(read_spending(out, name).cost.usd for name in LEDGERS)
     return Costs(seconds, usd)

@@ -15,93 +15,35 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ip2p.data_gen.build_file import DEFAULT_CONFIG, load_settings, read_origins
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.scale.crew import ENGINES, Crew, make_pairs, parse_crew
+from ip2p.data_gen.scale.parallelism import ENGINES, Parallelism, make_pairs, parse_parallelism
 from ip2p.data_gen.scale.partition import Partition, find_partition
+from ip2p.data_gen.summary import BuildSummary, Session
 from ip2p.errors import BusyError, DataError, Ip2pError
+from ip2p.plurals import counted
 
 if TYPE_CHECKING:
     from ip2p.data_gen.calibration.calibrate import Calibration
     from ip2p.data_gen.calibration.labels import Label
-    from ip2p.data_gen.report.counts import Counts
     from ip2p.data_gen.report.results import Results
 
 INTERRUPTED_EXIT_CODE = 130
 FILTER_HINT = "Run `ip2p dataset filter` with these settings first"
-ALONE = Crew()
+ONE_PROCESS = Parallelism()
 
 Say = Callable[[str], None]
 say_at_once: Say = functools.partial(print, flush=True)
 
 
-class Session(NamedTuple):
-    """The time of one session of a build.
-
-    Attributes:
-        seconds: duration of this session.
-        drawn: candidates drawn in it.
-        unet_rows: UNet rows of these candidates.
-        drawing: seconds of making their pairs.
-    """
-
-    seconds: float
-    drawn: int = 0
-    unet_rows: int = 0
-    drawing: float = 0.0
-
-    def __str__(self) -> str:
-        drawing = ""
-        if self.drawn:
-            drawing = (
-                f", {self.drawing:.0f} of them for {self.drawn} candidates: {self.drawn / self.drawing:.2f} candidates "
-                f"and {self.unet_rows / self.drawing:.0f} UNet rows a second"
-            )
-        return f"{self.seconds:.0f} s in this session{drawing}"
-
-
-class BuildSummary(NamedTuple):
-    """The outcome of a build: its folder, its counts over all sessions, and the time of this session.
-
-    Attributes:
-        out: folder of the build.
-        counts: counts over all sessions.
-        session: time of this session, and what was drawn in it.
-    """
-
-    out: Path
-    counts: "Counts"
-    session: Session
-
-    @property
-    def drawn(self) -> int:
-        """Candidates drawn in this session."""
-        return self.session.drawn
-
-    @property
-    def unet_rows(self) -> int:
-        """UNet rows of these candidates."""
-        return self.session.unet_rows
-
-    def __str__(self) -> str:
-        counts = self.counts
-        return (
-            f"kept {counts.pairs} of {counts.total} candidates ({counts.pairs / max(counts.total, 1):.1%}), for "
-            f"{counts.served} of {counts.triples.total()} triples; "
-            f"{counts.rows_per_pair:.0f} UNet rows for each kept pair\n"
-            f"{self.session}\n"
-            f"data set {self.out / 'packed'}, report {self.out / 'report.html'}"
-        )
-
-
-def build(config: DatasetConfig, *, crew: Crew = ALONE, say: Say = say_at_once) -> BuildSummary:
+def build(config: DatasetConfig, *, parallelism: Parallelism = ONE_PROCESS, say: Say = say_at_once) -> BuildSummary:
     """Run the unfinished shards of all stages, and pack the kept pairs.
 
     Args:
         config: config of the build.
-        crew: who draws and scores the pairs.
+        parallelism: processes that draw and score the pairs.
         say: function that prints a line.
 
     Raises:
@@ -113,6 +55,7 @@ def build(config: DatasetConfig, *, crew: Crew = ALONE, say: Say = say_at_once) 
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
     from ip2p.data_gen.captions.read import read_build_captions
+    from ip2p.data_gen.preflight import check_before_paying
     from ip2p.data_gen.stages import Stages  # torch and diffusers take seconds to import; report a wrong key first
 
     build_folder = BuildFolder(config, hash_origins(config))
@@ -120,8 +63,9 @@ def build(config: DatasetConfig, *, crew: Crew = ALONE, say: Say = say_at_once) 
     with build_folder.claim() as lock:  # write nothing before all inputs are found
         stages = Stages(build_folder, say)
         stages.write_captions(captions)
+        check_before_paying(stages, parallelism)
         stages.write_triples()
-        seconds = make_pairs(stages, range(stages.shards), crew, lock)
+        seconds = make_pairs(stages, range(stages.shards), parallelism, lock)
         stages.filter_pairs()
         results = _finish(stages.results())
     session = Session(time.monotonic() - began, stages.drawn, stages.unet_rows, seconds)
@@ -131,7 +75,7 @@ def build(config: DatasetConfig, *, crew: Crew = ALONE, say: Say = say_at_once) 
 
 
 def build_partition(
-    config: DatasetConfig, partition: Partition, *, crew: Crew = ALONE, say: Say = say_at_once
+    config: DatasetConfig, partition: Partition, *, parallelism: Parallelism = ONE_PROCESS, say: Say = say_at_once
 ) -> BuildSummary | None:
     """Make the pairs of a share of the shards, beside other runs in the same folder.
 
@@ -140,7 +84,7 @@ def build_partition(
     Args:
         config: config of the build, whose triples are finished.
         partition: share of this run.
-        crew: who draws and scores the pairs.
+        parallelism: processes that draw and score the pairs.
         say: function that prints a line.
 
     Returns:
@@ -162,8 +106,8 @@ def build_partition(
         stages = Stages(build_folder, say)
         for stage in ("captions", "triples"):
             stages.require(stage, f"Run `ip2p dataset triples -o {out}` with these settings first")
-        say(f"{partition}: {len(partition.shards(stages.shards))} of {stages.shards} shards")
-        seconds = make_pairs(stages, partition.shards(stages.shards), crew, lock)
+        say(f"{partition}: {len(partition.shards(stages.shards))} of {counted(stages.shards, 'shard')}")
+        seconds = make_pairs(stages, partition.shards(stages.shards), parallelism, lock)
         left = stages.unfinished_pairs()
     session = Session(time.monotonic() - began, stages.drawn, stages.unet_rows, seconds)
     if not left:
@@ -172,18 +116,27 @@ def build_partition(
             summary = BuildSummary(out, _finish(stages.results()).counts, session)
             say(str(summary))
             return summary
-    missing = f"pairs of {len(left)} of {stages.shards} shards are missing yet" if left else "all pairs are made"
+    missing = (
+        f"pairs of {len(left)} of {counted(stages.shards, 'shard')} are missing yet" if left else "all pairs are made"
+    )
     then = f"the last of these runs, or `ip2p dataset build out={out}`, filters and packs"
     say(f"{session}\n{partition}: {missing}, and {then}")
     return None
 
 
-def estimate(config: DatasetConfig, crew: Crew = ALONE, *, say: Say = say_at_once) -> None:
-    """Say what a build will take; nothing is written. See `ip2p.data_gen.estimate`."""
+def estimate(
+    config: DatasetConfig,
+    parallelism: Parallelism = ONE_PROCESS,
+    partition: Partition | None = None,
+    *,
+    say: Say = say_at_once,
+) -> None:
+    """Say what a build or a share of it will take; nothing is written. See `ip2p.data_gen.estimate`."""
     from ip2p.data_gen.estimate import estimate
-    from ip2p.data_gen.scale.crew import room_for_workers
+    from ip2p.data_gen.scale.parallelism import count_slots
 
-    say(str(estimate(config, workers=crew.workers or room_for_workers(config.pairs.threads))))
+    workers = parallelism.workers or count_slots(config.pairs.threads)
+    say(str(estimate(config, workers=workers, partition=partition)))
 
 
 def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
@@ -334,6 +287,7 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
     """Write a page about a filtered build."""
     from ip2p.data_gen.build_folder import BuildFolder
     from ip2p.data_gen.stages import Stages
+    from ip2p.manifest import find_stale
 
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
     with build_folder.claim(write=False):
@@ -341,6 +295,8 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
         stages.require("filtered", FILTER_HINT)
         page = write(stages.results())
     say(f"{page.stem} {page}")
+    if stale := find_stale(build_folder.stage_folder("packed")):
+        say(f"warning: {stale}")
     return page
 
 
@@ -351,12 +307,12 @@ def _finish(results: "Results") -> "Results":
     return results
 
 
-def run(config: DatasetConfig, crew: Crew, partition: Partition | None) -> None:
+def run(config: DatasetConfig, parallelism: Parallelism, partition: Partition | None) -> None:
     """Build a data set, or a share of it if a partition is given; see `build` and `build_partition`."""
     if partition:
-        build_partition(config, partition, crew=crew)
+        build_partition(config, partition, parallelism=parallelism)
     else:
-        build(config, crew=crew)
+        build(config, parallelism=parallelism)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -372,7 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=int,
         default=1,
         metavar="N",
-        help="processes that make pairs; 0: as many as have room",
+        help="processes that make pairs; 0: one on each GPU, or on each core without any",
     )
     parser.add_argument("--partition", type=int, metavar="I", help="share of the shards, from 0; as in Slurm arrays")
     parser.add_argument("--n-partitions", type=int, metavar="N", help="number of shares; 1 for no shares")
@@ -382,9 +338,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     parsed = parser.parse_intermixed_args(arguments)  # options may stand between settings
     try:
-        config, crew = load_settings(parsed.config, parsed.overrides), parse_crew(parsed.workers, parsed.engine)
+        config, parallelism = (
+            load_settings(parsed.config, parsed.overrides),
+            parse_parallelism(parsed.workers, parsed.engine),
+        )
         partition = find_partition(parsed.partition, parsed.n_partitions)
-        estimate(config, crew) if parsed.dry_run else run(config, crew, partition)
+        estimate(config, parallelism, partition) if parsed.dry_run else run(config, parallelism, partition)
     except Ip2pError as error:
         if parsed.debug:
             raise

@@ -23,6 +23,7 @@ from ip2p.data_gen import rows
 from ip2p.data_gen.api.ledger import read_spending
 from ip2p.data_gen.build_folder import STAGES, BuildFolder, Stage
 from ip2p.data_gen.costs import record_seconds
+from ip2p.data_gen.models import load_maker, load_scorers
 from ip2p.data_gen.pairs.filter import decide
 from ip2p.data_gen.report.results import Results
 from ip2p.data_gen.report.triples_page import TripleCounts, render_triples
@@ -30,11 +31,19 @@ from ip2p.data_gen.triples.proposals import Writer
 from ip2p.data_gen.triples.tokens import token_counter
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers import open_writer
-from ip2p.device import best_device
-from ip2p.errors import ConfigError, DataError, WriterError
+from ip2p.errors import DataError, WriterError, settings_of
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate, Caption
-from ip2p.shards import atomic_write, is_shard_done, list_shards, read_shard, read_shards, write_shard
+from ip2p.shards import (
+    atomic_write,
+    is_shard_done,
+    list_shards,
+    read_shard,
+    read_shard_manifest,
+    read_shards,
+    shard_path,
+    write_shard,
+)
 
 if TYPE_CHECKING:
     from ip2p.data_gen.pairs.draw import PairMaker
@@ -140,6 +149,15 @@ class Stages:
             atomic_write(page, render_triples(counts, settings.model or settings.writer, spent).encode())
         return counts, page
 
+    def has_triples(self) -> bool:
+        """Return whether the triples of all captions are written."""
+        return not self._unfinished("triples", range(self.shards))
+
+    def open_models(self) -> None:
+        """Load all models that draw and score, unless they are loaded, and check that the settings suit them."""
+        with settings_of("pairs"):
+            _ = self.maker, self.scorers
+
     def require(self, stage: Stage, fix: str) -> None:
         """Check that all shards of a stage are finished with these settings.
 
@@ -169,7 +187,7 @@ class Stages:
             if not mine:
                 return None
             drawn, unet_rows = self.drawn, self.unet_rows
-            with cpu_threads(self.config.pairs.threads):
+            with cpu_threads(self.config.pairs.threads), settings_of("pairs"):
                 self._make_shard_of_pairs(index, progress)
             reasons = Counter(str(each.reason) for each in self._decide(index)[1])
             return ShardOutcome(self.drawn - drawn, self.unet_rows - unet_rows, dict(reasons))
@@ -190,7 +208,7 @@ class Stages:
 
         def make(index: int, progress: StageProgress) -> list[Row]:
             scored, decided = self._decide(index, judge)
-            progress.advance(self.candidates[index])
+            progress.advance(len(decided))
             return [
                 row | {name: before.get(name) for name in rows.DRAWING_COLUMNS}
                 for row, before in zip(rows.to_rows(decided), scored, strict=True)
@@ -199,7 +217,9 @@ class Stages:
         schema = rows.JUDGED_SCHEMA if judge else rows.CANDIDATE_SCHEMA
         for batches in self.build_folder.stage_folder("candidates").glob(BATCHES.format("*")):
             shutil.rmtree(batches)  # of a process that was killed between the shard and this
-        self._run("filtered", "candidates", list(self.candidates.values()), make, schema)
+        folder = self.build_folder.stage_folder("scores")
+        scored = [read_shard_manifest(shard_path(folder, index)).rows for index in range(self.shards)]
+        self._run("filtered", "candidates", scored, make, schema)
 
     def results(self) -> Results:
         """Return the results of the finished stages: counts, report and packed data set."""
@@ -228,7 +248,7 @@ class Stages:
 
     @cached_property
     def candidates(self) -> dict[int, int]:
-        """Number of candidates in each shard, by its index."""
+        """Number of candidates that each shard may have, by its index; adaptive sampling draws fewer."""
         triples = ((index, rows.read_triples(self.build_folder, index)) for index in range(self.shards))
         return {
             index: self.config.pairs.candidates * sum(each.status == "ok" for each in shard) for index, shard in triples
@@ -247,40 +267,12 @@ class Stages:
     @cached_property
     def maker(self) -> "PairMaker":
         """The pair maker, whose base model is loaded for the first shard that needs it."""
-        from ip2p.data_gen.pairs.draw import PairMaker
-        from ip2p.models.inference import load_for_inference
-        from ip2p.models.lora import Lora
-
-        settings, device = self.config.pairs, best_device()
-        if device.type == "cpu" and settings.precision == "fp16":
-            raise ConfigError(
-                f"pairs.precision={settings.precision} is for a GPU",
-                "Give pairs.precision=fp32, or bf16 if this CPU computes it",
-            )
-        backbone = load_for_inference(
-            settings.model, device=device, precision=settings.precision, want="base",
-            safety_checker=settings.safety_checker, vae=settings.vae or None,
-            loras=[Lora.parse(text) for text in settings.loras],
-        )  # fmt: skip
-        for key in ("pairs.model", "pairs.vae") if settings.vae else ("pairs.model",):
-            self.build_folder.record_model(key)
-        return PairMaker(backbone, settings)
+        return load_maker(self.build_folder)
 
     @cached_property
     def scorers(self) -> "Scorers":
         """The networks that score pairs, loaded for the first shard that needs them."""
-        from ip2p.data_gen.pairs.scores import Scorers
-        from ip2p.measuring.clip import ClipScorer
-        from ip2p.measuring.layout import DinoLayout
-
-        settings, device = self.config.scores, best_device()
-        clip = ClipScorer.from_pretrained(settings.clip, device=device)
-        self.build_folder.record_model("scores.clip")
-        if not settings.dino:
-            return Scorers(clip)
-        dino = DinoLayout.from_pretrained(settings.dino, device=device)
-        self.build_folder.record_model("scores.dino")
-        return Scorers(clip, dino)
+        return load_scorers(self.build_folder)
 
     def _chunks(self, captions: Sequence[Caption]) -> list[Sequence[Caption]]:
         size = self.config.shard_size
@@ -326,17 +318,20 @@ class Stages:
             folders[0] / BATCHES.format(f"{index:05d}"), fingerprints[1],
         )  # fmt: skip
         if not (self.config.pairs.needs_thresholds or self._unfinished("candidates", [index])):
-            made = shard.score_again(read_shard(folders[0], index), self.scorers)
-            write_shard(folders[1], index, made, schema=rows.CANDIDATE_SCHEMA, config=fingerprints[1])
+            with self._timed("scores"):
+                made = shard.score_again(read_shard(folders[0], index), self.scorers)
+                write_shard(folders[1], index, made, schema=rows.CANDIDATE_SCHEMA, config=fingerprints[1])
             progress.advance(self.candidates[index])
             return
-        with self._timed("candidates"):
-            made = shard.draw(self._open_tools, after_batch=functools.partial(self._count, progress))
-            progress.advance(len(shard.planned) - len(made))  # those that were not worth it
-            contents = (shard.stored(), rows.CANDIDATE_FEATURES), (made, rows.CANDIDATE_SCHEMA)
-            for folder, config, (content, schema) in zip(folders, fingerprints, contents, strict=True):
-                write_shard(folder, index, content, schema=schema, config=config)
-            shard.remove()
+        made = shard.draw(self._open_tools, after_batch=functools.partial(self._count, progress))
+        progress.advance(len(shard.planned) - len(made))  # those that were not worth it
+        contents = (shard.stored(), rows.CANDIDATE_FEATURES), (made, rows.CANDIDATE_SCHEMA)
+        name, began = f"{index} {fingerprints[1]}", time.monotonic()
+        self._record("candidates", shard.seconds, of=name)  # before it is done, for then no later run would do so
+        for folder, config, (content, schema) in zip(folders, fingerprints, contents, strict=True):
+            write_shard(folder, index, content, schema=schema, config=config)
+        self._record("candidates", shard.seconds + time.monotonic() - began, of=name)
+        shard.remove()
 
     def _open_tools(self) -> "Tools":
         """Load the models that draw and score, before the clock starts."""
@@ -366,7 +361,7 @@ class Stages:
         self.build_folder.record_verdicts(judge.digest())
         self.say(judge.describe())
         if judge.asked:
-            with self.build_folder.turn():
+            with self.build_folder.mutex():
                 record_seconds(self.build_folder.out, "judged", time.monotonic() - began)
         return judge
 
@@ -396,5 +391,9 @@ class Stages:
         try:
             yield
         finally:
-            with self.build_folder.turn():
-                record_seconds(self.build_folder.out, stage, time.monotonic() - began)
+            self._record(stage, time.monotonic() - began)
+
+    def _record(self, stage: Stage, seconds: float, of: str = "") -> None:
+        """Record the seconds of some work."""
+        with self.build_folder.mutex():
+            record_seconds(self.build_folder.out, stage, seconds, of=of)

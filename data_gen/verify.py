@@ -4,23 +4,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ip2p.data_folders import BUILD_FILE
+from ip2p.builds import BUILD_FILE
 from ip2p.data_gen.build_folder import STAGES
 from ip2p.errors import DataError
-from ip2p.manifest import MANIFEST_FILE, find_faults, read_manifest
+from ip2p.manifest import MANIFEST_FILE, find_edited, find_faults, read_manifest
+from ip2p.plurals import counted
 from ip2p.shards import finished_shards, list_shards, verify_shard
 
 
 class Verified(NamedTuple):
-    """What a part of a folder holds: its name, its files and rows that are as written, and what is wrong."""
+    """What a part of a folder holds: its name, its files and rows that are as written, what is wrong, and remarks."""
 
     name: str
     files: int
     rows: int
     faults: list[str]
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n  ".join([f"{self.name}: {self.files} files as written, {self.rows} rows", *self.faults])
+        said = f"{self.name}: {counted(self.files, 'file')} as written, {counted(self.rows, 'row')}"
+        return "\n  ".join([said, *self.faults, *self.remarks])
 
 
 def verify(folder: Path, *, say: Callable[[str], None]) -> list[Verified]:
@@ -40,7 +43,8 @@ def verify(folder: Path, *, say: Callable[[str], None]) -> list[Verified]:
     if not found:
         raise DataError(f"{folder} has no manifest", "Give the folder of a build, or of a data set that ip2p wrote")
     if faults := [fault for part in found for fault in part.faults]:
-        raise DataError(f"{len(faults)} faults in {folder}; the first: {faults[0]}", "See the list above")
+        more = f"; the first: {faults[0]}" if faults[1:] else f": {faults[0]}"
+        raise DataError(f"{counted(len(faults), 'fault')} in {folder}{more}", "See the list above")
     return found
 
 
@@ -50,10 +54,10 @@ def _verify_parts(folder: Path) -> Iterator[Verified]:
         least: int | None = None
         for stage in STAGES[:-1]:
             part = _verify_shards(folder / stage)
-            count = part.files + len(part.faults)
-            if least is not None and count > least:
-                part.faults.append(f"{folder / stage} has {count} shards, and a stage before it {least}")
-            least = count if least is None else min(least, count)
+            shards = part.files + len(part.faults)
+            if least is not None and shards > least:
+                part.faults.append(f"{folder / stage} has {counted(shards, 'shard')}, and a stage before it {least}")
+            least = shards if least is None else min(least, shards)
             yield part
         folder = folder / STAGES[-1]
     if (folder / MANIFEST_FILE).exists():
@@ -87,4 +91,9 @@ def _verify_dataset(folder: Path) -> Verified:
         return Verified(folder.name, 0, 0, [str(error)])
     assert manifest
     faults = [str(fault) for fault in find_faults(folder, manifest)]
-    return Verified(folder.name, len(manifest.files), sum(each.rows for each in manifest.files.values()), faults)
+    edited = tuple(
+        f"{name} is not as it was written, and can be read: an edit of yours is kept until the pairs are packed again"
+        for name in find_edited(folder, manifest)
+    )
+    rows = sum(each.rows for each in manifest.files.values())
+    return Verified(folder.name, len(manifest.files), rows, faults, edited)

@@ -46,11 +46,10 @@ def load_config(
     values = (_read(source) if source is not None else {}) | copy.deepcopy(dict(sections or {}))
     for override in overrides:
         _override(values, override)
-    place = f"config {source}" if source is not None else "config"
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, model, place) from None
+        raise _explain(error, model, _find_place(error, source, overrides, sections or {})) from None
 
 
 def bundled_configs() -> list[str]:
@@ -96,6 +95,21 @@ def _override(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"{parent} in {override!r} has no settings inside it", f"Write {parent}=value")
         values = inner
     values[last] = value
+
+
+def _find_place(
+    error: ValidationError, source: str | Path | None, overrides: Sequence[str], sections: Mapping[str, Any]
+) -> str:
+    """Name where the first error is: in the values of a `key=value`, of a folder's sections, or of the config."""
+    location = [str(part) for part in error.errors(include_url=False)[0]["loc"]]
+    named = [override.partition("=")[0].strip().split(".") for override in overrides]
+    if any(keys == location[: len(keys)] for keys in named):
+        return "given settings"
+    place = f"config {source}" if source is not None else "config"
+    if location and location[0] in sections:
+        place = "settings of the folder"
+    inside = [text for text, keys in zip(overrides, named, strict=True) if location == keys[: len(location)]]
+    return f"{place} with {' '.join(inside)}" if location and inside else place
 
 
 def _explain(error: ValidationError, model: type[BaseModel], place: str) -> ConfigError:

@@ -4,8 +4,6 @@ import glob
 from pathlib import Path
 from typing import Any
 
-BUILD_FILE = "build.json"
-"""File of a build, whose data set is in its folder `packed`."""
 PREFERENCES = "preferences"
 """Name of the configuration of preference pairs, and of its folder in a packed data set."""
 

@@ -14,6 +14,7 @@ Ip2pError
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -102,6 +103,19 @@ def told_if_full(path: Path) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         raise DataError(f"{path} cannot be written ({os.strerror(error.errno)})", ROOM_HINT) from error
+
+
+@contextmanager
+def settings_of(section: str) -> Iterator[None]:
+    """Context manager in which errors that mention arguments mention the settings of a section of a config instead."""
+    try:
+        yield
+    except Ip2pError as error:
+        if not error.arguments:
+            raise
+        names = "|".join(map(re.escape, error.arguments))
+        what, fix = (re.sub(rf"(?<![\w.-])({names})\b", rf"{section}.\1", text) for text in (error.what, error.fix))
+        raise type(error)(what, fix) from error
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

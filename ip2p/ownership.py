@@ -101,7 +101,7 @@ def lease(file: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def turn(file: Path) -> Iterator[None]:
+def mutex(file: Path) -> Iterator[None]:
     """Context manager that waits until no other process is in it, for changes that take a moment.
 
     Raises:

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ip2p.builds import redo_hint
 from ip2p.errors import DataError, one_line, told_if_full
 from ip2p.records import SCHEMA_VERSION
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 TEMPORARY = re.compile(r"\.ip2p-(?P<kind>tmp|old)-(?P<pid>\d+)-(?P<mark>[0-9a-f]{16})-(?P<name>.+)", re.DOTALL)
 """Names of unfinished files and folders, and of folders that are being replaced."""
 ROW_GROUP_SIZE = 128
-REDO_HINT = "Delete it and run the same command again: it makes what is missing"
 
 
 class Contents(BaseModel):
@@ -199,7 +199,7 @@ def is_shard_done(folder: Path, index: int, config: str) -> bool:
     """
     path = shard_path(folder, index)
     try:
-        manifest = _read_manifest(path)
+        manifest = read_shard_manifest(path)
     except DataError:
         return False
     made_here = manifest.config == config and manifest.schema_version == SCHEMA_VERSION
@@ -213,7 +213,7 @@ def verify_shard(folder: Path, index: int) -> Manifest:
         DataError: there is no shard, or it differs from the one written.
     """
     path = shard_path(folder, index)
-    manifest = _read_manifest(path)
+    manifest = read_shard_manifest(path)
     verify_parquet(path, manifest)
     return manifest
 
@@ -240,8 +240,8 @@ def finished_shards(folder: Path) -> list[int]:
         DataError: one before the last is not finished.
     """
     found = list_shards(folder)
-    if missing := [index for index in range(len(found)) if index not in found]:
-        raise DataError(f"the shard {shard_path(folder, missing[0])} is not finished, but later ones are", REDO_HINT)
+    if missing := [shard_path(folder, index) for index in range(len(found)) if index not in found]:
+        raise DataError(f"the shard {missing[0]} is not finished, but later ones are", redo_hint(missing[0]))
     return found
 
 
@@ -265,7 +265,7 @@ def read_shard(folder: Path, index: int) -> Iterator[dict[str, Any]]:
         DataError: it is not finished, or differs from the one written.
     """
     path = shard_path(folder, index)
-    for batch in _read_batches(path, _read_manifest(path)):
+    for batch in _read_batches(path, read_shard_manifest(path)):
         yield from batch.to_pylist()
 
 
@@ -303,15 +303,15 @@ def _to_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features |
         raise DataError(f"rows do not fit the schema of the shard ({one_line(error)})", "Check the columns") from error
 
 
-def _read_manifest(path: Path) -> Manifest:
-    """Read the manifest of a shard."""
+def read_shard_manifest(path: Path) -> Manifest:
+    """Read the manifest of a finished shard."""
     file = path.with_suffix(".json")
     try:
         return Manifest.model_validate_json(file.read_bytes())
     except FileNotFoundError as error:
-        raise DataError(f"the shard {path} is not finished", REDO_HINT) from error
+        raise DataError(f"the shard {path} is not finished", redo_hint(path)) from error
     except (OSError, ValidationError) as error:
-        raise DataError(f"the manifest {file} is unreadable", REDO_HINT) from error
+        raise DataError(f"the manifest {file} is unreadable", redo_hint(path)) from error
 
 
 def _read_batches(path: Path, contents: Contents) -> Iterator[pa.RecordBatch]:
@@ -322,16 +322,16 @@ def _read_batches(path: Path, contents: Contents) -> Iterator[pa.RecordBatch]:
     """
     try:
         if path.stat().st_size != contents.size:
-            raise DataError(f"{path} does not have the {contents.size} bytes in its manifest", REDO_HINT)
+            raise DataError(f"{path} does not have the {contents.size} bytes in its manifest", redo_hint(path))
         if hash_file(path) != contents.sha256:
-            raise DataError(f"{path} is corrupt: its bytes are not those that were written", REDO_HINT)
+            raise DataError(f"{path} is corrupt: its bytes are not those that were written", redo_hint(path))
         with pq.ParquetFile(path, page_checksum_verification=True) as reader:
             if reader.metadata.num_rows != contents.rows:
                 said = f"has {reader.metadata.num_rows} rows, and its manifest says {contents.rows}"
-                raise DataError(f"{path} {said}", REDO_HINT)
+                raise DataError(f"{path} {said}", redo_hint(path))
             yield from reader.iter_batches(batch_size=ROW_GROUP_SIZE)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read ({one_line(error)})", REDO_HINT) from error
+        raise DataError(f"{path} cannot be read ({one_line(error)})", redo_hint(path)) from error
 
 
 def _temporary(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:

@@ -20,6 +20,7 @@ LAUNCHED = ("data_gen", "train", "train/storybook", "configs", "bench", "example
 MAX_LINES = 400
 
 TOP = {
+    "builds",
     "conditioning",
     "config",
     "data_folders",
@@ -27,6 +28,7 @@ TOP = {
     "errors",
     "manifest",
     "ownership",
+    "plurals",
     "progress",
     "records",
     "seeding",

@@ -24,6 +24,7 @@ from ip2p.ownership import write_new
 from ip2p.pairs.rows import PairRow
 from ip2p.pictures.color import to_rgb, to_srgb
 from ip2p.pictures.read import check_shape, open_guarded
+from ip2p.plurals import counted
 
 MIN_SHIFT, MIN_AGREEMENT = 0.3, 0.08
 """Shift in pixels that is told, if the pictures agree at least this much: docs/decisions.md."""
@@ -77,7 +78,7 @@ class Checked(NamedTuple):
 
     def __str__(self) -> str:
         bad = len({each.place for each in self.findings})
-        lines = [f"{self.rows} pairs, {bad} with a fault"]
+        lines = [f"{counted(self.rows, 'pair')}, {bad} with a fault"]
         counts = Counter(each.fault for each in self.findings)
         for fault in Fault:
             first = next((each for each in self.findings if each.fault is fault), None)

@@ -1,11 +1,20 @@
 """What an exported data set says about itself: its card, and the settings that a trainer reads it with."""
 
-from collections.abc import Iterable
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
+from datasets import Features, Value
 
-from ip2p.data_folders import BUILD_FILE
+from ip2p.data_gen.report.croissant import RecordSet, croissant
+from ip2p.pairs.read import locate
+from ip2p.plurals import counted
+from ip2p.shards import Contents
 
 PATTERNS = {
     "webdataset": "{}-*.tar", "diffusers": "data/{}-*.parquet", "magicbrush": "data/{}-*.parquet", "folder": "{}/**",
@@ -21,15 +30,19 @@ WORDS = {
     "folder": "Pictures, and a metadata.jsonl for each split; `load_dataset` reads it as an image folder.",
 }
 """How each layout is used."""
+OF_A_LAYOUT = ("Use", "Columns")
+"""Sections of a card that are about the layout of its data set, and not about its pairs."""
 
 
-def readme(layout: str, source: Path, files: Iterable[str]) -> str:
-    """Return the card: a header for the hub, how the layout is used, and the card of the source if it has one.
+def readme(layout: str, source: Path, files: Mapping[str, Contents], columns: Iterable[str], count: int) -> str:
+    """Return the card: a header for the hub, how the layout is used, and what the source says of its own origin.
 
     Args:
         layout: layout of the data set.
         source: data set that was exported.
-        files: paths of the files inside the folder.
+        files: what each file holds, by its path inside the folder.
+        columns: names of the columns, or of what stands for them in the layout.
+        count: number of pairs.
     """
     header, body = read_card(source)
     kept: dict[str, object] = {key: header[key] for key in ("license", "license_name", "license_link") if key in header}
@@ -37,9 +50,64 @@ def readme(layout: str, source: Path, files: Iterable[str]) -> str:
     if layout in PATTERNS:
         data = [{"split": name, "path": PATTERNS[layout].format(name)} for name in splits_of(files)]
         kept["configs"] = [{"config_name": "default", "data_files": data}]
-    own = f"# Edits in the layout {layout}\n\n{WORDS[layout]} manifest.json has the size and hash of every file."
-    told = body or "The data set that this was made from has no card: its origin and licence are **unknown**."
-    return f"---\n{yaml.safe_dump(kept, sort_keys=False)}---\n{own}\n\n{told.lstrip()}".rstrip() + "\n"
+    described = ", and croissant.json describes them (Croissant 1.0)" if layout in PATTERNS else ""
+    own = f"""# {counted(count, "edit")} in the layout {layout}
+
+{WORDS[layout]} manifest.json has the size and hash of every file{described}.
+
+## Columns
+
+{", ".join(columns)}."""
+    told = "The data set that this was made from has no card: its origin and licence are **unknown**."
+    if body:
+        told = f"As the card of the data set says that this was made from:\n\n{origin_of(body)}"
+    return f"---\n{yaml.safe_dump(kept, sort_keys=False)}---\n{own}\n\n## Source\n\n{told}".rstrip() + "\n"
+
+
+def origin_of(body: str) -> str:
+    """Return what a card says of the origin of its pairs, without the sections about its own layout."""
+    sections = re.split(r"^(?=## )", body.strip(), flags=re.MULTILINE)
+    kept = [each for each in sections if each.partition("\n")[0].removeprefix("## ").strip() not in OF_A_LAYOUT]
+    texts = re.split(r"^(?=```)", "".join(kept), flags=re.MULTILINE)  # every other one is code
+    texts[::2] = [re.sub(r"^(?=#{1,5} )", "#", text, flags=re.MULTILINE) for text in texts[::2]]
+    return "".join(texts).strip()
+
+
+def describe_columns(layout: str, folder: Path, files: Iterable[str]) -> dict[str, Any]:
+    """Return the columns of an exported data set as `datasets` describes them; of tar files and folders, what stands
+    for columns in them."""
+    if layout in ("ai-toolkit", "musubi"):
+        return dict.fromkeys(("control/*: source pictures", "target/*: edited pictures", "target/*.txt: instructions"))
+    first = folder / next(iter(files))
+    if first.suffix == ".parquet":
+        return dict(Features.from_arrow_schema(pq.read_schema(first)))
+    if layout == "folder":
+        first = folder / next(each for each in files if each.endswith("metadata.jsonl"))
+        return dict.fromkeys(json.loads(first.read_text().partition("\n")[0]), Value("string"))
+    with tarfile.open(first) as archive:
+        names = [member.name.partition(".")[2] for member in archive.getmembers()]
+    return dict.fromkeys(names)
+
+
+def describe_rows(
+    layout: str, files: Mapping[str, Contents], columns: Mapping[str, Any], *, name: str, license: str
+) -> str:
+    """Return the Croissant metadata of an exported data set.
+
+    Args:
+        layout: layout of the data set.
+        files: what each file holds, by its path inside the folder.
+        columns: columns of its rows.
+        name: name of the data set.
+        license: its licence.
+    """
+    patterns = {"folder": "{}/metadata.jsonl"} | {each: PATTERNS[each] for each in ("diffusers", "magicbrush")}
+    pattern = patterns.get(layout, "")
+    return croissant(
+        name, description=f"Edits in the layout {layout}: picture, instruction, edited picture.", license=license,
+        files=files,
+        record_sets=[RecordSet(each, pattern.format(each), columns) for each in splits_of(files) if pattern],
+    )  # fmt: skip
 
 
 def settings_files(layout: str, folder: Path, files: Iterable[str], size: tuple[int, int]) -> dict[str, str]:
@@ -76,9 +144,8 @@ def settings_files(layout: str, folder: Path, files: Iterable[str], size: tuple[
 
 def read_card(source: Path) -> tuple[dict[str, object], str]:
     """Read the header and the text of a data set's card; both empty if it has none that is readable."""
-    folder = source / "packed" if (source / BUILD_FILE).exists() else source
     try:
-        text = (folder / "README.md").read_text()
+        text = (locate(source) / "README.md").read_text()
         if not text.startswith("---\n"):
             return {}, text
         header, _, body = text[4:].partition("\n---\n")

@@ -22,15 +22,22 @@ from datasets import Image as Picture
 from PIL import Image
 
 from ip2p.data_gen.exchange.check import decode
-from ip2p.data_gen.exchange.describe import readme, settings_files
+from ip2p.data_gen.exchange.describe import (
+    PATTERNS,
+    describe_columns,
+    describe_rows,
+    read_card,
+    readme,
+    settings_files,
+)
 from ip2p.data_gen.pairs.edit_mask import edit_mask
 from ip2p.data_gen.pairs.pack import write_splits
 from ip2p.errors import DataError, ImageError
-from ip2p.manifest import read_manifest, write_manifest
-from ip2p.pairs.read import read_pairs
+from ip2p.manifest import verify_dataset, write_documents, write_manifest
+from ip2p.pairs.read import locate, read_pairs
 from ip2p.pairs.rows import PairRow
 from ip2p.pictures.read import open_guarded
-from ip2p.shards import Contents, atomic_dir, atomic_write, fingerprint
+from ip2p.shards import Contents, atomic_dir, fingerprint
 
 Layout = Literal["webdataset", "ai-toolkit", "musubi", "diffusers", "magicbrush", "folder"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -55,8 +62,8 @@ class ExportRow(NamedTuple):
         return _format(self.pictures[name])[1]
 
 
-Write = Callable[[Path, Iterator[ExportRow], str], dict[str, Contents]]
-"""Function that writes rows into a folder, with the fingerprint of their source, and returns what each file holds."""
+Write = Callable[[Path, Iterator[ExportRow]], dict[str, Contents]]
+"""Function that writes rows into a folder, and returns what each file holds."""
 
 
 def export_pairs(source: Path, target: Path, layout: Layout) -> int:
@@ -68,22 +75,28 @@ def export_pairs(source: Path, target: Path, layout: Layout) -> int:
         layout: layout to write.
 
     Raises:
-        DataError: the target exists, the source has no pairs, or a row of it cannot be read.
+        DataError: the target exists, the source is damaged or of an earlier filter, has no pairs, or a row of it cannot
+            be read.
     """
     if target.exists():
         raise DataError(f"{target} exists", "Give a folder that does not exist yet")
-    origin = read_manifest(source) if source.is_dir() else None
-    config = fingerprint({"layout": layout, "source": origin.config if origin else source.name})
+    if locate(source).is_dir():
+        verify_dataset(locate(source))
     sizes: list[tuple[int, int]] = []
     with atomic_dir(target) as temporary:
-        files = WRITERS[layout](temporary, _export_rows(source, sizes), config)
+        files = WRITERS[layout](temporary, _export_rows(source, sizes))
         if not sizes:
             raise DataError(f"there is no pair in {source}", "Give a data set with pairs")
-        documents = settings_files(layout, target.absolute(), files, max(sizes))
-        documents["README.md"] = readme(layout, source, files)
-        for name, text in documents.items():
-            atomic_write(temporary / name, text.encode())
-        write_manifest(temporary, files, config)
+        config = fingerprint({"layout": layout, "files": {name: each.sha256 for name, each in files.items()}})
+        columns = describe_columns(layout, temporary, files)
+        write_documents(temporary, settings_files(layout, target.absolute(), files, max(sizes)))  # to be edited
+        documents = {"README.md": readme(layout, source, files, columns, len(sizes))}
+        if layout in PATTERNS:
+            license = str(read_card(source)[0].get("license", "unknown"))
+            documents["croissant.json"] = describe_rows(
+                layout, files, columns, name=f"ip2p-edits-{config}", license=license
+            )
+        write_manifest(temporary, files, config, write_documents(temporary, documents))
     return len(sizes)
 
 
@@ -114,7 +127,7 @@ def _texts(row: PairRow) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text or name == "edit_prompt"}
 
 
-def _write_tars(folder: Path, rows: Iterator[ExportRow], _: str) -> dict[str, Contents]:
+def _write_tars(folder: Path, rows: Iterator[ExportRow]) -> dict[str, Contents]:
     waiting: defaultdict[str, list[ExportRow]] = defaultdict(list)
     files: dict[str, Contents] = {}
     written: defaultdict[str, int] = defaultdict(int)
@@ -142,7 +155,7 @@ def _write_tars(folder: Path, rows: Iterator[ExportRow], _: str) -> dict[str, Co
     return files
 
 
-def _write_two_folders(folder: Path, rows: Iterator[ExportRow], _: str) -> dict[str, Contents]:
+def _write_two_folders(folder: Path, rows: Iterator[ExportRow]) -> dict[str, Contents]:
     files: dict[str, Contents] = {}
     for row in rows:
         contents = {
@@ -156,7 +169,7 @@ def _write_two_folders(folder: Path, rows: Iterator[ExportRow], _: str) -> dict[
     return files
 
 
-def _write_folder(folder: Path, rows: Iterator[ExportRow], _: str) -> dict[str, Contents]:
+def _write_folder(folder: Path, rows: Iterator[ExportRow]) -> dict[str, Contents]:
     files: dict[str, Contents] = {}
     lines: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -172,7 +185,7 @@ def _write_folder(folder: Path, rows: Iterator[ExportRow], _: str) -> dict[str, 
     return files
 
 
-def _write_diffusers(folder: Path, rows: Iterator[ExportRow], config: str) -> dict[str, Contents]:
+def _write_diffusers(folder: Path, rows: Iterator[ExportRow]) -> dict[str, Contents]:
     columns = ("original_prompt", "edited_prompt", "id", "kind", "provenance")
     features = {"input_image": Picture(), "edit_prompt": Value("string"), "edited_image": Picture()}
     features |= {"edit_mask": Picture()} | {name: Value("string") for name in columns}
@@ -185,10 +198,10 @@ def _write_diffusers(folder: Path, rows: Iterator[ExportRow], config: str) -> di
         }  # fmt: skip
 
     converted = ((row.split, _store(convert(row))) for row in rows)
-    return write_splits(folder, converted, Features(features), shard_rows=ROWS_IN_FILE, config=config)
+    return write_splits(folder, converted, Features(features), shard_rows=ROWS_IN_FILE, config="")
 
 
-def _write_magicbrush(folder: Path, rows: Iterator[ExportRow], config: str) -> dict[str, Contents]:
+def _write_magicbrush(folder: Path, rows: Iterator[ExportRow]) -> dict[str, Contents]:
     features = Features(
         {
             "img_id": Value("string"),
@@ -209,7 +222,7 @@ def _write_magicbrush(folder: Path, rows: Iterator[ExportRow], config: str) -> d
 
     splits = {"train": "train", "test": "dev"}
     converted = ((splits[row.split], _store(convert(row))) for row in rows)
-    return write_splits(folder, converted, features, shard_rows=ROWS_IN_FILE, config=config)
+    return write_splits(folder, converted, features, shard_rows=ROWS_IN_FILE, config="")
 
 
 WRITERS: dict[Layout, Write] = {

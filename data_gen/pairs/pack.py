@@ -12,10 +12,10 @@ from datasets import Features, Image, Value
 from ip2p.data_gen.pairs.edit_mask import mask_of_stored
 from ip2p.data_gen.pairs.split import SPLITS
 from ip2p.errors import DataError
-from ip2p.manifest import write_manifest
+from ip2p.manifest import write_documents, write_manifest
 from ip2p.pictures.write import GENERATED, mark_png
 from ip2p.records import JUDGE_SCORES, PACKED_COLUMNS, SCORES, Candidate, Triple
-from ip2p.shards import Contents, atomic_dir, atomic_write, shard_path, write_shard
+from ip2p.shards import Contents, atomic_dir, shard_path, write_shard
 
 PICTURE_COLUMNS = ("original_image", "edited_image", "edit_mask")
 NUMBER_COLUMNS = {"seed": "int64", "p": "float64", "cfg": "float64"} | dict.fromkeys(SCORES, "float64")
@@ -104,9 +104,7 @@ def pack(
         for place, (features, others) in (more or {}).items():
             files |= write_splits(temporary, others, features, shard_rows=shard_rows, config=config, place=place)
         digest = hashlib.sha256("".join(each.sha256 for each in files.values()).encode()).hexdigest()[:16]
-        for name, text in documents(digest, files).items():
-            atomic_write(temporary / name, text.encode())
-        write_manifest(temporary, files, config)
+        write_manifest(temporary, files, config, write_documents(temporary, documents(digest, files)))
     return count
 
 

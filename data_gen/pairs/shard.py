@@ -7,10 +7,13 @@ of a random share of the rest; scores are stored of all.
 import functools
 import itertools
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from datasets import Features, Value
 
 from ip2p.data_gen import rows
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
@@ -23,6 +26,9 @@ from ip2p.records import Candidate, Triple, in_share
 from ip2p.shards import is_shard_done, read_shard, write_shard
 
 Row = dict[str, Any]
+SECONDS = "seconds"
+"""Column of batches: how long drawing, scoring and storing took, for each row alike."""
+BATCH_FEATURES = Features(rows.CANDIDATE_FEATURES | {SECONDS: Value("float64")})
 
 
 class Tools(NamedTuple):
@@ -41,6 +47,9 @@ class ShardDrawer:
         bounds: thresholds by which a pair is enough, hopeless, or stored.
         folder: folder of the batches, which `remove` deletes.
         fingerprint: fingerprint of the settings that the batches depend on.
+
+    Attributes:
+        seconds: duration of all batches so far, those of earlier sessions among them.
     """
 
     def __init__(
@@ -53,6 +62,7 @@ class ShardDrawer:
         self._done: list[Row] = []
         self._batches = 0
         self._stored = set[str]()
+        self.seconds = self._since = 0.0
 
     def draw(
         self,
@@ -71,6 +81,7 @@ class ShardDrawer:
         """
         tries = Tries(self.planned, self.kinds, self.settings, self.bounds)
         waiting: list[Future[None]] = []
+        self._since = time.monotonic()
 
         def settle(drawn: bool = True) -> None:
             """Wait until the latest batch is stored, and read its scores."""
@@ -78,6 +89,7 @@ class ShardDrawer:
                 each.result()
             waiting.clear()
             made = [_without_pictures(row) for row in read_shard(self.folder, self._batches)]
+            self.seconds += sum(row.pop(SECONDS, None) or 0.0 for row in made)  # earlier versions did not store them
             tries.record([rows.to_candidate(row) for row in made])
             self._done += made
             self._batches += 1
@@ -125,7 +137,10 @@ class ShardDrawer:
     def stored(self) -> Iterator[Row]:
         """Yield the rows with pictures of the candidates whose pictures are stored, read from the batches."""
         for number in range(self._batches):
-            yield from (row | {"stored": True} for row in read_shard(self.folder, number) if row["id"] in self._stored)
+            for row in read_shard(self.folder, number):
+                row.pop(SECONDS, None)
+                if row["id"] in self._stored:
+                    yield row | {"stored": True}
 
     def remove(self) -> None:
         """Remove the batches, when the shard is written."""
@@ -141,7 +156,10 @@ class ShardDrawer:
             | {"original_image": rows.to_png(pair.source), "edited_image": rows.to_png(pair.edited)}
             for row, pair in zip(scored, pairs, strict=True)
         ]
-        write_shard(self.folder, number, made, schema=rows.CANDIDATE_FEATURES, config=self.fingerprint)
+        now = time.monotonic()  # since the batch before was stored, which may have been while this one was drawn
+        share, self._since = (now - self._since) / len(made), now
+        timed = [row | {SECONDS: share} for row in made]
+        write_shard(self.folder, number, timed, schema=BATCH_FEATURES, config=self.fingerprint)
 
     def _score(self, candidates: Sequence[Candidate], pictures: Sequence[Pictures], scorers: Scorers) -> list[Row]:
         """Score candidates, and return their rows without pictures."""

@@ -12,6 +12,7 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.filter import BOUNDS
 from ip2p.data_gen.report.counts import Counts, per_cent
 from ip2p.data_gen.report.licenses import Licenses
+from ip2p.plurals import counted
 from ip2p.records import PACKED_COLUMNS, Reason
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
@@ -63,7 +64,7 @@ def dataset_card(
     card = DatasetCard.from_template(
         header, template_path=str(TEMPLATE), header=header.to_yaml(original_order=HEADER), config=config, counts=counts,
         writers=dict(counts.writers), licenses=licenses, makers=makers, fingerprint=fingerprint,
-        shared=SHARED_WORDS[config.pairs.share], thresholds=describe_thresholds(config),
+        counted=counted, shared=SHARED_WORDS[config.pairs.share], thresholds=describe_thresholds(config),
         preferences=bool(preferences),
         drawn=counts.triples[Reason.OK], kinds=sorted(counts.drawn.items()), columns=PACKED_COLUMNS, per_cent=per_cent,
         settings=yaml.safe_dump(settings, sort_keys=False).rstrip(),

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ip2p import records
 from ip2p.data_gen.rows import FilteredShard
+from ip2p.plurals import counted
 from ip2p.records import AUDIT, JUDGE_SCORES, Reason, in_share
 
 BINS = 80
@@ -100,7 +101,7 @@ class Counts:
         recall = f"it would have let pass {self.hopeful} of {audited} audited pairs that were kept"
         if not audited:
             recall = "how many good ones this loses is unknown: none was audited"
-        return f"{rejected} candidates ({per_cent(rejected, self.total)}); {recall}"
+        return f"{counted(rejected, 'candidate')} ({per_cent(rejected, self.total)}); {recall}"
 
     def histogram(self, score: str) -> list[Bin]:
         """Return the histogram of a score: BINS bars from -1 to 1."""

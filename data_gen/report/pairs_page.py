@@ -12,6 +12,7 @@ from ip2p.data_gen.report.card import describe_thresholds
 from ip2p.data_gen.report.counts import BINS, P_BINS, SCORES, Counts, per_cent
 from ip2p.data_gen.rows import FilteredShard
 from ip2p.pictures.pages import Bar, Chart, render_page, thumbnail
+from ip2p.plurals import counted
 from ip2p.records import JUDGE_SCORES, Candidate, Reason, Triple
 
 KEPT_SHOWN = 4
@@ -99,7 +100,7 @@ def _facts(config: DatasetConfig, counts: Counts) -> dict[str, str]:
         "captions": f"{len(counts.captions)} of {config.captions.source}",
         "triples": f"{counts.triples[Reason.OK]} drawn, {counts.triples.total() - counts.triples[Reason.OK]} refused",
         "candidates": f"{counts.total} by {pairs.model}, {pairs.steps} steps of {pairs.scheduler}",
-        "kept": f"{counts.pairs} ({per_cent(counts.pairs, counts.total)}), for {counts.served} triples "
+        "kept": f"{counts.pairs} ({per_cent(counts.pairs, counts.total)}), for {counted(counts.served, 'triple')} "
         f"({per_cent(counts.served, counts.triples[Reason.OK])})",
         "UNet rows": f"{counts.unet_rows}, {counts.rows_per_pair:.0f} for each kept pair",
         **({"rejected early": counts.describe_early()} if pairs.early_at else {}),

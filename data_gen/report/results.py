@@ -7,6 +7,7 @@ from typing import Any
 
 from ip2p.data_folders import PREFERENCES
 from ip2p.data_gen.build_folder import BuildFolder
+from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.costs import read_costs
 from ip2p.data_gen.pairs.pack import FEATURES, pack, packed_row
 from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
@@ -14,17 +15,24 @@ from ip2p.data_gen.pairs.preferences import pair_siblings, preference_row
 from ip2p.data_gen.pairs.split import SPLITS, group_captions, split_of
 from ip2p.data_gen.report.card import dataset_card
 from ip2p.data_gen.report.counts import Counts
-from ip2p.data_gen.report.croissant import croissant
+from ip2p.data_gen.report.croissant import RecordSet, croissant
 from ip2p.data_gen.report.licenses import find_licenses
 from ip2p.data_gen.report.pairs_page import PairChoice, ShownPair, render_report
 from ip2p.data_gen.report.review_page import choose_for_review, render_review
 from ip2p.data_gen.rows import FilteredShard, read_filtered, read_pictures
 from ip2p.errors import DataError
-from ip2p.manifest import verify_dataset
+from ip2p.manifest import find_edited, read_manifest, verify_dataset
+from ip2p.plurals import counted
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate, Caption, Reason
 from ip2p.shards import Contents, atomic_write, read_shards
 from ip2p.version import __version__
+
+TOLD = (
+    "vae", "loras", "negative_prompt", "guidance_start", "guidance_stop", "text_every", "size", "precision", "tree",
+    "early_at", "early_decoder",
+)  # fmt: skip
+"""Settings of the pairs that are told with each row where they are given."""
 
 
 class Results:
@@ -82,16 +90,29 @@ class Results:
         """
         if lost := self.counts.candidates[Reason.NOT_STORED]:
             self.say(
-                f"{lost} pairs pass these thresholds and are left out, since those of drawing refused them and their "
-                "pictures were not stored; a build with pairs.store_refused=1 stores all"
+                f"left out: {counted(lost, 'pair')} within these thresholds and refused by those of drawing, so that "
+                "the pictures were not stored; a build with pairs.store_refused=1 stores all"
             )
         fingerprint, folder = self.build_folder.fingerprint("packed"), self.build_folder.stage_folder("packed")
         if _is_packed(folder, fingerprint):
             return
+        self._keep_edited(folder)
         with StageProgress("packed", "pairs", total=self.counts.pairs, done=0, say=self.say) as progress:
             rows, size = self._packed_rows(progress), self.config.pack.shard_rows
             more = {PREFERENCES: (PREFERENCE_FEATURES, self._preference_rows())} if self.config.pack.preferences else {}
             pack(rows, folder, shard_rows=size, documents=self._documents, config=fingerprint, more=more)
+
+    def _keep_edited(self, folder: Path) -> None:
+        """Keep documents that a person has edited, before they are written anew."""
+        try:
+            manifest = read_manifest(folder)
+        except DataError:
+            return
+        for name in find_edited(folder, manifest) if manifest else ():
+            stem, dot, ending = name.rpartition(".")
+            kept = self.build_folder.out / f"{stem}.edited{dot}{ending}"
+            atomic_write(kept, (folder / name).read_bytes())
+            self.say(f"{folder / name} was edited, and is written anew with the pairs; the edited one is {kept}")
 
     def _filtered(self) -> Iterator[FilteredShard]:
         return (read_filtered(self.build_folder, index) for index in range(self.shards))
@@ -114,10 +135,14 @@ class Results:
             )
         splits = [name for name in SPLITS if any(path.startswith(f"data/{name}-") for path in files)]
         made_by = f"{self.config.pairs.model} and the instructions of {', '.join(self.counts.writers)}"
-        description = f"{self.counts.pairs} edits: picture, instruction, edited picture; drawn by {made_by}."
+        description = f"{counted(self.counts.pairs, 'edit')}: picture, instruction, edited picture; drawn by {made_by}."
         metadata = croissant(
             f"ip2p-edits-{digest}", description=description, license=licenses.whole, files=files,
-            features=FEATURES,
+            record_sets=[
+                *(RecordSet(name, f"data/{name}-*.parquet", FEATURES) for name in SPLITS),
+                *(RecordSet(f"{PREFERENCES}-{name}", f"{PREFERENCES}/{name}-*.parquet", PREFERENCE_FEATURES)
+                  for name in SPLITS),
+            ],
         )  # fmt: skip
         card = dataset_card(
             self.config, self.counts, splits, digest, licenses=licenses, makers=self.build_folder.makers(),
@@ -128,7 +153,7 @@ class Results:
 
     def _packed_rows(self, progress: StageProgress) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield split and packed row of every kept pair, in order."""
-        provenance = self._provenance()
+        provenance = find_provenance(self.build_folder)
         for index, shard in enumerate(self._filtered()):
             kept = shard.kept
             for pictures in read_pictures(self.build_folder, index, kept):
@@ -139,7 +164,7 @@ class Results:
 
     def _preference_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield split and row of every preference pair whose pictures are stored, in order."""
-        provenance = self._provenance()
+        provenance = find_provenance(self.build_folder)
         for index, shard in enumerate(self._filtered()):
             siblings = {each.id: each for pair in pair_siblings(shard.candidates) for each in pair}
             pictures = {row["id"]: row for row in read_pictures(self.build_folder, index, siblings)}
@@ -147,22 +172,28 @@ class Results:
                 triple = shard.by_id[pair.chosen.triple_id]
                 yield self._split(shard, pair.chosen), preference_row(pair, triple, pictures, provenance)
 
-    def _provenance(self) -> dict[str, Any]:
-        """Return which captions, models, versions and settings made the pairs."""
-        config = self.config
-        made_by = {
-            "ip2p": __version__,
-            "captions": config.captions.source,
-            "model": config.pairs.model,
-            "scheduler": config.pairs.scheduler,
-            "steps": config.pairs.steps,
-            "share": config.pairs.share,
-            "clip": config.scores.clip,
-            "fingerprint": self.build_folder.fingerprint("packed"),
-        }
-        if config.scores.judge:
-            made_by["judge"] = config.scores.judge
-        return made_by | self.build_folder.origins | self.build_folder.makers()
+
+def find_provenance(build_folder: BuildFolder) -> dict[str, Any]:
+    """Return which captions, models, versions and settings made the pairs of a build."""
+    config = build_folder.config
+    made_by = {
+        "ip2p": __version__,
+        "captions": config.captions.source,
+        "model": config.pairs.model,
+        "scheduler": config.pairs.scheduler,
+        "steps": config.pairs.steps,
+        "share": config.pairs.share,
+        "clip": config.scores.clip,
+        "fingerprint": build_folder.fingerprint("packed"),
+    }
+    made_by |= {name: getattr(config.pairs, name) for name in TOLD if getattr(config.pairs, name) != _default(name)}
+    made_by |= {name: getattr(config.scores, name) for name in ("dino", "judge") if getattr(config.scores, name)}
+    return made_by | build_folder.origins | build_folder.makers()
+
+
+def _default(name: str) -> Any:
+    """Return what a setting of the pairs is if it is not given."""
+    return PairsConfig.model_fields[name].default
 
 
 def _is_packed(folder: Path, fingerprint: str) -> bool:

@@ -8,6 +8,7 @@ from ip2p.data_gen.api.ledger import Spending
 from ip2p.data_gen.report.counts import per_cent
 from ip2p.data_gen.triples.proposals import strip_invisible
 from ip2p.pictures.pages import render_page
+from ip2p.plurals import counted
 from ip2p.records import Reason, Triple
 
 EXAMPLES_SHOWN = 20
@@ -55,7 +56,8 @@ class TripleCounts:
         reasons = ", ".join(f"{reason.value} {count}" for reason, count in self.reasons.most_common())
         part = per_cent(self.kept, self.total)
         return (
-            f"kept {self.kept} of {self.total} triples ({part}) for {len(self.captions)} captions\n"
+            f"kept {self.kept} of {counted(self.total, 'triple')} ({part}) "
+            f"for {counted(len(self.captions), 'caption')}\n"
             f"by kind: {kinds or 'none'}\nrefused: {reasons or 'none'}"
         )
 
@@ -71,7 +73,7 @@ def render_triples(counts: TripleCounts, writer: str, spent: Spending | None) ->
     facts = {
         "writer": writer,
         "captions": str(len(counts.captions)),
-        "kept": f"{counts.kept} of {counts.total} triples ({per_cent(counts.kept, counts.total)})",
+        "kept": f"{counts.kept} of {counted(counts.total, 'triple')} ({per_cent(counts.kept, counts.total)})",
     }
     if spent:
         per_thousand = 1000 * spent.cost.usd / counts.kept if counts.kept else 0.0

@@ -18,7 +18,7 @@ def run_on_ray(stages: Stages, shards: Sequence[int], most: int, progress: Stage
     Args:
         stages: stages of the build.
         shards: indices of the shards.
-        most: largest number of tasks at a time; 0 for as many as the cluster has room for.
+        most: largest number of tasks at a time; 0 for as many as the cluster can run at once.
         progress: progress of all candidates, by whole shards.
 
     Raises:
@@ -40,10 +40,10 @@ def run_on_ray(stages: Stages, shards: Sequence[int], most: int, progress: Stage
     config, origins = ray.put(stages.config.model_dump_json()), stages.build_folder.origins
     sizes: dict[Any, int] = {}
     left, failure = list(reversed(shards)), None
-    room = most or max(1, int(ray.cluster_resources().get("GPU" if "num_gpus" in needs else "CPU", 1)))
+    slots = most or max(1, int(ray.cluster_resources().get("GPU" if "num_gpus" in needs else "CPU", 1)))
     try:
         while sizes or (left and not failure):
-            while left and not failure and len(sizes) < room:
+            while left and not failure and len(sizes) < slots:
                 index = left.pop()
                 sizes[task.remote(config, origins, index)] = stages.candidates[index]
             (ended, *_), _ = ray.wait(list(sizes))

@@ -12,6 +12,7 @@ from ip2p.cli.help import command_of
 from ip2p.cli.lazy import make_app
 from ip2p.cli.options import Overrides
 from ip2p.errors import ConfigError, InstructionError
+from ip2p.plurals import counted
 
 if TYPE_CHECKING:
     from ip2p.data_gen.calibration.labels import Label
@@ -73,11 +74,11 @@ def build(
     """
     checked = _dataset_config(config, settings)
     from ip2p.data_gen import pipeline
-    from ip2p.data_gen.scale.crew import parse_crew
+    from ip2p.data_gen.scale.parallelism import parse_parallelism
     from ip2p.data_gen.scale.partition import find_partition
 
-    crew, share = parse_crew(workers, engine), find_partition(partition, n_partitions)
-    pipeline.estimate(checked, crew) if dry_run else pipeline.run(checked, crew, share)
+    parallelism, share = parse_parallelism(workers, engine), find_partition(partition, n_partitions)
+    pipeline.estimate(checked, parallelism, share) if dry_run else pipeline.run(checked, parallelism, share)
 
 
 @app.command(cls=DatasetCommand)
@@ -154,7 +155,7 @@ def chat(
     if more:
         raise InstructionError(f"{more[0]} is one source too many", "Give one file or folder")
     count = export_chat(source, output, load_config(DatasetConfig, None, keys).triples)
-    print(f"{output}: {count} conversations")
+    print(f"{output}: {counted(count, 'conversation')}")
 
 
 @app.command()
@@ -285,7 +286,7 @@ def export(
     layout = next((each for each in LAYOUTS if each == to), None)
     if layout is None:
         raise ConfigError(f"--to {to} is no layout", f"Give one of {', '.join(LAYOUTS)}")
-    print(f"{output}: {export_pairs(source, output, layout)} pairs")
+    print(f"{output}: {counted(export_pairs(source, output, layout), 'pair')}")
     if push:
         from ip2p.data_gen.exchange.push import push_dataset
 

@@ -10,7 +10,8 @@ from datasets import Image as Picture
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from datasets.utils.logging import disable_progress_bar
 
-from ip2p.data_folders import BUILD_FILE, dataset_arguments, file_arguments
+from ip2p.builds import BUILD_FILE, PACKED_FOLDER
+from ip2p.data_folders import dataset_arguments, file_arguments
 from ip2p.errors import DataError, ImageError, one_line
 from ip2p.manifest import MANIFEST_FILE, find_faults, read_manifest
 from ip2p.pairs.columns import Columns, Reading, find_columns, missing_columns
@@ -75,7 +76,7 @@ def locate(source: str | Path) -> Path:
     """
     path = Path(source)
     if (path / BUILD_FILE).exists():
-        path = path / "packed"
+        path = path / PACKED_FOLDER
     if not path.exists() and (path.is_absolute() or len(path.parts) != 2 or ".." in path.parts or path.suffix):
         raise DataError(f"there is no data set at {source}", LAYOUT_HINT)
     return path

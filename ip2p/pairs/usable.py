@@ -4,7 +4,7 @@ Every row is read once before training begins, and its pictures are checked by h
 in the middle of a run. A row without a picture to edit can be used: it is trained without one.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from ip2p.manifest import verify_dataset
 from ip2p.pairs.columns import Reading, find_columns
 from ip2p.pairs.headers import measure
 from ip2p.pairs.layouts import find_layout
+from ip2p.pairs.memory import Checked, key_of_files, key_of_table, recall, remember
 from ip2p.pairs.read import is_saved, local_finder, locate, open_splits, stored_pairs, table_pairs
 from ip2p.pairs.rows import StoredPair
 from ip2p.pairs.stored import Stored, read_stored
@@ -58,14 +59,6 @@ class UsablePairs(NamedTuple):
     bad: list[BadRow]
 
 
-class _Checked(NamedTuple):
-    """A pair and the size of its edited picture; (0, 0) if the pair cannot be used."""
-
-    pair: StoredPair
-    size: tuple[int, int]
-    fault: str
-
-
 def usable_pairs(
     source: str | Path, reading: Reading | None = None, *, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, UsablePairs]:
@@ -87,13 +80,19 @@ def usable_pairs(
         verify_dataset(path)  # `datasets` would not notice rows that a damaged file has lost
     found: dict[str, UsablePairs] = {}
     for split, table in _tables(source, path).items():
+        key = key_of_table(table, split, reading)
         pairs = table_pairs(table, split, local_finder(source), reading)
-        checked = [_check(pair) for pair in _counted(pairs, say, f"{source}, {split}")]
+        checked = recall(key) or [_check(pair) for pair in _counted(pairs, say, f"{source}, {split}")]
+        if not any(_named(getattr(each.pair, side)) for each in checked for side in COLUMNS):
+            remember(key, checked)  # pictures in files of their own may change, and the table stays the same
         side = checked[0].pair.split if checked else "train"
         part = _assemble(checked, _pictures_of(table, reading))
         found[side] = _join(found[side], part) if side in found else part
     if not found:
-        checked = [_check(pair) for pair in _counted(stored_pairs(source, reading), say, str(source))]
+        rows = list(stored_pairs(source, reading))
+        key = key_of_files(rows, reading)
+        checked = recall(key) or [_check(pair) for pair in _counted(rows, say, str(source))]
+        remember(key, checked)
         for side in sorted({each.pair.split for each in checked}):
             found[side] = _assemble([each for each in checked if each.pair.split == side], None)
     return found
@@ -107,14 +106,14 @@ def _tables(source: str | Path, path: Path) -> dict[str, Dataset]:
     return open_splits(source)
 
 
-def _counted(pairs: Iterator[StoredPair], say: Callable[[str], None], name: str) -> Iterator[StoredPair]:
+def _counted(pairs: Iterable[StoredPair], say: Callable[[str], None], name: str) -> Iterator[StoredPair]:
     for number, pair in enumerate(pairs, 1):
         if number % ROWS_A_LINE == 0:
             say(f"checking {name}: {number} rows")
         yield pair
 
 
-def _check(pair: StoredPair) -> _Checked:
+def _check(pair: StoredPair) -> Checked:
     """Check texts and pictures of a pair, and let go of the bytes."""
     faults = [pair.fault] if pair.fault else []
     if not pair.instruction and "instruction" not in pair.fault:
@@ -131,7 +130,7 @@ def _check(pair: StoredPair) -> _Checked:
         first, second = (f"{width} x {height}" for width, height in sizes.values())
         faults.append(f"the source picture is {first}, the edited one {second}")
     kept = StoredPair(**vars(pair) | {side: _without_bytes(getattr(pair, side)) for side in COLUMNS})
-    return _Checked(kept, (0, 0) if faults else sizes["edited"], " and ".join(faults))
+    return Checked(kept, (0, 0) if faults else sizes["edited"], " and ".join(faults))
 
 
 def _without_bytes(stored: Stored | None) -> Stored | None:
@@ -162,7 +161,7 @@ def _is_mapped(table: Dataset, name: str) -> bool:
     return isinstance(kind, Picture) or in_record or getattr(kind, "dtype", "") in ("binary", "large_binary")
 
 
-def _assemble(checked: list[_Checked], pictures: Dataset | None) -> UsablePairs:
+def _assemble(checked: list[Checked], pictures: Dataset | None) -> UsablePairs:
     """Put the usable rows together: their pictures stay mapped into memory, or are paths."""
     texts: dict[str, list[Any]] = {"edit_prompt": [each.pair.instruction for each in checked]}
     good = [number for number, each in enumerate(checked) if not each.fault]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ip2p.builds import BUILD_FILE
 from ip2p.config import load_config
-from ip2p.data_folders import BUILD_FILE
 from ip2p.data_gen.build_file import load_settings, read_origins, read_sections
 from ip2p.data_gen.build_folder import LEASES, BuildFolder
 from ip2p.data_gen.config import DatasetConfig

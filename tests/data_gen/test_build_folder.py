@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from ip2p.config import load_config
 from ip2p.data_gen.build_folder import BuildFolder, hash_origins
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.report.results import find_provenance
 from ip2p.data_gen.stages import Stages
 from ip2p.errors import ConfigError
 from ip2p.models.backbone import load_backbone
@@ -81,7 +82,7 @@ def test_a_build_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
 
 
 def test_autoencoder_and_lora_belong_to_the_base_model(
-    make_config: Callable[..., DatasetConfig], sd_base_folder: Path, tmp_path: Path
+    make_config: Callable[..., DatasetConfig], sd_base_folder: Path, base_folder: Path, tmp_path: Path
 ) -> None:
     """They are loaded with it, and their contents are part of the fingerprint."""
     own, lora = load_backbone(sd_base_folder), tmp_path / "style.safetensors"
@@ -90,14 +91,16 @@ def test_autoencoder_and_lora_belong_to_the_base_model(
     shapes = {"lora_A": (2, query.in_features), "lora_B": (query.out_features, 2)}
     save_file({f"unet.{name}.{role}.weight": torch.randn(shape) for role, shape in shapes.items()}, lora)
     shutil.copytree(sd_base_folder / "vae", tmp_path / "vae")
-    given = f"pairs.vae={tmp_path / 'vae'}", f"pairs.loras=['{lora}:0.5']"
+    given = f"pairs.vae={tmp_path / 'vae'}", f"pairs.loras=['{lora}:0.5']", f"pairs.early_decoder={base_folder / 'vae'}"
     config = make_config(f"pairs.model={sd_base_folder}", *given)
     folder = BuildFolder(config, hash_origins(config))
     with folder.claim():
         loaded = Stages(folder, print).maker.backbone
     assert loaded.options["vae"] == str(tmp_path / "vae") and loaded.options["lora"] == [f"{lora}:0.5"]
     assert not torch.equal(loaded.unet.get_submodule(name).weight, query.weight)
-    assert folder.makers()["revisions"].keys() >= {"pairs.model", "pairs.vae"}
+    models = {"pairs.model", "pairs.vae", "pairs.early_decoder", f"pairs.loras {lora}:0.5"}
+    revisions = folder.makers()["revisions"]
+    assert revisions.keys() == models and len(set(revisions.values())) == 4 and "unknown" not in revisions.values()
     found = {folder.fingerprint("candidates")}
     for file in (lora, tmp_path / "vae" / "config.json", tmp_path / "adapter_config.json"):
         file.write_bytes((file.read_bytes() if file.exists() else b"{}") + b" ")
@@ -107,6 +110,20 @@ def test_autoencoder_and_lora_belong_to_the_base_model(
         "captions.source (its contents)"
     }
     assert len(found) == 4 and not [key for key in hash_origins(config, only_captions=True) if "pairs" in key]
+
+
+def test_provenance_has_what_was_given_for_the_pairs_and_no_more(tmp_path: Path) -> None:
+    given = {
+        "vae": "a/b", "loras": ["x.safetensors:1"], "negative_prompt": "blurry", "guidance_start": 0.1,
+        "guidance_stop": 0.8, "early_at": 0.4, "early_decoder": "c/d", "size": 256, "precision": "bf16",
+    }  # fmt: skip
+    found = []
+    for number, pairs in enumerate((given, {})):
+        folder = BuildFolder(DatasetConfig.model_validate({"out": str(tmp_path / str(number)), "pairs": pairs}), {})
+        with folder.claim():
+            found.append(find_provenance(folder))
+    assert found[0] == found[0] | given and found[0]["share"] == found[1]["share"] == "attention"
+    assert not found[1].keys() & given.keys()
 
 
 @pytest.mark.parametrize(

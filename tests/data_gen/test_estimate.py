@@ -1,17 +1,24 @@
 """Estimates before a build: counts that the build confirms, and rates that are measured or said to be assumed."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from llm_server import Server
 
+from ip2p.cli import run
 from ip2p.config import load_config
 from ip2p.data_gen import estimate as module
 from ip2p.data_gen import pipeline
 from ip2p.data_gen.config import DatasetConfig, PairsConfig
-from ip2p.data_gen.estimate import estimate, price_of_triples, rows_of_candidate
+from ip2p.data_gen.estimate import Span, estimate, price_of_triples
+from ip2p.data_gen.pairs.draw import plan_tree
+from ip2p.data_gen.pairs.scenarios import list_scenarios, rows_of_tree
+from ip2p.data_gen.scale.partition import Partition
 from ip2p.errors import DataError
-from ip2p.records import Caption, content_id
+from ip2p.records import Caption, Triple, content_id
+from ip2p.shards import read_shards
 
 MakeConfig = Callable[..., DatasetConfig]
 
@@ -24,17 +31,75 @@ def test_an_estimate_is_what_the_build_takes_and_writes_nothing(make_config: Mak
     assert not Path(config.out).exists()
     found = estimate(config)
     summary = pipeline.build(config, say=lambda _: None)
-    assert (found.captions, found.triples, found.candidates) == (7, 7, summary.counts.total)
-    assert found.rows == summary.unet_rows and found.packed == 7
+    total = summary.counts.total
+    assert (found.captions, found.triples, found.candidates) == (7, 7, Span(total, total))
+    assert found.rows == pytest.approx(Span(*[summary.unet_rows] * 2)) and found.packed == 7
     stored = sum(path.stat().st_size for path in (Path(config.out) / "candidates").glob("*.parquet"))
-    assert 0.1 * stored < found.candidates * found.rates.candidate_bytes < 2 * stored
+    assert 0.1 * stored < total * found.rates.candidate_bytes < 2 * stored
     assert found.rates.rows > 0 and "measured on the" in lines[0] and "enough" in lines[0]
 
 
 def test_rows_follow_guidance_and_scheduler() -> None:
-    assert rows_of_candidate(PairsConfig(steps=10, scheduler="dpm", guidance_stop=0.8)) == 36
-    assert rows_of_candidate(PairsConfig(steps=100)) == 400
-    assert rows_of_candidate(PairsConfig(steps=10, scheduler="heun")) == 4 * 19
+    for settings, rows in (
+        ({"steps": 10, "scheduler": "dpm", "guidance_stop": 0.8}, 36),
+        ({"steps": 100}, 400),
+        ({"steps": 10, "scheduler": "heun"}, 4 * 19),
+        ({"steps": 10, "text_every": 2}, 30),
+    ):
+        assert rows_of_tree([0.5], PairsConfig.model_validate(settings)) == pytest.approx(rows)
+
+
+def test_trees_share_rows_as_in_the_estimate(make_config: MakeConfig) -> None:
+    config = make_config("pairs.candidates=5", "pairs.tree=3", "pairs.steps=6", "pairs.batch=3", "filter.direction=-1")
+    found, summary = estimate(config), pipeline.build(config, say=lambda _: None)
+    assert found.candidates == Span(summary.drawn, summary.drawn) and found.rows.least == found.rows.most
+    assert found.rows.most == pytest.approx(summary.unet_rows, rel=0.05) and summary.unet_rows < 0.95 * 35 * 24
+    triples = [Triple.model_validate(row) for row in read_shards(Path(config.out) / "triples")]
+    planned = [
+        plan_tree(each, number, config.pairs, config.seed)[: 5 - number] for each in triples for number in (0, 3)
+    ]
+    counted = sum(rows_of_tree([each.candidate.p for each in tree], config.pairs) for tree in planned)
+    assert counted == pytest.approx(summary.unet_rows), "to the row for the candidates that were drawn"
+
+
+@pytest.mark.parametrize("direction", ["-1", "1"])
+def test_adaptive_sampling_is_within_the_estimate(make_config: MakeConfig, direction: str) -> None:
+    """Where every pair passes, or none does, it is the least that was said."""
+    adaptive = ("pairs.candidates=8", "pairs.enough=1", "pairs.give_up_below=0.5", "pairs.store_refused=0")
+    config = make_config(*adaptive, f"filter.direction={direction}")
+    found = estimate(config)
+    with contextlib.suppress(DataError):  # no pair is kept
+        pipeline.build(config, say=lambda _: None)
+    rows = list(read_shards(Path(config.out) / "scores"))
+    drawn, unet_rows = len(rows), sum(row["unet_rows"] for row in rows)
+    assert found.candidates.least <= drawn <= found.candidates.most == 7 * 8
+    assert found.rows.least - 1e-6 <= unet_rows <= found.rows.most
+    stored = sum(row["stored"] for row in rows)
+    assert found.stored.least <= 2 * stored <= found.stored.most
+    assert drawn == (found.candidates.least if direction == "-1" else 7 * 4)
+    assert "every try passes, and 1 of a triple are enough" in str(found) and "given up after 4" in str(found)
+
+
+def test_early_rejection_and_what_is_stored_are_in_the_estimate() -> None:
+    base = {"candidates": 10, "steps": 20}
+    early = base | {"early_at": 0.25, "early_audit": 0.2, "store_refused": 0.5}
+    plain, rejecting = (
+        list_scenarios(DatasetConfig.model_validate({"pairs": each, "filter": {"top_k": 2}})) for each in (base, early)
+    )
+    assert [each.figures for each in plain] == [pytest.approx((10, 800, 2 * 2 + 8 + 2 * 8))]
+    assert rejecting[0].figures == pytest.approx((10, 800, 2 * 2 + 4 + 2 * 4))
+    assert rejecting[1].figures == pytest.approx((10, 800 * (0.2 + 0.8 * 0.25), 5))
+
+
+def test_a_partition_takes_its_share(make_config: MakeConfig, server: Server) -> None:
+    config = make_config("triples.writer=openai", "triples.model=m", f"triples.base_url={server.url}")
+    whole = estimate(config)
+    shares = [estimate(config, partition=Partition(number, 3)) for number in range(3)]
+    assert [each.captions for each in shares] == [3, 2, 2], "shards of 2, 2, 2 and 1 captions"
+    for name in ("candidates", "rows", "stored"):
+        assert sum(getattr(each, name).most for each in shares) == pytest.approx(getattr(whole, name).most)
+    assert "partition 1 of 3 has 2 of them" in str(shares[1])
+    assert "by the run that writes the triples" in shares[1].writer and not server.requests
 
 
 def test_the_paper_takes_months_and_more_disk_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,12 +111,13 @@ def test_the_paper_takes_months_and_more_disk_than_there_is(tmp_path: Path, monk
         DatasetConfig, "paper_dataset.yaml", [f"captions.source={captions}", f"out={tmp_path / 'out'}"]
     )
     found = estimate(config, workers=4)
-    assert found.rows == 1000 * 100 * 100 * 4
-    assert found.hours == pytest.approx(found.rows / 250 / 4 / 3600)
-    assert found.peak_bytes == pytest.approx(1000 * 104 * 2 * 1.7 * 512**2)
+    assert found.rows == pytest.approx(Span(*[1000 * 100 * 100 * 4] * 2))
+    assert found.hours == pytest.approx(found.rows * (1 / 250 / 4 / 3600))
+    preferences = 2 * 96  # both pictures of both siblings
+    assert found.peak_bytes.most == pytest.approx(1000 * (104 + preferences) * 2 * 1.7 * 512**2)
     said = str(found)
     assert "assumed, since stable-diffusion-v1-5/stable-diffusion-v1-5 is not here" in said and "NOT ENOUGH" in said
-    assert "92.7 GB at the peak" in said and "gpt-5-mini" in said
+    assert "264 GB at the peak" in said and "gpt-5-mini" in said
 
 
 def test_the_price_grows_with_captions_and_halves_in_batches() -> None:
@@ -73,11 +139,16 @@ def test_the_paper_and_the_code_differ_in_one_threshold() -> None:
     assert paper == code
 
 
-def test_captions_that_were_not_brought_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_captions_that_were_not_brought_are_counted_by_the_config(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    config = load_config(DatasetConfig, "paper_dataset.yaml")
-    for run in (estimate, pipeline.build):
-        with pytest.raises(DataError, match=r"captions\.jsonl.*captions\.source") as caught:
-            run(config)
-        assert "\n" not in str(caught.value)
+    monkeypatch.setattr(module, "try_to_load_from_cache", lambda *_: None)
+    assert run(["dataset", "build", "--config", "paper_dataset.yaml", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "there is no file of captions captions.jsonl: 454445 are assumed, as captions.count says" in said
+    assert "at most 454445 triples of 454445 captions, and 45444500 candidates" in said
+    with pytest.raises(DataError, match=r"captions\.jsonl.*captions\.source") as caught:
+        pipeline.build(load_config(DatasetConfig, "paper_dataset.yaml"))
+    assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from ip2p.data_gen.verify import verify
 from ip2p.errors import DataError
 from ip2p.manifest import MANIFEST_FILE, verify_dataset
 from ip2p.shards import atomic_write
+from ip2p.train.batches import open_pairs
 
 MakeConfig = Callable[..., DatasetConfig]
 
@@ -47,7 +48,7 @@ def test_every_flipped_bit_of_a_build_is_found(make_config: MakeConfig, tmp_path
         path = rng.choice(files)
         whole = path.read_bytes()
         flip(path, rng)
-        with pytest.raises(DataError, match="1 faults in"):
+        with pytest.raises(DataError, match="1 fault in"):
             verify(out, say=quiet)
         atomic_write(path, whole)
     verify(out, say=quiet)
@@ -113,3 +114,35 @@ def test_two_filters_at_once_leave_the_data_set_of_one(
     capsys.readouterr()
     assert run(["dataset", "verify", config.out]) == 0
     assert f"files as written, {describe()[1]} rows" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_filter_that_keeps_nothing_leaves_no_stale_pairs_without_a_word(
+    make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config("captions.count=2", "filter.direction=-1", "pack.split=0")
+    pipeline.build(config, say=quiet)
+    out, packed = config.out, Path(config.out) / "packed"
+    before = (packed / MANIFEST_FILE).read_bytes()
+    assert run(["dataset", "filter", f"out={out}", "filter.direction=1"]) == 2
+    assert "no pair was kept" in capsys.readouterr().err and (packed / MANIFEST_FILE).read_bytes() == before
+    assert run(["dataset", "verify", out]) == 2
+    stale = f"packed by an earlier filter: its settings are not those that {out} has now"
+    assert stale in capsys.readouterr().err
+    assert run(["dataset", "export", out, "--to", "folder", "-o", str(tmp_path / "exported")]) == 2
+    assert f"Run `ip2p dataset filter out={out}`" in capsys.readouterr().err and not (tmp_path / "exported").exists()
+    assert run(["dataset", "report", f"out={out}"]) == 0
+    assert stale in capsys.readouterr().out
+    with pytest.raises(DataError, match="packed by an earlier filter"):
+        open_pairs(packed)
+    assert run(["dataset", "filter", f"out={out}", "filter.direction=-1"]) == 0
+    assert run(["dataset", "verify", out]) == 0 and (packed / MANIFEST_FILE).read_bytes() == before
+    open_pairs(packed)
+    readme = packed / "README.md"
+    readme.write_text(f"{readme.read_text()}Words of mine.\n")
+    capsys.readouterr()
+    assert run(["dataset", "verify", out]) == 0
+    assert "README.md is not as it was written" in capsys.readouterr().out
+    assert run(["dataset", "filter", f"out={out}", "filter.top_k=2"]) == 0
+    said = capsys.readouterr().out
+    assert "Words of mine" not in readme.read_text() and "README.edited.md" in said
+    assert (Path(out) / "README.edited.md").read_text().endswith("Words of mine.\n")

@@ -119,3 +119,23 @@ def undescribed(model: type[Config]) -> list[str]:
 @pytest.mark.parametrize("model", CONFIGS)
 def test_every_field_says_what_it_is_for(model: type[Config]) -> None:
     assert not undescribed(model)
+
+
+def test_an_error_is_blamed_on_what_it_is_in(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("pairs: {steps: 5, p_max: 0.4}\n")
+    for overrides, place in (
+        (["pairs.steps=0"], "pairs.steps=0 in the given settings is wrong"),
+        (["seed=3", "pairs.stpes=4"], "unknown key pairs.stpes in the given settings"),
+        (["pairs={steps: 0}"], "pairs.steps=0 in the given settings is wrong"),
+        (["pairs.p_min=0.5"], f"pairs in the config {file} with pairs.p_min=0.5 is wrong"),
+        ([], ""),
+    ):
+        if not place:
+            file.write_text("pairs: {steps: 0}\n")
+            place, overrides = f"pairs.steps=0 in the config {file} is wrong", ["seed=3", "pairs.size=64"]
+        with pytest.raises(ConfigError) as caught:
+            load_config(DatasetConfig, file, overrides)
+        assert str(caught.value).startswith(place)
+    with pytest.raises(ConfigError, match="pairs.steps=0 in the settings of the folder is wrong"):
+        load_config(DatasetConfig, None, ["seed=3"], sections={"pairs": {"steps": 0}})

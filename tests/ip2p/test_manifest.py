@@ -1,13 +1,22 @@
 """A data set is compared with its manifest before it is read."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from ip2p import shards
 from ip2p.errors import DataError
-from ip2p.manifest import MANIFEST_FILE, find_faults, read_manifest, verify_dataset, write_manifest
+from ip2p.manifest import (
+    MANIFEST_FILE,
+    find_edited,
+    find_faults,
+    read_manifest,
+    verify_dataset,
+    write_documents,
+    write_manifest,
+)
 from ip2p.shards import Contents, hash_file
 
 
@@ -73,3 +82,55 @@ def test_a_damaged_manifest_is_told(folder: Path) -> None:
     (folder / MANIFEST_FILE).write_text("{}")
     with pytest.raises(DataError, match="unreadable"):
         verify_dataset(folder)
+
+
+CARD = "---\nlicense: mit\n---\n# Pairs\n"
+
+
+@pytest.fixture
+def packed(folder: Path) -> Path:
+    """A data set with documents in the folder of a build, whose settings ask for what is there."""
+    packed = folder / "build" / "packed"
+    packed.mkdir(parents=True)
+    documents = write_documents(packed, {"README.md": CARD, "croissant.json": '{"name": "pairs"}\n'})
+    write_manifest(packed, {}, "abc", documents)
+    (packed.parent / "build.json").write_text('{"seed": 0, "fingerprint": "abc"}')
+    return packed
+
+
+def test_a_document_may_be_edited_and_must_be_readable(packed: Path) -> None:
+    manifest = verify_dataset(packed)
+    assert manifest and set(manifest.documents) == {"README.md", "croissant.json"} and not find_edited(packed, manifest)
+    (packed / "README.md").write_text(f"{CARD}More words.\n")
+    assert verify_dataset(packed) == manifest and find_edited(packed, manifest) == ["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("README.md", None), ("README.md", b""), ("README.md", CARD[:12].encode()), ("README.md", b"---\n: [\n---\n"),
+        ("README.md", b"\xff\xfe"), ("croissant.json", None), ("croissant.json", b'{"name": "pa'),
+    ],
+)  # fmt: skip
+def test_a_document_that_cannot_be_read_is_a_fault(packed: Path, name: str, data: bytes | None) -> None:
+    (packed / name).unlink() if data is None else (packed / name).write_bytes(data)
+    with pytest.raises(DataError, match=rf"{name} (is|cannot) .*dataset filter out=.*build`, which packs it again"):
+        verify_dataset(packed)
+
+
+def test_a_data_set_of_earlier_settings_is_stale_in_the_folder_of_its_build_only(packed: Path, folder: Path) -> None:
+    (packed.parent / "build.json").write_text('{"seed": 0, "fingerprint": "def"}')
+    with pytest.raises(DataError, match=r"packed by an earlier filter.*ip2p dataset filter out="):
+        verify_dataset(packed)
+    copy = shutil.copytree(packed, folder / "build" / "exported")
+    assert verify_dataset(copy) and verify_dataset(shutil.copytree(packed, folder / "elsewhere" / "packed"))
+    (packed.parent / "build.json").write_text('{"seed": 0}')
+    assert verify_dataset(packed), "of an earlier version"
+
+
+def test_manifests_of_earlier_versions_are_read(packed: Path) -> None:
+    values = json.loads((packed / MANIFEST_FILE).read_text())
+    del values["documents"]
+    (packed / MANIFEST_FILE).write_text(json.dumps(values))
+    (packed / "README.md").unlink()
+    assert verify_dataset(packed)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from ip2p.cli import run
 from ip2p.config import load_config
 from ip2p.errors import DataError
 from ip2p.models.backbone import load_backbone
+from ip2p.pairs import memory, usable
+from ip2p.pairs.headers import measure
 from ip2p.train.batches import Batches
 from ip2p.train.config import DataSource, FinetuneConfig
 from ip2p.train.fit import Run, make_batches
@@ -227,6 +230,20 @@ def test_pictures_of_all_kinds_are_read_before_the_first_step(tmp_path: Path, ti
     batches = Batches(pairs.train, load_backbone(tiny_base), size=32, seed=0, flip=False)
     for row in range(len(pairs.train)):
         assert [image.size for image in batches.pictures(row)] == [(32, 32)] * 2
+
+
+@pytest.mark.parametrize("layout", ["instructpix2pix", "two folders", "webdataset"])
+def test_a_checked_set_is_not_read_again_until_it_changes(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "LARGE", 10)
+    path, read = LAYOUTS[layout][0](tmp_path), list[str]()
+    monkeypatch.setattr(usable, "measure", lambda data, name: read.append(name) or measure(data, name))
+    first, again = open_pairs(path), open_pairs(path)
+    assert len(read) == 2 * len(ROWS) and first.train[:] == again.train[:] and first[2:] == again[2:]
+    changed = next(each for each in sorted(path.rglob("*")) if each.suffix in (".parquet", ".tar", ".png"))
+    os.utime(changed, (1, 1))
+    assert open_pairs(path)[2:] == first[2:] and len(read) == 4 * len(ROWS)
 
 
 def test_a_set_of_the_hub_that_cannot_be_had_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

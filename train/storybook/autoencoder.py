@@ -181,9 +181,8 @@ def grow_decoder(vae: Any) -> Any:
                 for source, target in zip(_convolutions(old_layers[position]), _convolutions(layer), strict=True):
                     _copy_channels(source, target)
             else:
-                last = _convolutions(layer)[-1]
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+                for each in _convolutions(layer)[-1].parameters():
+                    nn.init.zeros_(each)
     return grown.train(vae.training).to(memory_format=torch.channels_last)
 
 

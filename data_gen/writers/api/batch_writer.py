@@ -35,6 +35,7 @@ from ip2p.data_gen.api.request_format import ReplyFormat, RequestFormat, parse_r
 from ip2p.data_gen.api.sender import Outcome, Question
 from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.errors import WriterError
+from ip2p.plurals import counted
 
 ENDPOINT: Final = "/v1/chat/completions"
 MAX_REQUESTS = 50_000
@@ -236,7 +237,7 @@ class BatchWriter(ApiWriter):
             self.ledger.note(self._format_key, better.to_note())
         elif outcomes and not self.ledger.has_texts:
             raise WriterError(
-                f"{self.name} gave no edit for any of {len(outcomes)} captions; "
+                f"{self.name} gave no edit for any of {counted(len(outcomes), 'caption')}; "
                 f"a raw reply: {redact(show(self.raw), self.key)}",
                 f"Check triples.model, or triples.max_reasoning_tokens and extra_body. {RESUME_HINT}",
             )

@@ -28,6 +28,7 @@ from ip2p.data_gen.writers.prompts import messages
 from ip2p.data_gen.writers.seeds import SeedTriple, load_seeds
 from ip2p.errors import ConfigError, DataError, ModelError, TrainingError
 from ip2p.models.loading import quiet
+from ip2p.plurals import counted
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir, fingerprint
 
@@ -126,7 +127,7 @@ def split(seeds: Sequence[SeedTriple], seed: int) -> tuple[list[SeedTriple], lis
     captions = sorted({each.caption for each in seeds})
     if len(captions) < MIN_CAPTIONS:
         raise DataError(
-            f"{len(captions)} captions in the seeds are too few to hold out a tenth", f"Give {MIN_CAPTIONS}"
+            f"{counted(len(captions), 'caption')} in the seeds cannot do to hold out a tenth", f"Give {MIN_CAPTIONS}"
         )
     chosen = set(random.Random(derive_seed(seed, "tuning", "held-out")).sample(captions, len(captions) // 10))
     sides = [each for each in seeds if each.caption not in chosen], [each for each in seeds if each.caption in chosen]

@@ -17,6 +17,7 @@ from ip2p.data_gen.writers.local.language_model import load_language_model
 from ip2p.data_gen.writers.prompts import ask
 from ip2p.data_gen.writers.replies import is_whole, read_reply
 from ip2p.errors import ConfigError, WriterError
+from ip2p.plurals import counted
 from ip2p.records import Caption, Reason
 from ip2p.seeding import generator
 
@@ -67,7 +68,7 @@ class LocalWriter:
                     return
         if said:
             raise WriterError(
-                f"{self.name} wrote no edit for any of {len(tried)} captions; a raw reply: {show(said)}",
+                f"{self.name} wrote no edit for any of {counted(len(tried), 'caption')}; a raw reply: {show(said)}",
                 "Take a model that follows instructions and does not reason, or tune one by `ip2p dataset tune-writer`",
             )
 

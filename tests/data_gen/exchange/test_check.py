@@ -141,4 +141,4 @@ def test_the_command_writes_faults_by_row(tmp_path: Path, capsys: pytest.Capture
         told = [(row["row"], row["fault"]) for row in csv.DictReader(stream)]
     assert told == [("metadata.jsonl, row 2", "border growth"), ("metadata.jsonl, row 3", "unreadable")]
     assert run(["dataset", "check", str(tmp_path / "nowhere")]) == 2
-    assert "there are no pairs at" in capsys.readouterr().err
+    assert "there is no data set at" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from ip2p.data_gen.pairs.pack import pack, packed_row
 from ip2p.data_gen.rows import to_png
 from ip2p.data_gen.verify import verify
 from ip2p.errors import DataError
+from ip2p.manifest import read_manifest
 from ip2p.pairs.read import read_pairs
 from ip2p.records import Candidate, Triple
 from ip2p.shards import Contents
@@ -53,8 +54,10 @@ def packed(number: int) -> dict[str, Any]:
 
 
 def documents(_: str, files: dict[str, Contents]) -> dict[str, str]:
-    """Write a card with a licence."""
-    return {"README.md": "---\nlicense: cc0-1.0\nconfigs:\n- config_name: old\n---\n# Seven edits\n"}
+    """Write a card with a licence, and sections of which some are about the layout of the source."""
+    header = "---\nlicense: cc0-1.0\nconfigs:\n- config_name: old\n---\n# Seven edits\n\n"
+    use, origin = "## Use\n\n```python\n# load it\n```\n\n", "## Origin\n\n```yaml\n# settings\n```\n\n"
+    return {"README.md": f"{header}{use}{origin}## Columns\n\nsim_direction and others.\n"}
 
 
 @pytest.fixture
@@ -168,19 +171,47 @@ def test_what_was_exported_is_whole_has_marks_and_is_read_back(export: Any, sour
         assert again.split == ("test" if row.split == "test" else "train")
     card = (folder / "README.md").read_text()
     header = yaml.safe_load(card.split("---")[1])
-    assert header["license"] == "cc0-1.0" and "# Seven edits" in card
+    assert header["license"] == "cc0-1.0" and f"\n# {COUNT} edits" in card and "\n## Seven edits" in card
+    assert "### Origin\n\n```yaml\n# settings\n```" in card, "where the pairs are from"
+    assert "load it" not in card and "sim_direction" not in card, "what is true of the layout of the source only"
+    columns = card.partition("## Columns\n\n")[2].partition("\n")[0]
+    assert any(name in columns for name in ("edit_prompt", "instruction", "json"))
+    if (folder / "croissant.json").exists():
+        metadata = json.loads((folder / "croissant.json").read_text())
+        assert metadata["license"] == "cc0-1.0" and "croissant.json" in card
+        for each in metadata["recordSet"]:
+            assert ", ".join(field["name"] for field in each["field"]) == columns.rstrip(".")
+            assert [*folder.glob(f"data/{each['name']}-*"), *folder.glob(f"{each['name']}/metadata.jsonl")]
+    else:
+        assert layout in ("ai-toolkit", "musubi") and "croissant" not in card
     with pytest.raises(DataError, match="exists"):
         export_pairs(source, folder, layout)
 
 
-def test_equal_sources_give_equal_bytes(source: Path, tmp_path: Path) -> None:
+def test_equal_pairs_give_equal_bytes_whatever_the_folder_is_called(source: Path, tmp_path: Path) -> None:
     for layout in LAYOUTS:
         digests = []
         for name in ("one", "two"):
+            source = source.rename(tmp_path / f"of-{layout}-{name}")
             export_pairs(source, tmp_path / name, layout)
             digests.append(hashlib.sha256((tmp_path / name / "manifest.json").read_bytes()).hexdigest())
             (tmp_path / name).rename(tmp_path / f"{layout}-{name}")
         assert digests[0] == digests[1]
+
+
+def test_other_pairs_have_another_fingerprint(source: Path, tmp_path: Path) -> None:
+    pack([("train", packed(1))], tmp_path / "other" / "source", shard_rows=3, documents=documents, config="x")
+    for name, each in (("a", source), ("b", tmp_path / "other" / "source")):
+        export_pairs(each, tmp_path / name, "folder")
+    first, second = (read_manifest(tmp_path / name) for name in ("a", "b"))
+    assert first and second and first.config != second.config
+
+
+def test_a_damaged_source_is_not_exported(source: Path, tmp_path: Path) -> None:
+    (source / "README.md").unlink()
+    with pytest.raises(DataError, match=r"README.md is missing. Make the data set again"):
+        export_pairs(source, tmp_path / "out", "folder")
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_formats_become_png_and_bad_rows_leave_nothing(tmp_path: Path) -> None:

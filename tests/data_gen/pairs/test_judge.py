@@ -269,11 +269,11 @@ def test_verdicts_of_another_folder_cost_nothing(
 def test_any_number_of_workers_gives_the_same_bytes(
     judged: Callable[..., DatasetConfig], server: Server, tmp_path: Path
 ) -> None:
-    from ip2p.data_gen.scale.crew import Crew
+    from ip2p.data_gen.scale.parallelism import Parallelism
 
     server.script = by_pictures
     one = pipeline.refilter(judged(), say=silent)
-    two = pipeline.build(judged(f"out={tmp_path / 'two'}"), crew=Crew(workers=2), say=silent)
+    two = pipeline.build(judged(f"out={tmp_path / 'two'}"), parallelism=Parallelism(workers=2), say=silent)
     assert packed_bytes(one.out) == packed_bytes(two.out) and filtered(one.out) == filtered(two.out)
 
 

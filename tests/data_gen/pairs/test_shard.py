@@ -1,9 +1,11 @@
 """A shard of candidates: no more tries than needed, no more pictures than kept, and no more than a batch lost."""
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +15,11 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.draw import PairMaker
 from ip2p.data_gen.pairs.scores import Scorers
 from ip2p.data_gen.pairs.shard import ShardDrawer, Tools
+from ip2p.data_gen.rows import CANDIDATE_FEATURES
 from ip2p.measuring.clip import ClipScorer
 from ip2p.models.inference import load_for_inference
 from ip2p.records import AUDIT, Reason, Triple, in_share
-from ip2p.shards import read_shards
+from ip2p.shards import read_shard, read_shards, write_shard
 
 MakeConfig = Callable[..., DatasetConfig]
 
@@ -44,6 +47,12 @@ def test_tries_end_where_a_triple_has_enough(make_config: MakeConfig, tmp_path: 
         other = {key: value for key, value in wanted[name].items() if not key.startswith("sim_")}
         assert other == {key: row[key] for key in other}, "the same candidate, whatever else is drawn"
         assert row["sim_direction"] == pytest.approx(wanted[name]["sim_direction"], abs=1e-2)
+    lines = list[str]()
+    pipeline.refilter(
+        make_config("pairs.candidates=6", "pairs.enough=1", f"out={few.out}", "filter.top_k=3"), say=lines.append
+    )
+    assert f"filtered: {len(scored)} candidates" in lines, "those that there are, and not those that were planned"
+    pipeline.refilter(few, say=quiet)
     decided = read(few, "filtered")
     for triple in {row["triple_id"] for row in decided.values()}:
         tries = [row for row in decided.values() if row["triple_id"] == triple]
@@ -93,7 +102,7 @@ def test_looser_thresholds_say_what_was_not_stored(make_config: MakeConfig) -> N
     loose = make_config("pairs.store_refused=0", "filter.direction=-1", "filter.image=-1", "filter.top_k=9")
     counts = pipeline.refilter(loose, say=lines.append).counts
     assert (counts.pairs, counts.candidates[Reason.NOT_STORED]) == (kept, 14 - kept)
-    assert any(f"{14 - kept} pairs pass" in line and "pairs.store_refused" in line for line in lines)
+    assert any(f"{14 - kept} pairs within these thresholds" in line and "pairs.store_refused" in line for line in lines)
     again = pipeline.build(loose, say=quiet)
     assert again.drawn == 0, "thresholds may change after drawing"
     assert pipeline.build(base, say=quiet).counts.pairs == kept
@@ -109,16 +118,21 @@ def test_what_earlier_versions_drew_is_scored_and_not_drawn_again(make_config: M
     assert again.drawn == 0 and again.counts.pairs == first.counts.pairs and read(config, "scores") == scored
 
 
-def draw_once(
-    config: DatasetConfig, folder: Path, *, stop_after: int | None = None, overlap: bool | None = None
-) -> tuple[list[dict[str, Any]], list[bool]]:
-    """Draw a shard of two triples; returns all rows with pictures, and of each batch whether it was drawn just now."""
+def make_drawer(config: DatasetConfig, folder: Path) -> ShardDrawer:
+    """Make a shard of two triples."""
     texts = {"caption_id": "c", "instruction": "b", "kind": "time", "writer": "rules"}
     triples = [
         Triple.model_validate(texts | {"id": name, "caption": f"a red barn {name}", "edited_caption": f"a barn {name}"})
         for name in ("a", "b")
     ]
-    shard, drawn = ShardDrawer(triples, config, config.filter, folder, "fingerprint"), list[bool]()
+    return ShardDrawer(triples, config, config.filter, folder, "fingerprint")
+
+
+def draw_once(
+    config: DatasetConfig, folder: Path, *, stop_after: int | None = None, overlap: bool | None = None
+) -> tuple[list[dict[str, Any]], list[bool]]:
+    """Draw a shard of two triples; returns all rows with pictures, and of each batch whether it was drawn just now."""
+    shard, drawn = make_drawer(config, folder), list[bool]()
 
     def after_batch(_: Sequence[dict[str, Any]], just_now: bool) -> None:
         drawn.append(just_now)
@@ -159,6 +173,37 @@ def test_no_more_than_a_batch_is_lost_and_nothing_changes(
         rest, just_now = draw_once(config, folder)
         assert rest == whole
         assert just_now == [False] * stop + [True] * (len(drawn) - stop)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_seconds_of_sessions_that_were_killed_count_as_their_rows_do(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: bool
+) -> None:
+    config = make_config("pairs.candidates=4", "pairs.batch=2", "pairs.steps=1")
+    open_tools(config)
+    clock = itertools.count()
+    ticks = SimpleNamespace(monotonic=lambda: float(next(clock)))
+    monkeypatch.setattr("ip2p.data_gen.pairs.shard.time", ticks)
+    for stop in (1, 3):  # each session stores one batch more at least, and is killed
+        with pytest.raises(ConnectionAbortedError):
+            draw_once(config, tmp_path, stop_after=stop, overlap=overlap)
+    shard = make_drawer(config, tmp_path)
+    made = shard.draw(functools.partial(open_tools, config), after_batch=lambda *_: None, overlap=overlap)
+    assert len(made) == 8 and shard.seconds == 4, "a second for each of the four batches, whoever drew it"
+    again = make_drawer(config, tmp_path)
+    again.draw(functools.partial(open_tools, config), after_batch=lambda *_: None)
+    assert again.seconds == 4
+    assert not any("seconds" in row for row in [*made, *shard.stored()])
+
+
+def test_batches_of_an_earlier_version_go_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("pairs.candidates=4", "pairs.batch=2", "pairs.steps=1")
+    whole, _ = draw_once(config, tmp_path)
+    for index in range(4):
+        found = [{k: v for k, v in row.items() if k != "seconds"} for row in read_shard(tmp_path, index)]
+        write_shard(tmp_path, index, found, schema=CANDIDATE_FEATURES, config="fingerprint")
+    again, just_now = draw_once(config, tmp_path)
+    assert again == whole and not any(just_now)
 
 
 def test_storing_beside_drawing_changes_nothing(make_config: MakeConfig, tmp_path: Path) -> None:

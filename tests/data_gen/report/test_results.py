@@ -17,9 +17,11 @@ from PIL import Image
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.costs import Costs, read_costs, record_seconds
 from ip2p.data_gen.pairs.pack import FEATURES, pack, packed_row
+from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
+from ip2p.data_gen.pairs.preferences import PICTURES as PREFERENCE_PICTURES
 from ip2p.data_gen.report.card import dataset_card
 from ip2p.data_gen.report.counts import BINS, Counts
-from ip2p.data_gen.report.croissant import croissant
+from ip2p.data_gen.report.croissant import RecordSet, croissant
 from ip2p.data_gen.report.licenses import Licenses, find_licenses
 from ip2p.data_gen.report.pairs_page import KEPT_SHOWN, REFUSED_SHOWN, PairChoice, ShownPair, render_report
 from ip2p.data_gen.rows import FilteredShard, to_png, triples_by_id
@@ -143,8 +145,10 @@ def test_a_report_of_nothing_is_a_page_too() -> None:
 
 
 def test_the_first_thing_of_the_report_is_what_a_pair_costs(counts: Counts, tmp_path: Path) -> None:
-    for stage, seconds in (("candidates", 20.0), ("scores", 4.5), ("candidates", 5.5)):
+    for stage, seconds in (("candidates", 10.0), ("scores", 4.5), ("candidates", 8.5)):
         record_seconds(tmp_path, stage, seconds)
+    for seconds in (3.0, 7.0):  # as by the run that resumes it
+        record_seconds(tmp_path, "candidates", seconds, of="shard 1")
     with (tmp_path / "seconds.jsonl").open("a") as stream:
         stream.write('{"stage": "sco')
     costs = read_costs(tmp_path)
@@ -239,14 +243,32 @@ def test_an_unknown_licence_is_told(counts: Counts, make_config: Callable[..., D
 
 def test_croissant_lists_files_and_columns(tmp_path: Path) -> None:
     rows = [("train", row(number)) for number in range(3)] + [("test", row(9))]
-    described = functools.partial(croissant, "pairs", description="d", license="cc0-1.0", features=FEATURES)
-    pack(rows, tmp_path, shard_rows=2, documents=lambda _, files: {"c.json": described(files=files)}, config="x")
+    sets = [
+        *(RecordSet(name, f"data/{name}-*.parquet", FEATURES) for name in ("train", "test")),
+        RecordSet("preferences-train", "preferences/train-*.parquet", PREFERENCE_FEATURES),
+        RecordSet("preferences-test", "preferences/test-*.parquet", PREFERENCE_FEATURES),
+    ]
+    described = functools.partial(croissant, "pairs", description="d", license="cc0-1.0", record_sets=sets)
+    pictures = {name: PICTURE if name in PREFERENCE_PICTURES else "x" for name in PREFERENCE_FEATURES}
+    more = {"preferences": (PREFERENCE_FEATURES, [("train", pictures)])}
+    pack(
+        rows, tmp_path / "packed", shard_rows=2, config="x", more=more,
+        documents=lambda _, files: {"c.json": described(files=files)},
+    )  # fmt: skip
+    tmp_path = tmp_path / "packed"
     metadata = json.loads((tmp_path / "c.json").read_text())
     objects = [each for each in metadata["distribution"] if each["@type"] == "cr:FileObject"]
-    assert len(objects) == 3
+    assert len(objects) == 4
     for each in objects:
         assert each["sha256"] == hash_file(tmp_path / each["contentUrl"])
-    assert [each["name"] for each in metadata["recordSet"]] == ["train", "test"]
+    assert [each["name"] for each in metadata["recordSet"]] == ["train", "test", "preferences-train"]
+    names = [each["@id"] for part in (metadata["distribution"], metadata["recordSet"]) for each in part]
+    assert len(set(names)) == len(names)
+    assert [each["name"] for each in metadata["recordSet"][2]["field"]] == list(PREFERENCE_FEATURES)
+    sets_of_files = {each["@id"]: each["includes"] for each in metadata["distribution"] if "includes" in each}
+    for each in metadata["recordSet"]:
+        (files,) = {field["source"]["fileSet"]["@id"] for field in each["field"]}
+        assert list(tmp_path.glob(sets_of_files[files])), "the files that it names are there"
     fields = metadata["recordSet"][0]["field"]
     assert tuple(each["name"] for each in fields) == PACKED_COLUMNS
     assert [each["dataType"] for each in fields][:3] == ["sc:Text", "sc:ImageObject", "sc:Text"]

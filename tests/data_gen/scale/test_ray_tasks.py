@@ -9,7 +9,7 @@ import pytest
 from ip2p.data_gen import pipeline
 from ip2p.data_gen.build_folder import STAGES
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.scale.crew import Crew, parse_crew
+from ip2p.data_gen.scale.parallelism import Parallelism, parse_parallelism
 from ip2p.errors import ConfigError, ModelError
 from ip2p.shards import hash_file
 
@@ -39,11 +39,11 @@ def test_ray_makes_the_same_bytes(make_config: MakeConfig, editor_folder: Path, 
     pipeline.build(make_config(f"out={tmp_path / 'alone'}"), say=quiet)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        summary = pipeline.build(make_config(f"out={tmp_path / 'ray'}"), crew=Crew(0, "ray"), say=quiet)
+        summary = pipeline.build(make_config(f"out={tmp_path / 'ray'}"), parallelism=Parallelism(0, "ray"), say=quiet)
         assert summary.drawn == 14
         wrong = make_config(f"pairs.model={editor_folder}", f"out={tmp_path / 'wrong'}")
         with pytest.raises(ModelError, match="no text-to-image model"):
-            pipeline.build(wrong, crew=Crew(1, "ray"), say=quiet)
+            pipeline.build(wrong, parallelism=Parallelism(1, "ray"), say=quiet)
     finally:
         ray.shutdown()
     assert stage_bytes(tmp_path / "ray") == stage_bytes(tmp_path / "alone")
@@ -52,11 +52,11 @@ def test_ray_makes_the_same_bytes(make_config: MakeConfig, editor_folder: Path, 
 def test_without_ray_one_line_says_how_to_get_it(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"the engine ray needs Ray, .*pip install"):
-        pipeline.build(make_config(), crew=Crew(0, "ray"), say=quiet)
+        pipeline.build(make_config(), parallelism=Parallelism(0, "ray"), say=quiet)
 
 
 def test_other_engines_and_negative_numbers_are_told() -> None:
     with pytest.raises(ConfigError, match="the engine dask is unknown. Give one of processes, ray"):
-        parse_crew(1, "dask")
+        parse_parallelism(1, "dask")
     with pytest.raises(ConfigError, match="there cannot be -1 workers"):
-        parse_crew(-1, "ray")
+        parse_parallelism(-1, "ray")

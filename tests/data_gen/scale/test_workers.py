@@ -17,7 +17,7 @@ from datasets import disable_progress_bars
 from ip2p.data_gen import pipeline
 from ip2p.data_gen.build_folder import STAGES
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.scale.crew import Crew
+from ip2p.data_gen.scale.parallelism import Parallelism
 from ip2p.errors import BusyError, DataError, ModelError
 from ip2p.shards import hash_file, shard_path
 
@@ -74,14 +74,15 @@ def test_one_two_and_four_workers_make_the_same_bytes_with_any_number_of_cores(
     for workers in (1, 2, 4):
         monkeypatch.setenv("OMP_NUM_THREADS", str(workers))
         config = make_config("shard_size=1", f"out={tmp_path / str(workers)}")
-        summary = pipeline.build(config, crew=Crew(workers), say=lines.append)
+        summary = pipeline.build(config, parallelism=Parallelism(workers), say=lines.append)
         assert summary.drawn == 14 and summary.unet_rows == 14 * 3 * 4
         found.append(stage_bytes(tmp_path / str(workers)))
     assert found[0] == found[1] == found[2]
     assert len([name for name in found[0] if name.startswith("scores")]) == 14, "7 shards, each with its manifest"
     folder = tmp_path / "4"
-    seconds = [json.loads(line)["stage"] for line in (folder / "seconds.jsonl").read_text().splitlines()]
-    assert seconds.count("candidates") == 7, "each shard is made once"
+    lines = [json.loads(line) for line in (folder / "seconds.jsonl").read_text().splitlines()]
+    drawn = [each["of"] for each in lines if each["stage"] == "candidates"]
+    assert len(drawn) == 14 and len(set(drawn)) == 7, "each shard is made once, recorded before and after"
     assert json.loads((folder / "build.json").read_text())["revisions"].keys() == {"pairs.model", "scores.clip"}
 
 
@@ -141,10 +142,10 @@ def test_workers_keep_the_lock_of_a_run_that_was_killed(
 def test_the_error_of_a_worker_is_that_of_the_run(make_config: MakeConfig, editor_folder: Path, tmp_path: Path) -> None:
     wrong = make_config(f"pairs.model={editor_folder}", f"out={tmp_path / 'wrong'}")
     with pytest.raises(ModelError, match="no text-to-image model"):
-        pipeline.build(wrong, crew=Crew(2), say=quiet)
+        pipeline.build(wrong, parallelism=Parallelism(2), say=quiet)
     torn = make_config("shard_size=1", f"out={tmp_path / 'torn'}")
     pipeline.write_triples(torn, say=quiet)
     shard = shard_path(tmp_path / "torn" / "triples", 3)
     shard.write_bytes(b"0" * shard.stat().st_size)
     with pytest.raises(DataError, match="shard-00003.parquet is corrupt"):
-        pipeline.build(torn, crew=Crew(2), say=quiet)
+        pipeline.build(torn, parallelism=Parallelism(2), say=quiet)

@@ -14,7 +14,7 @@ from ip2p.measuring.clip import ClipScorer
 from ip2p.models.backbone import load_backbone
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.scene import RESERVED
-from ip2p.train.storybook.autoencoder import make_autoencoder, normalize_latents
+from ip2p.train.storybook.autoencoder import grow_decoder, make_autoencoder, normalize_latents
 from ip2p.train.storybook.world import SCENE_MAKERS, World
 
 pytestmark = pytest.mark.slow
@@ -112,6 +112,17 @@ def test_normalised_latents_have_mean_zero_and_spread_one(tmp_path: Path) -> Non
     assert after.mean((0, 2, 3)).abs().max() < 1e-4 and (after.std((0, 2, 3)) - 1).abs().max() < 1e-3
     # Inside the picture: at the border a convolution sees zeros, which stood for the mean and now do again.
     assert torch.allclose(vae.decoder.layers(after)[..., 40:-40, 40:-40], decoded[..., 40:-40, 40:-40], atol=1e-3)
+
+
+def test_a_grown_decoder_decodes_to_the_same_pictures() -> None:
+    torch.manual_seed(0)
+    small, latents = make_autoencoder(), torch.randn(1, 4, 4, 4)
+    grown = grow_decoder(small)
+    torch.testing.assert_close(grown.decode(latents).sample, small.decode(latents).sample)
+    again = grow_decoder(grown)
+    torch.testing.assert_close(again.decode(latents).sample, small.decode(latents).sample)
+    weights = [sum(each.numel() for each in vae.decoder.parameters()) for vae in (small, grown, again)]
+    assert weights[0] < weights[1] == weights[2]
 
 
 @pytest.mark.parametrize("kind", SCENE_MAKERS)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.plurals import counted
 from ip2p.progress import StageProgress
 from ip2p.records import Reason
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ip2p.data_gen.stages import ShardOutcome
 
 
-class Pace:
+class Throughput:
     """Counts of this session.
 
     Args:
@@ -73,7 +74,7 @@ class Pace:
             return ""
         reason, count = max(((each, self.reasons[each]) for each in REMEDIES), key=lambda pair: pair[1])
         return (
-            f"warning: {passed} of {scored} candidates pass the filter, and {count} are refused as {reason}. "
-            f"Probably {REMEDIES[reason].format(model=self.config.pairs.model)}. "
+            f"warning: {passed} of {counted(scored, 'candidate')} pass the filter, "
+            f"and {count} are refused as {reason}. Probably {REMEDIES[reason].format(model=self.config.pairs.model)}. "
             "Ctrl-C stops here, and loses nothing that is finished"
         )

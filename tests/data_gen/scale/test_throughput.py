@@ -6,8 +6,8 @@ import pytest
 
 from ip2p.data_gen import pipeline
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.scale.crew import Crew
-from ip2p.data_gen.scale.pace import Pace
+from ip2p.data_gen.scale.parallelism import Parallelism
+from ip2p.data_gen.scale.throughput import Throughput
 from ip2p.data_gen.stages import ShardOutcome
 from ip2p.errors import DataError
 from ip2p.progress import StageProgress
@@ -18,9 +18,9 @@ def said_of(*shards: dict[str, int]) -> tuple[list[str], str]:
     """Return what is said about finished shards, and the remark beside the progress."""
     lines: list[str] = []
     progress = StageProgress("pairs", "candidates", total=100, done=0, say=lines.append, active=False)
-    pace = Pace(progress, DatasetConfig(), lines.append)
+    throughput = Throughput(progress, DatasetConfig(), lines.append)
     for reasons in shards:
-        pace.add(ShardOutcome(1, 4, reasons))
+        throughput.add(ShardOutcome(1, 4, reasons))
     return lines, progress.remark
 
 
@@ -53,7 +53,7 @@ def test_a_base_model_that_cannot_draw_the_captions_is_told_before_the_end(
     lines: list[str] = []
     config = make_config("filter.source=1", "pairs.candidates=10", "pairs.batch=10")
     with pytest.raises(DataError, match="no pair was kept"):
-        pipeline.build(config, crew=Crew(workers), say=lines.append)
+        pipeline.build(config, parallelism=Parallelism(workers), say=lines.append)
     (warning,) = [index for index, line in enumerate(lines) if "refused as low_source" in line]
     assert lines[warning].startswith("warning: 0 of ") and "0 of 70" not in lines[warning]
     assert any(line.startswith("filtered") for line in lines[warning:])

@@ -1,0 +1,106 @@
+"""What drawing will take for each triple, before it is begun: candidates, UNet rows and stored pictures."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ip2p.data_gen.config import DatasetConfig, PairsConfig
+from ip2p.data_gen.pairs.draw import plan_tree
+from ip2p.data_gen.pairs.prompt_to_prompt import SharedRows
+from ip2p.data_gen.pairs.tries import is_hopeless
+from ip2p.records import Triple
+
+SAMPLED_TRIPLES = 50
+"""Triples whose candidates are planned to see how many rows trees share."""
+
+
+class Scenario(NamedTuple):
+    """What may become of the candidates of a triple.
+
+    Attributes:
+        name: description.
+        candidates: candidates that are drawn.
+        rows: UNet rows of these.
+        stored: pairs of pictures that are stored of them, with those of the packed data set.
+    """
+
+    name: str
+    candidates: float
+    rows: float
+    stored: float
+
+    @property
+    def figures(self) -> tuple[float, float, float]:
+        """The numbers alone."""
+        return self.candidates, self.rows, self.stored
+
+
+def list_scenarios(config: DatasetConfig) -> list[Scenario]:
+    """List what may become of the candidates of a triple: what takes the most, and what the least."""
+    pairs, tries = config.pairs, rows_of_tries(config.pairs, config.seed)
+    counts = [min(pairs.tree, pairs.candidates - first) for first in range(0, pairs.candidates, pairs.tree)]
+
+    def scenario(name: str, taken: int, kept: int, rejected: float = 0.0) -> Scenario:
+        """So many tries are drawn, so many pairs kept, and a share of the rest is rejected early."""
+        drawn = sum(counts[:taken])
+        refused = pairs.store_refused * (drawn - kept)
+        preferred = 2 * refused if config.pack.preferences and kept else 0.0  # both pictures of both siblings
+        early = max(1, round(pairs.early_at * pairs.steps)) / pairs.steps
+        rows = sum(tries[:taken]) * (1 - rejected * (1 - early))
+        return Scenario(name, float(drawn), rows, 2 * kept + refused + preferred)
+
+    rejected = 1 - pairs.early_audit if pairs.early_at else 0.0
+    scenarios = [scenario("every candidate is drawn to its end", len(tries), most_kept(config))]
+    if pairs.enough and pairs.enough < len(tries):
+        taken, kept = pairs.enough, min(config.filter.top_k, pairs.enough)
+        scenarios.append(scenario(f"or every try passes, and {taken} of a triple are enough", taken, kept))
+    if pairs.give_up_below:
+        tried = itertools.accumulate(counts)
+        given_up = (n for n, count in enumerate(tried, 1) if is_hopeless(0, count, pairs.give_up_below))
+        taken = next(given_up, len(tries))
+        scenarios.append(scenario(f"or none passes, and a triple is given up after {taken}", taken, 0, rejected))
+    elif rejected:
+        scenarios.append(scenario("or all but the audited ones are rejected early", len(tries), 0, rejected))
+    return scenarios
+
+
+def rows_of_tries(settings: PairsConfig, seed: int) -> list[float]:
+    """Return the UNet rows of the trees of a triple on average: of candidates, if they do not share any."""
+    triples = [stand_in(f"{number}", "") for number in range(SAMPLED_TRIPLES)]
+    tries = []
+    for number in range(0, settings.candidates, settings.tree):
+        trees = [plan_tree(each, number, settings, seed)[: settings.candidates - number] for each in triples]
+        tries.append(sum(rows_of_tree([each.candidate.p for each in tree], settings) for tree in trees) / len(trees))
+    return tries
+
+
+def rows_of_tree(shares: Sequence[float], settings: PairsConfig) -> float:
+    """Return the UNet rows of candidates that differ in p alone: at each step those of the different pictures, and as
+    many without text where guidance is computed.
+
+    Args:
+        shares: p of each candidate.
+        settings: settings of the stage.
+    """
+    sharing, steps = SharedRows(shares, settings.steps, [0] * len(shares)), settings.steps
+    total = 0.0
+    for step in range(steps):
+        sharing.at(step)
+        different = sum(row == first for row, first in enumerate(sharing.same_as))
+        inside = min(settings.guidance_stop, (step + 1) / steps) - max(settings.guidance_start, step / steps)
+        calls = 2 if settings.scheduler == "heun" and step + 1 < steps else 1
+        total += different * calls * (1 + max(0.0, inside * steps) / settings.text_every)
+    return total
+
+
+def most_kept(config: DatasetConfig) -> int:
+    """Return how many pairs of a triple are kept at most: one of each tree."""
+    return min(config.filter.top_k, math.ceil(config.pairs.candidates / config.pairs.tree))
+
+
+def stand_in(name: str, text: str) -> Triple:
+    """Return a triple of which nothing but its caption matters."""
+    return Triple(
+        id=name, caption_id=name, caption=text, instruction=text, edited_caption=text, kind="other", writer="none"
+    )
