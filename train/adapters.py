@@ -9,7 +9,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -105,9 +105,8 @@ def _add_lora(network: nn.Module, name: str, lora: Lora, within: Sequence[str], 
             f"no layer of the {name} ends with {', '.join(lora.modules)}" + (f" in {', '.join(within)}" * bool(within)),
             "Give others as lora_modules or blocks",
         )
-    settings = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, target_modules=found, init_lora_weights=True, lora_dropout=0.0
-    )  # fmt: skip
+    alpha: Any = lora.alpha  # peft's type says int, and its code divides by the rank
+    settings = LoraConfig(r=lora.rank, lora_alpha=alpha, target_modules=found, init_lora_weights=True, lora_dropout=0.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "lora", name))
         inject_adapter_in_model(settings, network, adapter_name=ADAPTER)
@@ -150,6 +149,7 @@ def save_lora(backbone: Backbone, folder: Path) -> None:
     diffusers: dict[str, Tensor] = {}
     kohya: dict[str, Tensor] = {}
     header: dict[str, float | int | list[str]] = {}
+    layer: Any
     for network, path, layer in _lora_layers(backbone):
         down, up = (
             matrices[ADAPTER].weight.detach().float().cpu().contiguous() for matrices in (layer.lora_A, layer.lora_B)

@@ -95,7 +95,11 @@ def estimate(backbone: Backbone, config: FinetuneConfig) -> Need:
     models = [shadow.unet, shadow.text_encoder, shadow.text_encoder_2]
     weights = sum(parameter.numel() for each in models if each is not None for parameter in each.parameters())
     side = config.size or backbone.image_size
-    kept, forward = _one_sample(shadow, side // backbone.downscale, low=low, checkpointing=_checkpoints(config))
+    kept, forward = _one_sample(
+        shadow, side // backbone.downscale, low=low, checkpointing=config.gradient_checkpointing
+    )
+    if config.gradient_checkpointing:  # the backward pass computes one block at a time, of which none keeps an eighth
+        kept += _one_sample(shadow, side // backbone.downscale, low=low, checkpointing=False)[0] // 8
     rows = config.batch * (2 if config.dpo_beta else 1)
     autoencoder = sum(parameter.numel() for parameter in backbone.vae.parameters())
     pictures = 0 if config.cache_latents else _encoding_bytes(backbone, rows, side)
@@ -110,12 +114,8 @@ def estimate(backbone: Backbone, config: FinetuneConfig) -> Need:
         f"activations of {rows} samples": max(kept * rows, pictures),
         "workspace": WORKSPACE,
     }
-    passes = 4 if _checkpoints(config) else 3  # a backward pass is two forward passes
+    passes = 4 if config.gradient_checkpointing else 3  # a backward pass is two forward passes
     return Need({name: size for name, size in parts.items() if size}, forward * passes * rows / config.batch)
-
-
-def _checkpoints(config: FinetuneConfig) -> bool:
-    return bool(getattr(config, "gradient_checkpointing", False))
 
 
 def _without_numbers(backbone: Backbone) -> Backbone:
@@ -138,8 +138,7 @@ def _one_sample(backbone: Backbone, side: int, *, low: bool, checkpointing: bool
         checkpointing: whether the blocks of the UNet keep their inputs only.
     """
     unet = backbone.unet.train()
-    if checkpointing:
-        unet.enable_gradient_checkpointing()
+    (unet.enable_gradient_checkpointing if checkpointing else unet.disable_gradient_checkpointing)()
     model = editing_model(backbone)
     channels = backbone.latent_channels
     tokens = torch.zeros(1, _tokens(backbone), dtype=torch.long, device="meta")
@@ -175,7 +174,7 @@ class _FusedAttention(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         query, key, value = (*args, *(kwargs or {}).values())[:3] if len(args) < 3 else args[:3]
         self.flops += 4.0 * query.numel() * key.shape[-2]
-        return _Attention.apply(query, key, value)
+        return _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
 
 
 class _Attention(torch.autograd.Function):

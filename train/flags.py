@@ -25,7 +25,8 @@ SETTINGS: Mapping[str, str] = {
     "learning_rate": "learning_rate", "lr_warmup_steps": "warmup", "adam_weight_decay": "weight_decay",
     "max_grad_norm": "max_grad_norm", "conditioning_dropout_prob": "drop", "snr_gamma": "min_snr_gamma",
     "noise_offset": "noise_offset", "prediction_type": "prediction_type", "checkpointing_steps": "checkpoint_every",
-    "checkpoints_total_limit": "keep_checkpoints", "validation_steps": "validate_every", "report_to": "report_to",
+    "checkpoints_total_limit": "keep_checkpoints", "dataloader_num_workers": "workers",
+    "validation_steps": "validate_every", "report_to": "report_to",
     "validation_prompt": "validation_prompt", "val_image_url_or_path": "validation_image",
     "hub_model_id": "push_to_hub", "original_image_column": "columns.original",
     "edit_prompt_column": "columns.instruction", "edited_image_column": "columns.edited",
@@ -43,7 +44,6 @@ NO_EFFECT: Mapping[str, str] = {
     "non_ema_revision": "averages start as the weights that are trained",
     "center_crop": "crops are random where a picture is not square, as is fair to its borders",
     "allow_tf32": "precision=auto takes bf16 where a GPU has it",
-    "dataloader_num_workers": "pictures are decoded by threads",
     "logging_dir": "trackers write to out",
     "num_validation_images": "sheets show held-out pairs",
     "validation_epochs": "validate_every counts steps",
@@ -157,8 +157,6 @@ def translate(
         settings["learning_rate"] = float(settings.get("learning_rate", 1e-4)) * factor
         said.append(f"--scale_lr: the learning rate is {settings['learning_rate']:g}")
     _resume(flags.get("resume_from_checkpoint"), Path(settings.get("out", FinetuneConfig().out)), said)
-    unknown = sorted(settings.keys() - FinetuneConfig.model_fields.keys())
-    said += [f"{name}={settings.pop(name)} changes nothing: training has no such setting" for name in unknown]
     return Translated(settings, said)
 
 

@@ -192,6 +192,5 @@ def editing_loss(
     losses = errors.flatten(1).mean(dim=1)
     if min_snr_gamma is None:
         return losses
-    return losses * min_snr_weight(
-        process.scheduler.alphas_cumprod, batch.timesteps, gamma=min_snr_gamma, prediction_type=process.prediction_type
-    )
+    kind, alphas = str(process.prediction_type), process.scheduler.alphas_cumprod
+    return losses * min_snr_weight(alphas, batch.timesteps, gamma=min_snr_gamma, prediction_type=kind)
