@@ -29,7 +29,7 @@ def make_loader(flags: argparse.Namespace, tokenizer: CLIPTokenizer) -> DataLoad
     side = flags.resolution
 
     def transform(rows: dict[str, list[Any]]) -> dict[str, Any]:
-        columns = [rows["original_image"], rows["edited_image"]]
+        columns = [rows[flags.original_image_column], rows[flags.edited_image_column]]
         stacked = np.stack(
             [np.asarray(image.convert("RGB").resize((side, side))) for each in columns for image in each]
         )
@@ -38,9 +38,12 @@ def make_loader(flags: argparse.Namespace, tokenizer: CLIPTokenizer) -> DataLoad
             pixels = pixels.flip(-1)
         originals, edited = pixels.chunk(2)
         ids = tokenizer(
-            rows["edit_prompt"], padding="max_length", truncation=True, max_length=tokenizer.model_max_length,
+            list(rows[flags.edit_prompt_column]),
+            padding="max_length",
+            truncation=True,
+            max_length=tokenizer.model_max_length,
             return_tensors="pt",
-        ).input_ids  # fmt: skip
+        ).input_ids
         return {"originals": originals, "edited": edited, "ids": ids}
 
     pairs = load_dataset(flags.dataset_name)["train"].with_transform(transform)
@@ -114,9 +117,11 @@ def train(flags: argparse.Namespace) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in {"pretrained_model_name_or_path": None, "dataset_name": None, "output_dir": None,
-                          "mixed_precision": "no", "report_to": "none"}.items():  # fmt: skip
-        parser.add_argument(f"--{name}", default=default)
+    for name in ("pretrained_model_name_or_path", "dataset_name", "output_dir"):
+        parser.add_argument(f"--{name}", required=True)
+    for name in ("original_image", "edit_prompt", "edited_image"):
+        parser.add_argument(f"--{name}_column", default=name)
+    parser.add_argument("--mixed_precision", default="no")
     for name, number in {"resolution": 256, "train_batch_size": 16, "dataloader_num_workers": 0, "max_train_steps": 1,
                          "checkpointing_steps": 500, "seed": 0}.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=number)

@@ -26,7 +26,9 @@ def main() -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         workers = own.children(recursive=True)
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         busy = time.process_time() + sum(sum(worker.cpu_times()[:2]) for worker in workers)
+        busy += ended.ru_utime + ended.ru_stime
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak += sum(worker.memory_info().rss for worker in workers)
         out.write(f"{time.perf_counter()} {busy} {peak}\n")

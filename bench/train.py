@@ -195,8 +195,8 @@ def commands(parsed: argparse.Namespace, folder: Path) -> dict[str, list[str]]:
         "output_dir": folder / "runs" / "script", "train_batch_size": parsed.batch, "max_train_steps": MANY,
         "checkpointing_steps": MANY, "learning_rate": 1e-4, "conditioning_dropout_prob": 0.05, "seed": SEED,
         "dataloader_num_workers": parsed.workers, "mixed_precision": {"fp32": "no"}.get(parsed.precision, "bf16"),
-        "report_to": "none",
     }  # fmt: skip
+    flags |= {f"{name}_column": name for name in ("original_image", "edit_prompt", "edited_image")}
     script = [f"--{name}={value}" for name, value in flags.items()] + ["--use_ema", "--random_flip"]
     ours = str(HERE.parent / "train" / "finetune.py")
     found = {PLAIN: [str(HERE / "plain_training.py"), *script]}

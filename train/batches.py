@@ -67,13 +67,13 @@ class Loaded(NamedTuple):
     """What the latents of a batch follow from.
 
     Attributes:
-        count: number of samples.
+        total: number of samples.
         kept: latents of a cache, by their places in the batch.
         pictures: original and edited pictures of the other places, in order; empty if there is none.
         without: rows of `pictures` that have no original.
     """
 
-    count: int
+    total: int
     kept: dict[int, tuple[Tensor, Tensor, Tensor]]
     pictures: list[Tensor]
     without: list[int]
@@ -172,7 +172,7 @@ class Batches:
         rows = [
             [part.to(device, non_blocking=True) for part in loaded.kept[place]] if place in loaded.kept
             else next(others)
-            for place in range(loaded.count)
+            for place in range(loaded.total)
         ]  # fmt: skip
         return Latents(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
 

@@ -151,7 +151,7 @@ class Run(TrainingLoop):
         progress = TrainingProgress(config.steps, "samples", active=main)
         self.wrapped = accelerator.prepare(self.model)
         for batches in (self.batches, *others):
-            batches.stride = config.batch * self.ranks.count
+            batches.stride = config.batch * self.ranks.total
         super().__init__(out, hyperparameters, learner, state, accelerator, progress)
         self.validation = Validation(
             Batches(self.pairs.held_out, self.backbone, size=side, seed=config.seed, flip=False),

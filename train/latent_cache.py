@@ -35,7 +35,7 @@ class CachedPairs(NamedTuple):
     """Pairs whose latents are kept.
 
     Attributes:
-        count: number of pairs.
+        total: number of pairs.
         files: function that reads the files of a row's pictures.
         is_fixed: function that tells whether a row always gets the same crop.
         encode: function that encodes rows, mirrored or not.
@@ -43,7 +43,7 @@ class CachedPairs(NamedTuple):
         size: side of the crop in pixels.
     """
 
-    count: int
+    total: int
     files: Callable[[int], Sequence[bytes]]
     is_fixed: Callable[[int], bool]
     encode: Callable[[Sequence[int], bool], Latents]
@@ -107,13 +107,13 @@ def fill_latents(
         "crop": "square, lanczos",
     }  # fmt: skip
     shards = TensorShards(folder, made_by)
-    size = pairs.count * math.prod(shape) * DTYPES[dtype].itemsize
+    size = pairs.total * math.prod(shape) * DTYPES[dtype].itemsize
     mirrored = ", mirrored too" if len(pairs.flips) > 1 else ""
-    say(f"latents of {pairs.count} pairs{mirrored}: {size / 1e6:,.1f} MB of {dtype} at most in {shards.folder}")
-    share = range(ranks.index, math.ceil(pairs.count / SHARD), ranks.count)
+    say(f"latents of {pairs.total} pairs{mirrored}: {size / 1e6:,.1f} MB of {dtype} at most in {shards.folder}")
+    share = range(ranks.rank, math.ceil(pairs.total / SHARD), ranks.total)
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         names = ranks.interleave(list(pool.map(lambda index: _name(pairs, index), share)))
-    if ranks.index == 0:
+    if ranks.rank == 0:
         _require_space(shards, names, size)
 
     def make(index: int) -> None:
@@ -127,9 +127,9 @@ def fill_latents(
         offsets = torch.tensor([row % SHARD for row in rows], dtype=torch.int64)
         shards.write(names[index], {"rows": offsets, "latents": latents}, rows=len(rows))
 
-    shards.fill(names, make, rank=ranks.index, ranks=ranks.count, say=say)
+    shards.fill(names, make, rank=ranks.rank, ranks=ranks.total, say=say)
     cache = LatentCache(shards, names, pairs.flips)
-    if others := pairs.count - cache.pairs:
+    if others := pairs.total - cache.pairs:
         say(f"{others} pairs get another crop each time: these are encoded at every step")
     return cache
 
@@ -144,7 +144,7 @@ def _shape(backbone: Backbone, pairs: CachedPairs) -> tuple[int, int, int, int, 
 
 
 def _rows(pairs: CachedPairs, index: int) -> range:
-    return range(index * SHARD, min((index + 1) * SHARD, pairs.count))
+    return range(index * SHARD, min((index + 1) * SHARD, pairs.total))
 
 
 def _name(pairs: CachedPairs, index: int) -> str:

@@ -40,8 +40,11 @@ def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, Edi
     if config.gradient_checkpointing:
         backbone.unet.enable_gradient_checkpointing()
         for encoder in (backbone.text_encoder, backbone.text_encoder_2) if config.train_text_encoder else ():
-            if encoder is not None:
-                encoder.gradient_checkpointing_enable()
+            # transformers renames it: 5.3 has the old name alone, and later versions warn of that
+            if enable := getattr(encoder, "activation_checkpointing_enable", None) or getattr(
+                encoder, "gradient_checkpointing_enable", None
+            ):
+                enable()
     if device.type == "cuda":  # convolutions on tensor cores want channels last
         for network in (backbone.unet, backbone.vae):
             network.to(memory_format=torch.channels_last)

@@ -13,12 +13,12 @@ class Ranks(NamedTuple):
     """This process among all processes of a run.
 
     Attributes:
-        index: index of this process, from 0.
-        count: number of processes.
+        rank: index of this process, from 0.
+        total: number of processes.
     """
 
-    index: int = 0
-    count: int = 1
+    rank: int = 0
+    total: int = 1
 
     @classmethod
     def of(cls, place: PartialState) -> "Ranks":
@@ -27,11 +27,11 @@ class Ranks(NamedTuple):
 
     def agree(self, value: str) -> str:
         """Return the value of the first process, on all of them."""
-        return value if self.count == 1 else str(broadcast_object_list([value])[0])
+        return value if self.total == 1 else str(broadcast_object_list([value])[0])
 
     def interleave(self, own: Sequence[Item]) -> list[Item]:
         """Return the items of all processes; item k of process r of n becomes item k n + r."""
-        if self.count == 1:
+        if self.total == 1:
             return list(own)
         shares: list[list[Item]] = gather_object([list(own)])
         return [share[row] for row in range(len(shares[0])) for share in shares if row < len(share)]

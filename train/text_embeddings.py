@@ -67,14 +67,14 @@ class FrozenText:
         shards = TensorShards(folder, {"text_encoder": hash_weights(encoder), "dtype": dtype})
         say(f"embeddings of {len(unique)} instructions: {size / 1e6:,.1f} MB of {dtype} in {shards.folder}")
         groups = [unique[start : start + SHARD] for start in range(0, len(unique), SHARD)]
-        names = ranks.interleave([self._name(group) for group in groups[ranks.index :: ranks.count]])
+        names = ranks.interleave([self._name(group) for group in groups[ranks.rank :: ranks.total]])
 
         def make(index: int) -> None:
             group = groups[index]
             rows = [self._embed(group[start : start + CHUNK]) for start in range(0, len(group), CHUNK)]
             shards.write(names[index], {"text": torch.cat(rows).to(DTYPES[dtype])}, rows=len(group))
 
-        shards.fill(names, make, rank=ranks.index, ranks=ranks.count, say=say)
+        shards.fill(names, make, rank=ranks.rank, ranks=ranks.total, say=say)
         self._shards, self._names = shards, names
         self._places = {text: place for place, text in enumerate(unique)}
 

@@ -111,6 +111,23 @@ def test_kept_latents_and_embeddings_train_as_those_encoded_anew(settings: list[
     assert len(list((tmp_path / "latents").rglob("*.safetensors"))) == 2
 
 
+@pytest.mark.slow
+def test_two_processes_share_kept_latents_and_train_as_one(settings: list[str], tmp_path: Path) -> None:
+    more = ["train_text_encoder=false", "optimizer=adamw", "cache_latents=true", "cache_dtype=fp32", "accumulation=1"]
+    fit(settings, *more, "steps=3", "batch=4", f"out={tmp_path / 'one'}", f"cache_folder={tmp_path / 'alone'}")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "ip2p.train.finetune"]
+    run = ["--config=storybook_finetune.yaml", *settings, *more, "steps=3", "batch=2", f"out={tmp_path / 'two'}"]
+    done = subprocess.run(
+        [*command, *run], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = ([row[:3] for row in curve(tmp_path / name)] for name in ("one", "two"))
+    assert len(one) == 3 and [row[:2] for row in one] == [row[:2] for row in two]
+    assert max(abs(first[2] - second[2]) for first, second in zip(one, two, strict=True)) < 1e-5
+    shards = [sorted(file.name for file in (tmp_path / name).rglob("*.json")) for name in ("alone", "latents")]
+    assert shards[0] == shards[1] and shards[0]
+
+
 def test_checkpointed_activations_give_the_same_gradients(settings: list[str]) -> None:
     gradients = []
     for chosen in ("false", "true"):
