@@ -24,6 +24,7 @@ from ip2p.data_gen.api.ledger import JUDGE_LEDGER, Ledger, read_spending
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.judge import price_of_judging
 from ip2p.errors import ConfigError, WriterError
+from ip2p.manifest import verify_dataset
 from ip2p.records import Reason
 from ip2p.shards import read_shards
 
@@ -128,6 +129,7 @@ def test_a_judge_refuses_pairs_and_the_next_best_take_their_place(
     report = (summary.out / "report.html").read_text()
     assert f"{MODEL}, {len(asked)} pairs" in report and "the edit is missing" in report
     assert f"judged by the vision model {MODEL}" in (summary.out / "packed" / "README.md").read_text()
+    assert verify_dataset(summary.out / "packed"), "what was packed by these verdicts is not stale"
     row = next(iter(read_packed(summary.out)))
     assert json.loads(row["provenance"])["judge"] == {"model": MODEL, "edit": 0.9, "kept": 0.8, "clean": 1.0}
     back = pipeline.refilter(plain, say=silent)
