@@ -59,7 +59,7 @@ MAY_CHANGE = (
 
 OUTPUTS = (
     BUILD_FILE, *STAGES, SECONDS_FILE, "packed.json", "report.html", "review.html", "triples.html",
-    "calibration.html", "calibration.yaml", "README.edited.md", "croissant.edited.json",
+    "calibration.html", "calibration.yaml",
 )  # fmt: skip
 """Names of everything that a build replaces in its folder; a ledger of answers only grows."""
 VERSIONS, REVISIONS = "versions", "revisions"
