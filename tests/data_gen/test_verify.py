@@ -16,7 +16,7 @@ from ip2p.data_gen.verify import verify
 from ip2p.errors import DataError
 from ip2p.manifest import MANIFEST_FILE, verify_dataset
 from ip2p.shards import atomic_write
-from ip2p.train.batches import open_pairs
+from ip2p.train.pairs import open_pairs
 
 MakeConfig = Callable[..., DatasetConfig]
 
