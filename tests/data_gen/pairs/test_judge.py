@@ -268,6 +268,7 @@ def test_verdicts_of_another_folder_cost_nothing(
     assert read_spending(Path(second.out), JUDGE_LEDGER).cost.usd == 0.0
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(
     judged: Callable[..., DatasetConfig], server: Server, tmp_path: Path
 ) -> None:
