@@ -100,6 +100,12 @@ class Results:
         fingerprint, folder = self.build_folder.fingerprint("packed"), self.build_folder.stage_folder("packed")
         if _is_packed(folder, fingerprint):
             return
+        if not self.counts.pairs and (unjudged := self.counts.candidates[Reason.NOT_JUDGED]):
+            raise DataError(
+                f"no pair was kept: of {counted(unjudged, 'pair')} within the other thresholds, none has a verdict",
+                "Run the same command again with more of scores.judge_max_usd or judge_max_tokens, or without the "
+                "thresholds filter.judge_*; a pair that the judge cannot judge is not kept",
+            )
         self._keep_edited(folder)
         with StageProgress("packed", "pairs", total=self.counts.pairs, done=0, say=self.say) as progress:
             rows, size = self._packed_rows(progress), self.config.pack.shard_rows

@@ -23,7 +23,7 @@ from ip2p.data_gen import pipeline
 from ip2p.data_gen.api.ledger import JUDGE_LEDGER, Ledger, read_spending
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.judge import price_of_judging
-from ip2p.errors import ConfigError, WriterError
+from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.manifest import verify_dataset
 from ip2p.records import Reason
 from ip2p.shards import read_shards
@@ -184,6 +184,8 @@ def test_a_budget_ends_aloud_and_more_money_goes_on(judged: Callable[..., Datase
     server.script = always(GOOD)
     one = (2 * 3000 + 2000) / 1e6  # about what is reserved for a question
     says: list[str] = []
+    with pytest.raises(DataError, match=r"none has a verdict.*scores.judge_max_usd"):
+        pipeline.refilter(judged(*PRICE, "scores.judge_max_usd=1e-6"), say=silent)
     summary = pipeline.refilter(judged(*PRICE, f"scores.judge_max_usd={one + 0.002}"), say=says.append)
     rows = filtered(summary.out).values()
     judged_rows = [row for row in rows if row["judge_edit"] is not None]
@@ -280,6 +282,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
     assert packed_bytes(one.out) == packed_bytes(two.out) and filtered(one.out) == filtered(two.out)
 
 
+@pytest.mark.slow
 def test_a_killed_run_pays_for_nothing_twice(judged: Callable[..., DatasetConfig], server: Server) -> None:
     server.script = lambda request: by_pictures(request)._replace(delay=0.15)
     config = judged("scores.judge_parallel=1")
