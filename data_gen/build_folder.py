@@ -12,7 +12,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from ip2p.builds import BUILD_FILE, FINGERPRINT
-from ip2p.data_gen.api.ledger import LEDGER_FILE
+from ip2p.data_gen.api.ledger import JUDGE_LEDGER, LEDGER_FILE
 from ip2p.data_gen.build_file import flatten, read_build_file
 from ip2p.data_gen.captions.read import STORYBOOK
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
@@ -59,7 +59,7 @@ MAY_CHANGE = (
 
 OUTPUTS = (
     BUILD_FILE, *STAGES, SECONDS_FILE, "packed.json", "report.html", "review.html", "triples.html",
-    "calibration.html", "calibration.yaml", "README.edited.md", "croissant.edited.json",
+    "calibration.html", "calibration.yaml",
 )  # fmt: skip
 """Names of everything that a build replaces in its folder; a ledger of answers only grows."""
 VERSIONS, REVISIONS = "versions", "revisions"
@@ -93,12 +93,12 @@ class BuildFolder:
         """Return the folder that a stage writes to."""
         return self.out / stage
 
-    def fingerprint(self, stage: Stage, drawn_for: Mapping[str, Any] | None = None) -> str:
+    def fingerprint(self, stage: Stage, recorded: Mapping[str, Any] | None = None) -> str:
         """Hash everything that the rows of a stage depend on.
 
         Args:
             stage: the stage.
-            drawn_for: thresholds of drawing, if not those that are written down.
+            recorded: what build.json is to say, thresholds of drawing and verdicts among it; None for what it says.
         """
         read = [CONFIG_SECTIONS[each] for each in STAGES[: STAGES.index(stage) + 1]]
         settings = self.config.model_dump(mode="json", include={"seed", "shard_size", *read})
@@ -110,22 +110,25 @@ class BuildFolder:
         if self.config.pairs.needs_thresholds and STAGES.index(stage) >= STAGES.index("candidates"):
             read.append("scores")
             settings["scores"] = self.config.scores.model_dump(mode="json")
-            settings[DRAWN_FOR] = drawn_for or self.thresholds_of_drawing().model_dump(mode="json")
+            settings[DRAWN_FOR] = self.thresholds_of_drawing(recorded).model_dump(mode="json")
         origins = {key: value for key, value in self.origins.items() if key.partition(".")[0] in read}
         if "scores" in settings:  # shards without one of the scores are made again
             settings["scores"]["columns"] = SCORES
         settings = _without_judge(settings)
         if self.config.scores.judge and "filter" in read:
-            settings["judge"] = self._judging()
+            settings["judge"] = self._judging(recorded)
         return fingerprint(settings | {"origins": origins})
 
-    def thresholds_of_drawing(self) -> FilterConfig:
+    def thresholds_of_drawing(self, recorded: Mapping[str, Any] | None = None) -> FilterConfig:
         """Return the thresholds that decide what is drawn and stored: those of the filter when drawing began.
 
         Later ones decide what is kept of it. So they may change at any time, and the pairs are still all drawn alike.
+
+        Args:
+            recorded: what build.json is to say; None for what it says.
         """
-        recorded = read_build_file(self.out).get(DRAWN_FOR) if (self.out / BUILD_FILE).exists() else None
-        return FilterConfig.model_validate(recorded) if recorded else self._thresholds_now()
+        drawn_for = (self._recorded() if recorded is None else recorded).get(DRAWN_FOR)
+        return FilterConfig.model_validate(drawn_for) if drawn_for else self._thresholds_now()
 
     def _thresholds_now(self) -> FilterConfig:
         """Return the thresholds that pairs are drawn for if drawing begins now.
@@ -138,22 +141,28 @@ class BuildFolder:
         values = settings.filter.model_dump() | {"top_k": max(settings.filter.top_k, settings.pairs.candidates)}
         return FilterConfig.model_validate(_without_judge(values))
 
-    def _judging(self) -> dict[str, Any]:
+    def _judging(self, recorded: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return what the filter has from the judge: its model, its thresholds, and its verdicts."""
         bounds = {"": self.config.filter, **self.config.filter.per_kind}
         return {
             "model": self.config.scores.judge,
             "orders": self.config.scores.judge_orders,
             "bounds": {kind: judge_bounds(each) for kind, each in bounds.items()},
-            VERDICTS: read_build_file(self.out).get(VERDICTS) if (self.out / BUILD_FILE).exists() else None,
+            VERDICTS: (self._recorded() if recorded is None else recorded).get(VERDICTS),
         }
 
     def record_verdicts(self, digest: str) -> None:
         """Record the hash of all verdicts of the judge, before the filter goes by them."""
         with self.mutex():
             settings = read_build_file(self.out)
-            if settings.get(VERDICTS) != digest:
-                self._write(settings | {VERDICTS: digest})
+            now = settings | {VERDICTS: digest}
+            now[FINGERPRINT] = self.fingerprint("packed", now)  # which a data set of these verdicts has
+            if now != settings:
+                self._write(now)
+
+    def _recorded(self) -> dict[str, Any]:
+        """Return what build.json says; nothing if it is not there yet."""
+        return read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
 
     @contextmanager
     def claim(self, last: Stage = "packed", *, write: bool = True, shared: bool = False) -> Iterator[int]:
@@ -180,7 +189,7 @@ class BuildFolder:
         self.out.mkdir(parents=True, exist_ok=True)
         with sole_writer(self.out, file=f"{LEASES}/folder", shared=shared) as handle:
             with self.mutex():
-                earlier = read_build_file(self.out) if (self.out / BUILD_FILE).exists() else {}
+                earlier = self._recorded()
                 now = self._check_settings(earlier, last)
                 if write and now != earlier:
                     self._write(now)
@@ -238,8 +247,9 @@ class BuildFolder:
         for key in dict.fromkeys((*now, *earlier)):
             before = earlier.get(key, ADDED.get(key))
             if before != now.get(key) and key not in records and self._is_bound(key):
-                paid = (self.out / LEDGER_FILE).exists()
-                again = f" with triples.cache={self.out}, so that no answer is paid for again" if paid else ""
+                caches = {"triples.cache": LEDGER_FILE, "scores.judge_cache": JUDGE_LEDGER}
+                paid = [f"{name}={self.out}" for name, ledger in caches.items() if (self.out / ledger).exists()]
+                again = f" with {' and '.join(paid)}, so that no answer is paid for again" if paid else ""
                 raise ConfigError(
                     f"{key} was {before!r} when {self.out} was begun, and is {now.get(key)!r} now",
                     f"Give another folder by out=...{again}, or this one without a config: it has its own settings",
@@ -249,7 +259,7 @@ class BuildFolder:
             recorded = earlier.get(DRAWN_FOR) if begun else None
             now[DRAWN_FOR] = recorded or self._thresholds_now().model_dump(mode="json")
         if last == "packed":  # a data set that an earlier filter has packed does not have it
-            now[FINGERPRINT] = self.fingerprint("packed", now.get(DRAWN_FOR))
+            now[FINGERPRINT] = self.fingerprint("packed", now)
         return now
 
     @staticmethod

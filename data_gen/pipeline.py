@@ -146,7 +146,7 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
         The path of triples.html.
 
     Raises:
-        ConfigError: the folder belongs to a build with other settings.
+        ConfigError: the folder belongs to a build with other settings, or nothing could pass its filter.
         DataError: captions cannot be read.
         WriterError: the language model cannot be reached or refuses, or the budget is spent. The page is written
             anyway, with the triples so far.
@@ -154,6 +154,7 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
     from ip2p.data_gen.captions.read import read_build_captions
+    from ip2p.data_gen.preflight import check_before_writing
     from ip2p.data_gen.stages import Stages
 
     build_folder = BuildFolder(config, hash_origins(config, only_captions=True))
@@ -161,6 +162,7 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
     with build_folder.claim("triples"):
         stages = Stages(build_folder, say)
         stages.write_captions(captions)
+        check_before_writing(stages)
         try:
             stages.write_triples()
         finally:

@@ -1,7 +1,9 @@
-"""Checks of what comes after the triples, before the first request to a language model is paid for."""
+"""Checks of what comes later, before the triples are paid for in money or hours, and before pairs are drawn."""
 
 import gc
 
+from ip2p.data_gen.api.connection import open_access
+from ip2p.data_gen.api.server import judging_server
 from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import FilterConfig
 from ip2p.data_gen.kinds import ALL_KINDS
@@ -10,6 +12,8 @@ from ip2p.data_gen.scale.parallelism import Parallelism
 from ip2p.data_gen.stages import Stages
 from ip2p.errors import ConfigError
 
+COSTLY = ("openai", "openai-batch", "local")
+"""Writers whose triples cost money, or hours of a language model on this machine."""
 LOWEST = {"layout": 0.0, "changed": 0.0, "shift": 0.0}
 """Lowest values of the scores that are no cosine, whose lowest is -1."""
 HIGHEST = {"layout": float("inf"), "shift": float("inf")}
@@ -18,7 +22,8 @@ HIGHEST = {"layout": float("inf"), "shift": float("inf")}
 
 def check_before_paying(stages: Stages, parallelism: Parallelism) -> None:
     """Check that pairs can be drawn, scored and kept, if triples are to be paid for: load all models, ask for the size,
-    the scheduler and its steps, and look for thresholds that nothing can pass.
+    the scheduler and its steps, and look for thresholds that nothing can pass. If pairs are to be drawn, check the
+    address, the key and the price of their judge, too, without a request.
 
     Args:
         stages: stages of the build, whose captions are written.
@@ -27,16 +32,35 @@ def check_before_paying(stages: Stages, parallelism: Parallelism) -> None:
     Raises:
         ConfigError: a setting does not suit the models, or nothing could pass the filter.
         ModelError: a model or LoRA file is missing, damaged, or of another kind.
+        WriterError: there is no key for the judge, or it cannot be sent.
     """
-    if not stages.config.triples.writer.startswith("openai") or stages.has_triples():
+    if stages.config.scores.judge and (not stages.has_triples() or stages.unfinished_pairs()):
+        open_access(judging_server(stages.config.scores))
+    if not _are_costly(stages):
         return
     require_passable(stages.config.filter)
-    alone = parallelism == Parallelism()
+    # a language model on this machine needs the memory first
+    alone = parallelism == Parallelism() and stages.config.triples.writer != "local"
     opened = stages if alone else _on_this_machine(stages, parallelism)
     opened.open_models()
     if not alone:
         del opened
         _free_memory()
+
+
+def check_before_writing(stages: Stages) -> None:
+    """Check the thresholds alone, before triples are paid for that are drawn later or elsewhere.
+
+    Raises:
+        ConfigError: nothing could pass the filter.
+    """
+    if _are_costly(stages):
+        require_passable(stages.config.filter)
+
+
+def _are_costly(stages: Stages) -> bool:
+    """Return whether there are triples left to be paid for."""
+    return stages.config.triples.writer in COSTLY and not stages.has_triples()
 
 
 def require_passable(settings: FilterConfig) -> None:
@@ -54,7 +78,7 @@ def require_passable(settings: FilterConfig) -> None:
             if value is None:
                 continue
             low, high = LOWEST.get(bound.score, -1.0), HIGHEST.get(bound.score, 1.0)
-            if value > high if bound.is_least else value < low:
+            if not (value <= high if bound.is_least else value >= low):  # as is NaN
                 what = f"{key}={value} keeps nothing: the score is from {low:g} to {high:g}"
                 raise ConfigError(what, f"Give {key} a value in that range")
             (least if bound.is_least else most)[bound.score] = (value, key)

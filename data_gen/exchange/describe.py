@@ -22,11 +22,14 @@ PATTERNS = {
 """Patterns of the files of a split, in the layouts that `datasets` reads."""
 WORDS = {
     "webdataset": "Tar files of WebDataset. `load_dataset` reads them, and `webdataset` does.",
-    "ai-toolkit": "Paste `datasets.yaml` into the config of ai-toolkit; its paths are where this folder was written.",
-    "musubi": "Give `dataset.toml` to musubi-tuner by `--dataset_config`; it has the paths that this folder had.",
+    "ai-toolkit": "Paste `datasets.yaml` into the config of ai-toolkit; its paths are where this folder was written. "
+    "The layout has no place for captions, kinds and provenance, nor for `inverse_of`: inverse pairs are not marked.",
+    "musubi": "Give `dataset.toml` to musubi-tuner by `--dataset_config`; it has the paths that this folder had. "
+    "The layout has no place for captions, kinds and provenance, nor for `inverse_of`: inverse pairs are not marked.",
     "diffusers": "Give this folder to `train_instruct_pix2pix.py` of diffusers by `--dataset_name`; it expects these "
     "names of columns.",
-    "magicbrush": "The columns of MagicBrush; mask_img is source_img, transparent where something changes.",
+    "magicbrush": "The columns of MagicBrush; mask_img is source_img, transparent where something changes. "
+    "They have no place for captions, kinds and provenance, nor for `inverse_of`: inverse pairs are not marked.",
     "folder": "Pictures, and a metadata.jsonl for each split; `load_dataset` reads it as an image folder.",
 }
 """How each layout is used."""

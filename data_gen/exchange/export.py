@@ -122,9 +122,11 @@ def _texts(row: PairRow) -> dict[str, str]:
     """Return the texts of a row by the names of our own columns; only those that there are, but the instruction."""
     texts = {
         "edit_prompt": " ".join(row.instruction.split()), "original_prompt": row.caption,
-        "edited_prompt": row.edited_caption, "id": row.id, "kind": row.kind, "provenance": row.provenance,
+        "edited_prompt": row.edited_caption, "id": row.id, "kind": row.kind, "inverse_of": row.inverse_of,
+        "provenance": row.provenance,
     }  # fmt: skip
-    return {name: text for name, text in texts.items() if text or name == "edit_prompt"}
+    always = {"edit_prompt", "inverse_of"} if row.id else {"edit_prompt"}  # few rows have an inverse, all its column
+    return {name: text for name, text in texts.items() if text or name in always}
 
 
 def _write_tars(folder: Path, rows: Iterator[ExportRow]) -> dict[str, Contents]:
@@ -186,7 +188,7 @@ def _write_folder(folder: Path, rows: Iterator[ExportRow]) -> dict[str, Contents
 
 
 def _write_diffusers(folder: Path, rows: Iterator[ExportRow]) -> dict[str, Contents]:
-    columns = ("original_prompt", "edited_prompt", "id", "kind", "provenance")
+    columns = ("original_prompt", "edited_prompt", "id", "kind", "inverse_of", "provenance")
     features = {"input_image": Picture(), "edit_prompt": Value("string"), "edited_image": Picture()}
     features |= {"edit_mask": Picture()} | {name: Value("string") for name in columns}
 

@@ -34,6 +34,7 @@ from ip2p.data_gen.pairs.verdicts import (
     texts_about,
 )
 from ip2p.errors import BudgetError
+from ip2p.plurals import counted
 from ip2p.records import Candidate, Reason, Triple
 from ip2p.shards import fingerprint
 
@@ -143,7 +144,7 @@ class Judge:
         """Describe how many pairs were judged, and how far the two orders agree."""
         silent = Counter(each.judge_said for each in self.judged.values() if each.judge_edit is None)
         without = ", ".join(f"{count} {reason}" for reason, count in silent.most_common())
-        parts = [f"{self.settings.judge} has judged {len(self.judged) - silent.total()} pairs"]
+        parts = [f"{self.settings.judge} has judged {counted(len(self.judged) - silent.total(), 'pair')}"]
         parts += [f"{silent.total()} got no verdict ({without})"] * bool(silent)
         if self.unjudged:
             ended = "the budget has ended" if self.spent else "the server did not answer"

@@ -22,6 +22,8 @@ NUMBER_COLUMNS = {"seed": "int64", "p": "float64", "cfg": "float64"} | dict.from
 FEATURES = Features(
     {name: Image() if name in PICTURE_COLUMNS else Value(NUMBER_COLUMNS.get(name, "string")) for name in PACKED_COLUMNS}
 )
+JUDGE = "judge"
+"""Key of the verdict on a pair in its provenance, or of the model that was to judge it."""
 
 
 def packed_row(
@@ -55,7 +57,7 @@ def _verdict_of(candidate: Candidate, provenance: Mapping[str, Any]) -> dict[str
     if candidate.judge_edit is None:
         return {}
     marks = {name.removeprefix("judge_"): getattr(candidate, name) for name in JUDGE_SCORES}
-    return {"judge": {"model": provenance.get("judge"), **marks}}
+    return {JUDGE: {"model": provenance.get(JUDGE), **marks}}
 
 
 def provenance_of(triple: Triple, provenance: Mapping[str, Any]) -> str:

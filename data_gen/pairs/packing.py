@@ -54,6 +54,10 @@ class PackingCounts:
             )
         return told
 
+    def pairs(self, kept: int) -> int:
+        """Return how many of so many kept pairs are packed, without inverse ones."""
+        return kept - len(self.refused)
+
     def levels(self, pairs: int) -> dict[str, Counter[Reason]]:
         """Return how many rows packing packed and refused, by reason, where it may refuse any.
 
@@ -62,7 +66,7 @@ class PackingCounts:
         """
         found = {}
         if self.refused:
-            found["kept pairs"] = Counter({Reason.OK: pairs - len(self.refused), Reason.NEAR_COPY: len(self.refused)})
+            found["kept pairs"] = Counter({Reason.OK: self.pairs(pairs), Reason.NEAR_COPY: len(self.refused)})
         if self.inverses:
             found["inverse pairs"] = Counter({Reason(name): count for name, count in self.inverses.items()})
         return found
@@ -73,12 +77,14 @@ class PackingCounts:
 
 
 def read_packing(folder: Path) -> PackingCounts:
-    """Read the counts of a packed data set; empty ones if it has none."""
+    """Read the counts of a packed data set; empty ones if it has none, or none that can be read any more."""
     try:
         stored = json.loads((folder / PACKING_FILE).read_text())
-    except FileNotFoundError:
+        counts = PackingCounts(**stored | {"inverses": Counter(stored["inverses"])})
+        counts.levels(0)  # of reasons that there are
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return PackingCounts()
-    return PackingCounts(**stored | {"inverses": Counter(stored["inverses"])})
+    return counts
 
 
 class Packing:

@@ -50,10 +50,12 @@ def dataset_card(
         packing: what packing made of the kept pairs.
     """
     settings = config.model_dump(mode="json", exclude={"out"})
+    packing = packing or PackingCounts()
+    pairs = packing.pairs(counts.pairs)
     header = DatasetCardData(
         license=licenses.whole, **_license_details(licenses),
         task_categories=["image-to-image"], tags=["instruct-pix2pix", "ip2p"],
-        size_categories=[_size_category(counts.pairs)],
+        size_categories=[_size_category(pairs + packing.inverses[""])],
         configs=[
             {
                 "config_name": config_name,
@@ -68,7 +70,7 @@ def dataset_card(
         header, template_path=str(TEMPLATE), header=header.to_yaml(original_order=HEADER), config=config, counts=counts,
         writers=dict(counts.writers), licenses=licenses, makers=makers, fingerprint=fingerprint,
         counted=counted, shared=SHARED_WORDS[config.pairs.share], thresholds=describe_thresholds(config),
-        preferences=bool(preferences), packed=packing.facts() if packing else {},
+        preferences=bool(preferences), pairs=pairs, packed=packing.facts(),
         drawn=counts.triples[Reason.OK], kinds=sorted(counts.drawn.items()), columns=PACKED_COLUMNS, per_cent=per_cent,
         settings=yaml.safe_dump(settings, sort_keys=False).rstrip(),
     )  # fmt: skip

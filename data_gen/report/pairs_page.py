@@ -122,7 +122,9 @@ def _facts(config: DatasetConfig, counts: Counts) -> dict[str, str]:
 def _describe_judge(config: DatasetConfig, counts: Counts) -> dict[str, str]:
     """Return which model has judged how many pairs, if one has."""
     left, model = counts.candidates[Reason.NOT_JUDGED], config.scores.judge
-    said = f"{model}, {counts.judged} pairs" + (f"; {left} more are not judged, and not kept" if left else "")
+    said = f"{model}, {counted(counts.judged, 'pair')}" + (
+        f"; {left} more are not judged, and not kept" if left else ""
+    )
     return {"judged by": said} if model else {}
 
 

@@ -1,6 +1,8 @@
 """Results of a build after the filter: counts, report.html, and the packed data set."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.costs import read_costs
 from ip2p.data_gen.pairs.pack import FEATURES, pack
-from ip2p.data_gen.pairs.packing import PACKING_FILE, Packing, read_packing
+from ip2p.data_gen.pairs.packing import PACKING_FILE, Packing, PackingCounts, read_packing
 from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
 from ip2p.data_gen.pairs.preferences import pair_siblings, preference_row
 from ip2p.data_gen.pairs.split import SPLITS, group_captions, split_of
@@ -22,11 +24,11 @@ from ip2p.data_gen.report.pairs_page import PairChoice, ShownPair, render_report
 from ip2p.data_gen.report.review_page import choose_for_review, render_review
 from ip2p.data_gen.rows import FilteredShard, read_filtered, read_pictures
 from ip2p.errors import DataError
-from ip2p.manifest import find_edited, read_manifest, verify_dataset
+from ip2p.manifest import MANIFEST_FILE, read_manifest, verify_dataset
 from ip2p.plurals import counted
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate, Caption, Reason
-from ip2p.shards import Contents, atomic_write, read_shards
+from ip2p.shards import Contents, atomic_write, hash_file, read_shards
 from ip2p.version import __version__
 
 TOLD = (
@@ -60,8 +62,8 @@ class Results:
         """Write report.html; returns its path."""
         shown = self._show(PairChoice().take)
         page = self.build_folder.out / "report.html"
-        costs, packing = read_costs(self.build_folder.out), read_packing(self.build_folder.stage_folder("packed"))
-        atomic_write(page, render_report(self.config, self.counts, shown, costs, packing).encode())
+        costs = read_costs(self.build_folder.out)
+        atomic_write(page, render_report(self.config, self.counts, shown, costs, self._packed_counts()).encode())
         return page
 
     def write_review(self, count: int) -> Path:
@@ -98,6 +100,12 @@ class Results:
         fingerprint, folder = self.build_folder.fingerprint("packed"), self.build_folder.stage_folder("packed")
         if _is_packed(folder, fingerprint):
             return
+        if not self.counts.pairs and (unjudged := self.counts.candidates[Reason.NOT_JUDGED]):
+            raise DataError(
+                f"no pair was kept: of {counted(unjudged, 'pair')} within the other thresholds, none has a verdict",
+                "Run the same command again with more of scores.judge_max_usd or judge_max_tokens, or without the "
+                "thresholds filter.judge_*; a pair that the judge cannot judge is not kept",
+            )
         self._keep_edited(folder)
         with StageProgress("packed", "pairs", total=self.counts.pairs, done=0, say=self.say) as progress:
             rows, size = self._packed_rows(progress), self.config.pack.shard_rows
@@ -107,17 +115,37 @@ class Results:
         for what, told in self._packing.counts.facts().items():
             self.say(f"{what}: {told}")
 
-    def _keep_edited(self, folder: Path) -> None:
-        """Keep documents that a person has edited, before they are written anew."""
-        try:
+    def _packed_counts(self) -> PackingCounts:
+        """Return what packing made of the pairs; empty counts if the data set there is of an earlier filter."""
+        folder = self.build_folder.stage_folder("packed")
+        with suppress(DataError):  # a damaged one is told by whoever reads it
             manifest = read_manifest(folder)
-        except DataError:
-            return
-        for name in find_edited(folder, manifest) if manifest else ():
-            stem, dot, ending = name.rpartition(".")
-            kept = self.build_folder.out / f"{stem}.edited{dot}{ending}"
-            atomic_write(kept, (folder / name).read_bytes())
-            self.say(f"{folder / name} was edited, and is written anew with the pairs; the edited one is {kept}")
+            if manifest and manifest.config == self.build_folder.fingerprint("packed"):
+                return read_packing(folder)
+        return PackingCounts()
+
+    def _keep_edited(self, folder: Path) -> None:
+        """Keep what a person has edited or put there, whether or not it can be read, before all is written anew."""
+        written: Mapping[str, str] = {}
+        with suppress(DataError):  # then nobody knows what was edited, and all is kept
+            manifest = read_manifest(folder)
+            written = manifest.documents if manifest else {}
+        for path in sorted(folder.glob("[!.]*")):
+            known = path.name == MANIFEST_FILE or not path.is_file() or not path.stat().st_size
+            if not known and hash_file(path) != written.get(path.name):
+                kept = self._keep(path)
+                self.say(f"{path} is replaced with the pairs; as it was, it is kept as {kept}")
+
+    def _keep(self, path: Path) -> Path:
+        """Copy a file to the folder of the build, over none that is there; returns the path of the copy."""
+        content = path.read_bytes()
+        for number in itertools.count(1):
+            kept = self.build_folder.out / f"{path.stem}.edited{f'-{number}' if number > 1 else ''}{path.suffix}"
+            if not kept.exists():
+                atomic_write(kept, content)
+            if kept.read_bytes() == content:
+                break
+        return kept
 
     @cached_property
     def _packing(self) -> Packing:
@@ -145,7 +173,8 @@ class Results:
             )
         splits = [name for name in SPLITS if any(path.startswith(f"data/{name}-") for path in files)]
         made_by = f"{self.config.pairs.model} and the instructions of {', '.join(self.counts.writers)}"
-        description = f"{counted(self.counts.pairs, 'edit')}: picture, instruction, edited picture; drawn by {made_by}."
+        edits = counted(self._packing.counts.pairs(self.counts.pairs), "edit")
+        description = f"{edits}: picture, instruction, edited picture; drawn by {made_by}."
         metadata = croissant(
             f"ip2p-edits-{digest}", description=description, license=licenses.whole, files=files,
             record_sets=[

@@ -21,6 +21,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "mask": ("edit_mask", "mask_img", "mask_image", "mask"),
     "id": ("id", "img_id", "key"),
     "kind": ("kind", "edit_type", "task"),
+    "inverse_of": ("inverse_of",),
     "provenance": ("provenance",),
 }  # fmt: skip
 """Names of the columns of each field, the more certain ones first."""

@@ -22,7 +22,7 @@ class Pair(Generic[P]):
     Attributes:
         place: file and row.
         source, edited, mask: pictures; None if there is none.
-        instruction, caption, edited_caption, kind, id, provenance: texts; "" if there is none.
+        instruction, caption, edited_caption, kind, id, inverse_of, provenance: texts; "" if there is none.
         split: "train" or "test".
         fault: what is wrong, if the row cannot be read.
     """
@@ -36,6 +36,7 @@ class Pair(Generic[P]):
     edited_caption: str = ""
     kind: str = ""
     id: str = ""
+    inverse_of: str = ""
     provenance: str = ""
     split: str = "train"
     fault: str = ""

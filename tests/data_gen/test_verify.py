@@ -16,7 +16,7 @@ from ip2p.data_gen.verify import verify
 from ip2p.errors import DataError
 from ip2p.manifest import MANIFEST_FILE, verify_dataset
 from ip2p.shards import atomic_write
-from ip2p.train.batches import open_pairs
+from ip2p.train.pairs import open_pairs
 
 MakeConfig = Callable[..., DatasetConfig]
 
@@ -146,3 +146,22 @@ def test_a_filter_that_keeps_nothing_leaves_no_stale_pairs_without_a_word(
     said = capsys.readouterr().out
     assert "Words of mine" not in readme.read_text() and "README.edited.md" in said
     assert (Path(out) / "README.edited.md").read_text().endswith("Words of mine.\n")
+
+
+def test_no_filter_destroys_what_a_person_has_written_into_the_data_set(make_config: MakeConfig) -> None:
+    config = make_config("captions.count=2", "filter.direction=-1", "pack.split=0")
+    pipeline.build(config, say=quiet)
+    out, packed = Path(config.out), Path(config.out) / "packed"
+    written = {"README.md": "the first", "notes": "of mine"}, {"README.md": "---\ntorn: [\n---\n", "manifest.json": "{"}
+    for number, files in enumerate(written, 1):
+        for name, text in files.items():
+            (packed / name).write_text(text)
+        pipeline.refilter(make_config("captions.count=2", f"filter.direction=-0.{number}", "pack.split=0"), say=quiet)
+        assert (packed / "README.md").read_text() not in files.values()
+    assert [(out / f"README.edited{more}.md").read_text() for more in ("", "-2")] == [
+        each["README.md"] for each in written
+    ]
+    assert (out / "notes.edited").read_text() == "of mine"
+    kept = sorted(out.glob("*.edited*"))
+    pipeline.refilter(make_config("captions.count=2", "filter.direction=-0.3", "pack.split=0"), say=quiet)
+    assert sorted(out.glob("*.edited*")) == kept, "what is as it was written is not kept"

@@ -109,6 +109,23 @@ def test_datasets_reads_it(export: Any, tmp_path: Path, layout: Layout, names: t
         check(rows, names)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_inverse_pairs_stay_marked_or_the_card_says_that_they_do_not(
+    source: Path, tmp_path: Path, layout: Layout
+) -> None:
+    rows = [("train", packed(number) | {"inverse_of": "k0" if number == 1 else ""}) for number in range(3)]
+    pack(rows, source, shard_rows=3, documents=documents, config="x")
+    export_pairs(source, tmp_path / layout, layout)
+    card = (tmp_path / layout / "README.md").read_text()
+    if layout in ("ai-toolkit", "musubi", "magicbrush"):
+        assert "inverse pairs are not marked" in card
+        return
+    found = load(tmp_path / layout, tmp_path / "cache")["train"]
+    told = [row["json"]["inverse_of"] for row in found] if layout == "webdataset" else found["inverse_of"]
+    assert told == ["", "k0", ""] and "not marked" not in card
+    assert [row.inverse_of for row in read_pairs(tmp_path / layout)] == told
+
+
 def test_datasets_reads_tar_files(export: Any, tmp_path: Path) -> None:
     splits = load(export("webdataset"), tmp_path / "cache")
     assert {name: len(rows) for name, rows in splits.items()} == {"train": COUNT - 1, "test": 1}

@@ -1,6 +1,7 @@
 """Inverse pairs: the same pair the other way round, where that is true."""
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -69,6 +70,9 @@ def test_swapped_scores_are_those_of_swapped_pictures(clip_folder: Any) -> None:
         ({}, {"source": 0.7}, Reason.LOW_SOURCE),
         ({}, {"per_kind": {"remove": {"changed_max": 0.1}}}, Reason.HIGH_CHANGED),
         ({}, {"per_kind": {"add": {"changed_max": 0.1}}}, Reason.OK),
+        ({}, {"judge_kept_min": 0.1}, Reason.NOT_JUDGED),
+        ({}, {"per_kind": {"remove": {"judge_edit_min": 0.1}}}, Reason.NOT_JUDGED),
+        ({}, {"per_kind": {"add": {"judge_edit_min": 0.1}}}, Reason.OK),
     ],
 )
 def test_what_is_not_true_the_other_way_round_has_no_inverse(
@@ -77,4 +81,15 @@ def test_what_is_not_true_the_other_way_round_has_no_inverse(
     filtered = OPEN.model_validate(OPEN.model_dump() | bounds)
     assert find_fault(CANDIDATE, OPEN.thresholds("add")) is Reason.OK
     changed = TRIPLE.model_copy(update=triple)
-    assert find_inverse_fault(CANDIDATE, changed, ChecksConfig(), filtered) is reason
+    judged = CANDIDATE.model_copy(update={"judge_edit": 1.0, "judge_kept": 1.0, "judge_clean": 1.0})
+    for each in (CANDIDATE, judged):
+        assert find_inverse_fault(each, changed, ChecksConfig(), filtered) is reason
+
+
+def test_a_verdict_is_not_told_of_the_direction_that_the_judge_never_saw() -> None:
+    judged = CANDIDATE.model_copy(update={"judge_edit": 1.0, "judge_kept": 0.9, "judge_clean": 0.8})
+    pictures = {"original_image": png("red"), "edited_image": png("blue")}
+    row = packed_row(judged, TRIPLE, pictures, {"judge": "some model", "clip": "some clip"})
+    there, back = (json.loads(each["provenance"]) for each in (row, inverse_row(row, TRIPLE)))
+    assert there["judge"] == {"model": "some model", "edit": 1.0, "kept": 0.9, "clean": 0.8}
+    assert back == {name: value for name, value in there.items() if name != "judge"} and back["clip"] == "some clip"

@@ -23,7 +23,8 @@ from ip2p.data_gen import pipeline
 from ip2p.data_gen.api.ledger import JUDGE_LEDGER, Ledger, read_spending
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.judge import price_of_judging
-from ip2p.errors import ConfigError, WriterError
+from ip2p.errors import ConfigError, DataError, WriterError
+from ip2p.manifest import verify_dataset
 from ip2p.records import Reason
 from ip2p.shards import read_shards
 
@@ -128,6 +129,7 @@ def test_a_judge_refuses_pairs_and_the_next_best_take_their_place(
     report = (summary.out / "report.html").read_text()
     assert f"{MODEL}, {len(asked)} pairs" in report and "the edit is missing" in report
     assert f"judged by the vision model {MODEL}" in (summary.out / "packed" / "README.md").read_text()
+    assert verify_dataset(summary.out / "packed"), "what was packed by these verdicts is not stale"
     row = next(iter(read_packed(summary.out)))
     assert json.loads(row["provenance"])["judge"] == {"model": MODEL, "edit": 0.9, "kept": 0.8, "clean": 1.0}
     back = pipeline.refilter(plain, say=silent)
@@ -182,6 +184,8 @@ def test_a_budget_ends_aloud_and_more_money_goes_on(judged: Callable[..., Datase
     server.script = always(GOOD)
     one = (2 * 3000 + 2000) / 1e6  # about what is reserved for a question
     says: list[str] = []
+    with pytest.raises(DataError, match=r"none has a verdict.*scores.judge_max_usd"):
+        pipeline.refilter(judged(*PRICE, "scores.judge_max_usd=1e-6"), say=silent)
     summary = pipeline.refilter(judged(*PRICE, f"scores.judge_max_usd={one + 0.002}"), say=says.append)
     rows = filtered(summary.out).values()
     judged_rows = [row for row in rows if row["judge_edit"] is not None]
@@ -266,6 +270,7 @@ def test_verdicts_of_another_folder_cost_nothing(
     assert read_spending(Path(second.out), JUDGE_LEDGER).cost.usd == 0.0
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(
     judged: Callable[..., DatasetConfig], server: Server, tmp_path: Path
 ) -> None:
@@ -277,6 +282,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
     assert packed_bytes(one.out) == packed_bytes(two.out) and filtered(one.out) == filtered(two.out)
 
 
+@pytest.mark.slow
 def test_a_killed_run_pays_for_nothing_twice(judged: Callable[..., DatasetConfig], server: Server) -> None:
     server.script = lambda request: by_pictures(request)._replace(delay=0.15)
     config = judged("scores.judge_parallel=1")

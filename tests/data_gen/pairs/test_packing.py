@@ -14,7 +14,7 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.packing import PACKING_FILE, Packing, PackingCounts, read_packing
 from ip2p.data_gen.rows import to_png
 from ip2p.data_gen.verify import verify
-from ip2p.errors import ConfigError
+from ip2p.errors import ConfigError, DataError
 from ip2p.records import Candidate, Reason, Triple
 from ip2p.shards import read_shards
 from ip2p.storybook.edits import evaluation_cases
@@ -49,6 +49,9 @@ def test_a_build_packs_inverse_pairs_beside_their_own(make_config: MakeConfig, t
     assert f"| inverse pairs | {len(back)}, in addition" in text and "no_inverse" in text
     assert "no_inverse" in (out / "report.html").read_text() and any(str(len(back)) in line for line in lines)
     assert [each.faults for each in verify(packed, say=quiet)] == [[]]
+    with pytest.raises(DataError, match="no pair was kept"):
+        pipeline.refilter(make_config("pack.inverse=true", "filter.direction=1"), say=quiet)
+    assert "inverse pairs" not in (out / "report.html").read_text(), "those are of the filter before"
     pipeline.refilter(make_config("filter.direction=-1"), say=quiet)
     plain = list(load_dataset(str(packed), cache_dir=str(tmp_path / "cache2")).values())
     assert sum(map(len, plain)) == summary.counts.pairs
@@ -93,9 +96,13 @@ def test_near_copies_in_other_triples_are_counted_and_refused_if_wanted(what: st
     assert packed == [f"{number:04x}" for number in range(6) if what == "keep" or number != 3]
     assert "both 1" in counts.facts()["near copies"]
     levels = {"kept pairs": Counter({Reason.OK: 5, Reason.NEAR_COPY: 1})} if what == "refuse" else {}
-    assert counts.levels(6) == levels
+    assert counts.levels(6) == levels and counts.pairs(6) == len(packed)
     (tmp_path / PACKING_FILE).write_text(counts.to_json())
-    assert read_packing(tmp_path) == counts and json.loads(counts.to_json())["inverses"] == {}
+    assert read_packing(tmp_path) == counts
+    for damaged in ("", "[]", "{}", '{"inverses": {"of mine": 1}}'):
+        (tmp_path / PACKING_FILE).write_text(damaged)
+        assert read_packing(tmp_path) == PackingCounts()
+    assert json.loads(counts.to_json())["inverses"] == {}
 
 
 def test_nothing_is_told_where_there_is_nothing(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ from pair_files import LAYOUTS, ROWS
 
 from ip2p.cli import run
 from ip2p.config import load_config
+from ip2p.errors import DataError
+from ip2p.manifest import write_manifest
 from ip2p.pairs.columns import Columns, Reading, find_columns
 from ip2p.pairs.read import read_pairs
 from ip2p.pairs.stored import read_stored
 from ip2p.pairs.usable import usable_pairs
+from ip2p.shards import Contents, hash_file
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +51,26 @@ def test_a_picture_of_a_text_has_no_picture_to_edit() -> None:
     assert find_columns(["image", "text"], Columns()) == {"edited": "image", "instruction": "text"}
     assert find_columns(["image", "edited_image"], Columns())["source"] == "image"
     assert "source" not in find_columns(["original_image", "edited_image"], Columns(original="none"))
+
+
+def test_a_data_set_that_has_become_stale_is_refused_though_its_check_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ip2p.pairs.memory.LARGE", 1)
+    packed = tmp_path / "build" / "packed"
+    packed.mkdir(parents=True)
+    write, settings = LAYOUTS["instructpix2pix"]
+    write(packed)
+    (file,) = packed.glob("*.parquet")
+    whole = Contents(rows=len(ROWS), size=file.stat().st_size, sha256=hash_file(file))
+    write_manifest(packed, {file.name: whole}, "now")
+    build = packed.parent / "build.json"
+    build.write_text('{"seed": 0, "fingerprint": "now"}')
+    reading = load_config(Reading, None, settings)
+    first = usable_pairs(packed, reading)
+    assert list((tmp_path / "cache" / "ip2p-checked").iterdir()), "it is remembered"
+    monkeypatch.setattr("ip2p.pairs.usable._check", None)
+    assert usable_pairs(packed, reading).keys() == first.keys()
+    build.write_text('{"seed": 0, "fingerprint": "later"}')
+    with pytest.raises(DataError, match="packed by an earlier filter"):
+        usable_pairs(packed, reading)
