@@ -2,7 +2,6 @@
 
 import copy
 import json
-import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -33,9 +32,8 @@ from ip2p.train.launcher import is_launched, settle
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
 from ip2p.train.masks import Masks
 from ip2p.train.objective import TrainingBatch, draw_randomness, editing_loss, make_training_batch
-from ip2p.train.pairs import PairDataset, open_pairs
-from ip2p.train.preference import open_preferences, preference_loss
-from ip2p.train.prepare import make_batches, prepare
+from ip2p.train.preference import preference_loss
+from ip2p.train.prepare import count_steps, make_batches, open_sets, prepare
 from ip2p.train.ranks import Ranks
 from ip2p.train.result import push_editor, save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
@@ -110,17 +108,9 @@ class Run(TrainingLoop):
         out = Path(config.out)
         if config.validation_image:
             open_image(config.validation_image, frame=0)  # one that cannot be read ends a run before it begins
-        if config.dpo_beta:
-            opened: tuple[PairDataset, ...] = open_preferences(*config.datasets, say=self.say)
-        else:
-            opened = (open_pairs(*config.datasets, bad_rows=config.bad_rows, say=self.say),)
+        opened = open_sets(config, say=self.say)
         self.pairs = opened[0]
-        if config.epochs:
-            step = config.batch * config.accumulation * place.num_processes
-            self.config = config = config.model_copy(
-                update={"steps": max(1, math.ceil(config.epochs * len(self.pairs.train) / step))}
-            )
-            self.say(f"{config.epochs:g} passes through {len(self.pairs.train)} pairs are {config.steps} steps")
+        self.config = config = count_steps(config, self.pairs, processes=place.num_processes, say=self.say)
         resumed = self._resumable(out)
         if main:
             self._claim(out, resumed)
@@ -227,6 +217,7 @@ class Run(TrainingLoop):
         )
         rows, augmentations = [source.order.row(each) for each in taken], [source.augmentation(each) for each in taken]
         shapes = [source.shape(row) for row in rows]
+        changed[[row in source.without for row in rows]] = 0  # there is nothing that they would be compared with
         changed = self.masks.at(rows, augmentations, shapes, changed)
         return batch._replace(weight=pixel_weight(changed, self.config.changed_weight))
 
