@@ -150,14 +150,15 @@ def test_one_instruction_for_all(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_picture_to_edit_train_without_one(settings: list[str], tmp_path: Path, tiny_base: Path) -> None:
-    write_files(tmp_path, ROWS, "{}-a.png", "{}-b.png")
+    folder = tmp_path / "data"
+    write_files(folder, ROWS, "{}-a.png", "{}-b.png")
     rows: list[dict[str, Any]] = [
         {"original_image": f"{n:03d}-a.png" if n % 2 else None, "edited_image": f"{n:03d}-b.png", "edit_prompt": "x"}
         for n in range(len(ROWS))
     ]
-    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     said: list[str] = []
-    pairs = open_pairs(tmp_path, say=said.append)
+    pairs = open_pairs(folder, say=said.append)
     assert pairs.without == frozenset(range(0, len(pairs.train), 2)) and "10 of 19" in said[-1]
     backbone = load_backbone(tiny_base)
     config = load_config(FinetuneConfig, None, [*settings, "batch=4"])
@@ -167,7 +168,15 @@ def test_rows_without_a_picture_to_edit_train_without_one(settings: list[str], t
         for place in range(4):
             absent = batches.order.row(position + place) in pairs.without
             assert bool((latents.condition[place] == 0).all()) == absent and latents.mean[place].any()
-    assert len(losses(settings, tmp_path / "run", f"dataset={tmp_path}")) == 5
+    more = [f"dataset={folder}", "changed_weight=2", "minutes=null"]
+    assert len(losses(settings, tmp_path / "run", *more)) == 5
+    AcceleratorState._reset_state(reset_partial_state=True)
+    more += [f"out={tmp_path / 'run'}"]
+    session = Run(load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, *more]), lambda _: None)
+    weight = session.batch_at(range(16)).weight
+    assert weight is not None
+    for place in range(16):  # without a picture to edit, nothing is changed more than the rest
+        assert bool((weight[place] == 1).all()) == (session.batches.order.row(place) in pairs.without)
 
 
 def test_what_is_held_out_has_pictures_to_edit_and_triples_of_its_own(tmp_path: Path) -> None:
