@@ -316,7 +316,9 @@ class Run(TrainingLoop):
             with autocast(place.device, PRECISIONS[state.precision]):
                 self._trial()
 
-        name = state.attention if asked == "auto" else ""
+        # A run that is older than the choice was trained as it is now chosen without a probe.
+        before = state.attention or ("plain" if place.device.type == "cpu" else "sdpa") if state.step else ""
+        name = before if asked == "auto" else ""
         if not name and place.is_main_process:
             name = choose_attention(self.backbone.unet, asked, side=side, device=place.device, step=step, say=self.say)
         name = self.ranks.agree(name)

@@ -101,7 +101,7 @@ def fill_latents(
     """
     shape = _shape(backbone, pairs)
     made_by = {
-        "autoencoder": hash_weights(backbone.vae), "config": {**backbone.vae.config}.get("scaling_factor"),
+        "autoencoder": hash_weights(backbone.vae), "scale": {**backbone.vae.config}.get("scaling_factor"),
         "shift": {**backbone.vae.config}.get("shift_factor"), "size": pairs.size, "shape": shape, "dtype": dtype,
         "crop": "square, lanczos",
     }  # fmt: skip
