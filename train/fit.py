@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from ip2p.device import PRECISIONS, autocast, choose_precision, compile_unet, precision_name
 from ip2p.diffusion.noise import ForwardProcess
+from ip2p.errors import ConfigError
 from ip2p.models.backbone import latent_scale, latent_shift
 from ip2p.ownership import require_own
+from ip2p.pairs.read import locate
 from ip2p.pictures.read import open_image
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
@@ -279,8 +281,15 @@ class Run(TrainingLoop):
 
         Raises:
             DataError: it has files of the names of a run's that no run made.
+            ConfigError: it lies in a data set.
         """
         if resumed is None:
+            for folder in map(locate, (each.path for each in self.config.datasets)):
+                if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+                    raise ConfigError(
+                        f"out={out} lies in the data set {folder}, and its files would be read as pairs",
+                        "Give a folder outside of it as out=",
+                    )
             require_own(out, OUTPUTS, mark=RUN_FILE, keys=("ip2p", "config"))
         note = {"ip2p": __version__, "config": self.config.model_dump(mode="json")}
         atomic_write(out / RUN_FILE, (json.dumps(note, indent=1) + "\n").encode())

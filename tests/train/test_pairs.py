@@ -17,7 +17,7 @@ from PIL import Image
 
 from ip2p.cli import run
 from ip2p.config import load_config
-from ip2p.errors import DataError
+from ip2p.errors import ConfigError, DataError
 from ip2p.models.backbone import load_backbone
 from ip2p.pairs import memory, usable
 from ip2p.pairs.headers import measure
@@ -192,6 +192,15 @@ def test_what_is_held_out_has_pictures_to_edit_and_triples_of_its_own(tmp_path: 
     pairs = open_pairs(tmp_path)
     assert list(pairs.held_out["edit_prompt"]) == ["36"]
     assert list(pairs.train["edit_prompt"]) == texts[:36] + texts[38:] and pairs.without == {36, 37}
+
+
+def test_a_run_does_not_write_into_its_data_set(settings: list[str], tmp_path: Path) -> None:
+    """Its metrics would be rows of the data set when it goes on."""
+    folder = LAYOUTS["two folders"][0](tmp_path / "data")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ConfigError, match="lies in the data set"):
+        losses(settings, folder / "run", f"dataset={folder}")
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_rows_without_captions_are_triples_of_their_own_in_every_set(tmp_path: Path) -> None:
