@@ -8,8 +8,9 @@ The packed data set of a build is stale if its fingerprint is not that of the se
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,6 +21,10 @@ from ip2p.records import SCHEMA_VERSION
 from ip2p.shards import Contents, atomic_write, hash_file, verify_parquet
 
 MANIFEST_FILE = "manifest.json"
+PARSERS: Mapping[str, Callable[[str], Any]] = {
+    ".json": json.loads, ".yaml": yaml.safe_load, ".toml": tomllib.loads,
+}  # fmt: skip
+"""Functions that read documents, by the ending of their names."""
 
 
 class DatasetManifest(BaseModel):
@@ -149,7 +154,7 @@ def _find_document_fault(path: Path) -> str:
             header, end, _ = text[4:].partition("\n---")
             if not end or not isinstance(yaml.safe_load(header), dict):
                 return "is torn: its header does not end"
-        parse = {".json": json.loads, ".yaml": yaml.safe_load, ".toml": tomllib.loads}.get(path.suffix)
+        parse = PARSERS.get(path.suffix)
         if not text.strip() or (parse and not parse(text)):
             return "is empty"
     except FileNotFoundError:
