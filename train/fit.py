@@ -79,9 +79,11 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunRes
         ModelError: the base model is missing, damaged, or of another kind.
         ConfigError: the run in config.out has other settings.
         TrainingError: the loss was not finite for several steps in a row.
+        SystemExit: a signal came before the first step, when there is nothing to save.
     """
     with Interrupts(with_parent=is_launched()) as interrupts:
-        run = Run(config, say)
+        with interrupts.at_once():  # to keep the latents of a large data set takes hours, and goes on after any end
+            run = Run(config, say)
         with run.progress:
             while run.done < 1 and not run.stopped:
                 taken = run.step()
