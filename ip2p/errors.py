@@ -99,10 +99,22 @@ def told_if_full(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in FULL:
+    except Exception as error:
+        number = _system_error(error)
+        if number not in FULL:
             raise
-        raise DataError(f"{path} cannot be written ({os.strerror(error.errno)})", ROOM_HINT) from error
+        raise DataError(f"{path} cannot be written ({os.strerror(number)})", ROOM_HINT) from error
+
+
+def _system_error(error: Exception) -> int:
+    """Return the number of the system's error; safetensors tells it in words, and torch has it behind its own."""
+    if isinstance(error, Ip2pError):
+        return 0
+    for each in (error, error.__context__):
+        if isinstance(each, OSError):
+            return each.errno or 0
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else 0
 
 
 @contextmanager

@@ -135,11 +135,13 @@ def authors_tree(folder: Path) -> Path:
     return folder
 
 
-def web_dataset(folder: Path) -> Path:
-    """Write a tar file of WebDataset."""
+def web_dataset(folder: Path, *, masks: bool = False) -> Path:
+    """Write a tar file of WebDataset; with masks of edits of the whole picture, if asked."""
+    white = {"mask.png": encode(Image.new("L", (32, 32), 255))} if masks else {}
     with tarfile.open(folder / "train-000000.tar", "w") as archive:
         for number, (before, after, text) in enumerate(ROWS):
-            for field, data in (("input.png", before), ("edited.png", after), ("txt", text.encode())):
+            fields = {"input.png": before, "edited.png": after, "txt": text.encode()} | white
+            for field, data in fields.items():
                 member = tarfile.TarInfo(f"{number:05d}.{field}")
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))

@@ -214,7 +214,7 @@ class Batches:
             return self.encode(rows, [Augmentation(flip, 0.5, 0.5)] * len(rows))
 
         flips = (False, True) if self.flip else (False,)
-        pairs = CachedPairs(len(self.pairs), self._files, self._is_fixed, encode, flips, self.size)
+        pairs = CachedPairs(len(self.pairs), self._files, encode, flips, self.size)
         self._cache = fill_latents(pairs, self.backbone, folder, dtype=dtype, ranks=ranks, say=say)
 
     @property
@@ -227,21 +227,22 @@ class Batches:
         self._ahead.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
-    def _files(self, row: int) -> list[bytes]:
-        """Return the files of both pictures of a row; an empty one in place of an original that there is not."""
+    def _files(self, row: int) -> list[bytes] | None:
+        """Return the files of both pictures of a row; an empty one in place of an original that there is not.
+
+        None if it does not always get the same crop, a square one of a square picture, as its header says.
+        """
+        if self.shape(row) != (self.size, self.size):
+            return None
         pair = self.pairs[row]
         with told_by_row(row):
-            edited = read_stored(pair["edited_image"], f"edited_image of row {row}")
-            if row in self.without:
-                return [b"", edited]
-            return [read_stored(pair["original_image"], f"original_image of row {row}"), edited]
-
-    def _is_fixed(self, row: int) -> bool:
-        """Return whether a row always gets the same crop: a square one of a square picture, as its header says."""
-        if self.shape(row) != (self.size, self.size):
-            return False
-        with told_by_row(row), open_guarded(self._files(row)[1], f"edited_image of row {row}") as header:
-            return header.width == header.height
+            original, edited = (
+                b"" if row in self.without and name == PICTURE_COLUMNS[0]
+                else read_stored(pair[name], f"{name} of row {row}")
+                for name in PICTURE_COLUMNS
+            )  # fmt: skip
+            with open_guarded(edited, f"edited_image of row {row}") as header:
+                return [original, edited] if header.width == header.height else None
 
     def augmentation(self, position: int) -> Augmentation:
         """Return how the pair at a position is resized, cropped and mirrored."""

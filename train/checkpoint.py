@@ -98,7 +98,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
             save_file(
                 {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, work / f"{stem}.safetensors"
             )
-        torch.save(checkpoint.optimizer, work / "optimizer.pt")
+        with (work / "optimizer.pt").open("wb") as stream:  # torch's own file would not say that the disk is full
+            torch.save(checkpoint.optimizer, stream)
         (work / "state.json").write_text(checkpoint.state.model_dump_json(indent=1))
         hashes = {file.name: hash_file(file) for file in sorted(work.iterdir())}
         (work / COMPLETE_FILE).write_text(json.dumps(hashes, indent=1))

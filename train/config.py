@@ -180,6 +180,8 @@ class FinetuneConfig(Reading):
             raise ValueError(f"resize={list(self.resize)} is no range from at least size={self.size}")
         if self.dpo_beta and (self.changed_weight or self.min_snr_gamma):
             raise ValueError("dpo_beta weights errors itself: it goes without changed_weight and min_snr_gamma")
+        if self.dpo_beta and self.bad_rows == "skip":
+            raise ValueError("dpo_beta needs both edits of every preference pair, and goes without bad_rows=skip")
         return self
 
     @property

@@ -21,6 +21,7 @@ from ip2p.models.widen import widen_conv_in
 from ip2p.train.adapters import Lora, choose_trained
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.learner import trainable
+from ip2p.train.prepare import count_steps, open_sets
 from ip2p.train.xl import editing_model
 
 GIB = 2**30
@@ -59,9 +60,12 @@ def dry_run(config: FinetuneConfig, say: Callable[[str], None] = print) -> None:
         say: function that prints a line.
 
     Raises:
+        DataError: epochs are given, and a data set is missing or has rows that cannot be used.
         ModelError: the base model is missing, damaged, or of another kind.
     """
     say(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip())
+    if config.epochs:
+        config = count_steps(config, open_sets(config, say=say)[0], processes=1, say=say)
     need = estimate(load_backbone(config.base), config)
     say(f"\nGPU memory of each process, about {need.bytes / GIB:.1f} GiB:")
     for name, size in need.parts.items():

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed, rest = parser.parse_known_intermixed_args(arguments)
     try:
         refuse_unknown(rest, parser)
-        flags = translate(vars(parsed), with_defaults=parsed.config is None)
+        flags = translate(vars(parsed), with_defaults=parsed.config is None, overrides=parsed.overrides)
         for line in flags.said if flags else ():
             say(line)
         return finetune(

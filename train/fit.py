@@ -2,7 +2,6 @@
 
 import copy
 import json
-import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -17,8 +16,10 @@ from torch import Tensor, nn
 
 from ip2p.device import PRECISIONS, autocast, choose_precision, compile_unet, precision_name
 from ip2p.diffusion.noise import ForwardProcess
+from ip2p.errors import ConfigError
 from ip2p.models.backbone import latent_scale, latent_shift
 from ip2p.ownership import require_own
+from ip2p.pairs.read import locate
 from ip2p.pictures.read import open_image
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
@@ -33,9 +34,8 @@ from ip2p.train.launcher import is_launched, settle
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
 from ip2p.train.masks import Masks
 from ip2p.train.objective import TrainingBatch, draw_randomness, editing_loss, make_training_batch
-from ip2p.train.pairs import PairDataset, open_pairs
-from ip2p.train.preference import open_preferences, preference_loss
-from ip2p.train.prepare import make_batches, prepare
+from ip2p.train.preference import preference_loss
+from ip2p.train.prepare import count_steps, make_batches, open_sets, prepare
 from ip2p.train.ranks import Ranks
 from ip2p.train.result import push_editor, save_editor, write_report
 from ip2p.train.schedule import learning_rate_factor, share_done
@@ -79,9 +79,11 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunRes
         ModelError: the base model is missing, damaged, or of another kind.
         ConfigError: the run in config.out has other settings.
         TrainingError: the loss was not finite for several steps in a row.
+        SystemExit: a signal came before the first step, when there is nothing to save.
     """
     with Interrupts(with_parent=is_launched()) as interrupts:
-        run = Run(config, say)
+        with interrupts.at_once():  # to keep the latents of a large data set takes hours, and goes on after any end
+            run = Run(config, say)
         with run.progress:
             while run.done < 1 and not run.stopped:
                 taken = run.step()
@@ -110,17 +112,9 @@ class Run(TrainingLoop):
         out = Path(config.out)
         if config.validation_image:
             open_image(config.validation_image, frame=0)  # one that cannot be read ends a run before it begins
-        if config.dpo_beta:
-            opened: tuple[PairDataset, ...] = open_preferences(*config.datasets, say=self.say)
-        else:
-            opened = (open_pairs(*config.datasets, bad_rows=config.bad_rows, say=self.say),)
+        opened = open_sets(config, say=self.say)
         self.pairs = opened[0]
-        if config.epochs:
-            step = config.batch * config.accumulation * place.num_processes
-            self.config = config = config.model_copy(
-                update={"steps": max(1, math.ceil(config.epochs * len(self.pairs.train) / step))}
-            )
-            self.say(f"{config.epochs:g} passes through {len(self.pairs.train)} pairs are {config.steps} steps")
+        self.config = config = count_steps(config, self.pairs, processes=place.num_processes, say=self.say)
         resumed = self._resumable(out)
         if main:
             self._claim(out, resumed)
@@ -227,6 +221,7 @@ class Run(TrainingLoop):
         )
         rows, augmentations = [source.order.row(each) for each in taken], [source.augmentation(each) for each in taken]
         shapes = [source.shape(row) for row in rows]
+        changed[[row in source.without for row in rows]] = 0  # there is nothing that they would be compared with
         changed = self.masks.at(rows, augmentations, shapes, changed)
         return batch._replace(weight=pixel_weight(changed, self.config.changed_weight))
 
@@ -288,8 +283,15 @@ class Run(TrainingLoop):
 
         Raises:
             DataError: it has files of the names of a run's that no run made.
+            ConfigError: it lies in a data set.
         """
         if resumed is None:
+            for folder in map(locate, (each.path for each in self.config.datasets)):
+                if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+                    raise ConfigError(
+                        f"out={out} lies in the data set {folder}, and its files would be read as pairs",
+                        "Give a folder outside of it as out=",
+                    )
             require_own(out, OUTPUTS, mark=RUN_FILE, keys=("ip2p", "config"))
         note = {"ip2p": __version__, "config": self.config.model_dump(mode="json")}
         atomic_write(out / RUN_FILE, (json.dumps(note, indent=1) + "\n").encode())
@@ -325,7 +327,9 @@ class Run(TrainingLoop):
             with autocast(place.device, PRECISIONS[state.precision]):
                 self._trial()
 
-        name = state.attention if asked == "auto" else ""
+        # A run that is older than the choice was trained as it is now chosen without a probe.
+        before = state.attention or ("plain" if place.device.type == "cpu" else "sdpa") if state.step else ""
+        name = before if asked == "auto" else ""
         if not name and place.is_main_process:
             name = choose_attention(self.backbone.unet, asked, side=side, device=place.device, step=step, say=self.say)
         name = self.ranks.agree(name)

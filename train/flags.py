@@ -8,8 +8,9 @@ A command that was written for that script keeps its words and its defaults (256
 
 import argparse
 import difflib
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +67,8 @@ SCHEDULES: Mapping[str, str] = {
 }  # fmt: skip
 OTHERS = ("mixed_precision", "lr_scheduler", "resume_from_checkpoint")
 OTHER_SWITCHES = ("use_ema", "scale_lr", "push_to_hub", "center_crop", "allow_tf32")
+IN_A_STEP: Mapping[str, str] = {"batch": "train_batch_size", "accumulation": "gradient_accumulation_steps"}
+"""Settings that multiply to the samples in a step of one process, and their flags."""
 DEFAULTS: Mapping[str, Any] = {
     "size": 256, "batch": 16, "flip": False, "epochs": 100, "ema_decay": 0.0, "out": "instruct-pix2pix-model"
 }  # fmt: skip
@@ -112,13 +115,18 @@ def refuse_unknown(arguments: list[str], parser: argparse.ArgumentParser) -> Non
 
 
 def translate(
-    given: Mapping[str, Any], *, with_defaults: bool = True, environment: Mapping[str, str] = os.environ
+    given: Mapping[str, Any],
+    *,
+    with_defaults: bool = True,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] = os.environ,
 ) -> Translated | None:
     """Turn the flags of a command into settings; None if no flag is given.
 
     Args:
         given: values of flags by name; None for a flag that is not given.
         with_defaults: whether what no flag says is as in that script, and not as in a config file.
+        overrides: settings as key=value, which stand above the flags.
         environment: environment variables, which say the number of processes.
 
     Raises:
@@ -131,7 +139,7 @@ def translate(
         if name in flags and not (name == "revision" and flags[name] == "main"):
             raise ConfigError(f"--{name} cannot be honoured", remedy)
     for name, value in FIXED.items():
-        if name in flags and float(flags[name]) != value:
+        if name in flags and _number(name, flags[name]) != value:
             raise ConfigError(f"--{name}={flags[name]} cannot be honoured: AdamW has {value:g} here", "Leave it out")
     said = [f"--{name} changes nothing: {reason}" for name, reason in NO_EFFECT.items() if name in flags]
     settings: dict[str, Any] = dict(DEFAULTS) if with_defaults else {}
@@ -152,9 +160,15 @@ def translate(
     settings |= _averages(flags) | _precision(flags, said) | _push(flags, settings)
     settings |= _attention(settings, said)
     if "scale_lr" in flags:
-        ranks = int(environment.get("WORLD_SIZE", "1"))
-        factor = _number(settings, "batch") * _number(settings, "accumulation") * ranks
-        settings["learning_rate"] = float(settings.get("learning_rate", 1e-4)) * factor
+        others = {each.partition("=")[0] for each in overrides} & {"learning_rate", *IN_A_STEP}
+        if others or not with_defaults:
+            raise ConfigError(
+                f"--scale_lr cannot be honoured beside {', '.join(sorted(others)) or '--config'}",
+                "Give the learning rate itself, as learning_rate=",
+            )
+        factors = [_number(flag, flags.get(flag, _default(key))) for key, flag in IN_A_STEP.items()]
+        scaled = math.prod(factors) * int(environment.get("WORLD_SIZE", "1"))
+        settings["learning_rate"] = _number("learning_rate", flags.get("learning_rate", 1e-4)) * scaled
         said.append(f"--scale_lr: the learning rate is {settings['learning_rate']:g}")
     _resume(flags.get("resume_from_checkpoint"), Path(settings.get("out", FinetuneConfig().out)), said)
     return Translated(settings, said)
@@ -225,7 +239,9 @@ def _push(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, An
     """Return the name of the model on the hub, by default that of the folder, as in that script."""
     if "push_to_hub" not in flags:
         return {"push_to_hub": None} if "hub_model_id" in flags else {}
-    return {"push_to_hub": flags.get("hub_model_id") or Path(settings.get("out", FinetuneConfig().out)).name}
+    if "out" not in settings and "hub_model_id" not in flags:
+        raise ConfigError("--push_to_hub beside --config names no model", "Give --hub_model_id")
+    return {"push_to_hub": flags.get("hub_model_id") or Path(settings["out"]).name}
 
 
 def _resume(name: str | None, out: Path, said: list[str]) -> None:
@@ -246,8 +262,20 @@ def _resume(name: str | None, out: Path, said: list[str]) -> None:
         )
 
 
-def _number(settings: Mapping[str, Any], key: str) -> int:
-    return int(settings.get(key, FinetuneConfig.model_fields[key].default))
+def _number(flag: str, value: Any) -> float:
+    """Return the value of a flag as a number.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return float(value)
+    except ValueError as error:
+        raise ConfigError(f"--{flag}={value} is no number", "Give one") from error
+
+
+def _default(key: str) -> Any:
+    return DEFAULTS.get(key, FinetuneConfig.model_fields[key].default)
 
 
 def _has_gpu() -> bool:

@@ -3,6 +3,8 @@
 import ctypes
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 _PR_SET_PDEATHSIG = 1
@@ -25,6 +27,7 @@ class Interrupts:
     def __init__(self, *, with_parent: bool) -> None:
         self.with_parent = with_parent
         self.received = 0
+        self._at_once = False
         self._previous: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -43,6 +46,15 @@ class Interrupts:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Context in which a signal ends the program, for work that takes long and that a kill does not harm."""
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
     @property
     def exit_code(self) -> int:
         """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 130 for Ctrl-C; 0 without a signal."""
@@ -50,5 +62,7 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or number
+        if self._at_once:
+            raise SystemExit(self.exit_code)
         if number == signal.SIGINT:
             signal.signal(number, self._previous[number])

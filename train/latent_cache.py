@@ -2,8 +2,9 @@
 
 Only pairs that always get the same crop have them, which are the square ones; others are encoded anew at each step.
 Mirrored latents are encoded from the mirrored picture, because an autoencoder does not commute with mirroring. A shard
-is named by the files of its pictures, and its folder by the weights of the autoencoder and by all that is done to a
-picture before it; so another crop, model or picture never meets old latents, and what is equal is encoded once.
+is named by the files of the pictures that it keeps, and its folder by the weights of the autoencoder and by all that is
+done to a picture before it; so another crop, model or picture never meets old latents, and what is equal is encoded
+once.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ip2p.errors import DataError
+from ip2p.errors import DataError, one_line
 from ip2p.models.backbone import Backbone
 from ip2p.train.objective import Latents
 from ip2p.train.ranks import Ranks
@@ -36,16 +37,14 @@ class CachedPairs(NamedTuple):
 
     Attributes:
         total: number of pairs.
-        files: function that reads the files of a row's pictures.
-        is_fixed: function that tells whether a row always gets the same crop.
+        files: function that reads the files of a row's pictures; None for a row that gets another crop each time.
         encode: function that encodes rows, mirrored or not.
         flips: the mirrorings that are wanted: (False,) or (False, True).
         size: side of the crop in pixels.
     """
 
     total: int
-    files: Callable[[int], Sequence[bytes]]
-    is_fixed: Callable[[int], bool]
+    files: Callable[[int], Sequence[bytes] | None]
     encode: Callable[[Sequence[int], bool], Latents]
     flips: tuple[bool, ...]
     size: int
@@ -102,7 +101,7 @@ def fill_latents(
     """
     shape = _shape(backbone, pairs)
     made_by = {
-        "autoencoder": hash_weights(backbone.vae), "config": {**backbone.vae.config}.get("scaling_factor"),
+        "autoencoder": hash_weights(backbone.vae), "scale": {**backbone.vae.config}.get("scaling_factor"),
         "shift": {**backbone.vae.config}.get("shift_factor"), "size": pairs.size, "shape": shape, "dtype": dtype,
         "crop": "square, lanczos",
     }  # fmt: skip
@@ -112,19 +111,20 @@ def fill_latents(
     say(f"latents of {pairs.total} pairs{mirrored}: {size / 1e6:,.1f} MB of {dtype} at most in {shards.folder}")
     share = range(ranks.rank, math.ceil(pairs.total / SHARD), ranks.total)
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
-        names = ranks.interleave(list(pool.map(lambda index: _name(pairs, index), share)))
+        found = ranks.interleave(list(pool.map(lambda index: _inputs(pairs, index), share)))
+    names = [name for name, _ in found]
     if ranks.rank == 0:
         _require_space(shards, names, size)
 
     def make(index: int) -> None:
-        rows = [row for row in _rows(pairs, index) if pairs.is_fixed(row)]
+        rows = [index * SHARD + offset for offset in found[index][1]]
         latents = torch.empty((len(rows), *shape), dtype=DTYPES[dtype])
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
             for place, flip in enumerate(pairs.flips):
                 parts = pairs.encode(chunk, flip)
                 latents[start : start + CHUNK, place] = torch.stack(parts[: shape[1]], dim=1).to(latents)
-        offsets = torch.tensor([row % SHARD for row in rows], dtype=torch.int64)
+        offsets = torch.tensor(found[index][1], dtype=torch.int64)
         shards.write(names[index], {"rows": offsets, "latents": latents}, rows=len(rows))
 
     shards.fill(names, make, rank=ranks.rank, ranks=ranks.total, say=say)
@@ -143,27 +143,34 @@ def _shape(backbone: Backbone, pairs: CachedPairs) -> tuple[int, int, int, int, 
     return len(pairs.flips), 3 if bool(std.any()) else 2, channels, height, width
 
 
-def _rows(pairs: CachedPairs, index: int) -> range:
-    return range(index * SHARD, min((index + 1) * SHARD, pairs.total))
-
-
-def _name(pairs: CachedPairs, index: int) -> str:
-    """Hash the files of a shard's pictures, in order."""
-    digest = hashlib.sha256()
-    for row in _rows(pairs, index):
-        for file in pairs.files(row):
+def _inputs(pairs: CachedPairs, index: int) -> tuple[str, list[int]]:
+    """Return the name of a shard and the offsets of the rows that it keeps: the name hashes these and their files."""
+    digest, offsets = hashlib.sha256(), []
+    for offset, row in enumerate(range(index * SHARD, min((index + 1) * SHARD, pairs.total))):
+        files = pairs.files(row)
+        if files is None:
+            continue
+        offsets.append(offset)
+        digest.update(offset.to_bytes(8, "little"))
+        for file in files:
             digest.update(len(file).to_bytes(8, "little") + file)
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()[:32], offsets
 
 
 def _require_space(shards: TensorShards, names: Sequence[str], size: int) -> None:
-    """Check that what is missing fits on the disk.
+    """Make the folder, and check that what is missing fits on the disk.
 
     Raises:
-        DataError: it does not.
+        DataError: it cannot be made, or it does not fit.
     """
+    try:
+        shards.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"the folder of kept latents {shards.folder} cannot be made ({one_line(error)})",
+            "Give another folder as cache_folder=, or cache_latents=false",
+        ) from error
     missing = size * sum(shards.manifest(name) is None for name in names) / max(1, len(names))
-    shards.folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(shards.folder).free
     if missing > free:
         raise DataError(

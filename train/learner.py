@@ -8,6 +8,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from ip2p.errors import TrainingError
 from ip2p.train.checkpoint import Checkpoint
 
 
@@ -61,8 +62,22 @@ class Learner:
         return found
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Restore weights, averages and optimizer from a checkpoint, exactly."""
+        """Restore weights, averages and optimizer from a checkpoint, exactly.
+
+        Raises:
+            TrainingError: its tensors are not those that are trained.
+        """
         own = self.weights()
+        for stem, tensors in own.items():
+            saved = checkpoint.weights.get(stem, {})
+            for key, tensor in tensors.items():
+                if key not in saved or saved[key].shape != tensor.shape:
+                    found = f"has the shape {tuple(saved[key].shape)}" if key in saved else "is missing"
+                    raise TrainingError(
+                        f"the checkpoint of step {checkpoint.state.step} does not fit the model: {key} of {stem} "
+                        f"{found}, and {tuple(tensor.shape)} is trained",
+                        "Give the base model that the run began with, or another out= to begin anew",
+                    )
         with torch.no_grad():
             for stem, tensors in own.items():
                 for key, tensor in tensors.items():

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ip2p.errors import DataError, ImageError
-from ip2p.pictures.read import decode_image, read_bytes
+from ip2p.pairs.stored import read_stored
+from ip2p.pictures.read import decode_image
 from ip2p.train.batches import Augmentation, augment
 
 MASK_COLUMN = "edit_mask"
@@ -62,8 +63,7 @@ class Masks:
         """Read a mask; a latent pixel has the mean of its pixels."""
         name = f"{MASK_COLUMN} of row {row}"
         try:
-            data = bytes(stored["bytes"]) if stored["bytes"] is not None else read_bytes(stored["path"])
-            mask = decode_image(data, name, frame=0).convert("L")
+            mask = decode_image(read_stored(stored, name), name, frame=0).convert("L")
         except ImageError as error:
             raise DataError(
                 f"cannot read it: {error.what}", "Build the data set again, or set changed_weight=0"

@@ -106,8 +106,20 @@ def _open(source: DataSource, bad_rows: str, say: Callable[[str], None]) -> tupl
     train, test = found["train"], found.get("test")
     if test is not None and not all(test.without):
         return train, _with_original(test)
-    kept = max(0, len(train.table) - min(MAX_HELD_OUT, max(1, len(train.table) // 20)))
-    return take(train, range(kept)), _with_original(take(train, range(kept, len(train.table))))
+    kept, held = _hold_out(train)
+    return take(train, kept), train.table.select(held)
+
+
+def _hold_out(pairs: UsablePairs) -> tuple[list[int], list[int]]:
+    """Split rows into those to train on and the last twentieth of those with a picture to edit, 64 at most.
+
+    A held-out row whose triple is trained on as well would tell nothing new: it is in neither, unless all are such.
+    """
+    count = min(MAX_HELD_OUT, max(1, len(pairs.table) // 20))
+    last = [row for row, absent in enumerate(pairs.without) if not absent][-count:]
+    kept = sorted(set(range(len(pairs.table))) - set(last))
+    trained = {pairs.triples[row] for row in kept}
+    return kept, [row for row in last if pairs.triples[row] not in trained] or last
 
 
 def take(pairs: UsablePairs, rows: Sequence[int]) -> UsablePairs:

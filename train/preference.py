@@ -6,7 +6,6 @@ noise.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.errors import DataError
 from ip2p.pairs.columns import Columns
+from ip2p.pairs.read import locate
 from ip2p.train.config import DataSource
 from ip2p.train.objective import TrainingBatch, editing_loss
 from ip2p.train.pairs import PairDataset, open_pairs
@@ -65,24 +65,33 @@ def open_preferences(
 ) -> tuple[PairDataset, PairDataset]:
     """Open the preference pairs of packed data sets: a data set of chosen edits, and one of rejected edits, row by row.
 
-    Every row is checked, and one that cannot be used is an error. What is held out is as in `open_pairs`.
+    Every row is checked, and one that cannot be used is an error. What is held out is as in `open_pairs`. Rejected
+    edits have the sizes and triples of the chosen ones, so that both come in the same order.
 
     Args:
-        sources: packed data sets.
+        sources: packed data sets, or builds.
         say: function that prints a line.
 
     Raises:
         DataError: a data set has no preference pairs, or rows that cannot be used, or too few of them.
     """
-    for each in sources:
-        if not (Path(each.path) / SUBSET).is_dir():
-            raise DataError(f"there are no preference pairs in {Path(each.path) / SUBSET}", HINT)
     chosen, rejected = (
         open_pairs(*(_edits(each, columns) for each in sources), say=say) for columns in (CHOSEN, REJECTED)
     )
-    return chosen, rejected
+    if absent := max(len(chosen.without), len(rejected.without)):
+        raise DataError(
+            f"preference pairs without a picture to edit: {absent}", "Remove them, or build the data set again"
+        )
+    return chosen, rejected._replace(sizes=chosen.sizes, triples=chosen.triples)
 
 
 def _edits(source: DataSource, columns: Columns) -> DataSource:
-    """Return one edit of each preference pair of a packed data set, as pairs."""
-    return DataSource(path=str(Path(source.path) / SUBSET), columns=columns, weight=source.weight, instruction="")
+    """Return one edit of each preference pair of a packed data set, as pairs.
+
+    Raises:
+        DataError: the data set has no preference pairs.
+    """
+    folder = locate(source.path) / SUBSET
+    if not folder.is_dir():
+        raise DataError(f"there are no preference pairs in {folder}", HINT)
+    return source.model_copy(update={"path": str(folder), "columns": columns})

@@ -1,4 +1,7 @@
-"""What a run is made of: the base model, widened, what of it is trained, and the batches in their order."""
+"""What a run is made of: its pairs, the base model, widened, what of it is trained, and the batches in their order."""
+
+import math
+from collections.abc import Callable
 
 import torch
 
@@ -12,7 +15,8 @@ from ip2p.train.noise_schedule import suit_scheduler
 from ip2p.train.objective import EditingModel
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.order import arrange, bucket_shapes, nearest_shape
-from ip2p.train.pairs import PairDataset
+from ip2p.train.pairs import PairDataset, open_pairs
+from ip2p.train.preference import open_preferences
 from ip2p.train.xl import XlEditingModel, editing_model
 
 
@@ -57,6 +61,41 @@ def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, Edi
     ema_device = torch.device("cpu") if config.ema_device == "cpu" else None
     learner = Learner.create(modules, optimizer, ema_decay=config.ema_decay, ema_device=ema_device)
     return backbone, editing_model(backbone), learner
+
+
+def open_sets(config: FinetuneConfig, *, say: Callable[[str], None]) -> tuple[PairDataset, ...]:
+    """Open and check the pairs of a run; those of preferences are two, of chosen and of rejected edits.
+
+    Args:
+        config: settings of the run.
+        say: function that prints a line.
+
+    Raises:
+        DataError: see `open_pairs` and `open_preferences`.
+    """
+    if config.dpo_beta:
+        return open_preferences(*config.datasets, say=say)
+    return (open_pairs(*config.datasets, bad_rows=config.bad_rows, say=say),)
+
+
+def count_steps(
+    config: FinetuneConfig, pairs: PairDataset, *, processes: int, say: Callable[[str], None]
+) -> FinetuneConfig:
+    """Return the config with the steps that its epochs are; as it is if it has none.
+
+    Args:
+        config: settings of the run.
+        pairs: pairs of the run.
+        processes: number of processes.
+        say: function that prints a line.
+    """
+    if not config.epochs:
+        return config
+    one = config.candidates == "one"
+    samples = len(set(pairs.triples)) if one else len(pairs.train)
+    steps = max(1, math.ceil(config.epochs * samples / (config.batch * config.accumulation * processes)))
+    say(f"{config.epochs:g} passes through {samples} {'triples' if one else 'pairs'} are {steps} steps")
+    return config.model_copy(update={"steps": steps})
 
 
 def make_batches(pairs: PairDataset, backbone: Backbone, config: FinetuneConfig, *, size: int) -> Batches:

@@ -110,8 +110,12 @@ class TensorShards:
             say(f"{len(share) - len(missing)} of {len(share)} shards are there")
         for index in self._with_progress(missing, say):
             make(index)
-        while any(self.manifest(name) is None for name in names):
+        said = time.monotonic()
+        while left := sum(self.manifest(name) is None for name in names):
             time.sleep(POLL)
+            if time.monotonic() - said >= SAY_EVERY:
+                say(f"waiting for {left} shards of other processes, which have to see {self.folder}")
+                said = time.monotonic()
 
     @staticmethod
     def _with_progress(missing: Sequence[int], say: Say) -> Iterator[int]:

@@ -71,12 +71,15 @@ def to_pair(values: Mapping[str, Any], place: str, find: Callable[[str], Path | 
             what = TYPES.get(type(value), f"of the type {type(value).__name__}")
             faults += [] if reading.instruction else [f"the instruction is {what}, not a text"]
         else:
-            found[field] = " ".join(str(value).split("\0")).strip() if value is not None else ""
+            text = " ".join(str(value).split("\0")).strip() if value is not None else ""
+            found[field] = _encodable(text)
+            if field == "instruction" and found[field] != text and not reading.instruction:
+                faults.append("the instruction has half of a character")
     if reading.instruction:
         found["instruction"] = reading.instruction
     if "edited" in columns and not found["edited"] and not any("edited picture" in fault for fault in faults):
         faults.append("no edited picture")
-    return StoredPair(place, **found, fault=" and ".join(faults))
+    return StoredPair(_encodable(place), **found, fault=_encodable(" and ".join(faults)))
 
 
 def _missing(columns: Mapping[str, str], names: list[str], reading: Reading) -> list[str]:
@@ -101,4 +104,11 @@ def _picture(value: Any, side: str, find: Callable[[str], Path | None]) -> tuple
     if not isinstance(value, str):
         return None, f"the {side} picture is {TYPES.get(type(value), type(value).__name__)}, not a picture"
     path = find(value)
+    if path and _encodable(str(path)) != str(path):
+        return None, f"the name of the {side} picture {value[:200]!r} is not UTF-8"
     return (Stored(bytes=None, path=str(path)), "") if path else (None, f"no {side} picture {value[:200]!r}")
+
+
+def _encodable(text: str) -> str:
+    """Return a text with ? in place of what no table can hold: bytes of file names and halves of characters."""
+    return text.encode("utf-8", "replace").decode()

@@ -86,7 +86,7 @@ def usable_pairs(
         if not any(_named(getattr(each.pair, side)) for each in checked for side in COLUMNS):
             remember(key, checked)  # pictures in files of their own may change, and the table stays the same
         side = checked[0].pair.split if checked else "train"
-        part = _assemble(checked, _pictures_of(table, reading))
+        part = _assemble(source, checked, _pictures_of(table, reading))
         found[side] = _join(found[side], part) if side in found else part
     if not found:
         rows = list(stored_pairs(source, reading))
@@ -94,7 +94,7 @@ def usable_pairs(
         checked = recall(key) or [_check(pair) for pair in _counted(rows, say, str(source))]
         remember(key, checked)
         for side in sorted({each.pair.split for each in checked}):
-            found[side] = _assemble([each for each in checked if each.pair.split == side], None)
+            found[side] = _assemble(source, [each for each in checked if each.pair.split == side], None)
     return found
 
 
@@ -161,7 +161,7 @@ def _is_mapped(table: Dataset, name: str) -> bool:
     return isinstance(kind, Picture) or in_record or getattr(kind, "dtype", "") in ("binary", "large_binary")
 
 
-def _assemble(checked: list[Checked], pictures: Dataset | None) -> UsablePairs:
+def _assemble(source: str | Path, checked: list[Checked], pictures: Dataset | None) -> UsablePairs:
     """Put the usable rows together: their pictures stay mapped into memory, or are paths."""
     texts: dict[str, list[Any]] = {"edit_prompt": [each.pair.instruction for each in checked]}
     good = [number for number, each in enumerate(checked) if not each.fault]
@@ -176,16 +176,16 @@ def _assemble(checked: list[Checked], pictures: Dataset | None) -> UsablePairs:
     return UsablePairs(
         table.select_columns([name for name in (*FEATURES, MASK) if name in table.column_names]).select(good),
         [checked[number].size for number in good],
-        [_triple(pair) for pair in kept],
+        [_triple(source, pair) for pair in kept],
         [pair.source is None for pair in kept],
         [BadRow(each.pair.place, each.fault) for each in checked if each.fault],
     )
 
 
-def _triple(pair: StoredPair) -> str:
-    """Return the id of the triple of a pair; rows without captions are triples of their own."""
+def _triple(source: str | Path, pair: StoredPair) -> str:
+    """Return the id of the triple of a pair; rows without captions are triples of their own, in each data set."""
     told = (pair.caption, pair.instruction, pair.edited_caption)
-    return content_id(*told) if pair.caption and pair.edited_caption else content_id(pair.place)
+    return content_id(*told) if pair.caption and pair.edited_caption else content_id(str(source), pair.place)
 
 
 def _join(first: UsablePairs, second: UsablePairs) -> UsablePairs:
@@ -197,9 +197,8 @@ def _join(first: UsablePairs, second: UsablePairs) -> UsablePairs:
 
 
 def join_tables(tables: Sequence[Dataset]) -> Dataset:
-    """Concatenate tables; masks are kept if all have them."""
-    columns = [name for name in tables[0].column_names if all(name in table.column_names for table in tables)]
-    return concatenate_datasets([table.select_columns(columns) for table in tables])
+    """Concatenate tables; rows of those without masks have None in their place if others have some."""
+    return concatenate_datasets(list(tables))
 
 
 def require_usable(source: str | Path, found: Mapping[str, UsablePairs]) -> None:

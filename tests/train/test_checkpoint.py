@@ -1,6 +1,7 @@
 """Checkpoints: exact, atomic, and verified."""
 
 import json
+import resource
 import warnings
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import ip2p.train.checkpoint as module
-from ip2p.errors import ConfigError, TrainingError
+from ip2p.errors import ConfigError, DataError, TrainingError
 from ip2p.shards import hash_file
 from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
 
@@ -87,6 +88,25 @@ def test_dying_while_saving_leaves_the_one_before(tmp_path: Path, monkeypatch: p
         save_checkpoint(tmp_path, checkpoint(2), keep=1)
     found, said = load(tmp_path)
     assert found is not None and found.state.step == 1 and not said
+
+
+@pytest.mark.parametrize("large", ["unet", "optimizer"])
+def test_a_full_disk_is_told_and_leaves_the_one_before(tmp_path: Path, large: str) -> None:
+    """By the real writers of safetensors and torch, whose errors are none of the system's."""
+    save_checkpoint(tmp_path, checkpoint(1), keep=2)
+    second, many = checkpoint(2), torch.zeros(100_000)
+    changed = (
+        second._replace(weights={"unet": {"a": many}}) if large == "unet" else second._replace(optimizer={"x": many})
+    )
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(DataError, match="step-00000002 cannot be written .File too large.*goes on from here"):
+            save_checkpoint(tmp_path, changed, keep=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    found, _ = load(tmp_path)
+    assert found is not None and found.state.step == 1 and len(list(tmp_path.iterdir())) == 1
 
 
 def test_optimizer_files_run_no_code(tmp_path: Path) -> None:

@@ -201,15 +201,22 @@ def test_options_of_the_field_train_together_and_are_saved_with_the_editor(setti
     assert saved["prediction_type"] == "v_prediction"
 
 
-def test_a_run_older_than_a_setting_goes_on_with_its_default(settings: list[str], tmp_path: Path) -> None:
+def test_a_run_older_than_a_setting_goes_on_with_its_default(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its attention is what it was, without a probe."""
     fit(settings, "steps=1")
     folder = tmp_path / "run" / "checkpoints" / "step-00000001"
     state = json.loads((folder / "state.json").read_text())
-    del state["config"]["noise_offset"]
+    del state["attention"]
+    for name in ("noise_offset", "columns", "instruction", "candidates", "buckets", "resize", "lora_modules"):
+        del state["config"][name]
     (folder / "state.json").write_text(json.dumps(state))
     hashes = json.loads((folder / "COMPLETE.json").read_text())
     hashes["state.json"] = hash_file(folder / "state.json")
     (folder / "COMPLETE.json").write_text(json.dumps(hashes))
+    monkeypatch.setattr("ip2p.train.attention.SHORT", 0)
+    monkeypatch.setattr("ip2p.train.attention._seconds", pytest.fail)
     assert fit(settings, "steps=2").step == 2
     with pytest.raises(ConfigError, match="noise_offset"):
         fit(settings, "steps=3", "noise_offset=0.1")

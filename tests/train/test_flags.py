@@ -83,6 +83,8 @@ def test_every_flag_is_honoured_told_or_refused_by_name(name: str) -> None:
         ("--adam_beta1=0.5", r"--adam_beta1=0\.5 cannot be honoured: AdamW has 0\.9"),
         ("--lr_scheduler=polynomial", r"lr_scheduler=polynomial .*Give one of constant"),
         ("--resume_from_checkpoint=checkpoint-500", r"is not the newest checkpoint .*goes on from its newest"),
+        ("--adam_epsilon=tiny", r"--adam_epsilon=tiny is no number"),
+        ("--scale_lr --train_batch_size=four", r"--train_batch_size=four is no number"),
         ("--hub_token=hf_secret", r"--hub_token cannot be honoured\. Log in"),
     ],
 )
@@ -96,6 +98,15 @@ def test_no_flag_leaves_the_config_alone_and_a_file_keeps_its_settings() -> None
     assert parse("") is None
     given = translate({"seed": "3", "use_ema": True, "config": "x"}, with_defaults=False)
     assert given == Translated({"seed": "3", "ema_decay": 0.9999}, [])
+
+
+def test_what_flags_alone_do_not_say_is_not_guessed() -> None:
+    """The samples in a step, and the folder, may be those of a config file or of key=value."""
+    with pytest.raises(ConfigError, match="scale_lr cannot be honoured beside batch"):
+        translate({"scale_lr": True}, overrides=["batch=3"])
+    for flag in ("scale_lr", "push_to_hub"):
+        with pytest.raises(ConfigError, match=f"--{flag}.* beside --config"):
+            translate({flag: True}, with_defaults=False)
 
 
 def test_warm_up_averages_and_scaled_learning_rates_are_that_scripts() -> None:

@@ -37,6 +37,14 @@ def test_the_first_signal_names_the_exit_code_and_a_second_ctrl_c_acts() -> None
             signal.raise_signal(signal.SIGINT)
 
 
+def test_work_that_a_kill_does_not_harm_ends_at_once() -> None:
+    with Interrupts(with_parent=False) as interrupts:
+        with pytest.raises(SystemExit) as ended, interrupts.at_once():
+            signal.raise_signal(signal.SIGTERM)
+        assert ended.value.code == 143
+        signal.raise_signal(signal.SIGTERM)  # a request again
+
+
 def test_handlers_are_given_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with Interrupts(with_parent=False):

@@ -167,6 +167,16 @@ def test_pairs_that_are_not_square_do_not_switch_it_off_for_others(
     assert rows and min(rows) >= 7
 
 
+def test_square_pairs_that_get_another_shape_do_not_meet_square_latents(
+    pairs_folder: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    pairs = open_pairs(pairs_folder).train
+    keep(batches_of(pairs, backbone), tmp_path)
+    buckets = Batches(pairs, backbone, size=32, seed=1, flip=True, shapes=[(32, 24)] * len(pairs))
+    assert keep(buckets, tmp_path)[-1].startswith("20 pairs get another crop")
+    assert buckets.at(range(4))[1].mean.shape == (4, 4, 6, 8)
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: no code catches it."""
 
@@ -202,7 +212,8 @@ def test_each_rank_encodes_its_share(
     alone = batches_of(pairs, backbone)
     keep(alone, tmp_path / "alone")
     shares = [range(rank, 5, 2) for rank in (0, 1)]
-    names = {rank: [alone._cache.names[index] for index in share] for rank, share in enumerate(shares)}  # type: ignore[union-attr]
+    assert alone._cache
+    names = {rank: [(alone._cache.names[index], [0, 1, 2, 3]) for index in share] for rank, share in enumerate(shares)}
     monkeypatch.setattr("ip2p.train.ranks.gather_object", lambda own: [names[0], names[1]])
     monkeypatch.setattr(TensorShards, "fill", share_only)
     rows = encoded(alone, monkeypatch)
@@ -221,6 +232,13 @@ def share_only(
     """Make the share of a rank, without waiting for another one, which comes later in this test."""
     for index in range(rank, len(names), ranks):
         make(index)
+
+
+def test_a_folder_that_cannot_be_made_is_told(pairs_folder: Path, backbone: Backbone, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("somebody's")
+    with pytest.raises(DataError, match=r"file/.* cannot be made .*cache_folder"):
+        keep(batches_of(open_pairs(pairs_folder).train, backbone), tmp_path / "file" / "latents")
+    assert (tmp_path / "file").read_text() == "somebody's"
 
 
 def test_too_little_space_is_told_before_anything_is_encoded(

@@ -1,10 +1,13 @@
-"""Moving averages: their values, and where they are kept."""
+"""Moving averages, their values and where they are kept; and checkpoints that do not fit."""
 
 import copy
 
+import pytest
 import torch
 from torch import nn
 
+from ip2p.errors import TrainingError
+from ip2p.train.checkpoint import Checkpoint, State
 from ip2p.train.learner import Learner
 from ip2p.train.optimizer import build_optimizer
 
@@ -41,3 +44,14 @@ def test_averaged_weights_are_swapped_in_and_out() -> None:
     with apart.averaged_weights():
         assert torch.equal(weight, first)
     assert torch.equal(weight, first + 1)
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"), [({}, "is missing"), ({"weight": torch.ones(2, 4)}, r"has the shape .2, 4")]
+)
+def test_a_checkpoint_of_another_model_is_told_and_changes_nothing(saved: dict[str, torch.Tensor], words: str) -> None:
+    own = learner(None)
+    before = own.modules["net"].weight.detach().clone()
+    with pytest.raises(TrainingError, match=f"weight of net {words}.*base model that the run began with"):
+        own.restore(Checkpoint(State(step=3), {"net": saved, "ema-net": saved}, {}))
+    assert torch.equal(own.modules["net"].weight, before)

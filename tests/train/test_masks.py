@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
+from pair_files import parquet, web_dataset
 from PIL import Image as Pictures
 
 from ip2p.errors import DataError
@@ -42,6 +43,15 @@ def test_rows_without_a_mask_take_what_is_given(tmp_path: Path, pairs_folder: Pa
     assert torch.equal(masks(tmp_path / "data", None).at([0], crop, SHAPE, INSTEAD), INSTEAD)
     without = Masks(open_pairs(pairs_folder).train, downscale=4)
     assert torch.equal(without.at([0], crop, SHAPE, INSTEAD), INSTEAD)
+
+
+def test_masks_are_read_from_tar_files_and_beside_sets_without(tmp_path: Path) -> None:
+    web_dataset(tmp_path, masks=True)
+    parquet("original_image", "edited_image", "edit_prompt")(tmp_path / "plain")
+    found = Masks(open_pairs(tmp_path / "train-000000.tar", tmp_path / "plain").train, downscale=4)
+    crop = [Augmentation(False, 0.5, 0.5)] * 2
+    both = found.at([0, 19], crop, SHAPE * 2, INSTEAD.expand(2, 1, 8, 8))
+    assert both[0].eq(1).all() and both[1].eq(0.5).all()
 
 
 def test_a_damaged_mask_is_told(tmp_path: Path) -> None:

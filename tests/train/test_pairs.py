@@ -17,7 +17,7 @@ from PIL import Image
 
 from ip2p.cli import run
 from ip2p.config import load_config
-from ip2p.errors import DataError
+from ip2p.errors import ConfigError, DataError
 from ip2p.models.backbone import load_backbone
 from ip2p.pairs import memory, usable
 from ip2p.pairs.headers import measure
@@ -150,14 +150,15 @@ def test_one_instruction_for_all(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_picture_to_edit_train_without_one(settings: list[str], tmp_path: Path, tiny_base: Path) -> None:
-    write_files(tmp_path, ROWS, "{}-a.png", "{}-b.png")
+    folder = tmp_path / "data"
+    write_files(folder, ROWS, "{}-a.png", "{}-b.png")
     rows: list[dict[str, Any]] = [
         {"original_image": f"{n:03d}-a.png" if n % 2 else None, "edited_image": f"{n:03d}-b.png", "edit_prompt": "x"}
         for n in range(len(ROWS))
     ]
-    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     said: list[str] = []
-    pairs = open_pairs(tmp_path, say=said.append)
+    pairs = open_pairs(folder, say=said.append)
     assert pairs.without == frozenset(range(0, len(pairs.train), 2)) and "10 of 19" in said[-1]
     backbone = load_backbone(tiny_base)
     config = load_config(FinetuneConfig, None, [*settings, "batch=4"])
@@ -167,7 +168,56 @@ def test_rows_without_a_picture_to_edit_train_without_one(settings: list[str], t
         for place in range(4):
             absent = batches.order.row(position + place) in pairs.without
             assert bool((latents.condition[place] == 0).all()) == absent and latents.mean[place].any()
-    assert len(losses(settings, tmp_path / "run", f"dataset={tmp_path}")) == 5
+    more = [f"dataset={folder}", "changed_weight=2", "minutes=null"]
+    assert len(losses(settings, tmp_path / "run", *more)) == 5
+    AcceleratorState._reset_state(reset_partial_state=True)
+    more += [f"out={tmp_path / 'run'}"]
+    session = Run(load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, *more]), lambda _: None)
+    weight = session.batch_at(range(16)).weight
+    assert weight is not None
+    for place in range(16):  # without a picture to edit, nothing is changed more than the rest
+        assert bool((weight[place] == 1).all()) == (session.batches.order.row(place) in pairs.without)
+
+
+def test_what_is_held_out_has_pictures_to_edit_and_triples_of_its_own(tmp_path: Path) -> None:
+    """Rows without a picture to edit come last, and row 37 is another candidate of row 0's triple."""
+    names = ("original_image", "edited_image", "edit_prompt")
+    texts = [str(number) for number in range(40)]
+    texts[37] = texts[0]
+    rows = table(names, [(*ROWS[number % 20][:2], text) for number, text in enumerate(texts)]).to_list()
+    for number, row in enumerate(rows):
+        row |= {"original_image": None if number > 37 else row["original_image"]}
+        row |= {"original_prompt": "a meadow", "edited_prompt": f"a meadow, {row['edit_prompt']}"}
+    Dataset.from_list(rows).to_parquet(tmp_path / "train.parquet")
+    pairs = open_pairs(tmp_path)
+    assert list(pairs.held_out["edit_prompt"]) == ["36"]
+    assert list(pairs.train["edit_prompt"]) == texts[:36] + texts[38:] and pairs.without == {36, 37}
+
+
+def test_a_run_does_not_write_into_its_data_set(settings: list[str], tmp_path: Path) -> None:
+    """Its metrics would be rows of the data set when it goes on."""
+    folder = LAYOUTS["two folders"][0](tmp_path / "data")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ConfigError, match="lies in the data set"):
+        losses(settings, folder / "run", f"dataset={folder}")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_rows_without_captions_are_triples_of_their_own_in_every_set(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        table(("original_image", "edited_image", "edit_prompt"), ROWS).to_parquet(tmp_path / name / "train.parquet")
+    assert len(set(open_pairs(tmp_path / "one", tmp_path / "two").triples)) == 38
+
+
+def test_texts_and_names_that_no_table_can_hold_are_told(tmp_path: Path) -> None:
+    write_files(tmp_path, ROWS[:4], "{}-a.png", "{}-b.png")
+    (tmp_path / os.fsdecode(b"004-\xff.png")).write_bytes(ROWS[0][0])
+    rows = [{"before": f"{n:03d}-a.png", "after": f"{n:03d}-b.png", "edit": "x"} for n in range(4)]
+    rows += [rows[0] | {"edit": "half \ud83d"}, rows[0] | {"after": os.fsdecode(b"004-\xff.png")}]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=r"half of a character .*row 4.*not UTF-8 .*row 5"):
+        open_pairs(tmp_path)
+    assert len(open_pairs(tmp_path, bad_rows="skip").train) == 3
 
 
 def test_sets_of_unlike_types_and_layouts_are_mixed(settings: list[str], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Diffusion-DPO: the loss against a plain formula, the packed layout, and a run that learns to prefer."""
 
 import copy
+import io
 import math
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from torch import Tensor, nn
 from ip2p.config import load_config
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.errors import ConfigError, DataError
+from ip2p.models.backbone import load_backbone
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.read import decode_image
 from ip2p.train.config import DataSource, FinetuneConfig
 from ip2p.train.fit import Run, fit
 from ip2p.train.objective import TrainingBatch
 from ip2p.train.preference import open_preferences, preference_loss
+from ip2p.train.prepare import make_batches
 
 INSTRUCTIONS = ("make it winter", "add a rainbow", "turn it blue")
 
@@ -101,6 +104,36 @@ def test_the_configuration_of_a_packed_data_set_is_read_row_by_row(tmp_path: Pat
     pictures = [to_rgb(decode_image(each.train[3]["edited_image"]["bytes"], "it")) for each in (chosen, rejected)]
     bright, dark = (each.getpixel((20, 30)) for each in pictures)
     assert min(bright) > max(dark) and chosen.train[3]["original_image"] == rejected.train[3]["original_image"]
+
+
+def test_both_edits_come_in_one_order_whatever_their_sizes(tmp_path: Path, tiny_base: Path) -> None:
+    """A build is taken for its data set, and a rejected edit of another shape stays beside its chosen one."""
+    (tmp_path / "build.json").write_text("{}")
+    folder = write_preferences(tmp_path / "packed", 21) / "preferences"
+    rows = Dataset.from_parquet(str(folder / "train-00000-of-00001.parquet")).to_list()
+    wide = io.BytesIO()
+    Pictures.new("RGB", (64, 32)).save(wide, "PNG")
+    for number, row in enumerate(rows):
+        row["edit_prompt"] = f"edit {number}"
+        if number % 3 == 0:
+            row |= {"rejected": {"bytes": wide.getvalue()}, "rejected_original_image": {"bytes": wide.getvalue()}}
+    Dataset.from_list(rows).to_parquet(folder / "train-00000-of-00001.parquet")
+    config = load_config(FinetuneConfig, None, [f"dataset={tmp_path}", "buckets=true", "batch=4", "dpo_beta=1"])
+    opened = open_preferences(*config.datasets)
+    chosen, rejected = (make_batches(each, load_backbone(tiny_base), config, size=32) for each in opened)
+    for start in range(0, 40, 4):
+        (texts, better), (others, worse) = (each.at(range(start, start + 4)) for each in (chosen, rejected))
+        assert texts == others and better.mean.shape == worse.mean.shape
+
+
+def test_preference_pairs_without_a_picture_to_edit_are_refused(tmp_path: Path) -> None:
+    folder = write_preferences(tmp_path / "packed", 21)
+    file = folder / "preferences" / "train-00000-of-00001.parquet"
+    rows = Dataset.from_parquet(str(file)).to_list()
+    rows[5]["rejected_original_image"] = None
+    Dataset.from_list(rows).to_parquet(file)
+    with pytest.raises(DataError, match="without a picture to edit: 1"):
+        open_preferences(DataSource(path=str(folder)))
 
 
 def test_a_data_set_without_preferences_is_told(pairs_folder: Path) -> None:
