@@ -61,9 +61,14 @@ OTHERS: dict[str, tuple[str, ...]] = {  # "10 steps" is how the bundled data set
     "one try": (*SIMPLE, "pairs.candidates=1"),
     "one try, guidance to 0.8": (*SIMPLE, "pairs.candidates=1", "pairs.guidance_stop=0.8"),
     "10 steps": (
-        "pairs.steps=10", "pairs.guidance_stop=0.8", "pairs.candidates=6", "pairs.p_min=0.2", "pairs.p_max=0.6",
-        "pairs.cfg_max=5", "pairs.per_kind={}",
-    ),  # fmt: skip
+        "pairs.steps=10",
+        "pairs.guidance_stop=0.8",
+        "pairs.candidates=6",
+        "pairs.p_min=0.2",
+        "pairs.p_max=0.6",
+        "pairs.cfg_max=5",
+        "pairs.per_kind={}",
+    ),
     "8 steps": ("pairs.steps=8",),
     "unipc, 8 steps": ("pairs.steps=8", "pairs.scheduler=unipc"),
     "trees of 3": ("pairs.tree=3",),
