@@ -171,7 +171,7 @@ def test_what_the_safety_checker_blocks_is_refused_and_seen_by_nobody(
 def test_bad_beginnings_leave_nothing(
     make_config: MakeConfig, editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ip2p.data_gen.stages.best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("ip2p.data_gen.models.best_device", lambda: torch.device("cpu"))
     with pytest.raises(DataError, match="no file of captions"):
         pipeline.build(make_config("captions.source=missing.txt", f"out={tmp_path / 'nowhere'}"), say=quiet)
     with pytest.raises(DataError, match="no data set build"):

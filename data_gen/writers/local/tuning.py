@@ -127,7 +127,7 @@ def split(seeds: Sequence[SeedTriple], seed: int) -> tuple[list[SeedTriple], lis
     captions = sorted({each.caption for each in seeds})
     if len(captions) < MIN_CAPTIONS:
         raise DataError(
-            f"{counted(len(captions), 'caption')} in the seeds cannot do to hold out a tenth", f"Give {MIN_CAPTIONS}"
+            f"the seeds have {counted(len(captions), 'caption')}, too few to hold out a tenth", f"Give {MIN_CAPTIONS}"
         )
     chosen = set(random.Random(derive_seed(seed, "tuning", "held-out")).sample(captions, len(captions) // 10))
     sides = [each for each in seeds if each.caption not in chosen], [each for each in seeds if each.caption in chosen]

@@ -57,7 +57,7 @@ def reproduce(state: Path, out: Path, *more: str) -> str:
     return ran.stdout
 
 
-@pytest.mark.timeout(900)  # sixteen processes, each of which imports what models need
+@pytest.mark.timeout(2400)  # sixteen processes, each of which imports what models need
 def test_the_models_are_made_in_order_and_exported(tmp_path: Path) -> None:
     state, out = tmp_path / "state", tmp_path / "bundled"
     plan = reproduce(state, out, "--plan")

@@ -168,7 +168,7 @@ def test_a_tenth_is_held_out_by_caption() -> None:
     assert len(held_out) == 8 and len(kept) == 72
     assert not {seed.caption for seed in kept} & {seed.caption for seed in held_out}
     assert split(twice, 1)[1] != held_out
-    with pytest.raises(DataError, match="9 captions in the seeds are too few"):
+    with pytest.raises(DataError, match="the seeds have 9 captions, too few"):
         split(SEEDS[:9], 0)
 
 
