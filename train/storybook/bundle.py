@@ -1,5 +1,7 @@
 """Export finished storybook models into ip2p/bundled: fp16 weights, and cards with figures on held-out scenes."""
 
+import copy
+import dataclasses
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -169,7 +171,9 @@ def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state:
         state: progress of the decoder's training.
     """
     backbone = load_backbone(folder)
-    backbone.vae.decoder.load_state_dict(vae.decoder.state_dict())
+    larger = copy.deepcopy(vae)  # the decoder may have grown; the encoder is the bundled one
+    larger.encoder.load_state_dict(backbone.vae.encoder.state_dict())
+    backbone = dataclasses.replace(backbone, vae=larger)
     body, settings = ((folder / name).read_text() for name in ("README.md", SETTINGS_FILE))
     line = (
         f"    python train/storybook/base.py decoder  # {state.samples:,} samples, {state.seconds / 60:.0f} minutes\n"
