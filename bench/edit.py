@@ -7,19 +7,18 @@ Diffusion 1.5's proportions and random weights. quality: presets on held-out sce
 
 import argparse
 import importlib.util
-import json
 import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
+from figures import write_figures
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -32,7 +31,6 @@ from ip2p.models.backbone import Backbone, save_backbone
 from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.models.loading import quiet
 from ip2p.pictures.tensors import to_tensor
-from ip2p.shards import atomic_write
 from ip2p.storybook.judge import Judge
 
 PARTS = ("exactness", "rows", "seconds", "quality")
@@ -294,12 +292,10 @@ def run(parsed: argparse.Namespace) -> None:
     if "quality" in parsed.parts:
         figures["quality"] = measure_quality(storybook.ours, trials, console)
     about = {
-        "command": "python " + " ".join(sys.argv), "editor": str(parsed.editor), "scenes": parsed.scenes,
+        "editor": str(parsed.editor), "scenes": parsed.scenes,
         "device": f"{storybook.ours.backbone.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
-        "versions": {name: version(name) for name in ("ip2p", "torch", "diffusers")},
     }  # fmt: skip
-    atomic_write(parsed.out, (json.dumps(about | figures, indent=1) + "\n").encode())
-    console.print(f"wrote {parsed.out}", highlight=False)
+    write_figures(parsed.out, about | figures, console)
 
 
 def main() -> int:

@@ -12,7 +12,6 @@ was drawn at first. "audited" is the bundled way without obeying its early rejec
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from figures import write_figures
 from recipe import draw_by_recipe
 from rich.console import Console
 from rich.table import Table
@@ -40,7 +40,7 @@ from ip2p.measuring.verdicts import Verdict, judge_pairs
 from ip2p.models.backbone import Backbone
 from ip2p.models.inference import load_for_inference
 from ip2p.records import Candidate, Reason, Triple
-from ip2p.shards import atomic_write, read_shards
+from ip2p.shards import read_shards
 from ip2p.storybook.edits import edit_between_captions
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.scene import Edit
@@ -212,11 +212,10 @@ def run(parsed: argparse.Namespace) -> None:
         )  # fmt: skip
     console.print(table)
     report = {
-        "command": "python " + " ".join(sys.argv), "edits": len(triples), "precision": parsed.precision,
+        "edits": len(triples), "precision": parsed.precision,
         "recipe_candidates": parsed.recipe_candidates, "threads": torch.get_num_threads(), "results": results,
     }  # fmt: skip
-    atomic_write(parsed.out, (json.dumps(report, indent=1) + "\n").encode())
-    console.print(f"wrote {parsed.out}", highlight=False)
+    write_figures(parsed.out, report, console)
 
 
 def main() -> int:

@@ -7,16 +7,15 @@ picture, and how far the layout has moved between the two.
 """
 
 import argparse
-import json
 import platform
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from figures import write_figures
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +27,6 @@ from ip2p.models.backbone import load_backbone
 from ip2p.pictures.tensors import to_tensor
 from ip2p.records import Candidate
 from ip2p.seeding import derive_seed
-from ip2p.shards import atomic_write
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge, Reading
 from ip2p.storybook.scene import ATTRIBUTES
@@ -137,18 +135,15 @@ def run(parsed: argparse.Namespace) -> None:
         console.print(f"{share}, p = {p:g}: {results[-1].seconds:.0f} s", highlight=False)
     print_table(results, console)
     report = {
-        "command": "python " + " ".join(sys.argv),
         "base": str(parsed.base),
         "edits": len(cases),
         "steps": parsed.steps,
         "cfg": parsed.cfg,
         "scheduler": parsed.scheduler,
         "device": f"{backbone.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",
-        "versions": {name: version(name) for name in ("ip2p", "torch", "diffusers")},
         "results": [each._asdict() for each in results],
     }
-    atomic_write(parsed.out, (json.dumps(report, indent=1) + "\n").encode())
-    console.print(f"wrote {parsed.out}", highlight=False)
+    write_figures(parsed.out, report, console)
 
 
 def main() -> int:

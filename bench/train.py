@@ -10,7 +10,6 @@ The kept latents are made beforehand and timed apart.
 
 import argparse
 import io
-import json
 import os
 import platform
 import signal
@@ -21,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ import diffusers
 import torch
 import transformers
 from datasets import Dataset, Features, Image, Value
+from figures import write_figures
 from PIL.Image import Image as Picture
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +38,6 @@ from ip2p.measuring.evaluation import held_out_trials
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
 from ip2p.models.bundled import DEFAULT_BASE
 from ip2p.models.loading import quiet
-from ip2p.shards import atomic_write
 from ip2p.train.batches import Batches
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.pairs import open_pairs
@@ -278,12 +276,8 @@ def run(parsed: argparse.Namespace) -> None:
             for way in ways.values():
                 way.end()
     show(figures, console)
-    about = {
-        "command": "python " + " ".join(sys.argv), "threads": torch.get_num_threads(), "machine": platform.machine(),
-        "versions": {name: version(name) for name in ("ip2p", "torch", "diffusers")},
-    }  # fmt: skip
-    atomic_write(parsed.out, (json.dumps(about | figures, indent=1) + "\n").encode())
-    console.print(f"wrote {parsed.out}", highlight=False)
+    about = {"threads": torch.get_num_threads(), "machine": platform.machine()}
+    write_figures(parsed.out, about | figures, console)
 
 
 def main() -> int:

@@ -109,9 +109,7 @@ def make_batches(pairs: PairDataset, backbone: Backbone, config: FinetuneConfig,
     """
     shapes = None
     if config.buckets:
-        # Every level of the UNet halves the sides of the latents.
-        step = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
-        allowed = bucket_shapes(size, step)
+        allowed = bucket_shapes(size, backbone.side_multiple)
         shapes = [nearest_shape(each, allowed) for each in pairs.sizes]
     triples = pairs.triples if config.candidates == "one" else None
     order = arrange(pairs.parts, seed=config.seed, batch=config.batch, triples=triples, shapes=shapes)

@@ -83,8 +83,6 @@ class FrozenText:
         return hashlib.sha256(self.backbone.tokenize(texts).numpy().tobytes()).hexdigest()[:32]
 
     def _kept(self, text: str) -> Tensor:
-        if not text:
-            return self._empty
         assert self._shards is not None
         index, place = divmod(self._places[text], SHARD)
         return self._shards.read(self._names[index])["text"][place].to(self.backbone.device, torch.float32)

@@ -100,7 +100,7 @@ class PairMaker:
         self.backbone = backbone
         self.settings = settings
         self.side = settings.size or backbone.image_size
-        multiple = backbone.downscale * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
+        multiple = backbone.side_multiple
         if self.side % multiple:
             raise ConfigError(f"pairs.size={self.side} does not suit {backbone.name}", f"Give a multiple of {multiple}")
         self.sampling = GenerationSettings(

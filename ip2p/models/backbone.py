@@ -120,6 +120,11 @@ class Backbone:
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @property
+    def side_multiple(self) -> int:
+        """Number of pixels of which the sides of pictures are multiples: every level of the UNet halves the latents."""
+        return int(self.downscale * 2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    @property
     def image_size(self) -> int:
         """Side in pixels of the pictures that the model was trained on."""
         size = self.unet.config.sample_size

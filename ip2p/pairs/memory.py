@@ -12,7 +12,7 @@ import datasets
 from datasets import Dataset
 
 from ip2p.pairs.columns import Reading
-from ip2p.pairs.rows import StoredPair
+from ip2p.pairs.rows import SIDES, StoredPair
 from ip2p.pairs.stored import PART, Stored
 from ip2p.shards import atomic_write, fingerprint
 
@@ -20,7 +20,6 @@ VERSION = 1
 """It is raised when a check finds more than before."""
 LARGE = 1000
 """Rows from which on a data set is remembered."""
-SIDES = ("source", "edited", "mask")
 TEXTS = ("place", "instruction", "caption", "edited_caption", "split")
 
 
