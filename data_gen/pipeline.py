@@ -95,9 +95,11 @@ def build_partition(
         ConfigError: the folder belongs to a build with other settings.
         DataError: the triples are not finished, or no pair is kept.
         ModelError: a model is missing or of another kind.
+        WriterError: the judge of the pairs cannot be asked.
     """
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
+    from ip2p.data_gen.preflight import check_judge
     from ip2p.data_gen.stages import Stages
 
     build_folder = BuildFolder(config, hash_origins(config))
@@ -106,6 +108,7 @@ def build_partition(
         stages = Stages(build_folder, say)
         for stage in ("captions", "triples"):
             stages.require(stage, f"Run `ip2p dataset triples -o {out}` with these settings first")
+        check_judge(stages)  # any of the runs may be the last, which asks it
         say(f"{partition}: {len(partition.shards(stages.shards))} of {counted(stages.shards, 'shard')}")
         seconds = make_pairs(stages, partition.shards(stages.shards), parallelism, lock)
         left = stages.unfinished_pairs()
