@@ -153,6 +153,8 @@ def test_no_filter_destroys_what_a_person_has_written_into_the_data_set(make_con
     pipeline.build(config, say=quiet)
     out, packed = Path(config.out), Path(config.out) / "packed"
     written = {"README.md": "the first", "notes": "of mine"}, {"README.md": "---\ntorn: [\n---\n", "manifest.json": "{"}
+    (packed / "mine").mkdir()
+    (packed / "mine" / "pairs.csv").write_text("of mine, too")
     for number, files in enumerate(written, 1):
         for name, text in files.items():
             (packed / name).write_text(text)
@@ -162,6 +164,7 @@ def test_no_filter_destroys_what_a_person_has_written_into_the_data_set(make_con
         each["README.md"] for each in written
     ]
     assert (out / "notes.edited").read_text() == "of mine"
+    assert (out / "packed.edited" / "mine" / "pairs.csv").read_text() == "of mine, too"
     kept = sorted(out.glob("*.edited*"))
     pipeline.refilter(make_config("captions.count=2", "filter.direction=-0.3", "pack.split=0"), say=quiet)
     assert sorted(out.glob("*.edited*")) == kept, "what is as it was written is not kept"
