@@ -67,8 +67,13 @@ def read_sections(out: Path) -> dict[str, Any]:
     Raises:
         DataError: there is no build in the folder.
     """
+    return unflatten(read_build_file(out))
+
+
+def unflatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections of a config, of what build.json says by dotted names."""
     sections: dict[str, Any] = {}
-    for key, value in read_build_file(out).items():
+    for key, value in settings.items():
         *parents, last = key.split(".")
         if (parents or last in DatasetConfig.model_fields) and not is_origin(key):
             inner = sections

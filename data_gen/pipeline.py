@@ -26,6 +26,7 @@ from ip2p.errors import BusyError, DataError, Ip2pError
 from ip2p.plurals import counted
 
 if TYPE_CHECKING:
+    from ip2p.data_gen.build_folder import BuildFolder
     from ip2p.data_gen.calibration.calibrate import Calibration
     from ip2p.data_gen.calibration.labels import Label
     from ip2p.data_gen.report.results import Results
@@ -174,6 +175,7 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
             rate = 60 * counts.kept / seconds
             if counts.total:
                 say(f"{counts}\n{seconds:.1f} s in this session: {rate:.0f} triples a minute; report {page}")
+    _warn_if_stale(build_folder, say)
     return page
 
 
@@ -290,7 +292,6 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
     """Write a page about a filtered build."""
     from ip2p.data_gen.build_folder import BuildFolder
     from ip2p.data_gen.stages import Stages
-    from ip2p.manifest import find_stale
 
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
     with build_folder.claim(write=False):
@@ -298,9 +299,17 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
         stages.require("filtered", FILTER_HINT)
         page = write(stages.results())
     say(f"{page.stem} {page}")
-    if stale := find_stale(build_folder.stage_folder("packed")):
-        say(f"warning: {stale}")
+    _warn_if_stale(build_folder, say)
     return page
+
+
+def _warn_if_stale(build_folder: "BuildFolder", say: Say) -> None:
+    """Say that the packed data set is not of the settings that the build has now, if it is so."""
+    from ip2p.manifest import find_stale
+
+    with suppress(DataError):  # a damaged one is told by whoever reads it
+        if stale := find_stale(build_folder.stage_folder("packed")):
+            say(f"warning: {stale}")
 
 
 def _finish(results: "Results") -> "Results":
