@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ip2p.data_gen.report.results import Results
 
 INTERRUPTED_EXIT_CODE = 130
-FILTER_HINT = "Run `ip2p dataset filter` with these settings first"
+FILTER_HINT = "Run `ip2p dataset filter out={}` with these settings first"
 ONE_PROCESS = Parallelism()
 
 Say = Callable[[str], None]
@@ -218,7 +218,7 @@ def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
     with build_folder.claim():
         stages = Stages(build_folder, say)
-        stages.require("scores", "Run `ip2p dataset build` to its end first")
+        stages.require("scores", f"Run `ip2p dataset build out={config.out}` to its end first")
         stages.filter_pairs()
         counts = _finish(stages.results()).counts
     summary = BuildSummary(build_folder.out, counts, Session(time.monotonic() - began))
@@ -275,7 +275,7 @@ def calibrate(
     marks = read_marks(labels) if isinstance(labels, Path) else None
     with build_folder.claim(write=False):
         stages = Stages(build_folder, say)
-        stages.require("filtered", FILTER_HINT)
+        stages.require("filtered", FILTER_HINT.format(config.out))
         shards = [read_filtered(build_folder, index) for index in range(stages.shards)]
         origin = str(labels) if isinstance(labels, Path) else "the judge"
         found = (marks or {}) if isinstance(labels, Path) else label_stored(build_folder, shards, labels, count)
@@ -296,7 +296,7 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
     with build_folder.claim(write=False):
         stages = Stages(build_folder, say)
-        stages.require("filtered", FILTER_HINT)
+        stages.require("filtered", FILTER_HINT.format(config.out))
         page = write(stages.results())
     say(f"{page.stem} {page}")
     _warn_if_stale(build_folder, say)

@@ -330,6 +330,8 @@ def _read_batches(path: Path, contents: Contents) -> Iterator[pa.RecordBatch]:
                 said = f"has {reader.metadata.num_rows} rows, and its manifest says {contents.rows}"
                 raise DataError(f"{path} {said}", redo_hint(path))
             yield from reader.iter_batches(batch_size=ROW_GROUP_SIZE)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing", redo_hint(path)) from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read ({one_line(error)})", redo_hint(path)) from error
 

@@ -152,6 +152,26 @@ def test_a_filter_that_keeps_nothing_leaves_no_stale_pairs_without_a_word(
     assert (Path(out) / "README.edited.md").read_text().endswith("Words of mine.\n")
 
 
+def test_what_cannot_be_compared_is_no_build_that_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, torn = tmp_path / "out", "build.json is unreadable"
+    (out / "packed").mkdir(parents=True)
+    (out / "build.json").write_text('{"seed": 0, ')
+    for arguments, said in (
+        (["verify", str(tmp_path / "nowhere")], "nowhere does not exist"),
+        (["verify", str(out / "build.json")], "build.json is a file"),
+        (["verify", str(out)], "2 faults in"),
+        (["filter", f"out={out}"], torn),
+        (["report", f"out={out}"], torn),
+        (["filter", str(out)], f"Write out={out}"),
+        (["calibrate", str(out)], f"Write out={out}"),
+    ):
+        assert run(["dataset", *arguments]) == 2
+        printed = capsys.readouterr()
+        assert said in printed.err and printed.err.count("\n") == 1
+        if "2 faults" in said:
+            assert torn in printed.out and "packed has no manifest.json" in printed.out
+
+
 def test_no_command_changes_settings_without_the_data_set_being_stale(make_config: MakeConfig) -> None:
     """Whatever command is run with whatever settings, what it leaves says whether the pairs are packed by them."""
     small = ("captions.count=2", "filter.direction=-1", "pack.split=0")
