@@ -193,5 +193,6 @@ class TrainingLoop(ABC):
         if self.bad_steps >= patience:
             raise TrainingError(
                 f"no finite gradient in {self.bad_steps} steps up to step {step} ({self.state.precision})",
-                f"Start again with a lower learning_rate or precision=fp32; the last good weights are in {self.out}",
+                "The same command with a lower learning_rate, or precision=fp32, goes on from the last good weights, "
+                f"which are in {self.out}",
             )
