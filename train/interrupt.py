@@ -59,7 +59,7 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 138 for SIGUSR1, 130 for Ctrl-C; 0 without a signal."""
+        """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 138 for SIGUSR1, 130 for Ctrl-C; or 0."""
         return 128 + self.received if self.received else 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -26,6 +26,7 @@ class PairDataset(NamedTuple):
         sizes: width and height of each edited picture of the training pairs.
         triples: id of the triple of each training pair.
         without: training pairs without an original picture.
+        pictures: hash of the picture files.
     """
 
     train: Dataset
@@ -34,18 +35,23 @@ class PairDataset(NamedTuple):
     sizes: list[tuple[int, int]]
     triples: list[str]
     without: frozenset[int]
+    pictures: str = ""
 
     def fingerprint(self) -> str:
-        """Hash the number of training pairs and their instructions, in order: 16 hexadecimal digits."""
+        """Hash the number of training pairs and their instructions, in order, and name their pictures by their hash.
+
+        The first 16 hexadecimal digits are all that runs have which are older than the hash of pictures.
+        """
         digest = hashlib.sha256(str(len(self.train)).encode())
         for instruction in self.train["edit_prompt"]:
             digest.update(b"\0" + instruction.encode())
-        return digest.hexdigest()[:16]
+        return f"{digest.hexdigest()[:16]}-{self.pictures}"
 
 
 def open_pairs(
     *sources: str | Path | DataSource,
     bad_rows: Literal["error", "skip"] = "error",
+    masks: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> PairDataset:
     """Open data sets of any layout, check every row, and concatenate them.
@@ -55,6 +61,7 @@ def open_pairs(
     Args:
         sources: data sets, by path or by name on the hub, or with columns, instruction and weight.
         bad_rows: whether rows that cannot be used are an error, or are left out.
+        masks: whether a damaged mask of changed pixels makes a row unusable.
         say: function that prints a line.
 
     Raises:
@@ -62,7 +69,7 @@ def open_pairs(
             too few of them.
     """
     named = [each if isinstance(each, DataSource) else DataSource(path=str(each)) for each in sources]
-    opened = [_open(each, bad_rows, say) for each in named]
+    opened = [_open(each, bad_rows, masks, say) for each in named]
     sets = [train for train, _ in opened]
     train, held_out = join_tables([each.table for each in sets]), join_tables([each for _, each in opened])
     without = [absent for each in sets for absent in each.without]
@@ -87,13 +94,14 @@ def open_pairs(
         [size for each in sets for size in each.sizes],
         [triple for each in sets for triple in each.triples],
         frozenset(row for row, absent in enumerate(without) if absent),
+        "-".join(each.digest for each in sets),
     )
 
 
-def _open(source: DataSource, bad_rows: str, say: Callable[[str], None]) -> tuple[UsablePairs, Dataset]:
+def _open(source: DataSource, bad_rows: str, masks: bool, say: Callable[[str], None]) -> tuple[UsablePairs, Dataset]:
     """Return the training pairs of a data set, and its held-out pairs, all of which have a picture to edit."""
     reading = Reading(columns=source.columns or Columns(), instruction=source.instruction or "")
-    found = usable_pairs(source.path, reading, say=say)
+    found = usable_pairs(source.path, reading, masks=masks, skip=bad_rows == "skip", say=say)
     if bad_rows == "error":
         require_usable(source.path, found)
     bad = [row for part in found.values() for row in part.bad]
@@ -130,6 +138,7 @@ def take(pairs: UsablePairs, rows: Sequence[int]) -> UsablePairs:
         [pairs.triples[row] for row in rows],
         [pairs.without[row] for row in rows],
         pairs.bad,
+        pairs.digest,
     )
 
 

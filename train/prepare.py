@@ -75,7 +75,8 @@ def open_sets(config: FinetuneConfig, *, say: Callable[[str], None]) -> tuple[Pa
     """
     if config.dpo_beta:
         return open_preferences(*config.datasets, say=say)
-    return (open_pairs(*config.datasets, bad_rows=config.bad_rows, say=say),)
+    masks = config.changed_weight > 0
+    return (open_pairs(*config.datasets, bad_rows=config.bad_rows, masks=masks, say=say),)
 
 
 def count_steps(

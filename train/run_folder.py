@@ -119,7 +119,7 @@ def tell_changes(past: State, now: State, *, processes: int) -> list[str]:
         )
     elif any(past.config[key] != now.config[key] for key in DIVISION):
         told.append(f"{begin}, a step takes its {samples} pairs as {division} (batch x accumulation x processes)")
-    if past.data != now.data:
+    if past.data not in (now.data, now.data.partition("-")[0]):  # older runs know the texts only
         told.append(f"{begin}, the run has other pairs than before, and other held-out ones: compare losses with care")
     elif _weights(past) != _weights(now):
         told.append(f"{begin}, its data sets are mixed by other weights")
