@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -56,7 +57,8 @@ def open_pairs(
 ) -> PairDataset:
     """Open data sets of any layout, check every row, and concatenate them.
 
-    The held-out pairs of each are its split `test` or `validation`, or else its last twentieth; 64 pairs at most.
+    The held-out pairs of each are its split `test` or `validation`, or else its last twentieth; 64 pairs at most, of
+    several sets in the shares that they have in training.
 
     Args:
         sources: data sets, by path or by name on the hub, or with columns, instruction and weight.
@@ -89,13 +91,30 @@ def open_pairs(
         start += len(each.table)
     return PairDataset(
         train,
-        held_out.select(range(min(MAX_HELD_OUT, len(held_out)))),
+        held_out.select(_held_out_rows([len(each) for _, each in opened], parts)),
         [part for part in parts if part.rows],
         [size for each in sets for size in each.sizes],
         [triple for each in sets for triple in each.triples],
         frozenset(row for row, absent in enumerate(without) if absent),
         "-".join(each.digest for each in sets),
     )
+
+
+def _held_out_rows(counts: Sequence[int], parts: Sequence[Part]) -> list[int]:
+    """Return which of all held-out rows, source after source, are taken: 64 at most, by weight, the first of each.
+
+    Args:
+        counts: held-out rows of each source.
+        parts: training rows and weight of each.
+    """
+    weighted = any(part.weight is not None for part in parts)
+    weights = [part.weight or 1.0 if weighted else max(1, len(part.rows)) for part in parts]
+    taken = [0] * len(counts)
+    for _ in range(min(MAX_HELD_OUT, sum(counts))):  # each goes to the one that is furthest below its share
+        left = (source for source, count in enumerate(counts) if taken[source] < count)
+        taken[min(left, key=lambda source: (taken[source] + 0.5) / weights[source])] += 1
+    starts = accumulate(counts, initial=0)
+    return [row for start, count in zip(starts, taken, strict=False) for row in range(start, start + count)]
 
 
 def _open(source: DataSource, bad_rows: str, masks: bool, say: Callable[[str], None]) -> tuple[UsablePairs, Dataset]:

@@ -27,7 +27,8 @@ from ip2p.train.batches import Batches
 from ip2p.train.config import DataSource, FinetuneConfig
 from ip2p.train.fit import Run, make_batches
 from ip2p.train.metrics import read_metrics
-from ip2p.train.pairs import open_pairs
+from ip2p.train.order import Part
+from ip2p.train.pairs import _held_out_rows, open_pairs
 
 
 @pytest.fixture
@@ -194,6 +195,20 @@ def test_what_is_held_out_has_pictures_to_edit_and_triples_of_its_own(tmp_path: 
     pairs = open_pairs(tmp_path)
     assert list(pairs.held_out["edit_prompt"]) == ["36"]
     assert list(pairs.train["edit_prompt"]) == texts[:36] + texts[38:] and pairs.without == {36, 37}
+
+
+def test_held_out_pairs_of_several_sets_come_in_the_shares_of_training() -> None:
+    equal = [Part(range(0, 900)), Part(range(900, 1800))]
+    rows = _held_out_rows([500, 500], equal)
+    assert rows == [*range(32), *range(500, 532)]
+    weighted = [Part(range(0, 10), 3.0), Part(range(10, 900), 1.0), Part(range(900, 905))]
+    assert [sum(row // 100 == part for row in _held_out_rows([100, 100, 100], weighted)) for part in range(3)] == [
+        38,
+        13,
+        13,
+    ]
+    assert _held_out_rows([1, 100], equal) == list(range(64))  # what one does not have, the other gives
+    assert _held_out_rows([2, 3], equal) == list(range(5))
 
 
 def test_rows_without_captions_are_triples_of_their_own_in_every_set(tmp_path: Path) -> None:
