@@ -5,7 +5,7 @@ which process takes which positions. Both pictures of a pair get the same crop a
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +30,7 @@ from ip2p.train.latent_cache import CachedPairs, CacheDtype, LatentCache, fill_l
 from ip2p.train.objective import Latents
 from ip2p.train.order import Order, ShuffledOrder
 from ip2p.train.ranks import Ranks
+from ip2p.train.stream import PairStream
 
 PICTURE_COLUMNS = ("original_image", "edited_image")
 AHEAD = 2
@@ -83,7 +84,7 @@ class Batches:
     """Gives the instructions and latents at any positions of a run.
 
     Args:
-        pairs: one split of a data set.
+        pairs: one split of a data set, or a stream of pairs.
         backbone: model whose autoencoder encodes the pictures, and whose device takes the latents.
         size: side of the square crop, in pixels.
         seed: seed of the run.
@@ -101,7 +102,7 @@ class Batches:
 
     def __init__(
         self,
-        pairs: Dataset,
+        pairs: Dataset | PairStream,
         backbone: Backbone,
         *,
         size: int,
@@ -109,20 +110,20 @@ class Batches:
         flip: bool,
         order: Order | None = None,
         shapes: Sequence[tuple[int, int]] | None = None,
-        without: Collection[int] = (),
+        without: Container[int] = frozenset(),
         resize: tuple[int, int] | None = None,
         workers: int = 0,
     ) -> None:
-        self.pairs = keep_encoded(pairs)
+        self.pairs = pairs if isinstance(pairs, PairStream) else keep_encoded(pairs)
         self.backbone = backbone
         self.size = size
         self.seed = seed
         self.flip = flip
-        self.order = order or ShuffledOrder(len(pairs), seed)
+        self.order = order or ShuffledOrder(len(self.table), seed)
         self.shapes = shapes
-        self.without = frozenset(without)
+        self.without = without
         self.resize = resize
-        self.instructions: list[str] = list(pairs["edit_prompt"])
+        self.instructions: list[str] = [] if isinstance(pairs, PairStream) else list(pairs["edit_prompt"])
         self.stride = 0
         self._cache: LatentCache | None = None
         self._decoders = ThreadPoolExecutor(workers or DECODERS, thread_name_prefix="decode")
@@ -139,7 +140,26 @@ class Batches:
             for ahead in range(1, AHEAD + 1)
             if self.stride and isinstance(positions, range)
         ]
-        return [self.instructions[view.row] for view in views], self._latents(self._ahead.take(views, following))
+        return [self._instruction(view.row) for view in views], self._latents(self._ahead.take(views, following))
+
+    @property
+    def table(self) -> Dataset:
+        """The pairs, or of a stream the instructions that were read."""
+        return self.pairs.table() if isinstance(self.pairs, PairStream) else self.pairs
+
+    def places(self, position: int, ranks: Ranks) -> list[list[int]]:
+        """Return where each process goes on reading at a position of the run, if pairs are streamed; all have to ask.
+
+        Args:
+            position: samples that all processes have taken.
+            ranks: processes of the run.
+        """
+        if not isinstance(self.pairs, PairStream):
+            return []
+        return ranks.interleave([self.pairs.state(position // ranks.total)])
+
+    def _instruction(self, row: int) -> str:
+        return self.pairs.instruction(row) if isinstance(self.pairs, PairStream) else self.instructions[row]
 
     def encode(self, rows: Sequence[int], augmentations: Sequence[Augmentation]) -> Latents:
         """Encode the pictures of these rows as latents."""
@@ -206,6 +226,9 @@ class Batches:
         Raises:
             DataError: a picture cannot be read, or the disk has too little space.
         """
+        if isinstance(self.pairs, PairStream):
+            say("pairs are streamed: their latents are not cached")
+            return
         if self.resize:
             say("pictures are resized at random (resize) and get random crops: their latents are not cached")
             return
@@ -214,7 +237,7 @@ class Batches:
             return self.encode(rows, [Augmentation(flip, 0.5, 0.5)] * len(rows))
 
         flips = (False, True) if self.flip else (False,)
-        pairs = CachedPairs(len(self.pairs), self._files, encode, flips, self.size)
+        pairs = CachedPairs(len(self.table), self._files, encode, flips, self.size)
         self._cache = fill_latents(pairs, self.backbone, folder, dtype=dtype, ranks=ranks, say=say)
 
     @property
@@ -222,10 +245,17 @@ class Batches:
         """Bytes of the latents that are kept on disk."""
         return self._cache.size if self._cache else 0
 
+    @property
+    def cached_files(self) -> set[Path]:
+        """Files of the latents that are kept on disk."""
+        return self._cache.shards.files(self._cache.names) if self._cache else set()
+
     def close(self) -> None:
         """Stop decoding ahead."""
         self._ahead.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
+        if isinstance(self.pairs, PairStream):
+            self.pairs.close()
 
     def _files(self, row: int) -> list[bytes] | None:
         """Return the files of both pictures of a row; an empty one in place of an original that there is not.

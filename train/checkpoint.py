@@ -42,6 +42,7 @@ class State(BaseModel):
         data: fingerprint of the pairs.
         config: settings of the run.
         samples_a_step: samples of an optimizer step, over all processes; 0 in runs older than this.
+        stream: where each process goes on reading, if it streams its pairs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class State(BaseModel):
     data: str = ""
     config: dict[str, Any] = {}
     samples_a_step: int = 0
+    stream: list[list[int]] = []
 
 
 class Checkpoint(NamedTuple):

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -36,6 +35,7 @@ from ip2p.train.ranks import Ranks
 from ip2p.train.result import push_editor, save_editor, write_report
 from ip2p.train.run_folder import claim, find_checkpoint, write_note
 from ip2p.train.schedule import learning_rate_factor, share_done
+from ip2p.train.tensor_shards import tell_unused
 from ip2p.train.text_embeddings import FrozenText
 from ip2p.train.validation import Validation
 from ip2p.train.weighting import changed_share, pixel_weight
@@ -88,7 +88,7 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunRes
                     run.save()
                 if not run.stopped and (ends or run.state.step % config.validate_every == 0):
                     run.validate()
-        return run.finish(interrupts.exit_code)
+        return run.finish()
 
 
 class Run(TrainingLoop):
@@ -119,9 +119,13 @@ class Run(TrainingLoop):
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if config.dpo_beta else None
         self.process = ForwardProcess(self.backbone.scheduler)
         side = config.size or self.backbone.image_size
-        self.batches, *others = (make_batches(each, self.backbone, config, size=side) for each in opened)
-        self.rejected = next(iter(others), None)
         self.ranks = Ranks.of(place)
+        self.first = state.samples
+        self.batches, *others = (
+            make_batches(each, self.backbone, config, size=side, ranks=self.ranks, places=state.stream, say=self.say)
+            for each in opened
+        )
+        self.rejected = next(iter(others), None)
         self.text = None if config.train_text_encoder or self.backbone.is_xl else FrozenText(self.backbone)
         if config.cache_latents:
             self._fill_caches(self.batches, *others)
@@ -184,6 +188,12 @@ class Run(TrainingLoop):
         self.model.train()
         return super().step()
 
+    def save(self) -> None:
+        """Write a checkpoint, with the places where all processes go on reading."""
+        places = self.batches.places(self.state.samples, self.ranks)
+        self.state = self.state.model_copy(update={"stream": places})
+        super().save()
+
     def batch_at(self, taken: Sequence[int], batches: Batches | None = None) -> TrainingBatch:
         """Make the training batch at these positions of the run, with its noise, timesteps and dropped conditions.
 
@@ -237,22 +247,22 @@ class Run(TrainingLoop):
             self.progress.say(f"step {self.state.step}: held-out loss {loss:.4f}, edits in {sheet}")
         self.accelerator.wait_for_everyone()
 
-    def finish(self, exit_code: int) -> RunResult:
+    def finish(self) -> RunResult:
         """Write the editor and the report, or say how to resume if a signal stopped the run."""
         for batches in (self.batches, *([self.rejected] if self.rejected else [])):
             batches.close()
         if self.stopped:
             self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
-            return RunResult(None, self.state.step, exit_code or 128 + signal.SIGTERM)
+            return RunResult(None, self.state.step, 128 + self.stop_signal)  # of all ranks, whichever had the signal
         editor = self.out / "editor"
         if self.accelerator.is_main_process:
             self.model.eval()
             with self.learner.averaged_weights():
                 folded = without_lora(self.backbone)
-                save_editor(folded, editor, self.config, self.state, pairs=self.pairs.train)
+                save_editor(folded, editor, self.config, self.state, pairs=self.batches.table)
                 self._save_lora()
-            report = write_report(self.out, self.state, pairs=len(self.pairs.train))
+            report = write_report(self.out, self.state, pairs=len(self.batches.table))
             self.say(f"editor: {editor}\nreport: {report}")
             if self.config.push_to_hub:
                 self.say(push_editor(editor, self.config.push_to_hub))
@@ -304,7 +314,9 @@ class Run(TrainingLoop):
 
     def _trial(self) -> None:
         """Run a step, forward and backward, that changes nothing."""
-        editing_loss(self.model, self.process, self.batch_at(range(self.config.batch))).mean().backward()
+        editing_loss(
+            self.model, self.process, self.batch_at(range(self.first, self.first + self.config.batch))
+        ).mean().backward()
         self.model.zero_grad(set_to_none=True)
 
     def _fill_caches(self, *batches: Batches) -> None:
@@ -317,6 +329,8 @@ class Run(TrainingLoop):
                 self.batches.instructions, folder, dtype=dtype, limit=self.batches.cached_bytes, ranks=self.ranks,
                 say=self.say,
             )  # fmt: skip
+        used = set().union(*(each.cached_files for each in (*batches, *([self.text] if self.text else []))))
+        tell_unused(folder, used, self.say)
 
     def _accelerator(self, state: State, place: PartialState) -> Accelerator:
         accelerator = Accelerator(

@@ -10,9 +10,11 @@ from datasets import Dataset
 
 from ip2p.errors import DataError
 from ip2p.pairs.columns import Columns, Reading
+from ip2p.pairs.shards import Shards, open_shards
 from ip2p.pairs.usable import UsablePairs, group_faults, join_tables, require_usable, tell_bad, usable_pairs
 from ip2p.train.config import DataSource
 from ip2p.train.order import Part
+from ip2p.train.stream import held_out_pairs
 
 MAX_HELD_OUT = 64
 BUILD_HINT = "Give another data set with dataset=, or build one with `make dataset`"
@@ -27,7 +29,8 @@ class PairDataset(NamedTuple):
         sizes: width and height of each edited picture of the training pairs.
         triples: id of the triple of each training pair.
         without: training pairs without an original picture.
-        pictures: hash of the picture files.
+        pictures: hash of the picture files, or of the names of shards.
+        shards: what is streamed in place of training pairs in a table.
     """
 
     train: Dataset
@@ -37,6 +40,7 @@ class PairDataset(NamedTuple):
     triples: list[str]
     without: frozenset[int]
     pictures: str = ""
+    shards: Shards | None = None
 
     def fingerprint(self) -> str:
         """Hash the number of training pairs and their instructions, in order, and name their pictures by their hash.
@@ -98,6 +102,26 @@ def open_pairs(
         frozenset(row for row, absent in enumerate(without) if absent),
         "-".join(each.digest for each in sets),
     )
+
+
+def stream_pairs(source: DataSource, *, say: Callable[[str], None] = lambda _: None) -> PairDataset:
+    """Open a data set that is read while training.
+
+    Args:
+        source: data set.
+        say: function that prints a line.
+
+    Raises:
+        DataError: it is missing or unreadable, or nothing of it can be held out.
+    """
+    reading = Reading(columns=source.columns or Columns(), instruction=source.instruction or "")
+    shards = open_shards(source.path, reading)
+    held_out = held_out_pairs(shards, MAX_HELD_OUT)
+    if not len(held_out):
+        raise DataError(f"the data set {source.path} has too few usable pairs to hold one out", BUILD_HINT)
+    say(f"streaming {len(shards.train)} shards, with {len(held_out)} pairs held out")
+    names = hashlib.sha256("\0".join(each.name for each in shards.train).encode()).hexdigest()[:16]
+    return PairDataset(held_out.select([]), held_out, [], [], [], frozenset(), names, shards)
 
 
 def _held_out_rows(counts: Sequence[int], parts: Sequence[Part]) -> list[int]:
