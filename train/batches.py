@@ -114,16 +114,17 @@ class Batches:
         resize: tuple[int, int] | None = None,
         workers: int = 0,
     ) -> None:
-        self.pairs = pairs if isinstance(pairs, PairStream) else keep_encoded(pairs)
+        self.stream = pairs if isinstance(pairs, PairStream) else None
+        self.pairs = pairs.table() if isinstance(pairs, PairStream) else keep_encoded(pairs)
         self.backbone = backbone
         self.size = size
         self.seed = seed
         self.flip = flip
-        self.order = order or ShuffledOrder(len(self.table), seed)
+        self.order = order or ShuffledOrder(len(self.pairs), seed)
         self.shapes = shapes
         self.without = without
         self.resize = resize
-        self.instructions: list[str] = [] if isinstance(pairs, PairStream) else list(pairs["edit_prompt"])
+        self.instructions: list[str] = list(self.pairs["edit_prompt"])
         self.stride = 0
         self._cache: LatentCache | None = None
         self._decoders = ThreadPoolExecutor(workers or DECODERS, thread_name_prefix="decode")
@@ -145,7 +146,7 @@ class Batches:
     @property
     def table(self) -> Dataset:
         """The pairs, or of a stream the instructions that were read."""
-        return self.pairs.table() if isinstance(self.pairs, PairStream) else self.pairs
+        return self.stream.table() if self.stream else self.pairs
 
     def places(self, position: int, ranks: Ranks) -> list[list[int]]:
         """Return where each process goes on reading at a position of the run, if pairs are streamed; all have to ask.
@@ -154,12 +155,10 @@ class Batches:
             position: samples that all processes have taken.
             ranks: processes of the run.
         """
-        if not isinstance(self.pairs, PairStream):
-            return []
-        return ranks.interleave([self.pairs.state(position // ranks.total)])
+        return ranks.interleave([self.stream.state(position // ranks.total)]) if self.stream else []
 
     def _instruction(self, row: int) -> str:
-        return self.pairs.instruction(row) if isinstance(self.pairs, PairStream) else self.instructions[row]
+        return self.stream.instruction(row) if self.stream else self.instructions[row]
 
     def encode(self, rows: Sequence[int], augmentations: Sequence[Augmentation]) -> Latents:
         """Encode the pictures of these rows as latents."""
@@ -202,7 +201,7 @@ class Batches:
         Where there is no original, the edited picture stands in its place.
         """
         with told_by_row(row):
-            pair = self.pairs[row]
+            pair = self.stream[row] if self.stream else self.pairs[row]
             names = PICTURE_COLUMNS[1:] if row in self.without else PICTURE_COLUMNS
             original, edited = [_decode(pair[name], f"{name} of row {row}") for name in names] * (3 - len(names))
         if edited.size != original.size:
@@ -226,7 +225,7 @@ class Batches:
         Raises:
             DataError: a picture cannot be read, or the disk has too little space.
         """
-        if isinstance(self.pairs, PairStream):
+        if self.stream:
             say("pairs are streamed: their latents are not cached")
             return
         if self.resize:
@@ -237,7 +236,7 @@ class Batches:
             return self.encode(rows, [Augmentation(flip, 0.5, 0.5)] * len(rows))
 
         flips = (False, True) if self.flip else (False,)
-        pairs = CachedPairs(len(self.table), self._files, encode, flips, self.size)
+        pairs = CachedPairs(len(self.pairs), self._files, encode, flips, self.size)
         self._cache = fill_latents(pairs, self.backbone, folder, dtype=dtype, ranks=ranks, say=say)
 
     @property
@@ -254,8 +253,8 @@ class Batches:
         """Stop decoding ahead."""
         self._ahead.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
-        if isinstance(self.pairs, PairStream):
-            self.pairs.close()
+        if self.stream:
+            self.stream.close()
 
     def _files(self, row: int) -> list[bytes] | None:
         """Return the files of both pictures of a row; an empty one in place of an original that there is not.

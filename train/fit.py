@@ -329,7 +329,7 @@ class Run(TrainingLoop):
                 self.batches.instructions, folder, dtype=dtype, limit=self.batches.cached_bytes, ranks=self.ranks,
                 say=self.say,
             )  # fmt: skip
-        used = set().union(*(each.cached_files for each in (*batches, *([self.text] if self.text else []))))
+        used = set().union(*(each.cached_files for each in batches), self.text.cached_files if self.text else ())
         tell_unused(folder, used, self.say)
 
     def _accelerator(self, state: State, place: PartialState) -> Accelerator:

@@ -83,7 +83,7 @@ def find_checkpoint(
         TrainingError: there are checkpoints, and none is whole.
     """
     step = config.batch * config.accumulation * processes
-    now = {"data": data, "config": config.model_dump(mode="json"), "samples_a_step": step}
+    now: dict[str, Any] = {"data": data, "config": config.model_dump(mode="json"), "samples_a_step": step}
     found = load_newest(out / "checkpoints", warn=say)
     if found is None:
         return State.model_validate(now), None

@@ -210,6 +210,7 @@ def held_out_pairs(shards: Shards, most: int) -> Dataset:
         shards: shards of a source.
         most: largest number of pairs.
     """
+    rows: Iterator[StoredPair]
     if shards.test:
         rows = (pair for shard in shards.test for pair in shard.read())
     else:
