@@ -18,11 +18,9 @@ from PIL import Image
 from ip2p.cli import run
 from ip2p.config import load_config
 from ip2p.errors import DataError
-from ip2p.manifest import write_manifest
 from ip2p.models.backbone import load_backbone
 from ip2p.pairs import check, memory
 from ip2p.pairs.headers import measure
-from ip2p.shards import Contents, hash_file
 from ip2p.train.batches import Batches
 from ip2p.train.config import DataSource, FinetuneConfig
 from ip2p.train.fit import Run, make_batches
@@ -288,62 +286,6 @@ def test_pictures_of_all_kinds_are_read_before_the_first_step(tmp_path: Path, ti
     batches = Batches(pairs.train, load_backbone(tiny_base), size=32, seed=0, flip=False)
     for row in range(len(pairs.train)):
         assert [image.size for image in batches.pictures(row)] == [(32, 32)] * 2
-
-
-def spoil_middle(kind: str) -> bytes:
-    """Make a picture whose header, end and length are right, and which no decoder takes."""
-    data = bytearray(encode(Image.effect_noise((32, 32), 90).convert("RGB"), kind))
-    start = data.index(b"\xff\xc4") + 5 if kind == "JPEG" else 20  # the lengths of codes; the first block
-    data[start : start + 16] = b"\xff" * 16
-    assert measure(bytes(data), "it") == (32, 32)
-    return bytes(data)
-
-
-def test_damage_in_the_middle_of_pictures_and_masks_is_found_before_the_first_step(tmp_path: Path) -> None:
-    good = ROWS[0][0]
-    rows = [
-        {
-            "original_image": {"bytes": first},
-            "edited_image": {"bytes": good},
-            "edit_mask": mask and {"bytes": mask},
-            "edit": "x",
-        }
-        for first, mask in [(good, good), (spoil_middle("JPEG"), good), (good, spoil_middle("JPEG"))]
-        + [(good, None)] * 9
-    ]
-    columns = {name: Picture() for name in ("original_image", "edited_image", "edit_mask")} | {"edit": Value("string")}
-    Dataset.from_list(rows, features=Features(columns)).to_parquet(tmp_path / "train.parquet")
-    with pytest.raises(DataError, match=r"1 of 12 rows .*the source picture is damaged .*\(train, row 1\)"):
-        open_pairs(tmp_path)
-    with pytest.raises(DataError, match=r"2 of 12 rows .*the mask is damaged .*\(train, row 2\)"):
-        open_pairs(tmp_path, masks=True)
-    left = open_pairs(tmp_path, bad_rows="skip", masks=True)
-    assert len(left.train) + len(left.held_out) == 10
-    assert left.fingerprint() != open_pairs(tmp_path, bad_rows="skip").fingerprint()
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_damaged_shard_is_told_or_left_out_with_its_rows(tmp_path: Path, packed: bool) -> None:
-    names = [f"train-0000{number}.parquet" for number in range(3)]
-    for number, name in enumerate(names):
-        table(("original_image", "edited_image", "edit_prompt"), make_rows(4 + number)).to_parquet(tmp_path / name)
-    if packed:
-        write_manifest(
-            tmp_path,
-            {name: Contents(rows=4 + number, size=(tmp_path / name).stat().st_size, sha256=hash_file(tmp_path / name))
-             for number, name in enumerate(names)},
-            "now",
-        )  # fmt: skip
-    damaged = tmp_path / names[1]
-    data = bytearray(damaged.read_bytes())
-    data[4:400] = b"\xff" * 396  # the first page; the end of the file still tells its rows
-    damaged.write_bytes(data)
-    with pytest.raises(DataError, match=r"train-00001.parquet.*leave their rows out with bad_rows=skip"):
-        open_pairs(tmp_path)
-    said: list[str] = []
-    left = open_pairs(tmp_path, bad_rows="skip", say=said.append)
-    assert len(left.train) + len(left.held_out) == 10
-    assert "5 of 15 rows" in said[0] and "train-00001.parquet, row 0" in said[1] and "and 2 more" in said[1]
 
 
 @pytest.mark.parametrize("layout", ["instructpix2pix", "two folders", "webdataset"])
