@@ -35,6 +35,14 @@ class FinetuneConfig(Reading):
         default="error",
         description="whether rows that cannot be used end the run before its first step, or are left out",
     )
+    streaming: bool = Field(
+        default=False,
+        description="read the data set while training, for one that fits neither memory nor disk: each process its "
+        "shards, in shuffled order",
+    )
+    shuffle_buffer: int = Field(
+        default=1000, ge=1, description="pairs that are shuffled among each other when streaming"
+    )
     candidates: Literal["all", "one"] = Field(
         default="all", description="pairs of a triple in an epoch: all that were kept, or a random one"
     )
@@ -182,7 +190,21 @@ class FinetuneConfig(Reading):
             raise ValueError("dpo_beta weights errors itself: it goes without changed_weight and min_snr_gamma")
         if self.dpo_beta and self.bad_rows == "skip":
             raise ValueError("dpo_beta needs both edits of every preference pair, and goes without bad_rows=skip")
+        self._can_stream()
         return self
+
+    def _can_stream(self) -> None:
+        """Check that nothing is asked for that needs all rows at once."""
+        if not self.streaming:
+            return
+        needs = {
+            "buckets": self.buckets, "candidates=one": self.candidates == "one", "epochs": self.epochs is not None,
+            "dpo_beta": self.dpo_beta is not None, "several data sets": len(self.datasets) > 1,
+        }  # fmt: skip
+        if given := [name for name, is_given in needs.items() if is_given]:
+            raise ValueError(f"streaming reads each row once and in order, which does not go with {', '.join(given)}")
+        if self.shuffle_buffer < 2 * self.batch:
+            raise ValueError(f"shuffle_buffer={self.shuffle_buffer} is less than two batches of {self.batch}")
 
     @property
     def datasets(self) -> tuple[DataSource, ...]:

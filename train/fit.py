@@ -1,10 +1,9 @@
 """Fine-tune an editor from a base model; a run that was killed resumes exactly."""
 
 import copy
-import json
 import os
-import signal
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,18 +15,14 @@ from torch import Tensor, nn
 
 from ip2p.device import PRECISIONS, autocast, choose_precision, compile_unet, precision_name
 from ip2p.diffusion.noise import ForwardProcess
-from ip2p.errors import ConfigError
 from ip2p.models.backbone import latent_scale, latent_shift
-from ip2p.ownership import require_own
-from ip2p.pairs.read import locate
 from ip2p.pictures.read import open_image
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
-from ip2p.shards import atomic_write
 from ip2p.train.adapters import has_lora, save_lora, without_lora
 from ip2p.train.attention import choose_attention, require_attention, use_attention
 from ip2p.train.batches import Batches
-from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
+from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.launcher import is_launched, settle
@@ -38,16 +33,13 @@ from ip2p.train.preference import preference_loss
 from ip2p.train.prepare import count_steps, make_batches, open_sets, prepare
 from ip2p.train.ranks import Ranks
 from ip2p.train.result import push_editor, save_editor, write_report
+from ip2p.train.run_folder import claim, find_checkpoint, write_note
 from ip2p.train.schedule import learning_rate_factor, share_done
+from ip2p.train.tensor_shards import tell_unused
 from ip2p.train.text_embeddings import FrozenText
 from ip2p.train.validation import Validation
 from ip2p.train.weighting import changed_share, pixel_weight
 from ip2p.train.xl import tokenize_texts
-from ip2p.version import __version__
-
-RUN_FILE = "run.json"
-OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", "lora", "report.html")
-"""Names of everything that a run writes to its folder."""
 
 
 class RunResult(NamedTuple):
@@ -75,14 +67,17 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunRes
         say: function that prints a line.
 
     Raises:
+        BusyError: another run writes to config.out.
         DataError: a data set is missing, unreadable, or too small.
         ModelError: the base model is missing, damaged, or of another kind.
-        ConfigError: the run in config.out has other settings.
+        ConfigError: the run in config.out has other settings, and cannot go on with these.
         TrainingError: the loss was not finite for several steps in a row.
         SystemExit: a signal came before the first step, when there is nothing to save.
     """
-    with Interrupts(with_parent=is_launched()) as interrupts:
+    with Interrupts(with_parent=is_launched()) as interrupts, ExitStack() as stack:
         with interrupts.at_once():  # to keep the latents of a large data set takes hours, and goes on after any end
+            if process_state(config.threads).is_main_process:
+                stack.enter_context(claim(config))
             run = Run(config, say)
         with run.progress:
             while run.done < 1 and not run.stopped:
@@ -93,7 +88,7 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunRes
                     run.save()
                 if not run.stopped and (ends or run.state.step % config.validate_every == 0):
                     run.validate()
-        return run.finish(interrupts.exit_code)
+        return run.finish()
 
 
 class Run(TrainingLoop):
@@ -115,25 +110,28 @@ class Run(TrainingLoop):
         opened = open_sets(config, say=self.say)
         self.pairs = opened[0]
         self.config = config = count_steps(config, self.pairs, processes=place.num_processes, say=self.say)
-        resumed = self._resumable(out)
+        state, resumed = find_checkpoint(
+            out, config, data=self.pairs.fingerprint(), processes=place.num_processes, say=self.say
+        )
         if main:
-            self._claim(out, resumed)
+            write_note(out, config)
         self.backbone, self.model, learner = prepare(config, place.device)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if config.dpo_beta else None
         self.process = ForwardProcess(self.backbone.scheduler)
         side = config.size or self.backbone.image_size
-        self.batches, *others = (make_batches(each, self.backbone, config, size=side) for each in opened)
-        self.rejected = next(iter(others), None)
         self.ranks = Ranks.of(place)
+        self.first = state.samples
+        self.batches, *others = (
+            make_batches(each, self.backbone, config, size=side, ranks=self.ranks, places=state.stream, say=self.say)
+            for each in opened
+        )
+        self.rejected = next(iter(others), None)
         self.text = None if config.train_text_encoder or self.backbone.is_xl else FrozenText(self.backbone)
         if config.cache_latents:
             self._fill_caches(self.batches, *others)
         self.masks = Masks(self.pairs.train, downscale=self.backbone.downscale)
-        state = State(data=self.pairs.fingerprint(), config=config.model_dump(mode="json"))
         if resumed:
             learner.restore(resumed)
-            state = resumed.state.model_copy(update={"config": state.config})
-            self.say(f"going on from step {state.step} in {out}")
         state = state.model_copy(update={"precision": self._precision(state, place)})
         state = state.model_copy(update={"attention": self._attention(state, place, side // self.backbone.downscale)})
         if config.compile:
@@ -190,6 +188,12 @@ class Run(TrainingLoop):
         self.model.train()
         return super().step()
 
+    def save(self) -> None:
+        """Write a checkpoint, with the places where all processes go on reading."""
+        places = self.batches.places(self.state.samples, self.ranks)
+        self.state = self.state.model_copy(update={"stream": places})
+        super().save()
+
     def batch_at(self, taken: Sequence[int], batches: Batches | None = None) -> TrainingBatch:
         """Make the training batch at these positions of the run, with its noise, timesteps and dropped conditions.
 
@@ -243,22 +247,22 @@ class Run(TrainingLoop):
             self.progress.say(f"step {self.state.step}: held-out loss {loss:.4f}, edits in {sheet}")
         self.accelerator.wait_for_everyone()
 
-    def finish(self, exit_code: int) -> RunResult:
+    def finish(self) -> RunResult:
         """Write the editor and the report, or say how to resume if a signal stopped the run."""
         for batches in (self.batches, *([self.rejected] if self.rejected else [])):
             batches.close()
         if self.stopped:
             self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
-            return RunResult(None, self.state.step, exit_code or 128 + signal.SIGTERM)
+            return RunResult(None, self.state.step, 128 + self.stop_signal)  # of all ranks, whichever had the signal
         editor = self.out / "editor"
         if self.accelerator.is_main_process:
             self.model.eval()
             with self.learner.averaged_weights():
                 folded = without_lora(self.backbone)
-                save_editor(folded, editor, self.config, self.state, pairs=self.pairs.train)
+                save_editor(folded, editor, self.config, self.state, pairs=self.batches.table)
                 self._save_lora()
-            report = write_report(self.out, self.state, pairs=len(self.pairs.train))
+            report = write_report(self.out, self.state, pairs=len(self.batches.table))
             self.say(f"editor: {editor}\nreport: {report}")
             if self.config.push_to_hub:
                 self.say(push_editor(editor, self.config.push_to_hub))
@@ -277,35 +281,6 @@ class Run(TrainingLoop):
             return
         save_lora(self.backbone, self.out / "lora")
         self.say(f"LoRA: {self.out / 'lora'}, for {self.config.base}, in the layouts of diffusers and of kohya")
-
-    def _claim(self, out: Path, resumed: Checkpoint | None) -> None:
-        """Write down whose the folder is.
-
-        Raises:
-            DataError: it has files of the names of a run's that no run made.
-            ConfigError: it lies in a data set.
-        """
-        if resumed is None:
-            for folder in map(locate, (each.path for each in self.config.datasets)):
-                if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
-                    raise ConfigError(
-                        f"out={out} lies in the data set {folder}, and its files would be read as pairs",
-                        "Give a folder outside of it as out=",
-                    )
-            require_own(out, OUTPUTS, mark=RUN_FILE, keys=("ip2p", "config"))
-        note = {"ip2p": __version__, "config": self.config.model_dump(mode="json")}
-        atomic_write(out / RUN_FILE, (json.dumps(note, indent=1) + "\n").encode())
-
-    def _resumable(self, out: Path) -> Checkpoint | None:
-        """Load the checkpoint to resume from, and check that it belongs to this run; None if there is none."""
-        found = load_newest(out / "checkpoints", warn=self.say)
-        if found:
-            # A run that is older than a setting was made with what is now its default.
-            past = FinetuneConfig().model_dump(mode="json") | found.state.config
-            found = found._replace(state=found.state.model_copy(update={"config": past}))
-            config, data = self.config.model_dump(mode="json"), self.pairs.fingerprint()
-            check_same_run(found.state, config=config, data=data, folder=out)
-        return found
 
     def _precision(self, state: State, place: PartialState) -> str:
         """Return the name of the dtype: of the resumed run, as requested, or as measured on the first rank."""
@@ -339,7 +314,9 @@ class Run(TrainingLoop):
 
     def _trial(self) -> None:
         """Run a step, forward and backward, that changes nothing."""
-        editing_loss(self.model, self.process, self.batch_at(range(self.config.batch))).mean().backward()
+        editing_loss(
+            self.model, self.process, self.batch_at(range(self.first, self.first + self.config.batch))
+        ).mean().backward()
         self.model.zero_grad(set_to_none=True)
 
     def _fill_caches(self, *batches: Batches) -> None:
@@ -352,6 +329,8 @@ class Run(TrainingLoop):
                 self.batches.instructions, folder, dtype=dtype, limit=self.batches.cached_bytes, ranks=self.ranks,
                 say=self.say,
             )  # fmt: skip
+        used = set().union(*(each.cached_files for each in batches), self.text.cached_files if self.text else ())
+        tell_unused(folder, used, self.say)
 
     def _accelerator(self, state: State, place: PartialState) -> Accelerator:
         accelerator = Accelerator(

@@ -72,6 +72,7 @@ class TrainingLoop(ABC):
 
     Attributes:
         stopped: whether some rank received a signal to stop.
+        stop_signal: number of that signal, the same on all ranks; 0 without one.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class TrainingLoop(ABC):
         self.accelerator, self.progress = accelerator, progress
         self.metrics = Metrics(out / "metrics.jsonl", step=state.step, active=accelerator.is_main_process)
         self.optimizer = accelerator.prepare(learner.optimizer)
-        self.clock, self.stopped, self.bad_steps = Clock(), False, 0
+        self.clock, self.stopped, self.stop_signal, self.bad_steps = Clock(), False, 0, 0
         self.earlier = self.saved = state.seconds
         modules = nn.ModuleList(learner.modules.values())
         self.parameters = list(trainable(modules).values())
@@ -149,7 +150,7 @@ class TrainingLoop(ABC):
         """
         state, hyperparameters = self.state, self.hyperparameters
         loss, seconds, stop = self._over_ranks(taken.loss, self.earlier + self.clock.seconds, float(signal_number))
-        self.stopped = stop > 0
+        self.stopped, self.stop_signal = stop > 0, int(stop)
         samples = state.samples + hyperparameters.batch * hyperparameters.accumulation * self.accelerator.num_processes
         counted = {
             "step": state.step + 1, "updates": state.updates + taken.moved, "samples": samples, "seconds": seconds
@@ -193,5 +194,6 @@ class TrainingLoop(ABC):
         if self.bad_steps >= patience:
             raise TrainingError(
                 f"no finite gradient in {self.bad_steps} steps up to step {step} ({self.state.precision})",
-                f"Start again with a lower learning_rate or precision=fp32; the last good weights are in {self.out}",
+                "The same command with a lower learning_rate, or precision=fp32, goes on from the last good weights, "
+                f"which are in {self.out}",
             )

@@ -183,8 +183,8 @@ def test_a_finished_run_started_again_does_no_step_and_more_steps_go_on(settings
 
 def test_other_settings_do_not_go_on(settings: list[str]) -> None:
     fit(settings, "steps=1")
-    with pytest.raises(ConfigError, match="learning_rate"):
-        fit(settings, "steps=2", "learning_rate=0.5")
+    with pytest.raises(ConfigError, match="weight_decay"):
+        fit(settings, "steps=2", "weight_decay=0.5")
 
 
 def test_options_of_the_field_train_together_and_are_saved_with_the_editor(settings: list[str], tmp_path: Path) -> None:
