@@ -144,6 +144,9 @@ class TrainingProgress(_Display):
         steps: number of steps; None if only time ends the training.
         unit: name of what is counted, such as "samples".
         active: whether anything is shown: True on one rank only.
+
+    Attributes:
+        remark: text that is shown behind the loss.
     """
 
     def __init__(self, steps: int | None, unit: str, *, active: bool = True) -> None:
@@ -151,7 +154,7 @@ class TrainingProgress(_Display):
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"), say=lambda line: print(line, file=sys.stderr, flush=True), active=active,
         )  # fmt: skip
-        self.steps, self.unit = steps, unit
+        self.steps, self.unit, self.remark = steps, unit, ""
         self._since: tuple[float, int] | None = None
 
     def __enter__(self) -> "TrainingProgress":
@@ -163,7 +166,8 @@ class TrainingProgress(_Display):
         first, last = self._since is None, done >= 1 or step == self.steps
         if not (self._active and (self._due(BAR_INTERVAL if self._bar else LINE_INTERVAL) or first or last)):
             return
-        name, note = f"step {step}{f'/{self.steps}' if self.steps else ''}", f"{self._rate(samples)}  loss {loss:.4f}"
+        name = f"step {step}{f'/{self.steps}' if self.steps else ''}"
+        note = "  ".join(filter(None, (self._rate(samples), f"loss {loss:.4f}", self.remark)))
         if self._bar:
             self._draw(description=name, total=1.0, completed=done, note=note)
         else:

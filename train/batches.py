@@ -222,6 +222,11 @@ class Batches:
         """Bytes of the latents that are kept on disk."""
         return self._cache.size if self._cache else 0
 
+    @property
+    def waited(self) -> float:
+        """Seconds that were spent waiting for pictures and kept latents."""
+        return self._ahead.waited
+
     def close(self) -> None:
         """Stop decoding ahead."""
         self._ahead.close()
