@@ -1,5 +1,6 @@
 """Trackers of accelerate, such as tensorboard and wandb: whether one can log is checked before a run begins."""
 
+import importlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -88,6 +89,5 @@ def _is_logged_in(environment: Mapping[str, str]) -> bool:
     """Return whether wandb has a key, or needs none."""
     if environment.get("WANDB_API_KEY") or environment.get("WANDB_MODE", "").lower() in OFFLINE:
         return True
-    import wandb
-
+    wandb: Any = importlib.import_module("wandb")
     return bool(wandb.api.api_key)

@@ -34,13 +34,13 @@ class EditSettings(NamedTuple):
     """How edits of a validation are drawn.
 
     Attributes:
-        count: largest number of held-out scenes that are edited.
+        scenes: largest number of held-out scenes that are edited.
         text_scale, image_scale: guidance scales.
         prompt: instruction of one more edit, in the last row of the sheet, which has no edited picture to compare with.
         picture: picture file that this one edits; None for the first held-out original.
     """
 
-    count: int
+    scenes: int
     text_scale: float
     image_scale: float
     prompt: str | None = None
@@ -156,7 +156,7 @@ class Validation:
     @cached_property
     def rows(self) -> list[int]:
         """Held-out rows that are edited, each of another picture."""
-        return different_scenes(self.batches.pairs, self.settings.count)
+        return different_scenes(self.batches.pairs, self.settings.scenes)
 
     def _prompted(self) -> tuple[Image.Image, Image.Image]:
         """Return the picture of the prompt, and a white one in place of its edited picture."""
