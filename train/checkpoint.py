@@ -32,7 +32,7 @@ MAY_CHANGE = frozenset(
     + ("validate_every", "report_to", "text_scale", "image_scale", "cache_latents", "threads", "bad_rows")
     + ("cache_folder", "cache_dtype", "workers", "attention", "compile", "gradient_checkpointing")
     + ("epochs", "ema_device", "validation_prompt", "validation_image", "push_to_hub")
-    + ("validation_edits", "validation_clip", "early_stop")
+    + ("validation_edits", "validation_clip", "validation_exact", "early_stop")
 )
 
 

@@ -169,6 +169,12 @@ class FinetuneConfig(Reading):
     validation_clip: str | None = Field(
         default=None, description="CLIP model that scores these edits: bundled name, folder or hub id; null for none"
     )
+    validation_exact: int = Field(
+        default=0,
+        ge=0,
+        description="held-out scenes of storybook's world that are edited and compared with their exact targets, pixel "
+        "by pixel; none with any other base",
+    )
     early_stop: int | None = Field(
         default=None,
         ge=1,

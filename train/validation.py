@@ -13,10 +13,13 @@ from torch import nn
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.editing.editor import Editor
 from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.evaluation import Trial, held_out_trials
+from ip2p.measuring.pixel_truth import pixel_truth
 from ip2p.pairs.stored import read_stored
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.read import open_image
+from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed, generator
 from ip2p.train.batches import CENTER_CROP, Batches, augment, told_by_row
@@ -36,6 +39,7 @@ class EditSettings(NamedTuple):
     Attributes:
         scenes: largest number of held-out scenes that are edited.
         text_scale, image_scale: guidance scales.
+        exact: number of scenes with exact targets that are edited besides, where the base draws storybook's world.
         prompt: instruction of one more edit, in the last row of the sheet, which has no edited picture to compare with.
         picture: picture file that this one edits; None for the first held-out original.
     """
@@ -45,13 +49,14 @@ class EditSettings(NamedTuple):
     image_scale: float
     prompt: str | None = None
     picture: str | None = None
+    exact: int = 0
 
     @classmethod
     def of(cls, config: FinetuneConfig) -> "EditSettings":
         """Return those of a run."""
         return cls(
             config.validation_edits, config.text_scale, config.image_scale, config.validation_prompt,
-            config.validation_image,
+            config.validation_image, config.validation_exact,
         )  # fmt: skip
 
 
@@ -121,15 +126,7 @@ class Validation:
             instructions.append(settings.prompt)
         if not pictures:
             return None, {}
-        drawn = Editor(self.batches.backbone).edit(
-            [original for original, _ in pictures],
-            instructions,
-            text_scale=settings.text_scale,
-            image_scale=settings.image_scale,
-            steps=EDIT_STEPS,
-            seeds=[derive_seed(self.batches.seed, "sheet", str(row)) for row in range(len(pictures))],
-        )
-        edits = [edit.image for edit in drawn]
+        edits = self._draw([original for original, _ in pictures], instructions, "sheet")
         table = [[original, edit, edited] for (original, edited), edit in zip(pictures, edits, strict=True)]
         sheet = contact_sheet(table, instructions, ["original", f"edit at step {step}", "edited picture of the pair"])
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -152,6 +149,39 @@ class Validation:
         i, j, k = (self.clip.embed_images(pictures) for pictures in (originals, edits, edited))
         direction = torch.nn.functional.cosine_similarity(j - i, k - i, dim=-1)
         return {"clip_image": (i * j).sum(-1).mean().item(), "clip_direction": direction.mean().item()}
+
+    @torch.no_grad()
+    def pixel_truth(self) -> dict[str, float]:
+        """Edit storybook scenes and compare the edits with their exact targets; empty where there are none."""
+        if not self.trials:
+            return {}
+        sources, targets = (
+            [augment(picture, self.batches.size, CENTER_CROP) for picture in pictures]
+            for pictures in ([each.source for each in self.trials], [each.target for each in self.trials])
+        )
+        edits = self._draw(sources, [each.case.instruction for each in self.trials], "exact")
+        found = pixel_truth(*((to_tensor(pictures) / 2 + 0.5).clamp(0, 1) for pictures in (sources, targets, edits)))
+        figures = {"pixel_truth": found.score, "pixel_preservation": found.mean_preservation}
+        return {name: figure.nanmean().item() for name, figure in figures.items()}
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """Held-out scenes with their exact targets, other ones than `ip2p evaluate` measures."""
+        if not self.settings.exact or self.batches.backbone.vocabulary is None:
+            return []
+        return held_out_trials(self.settings.exact, derive_seed(self.batches.seed, "exact"), "exact")
+
+    def _draw(self, originals: list[Image.Image], instructions: list[str], stage: str) -> list[Image.Image]:
+        """Draw edits; the seed of each follows from the stage and its place."""
+        drawn = Editor(self.batches.backbone).edit(
+            originals,
+            instructions,
+            text_scale=self.settings.text_scale,
+            image_scale=self.settings.image_scale,
+            steps=EDIT_STEPS,
+            seeds=[derive_seed(self.batches.seed, stage, str(place)) for place in range(len(originals))],
+        )
+        return [edit.image for edit in drawn]
 
     @cached_property
     def rows(self) -> list[int]:

@@ -66,6 +66,7 @@ class Watch:
             loss = self.validation.loss()
             curve = self.curve.add(step, loss)
             sheet, scores = self.validation.edits(step) if step else (None, {})
+            scores |= self.validation.pixel_truth() if step else {}
             if step and curve.is_lowest:
                 self.best.replace(curve.points[-1], partial(self._save, state))
         self.curve = curve
