@@ -125,7 +125,7 @@ def _synchronize(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def summarize(rows: Iterable[Mapping[str, float]]) -> str:
+def summarize(rows: Iterable[Mapping[str, int | float]]) -> str:
     """Tell the medians of the figures of steps, and the memory; an empty text without any.
 
     Args:

@@ -1,6 +1,7 @@
 """Trackers of accelerate, such as tensorboard and wandb: whether one can log is checked before a run begins."""
 
 import importlib
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,7 +40,8 @@ def require_tracker(name: str, environment: Mapping[str, str] = os.environ) -> N
         )
     if name == "wandb" and not _is_logged_in(environment):
         raise ConfigError(
-            "report_to=wandb is not logged in", "Run `wandb login`, or set WANDB_MODE=offline to upload later"
+            "report_to=wandb is not logged in, or its key is refused",
+            "Run `wandb login`, or set WANDB_MODE=offline to upload later",
         )
     if name == "comet_ml" and not environment.get("COMET_API_KEY"):
         raise ConfigError("report_to=comet_ml has no key", "Set COMET_API_KEY, or give report_to=none")
@@ -90,4 +92,9 @@ def _is_logged_in(environment: Mapping[str, str]) -> bool:
     if environment.get("WANDB_API_KEY") or environment.get("WANDB_MODE", "").lower() in OFFLINE:
         return True
     wandb: Any = importlib.import_module("wandb")
-    return bool(wandb.api.api_key)
+    try:
+        if "prompt" in inspect.signature(wandb.login).parameters:
+            return bool(wandb.login(prompt=False))
+        return bool(wandb.api.api_key)  # in older versions
+    except Exception:  # a key that is refused
+        return False

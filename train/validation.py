@@ -1,5 +1,6 @@
 """Validation during a run: the loss on held-out pairs, and edits of them, as a sheet and scored."""
 
+import dataclasses
 import hashlib
 from functools import cached_property, partial
 from pathlib import Path
@@ -169,11 +170,12 @@ class Validation:
         """Held-out scenes with their exact targets, other ones than `ip2p evaluate` measures."""
         if not self.settings.exact or self.batches.backbone.vocabulary is None:
             return []
-        return held_out_trials(self.settings.exact, derive_seed(self.batches.seed, "exact"), "exact")
+        return held_out_trials(self.settings.exact, derive_seed(self.batches.seed, "exact", "scenes"), "exact")
 
     def _draw(self, originals: list[Image.Image], instructions: list[str], stage: str) -> list[Image.Image]:
         """Draw edits; the seed of each follows from the stage and its place."""
-        drawn = Editor(self.batches.backbone).edit(
+        learning = dataclasses.replace(self.batches.backbone, vocabulary=None)  # it may know more words than its base
+        drawn = Editor(learning).edit(
             originals,
             instructions,
             text_scale=self.settings.text_scale,
