@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -160,6 +161,16 @@ class TrainingProgress(_Display):
     def __enter__(self) -> "TrainingProgress":
         self._start()
         return self
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Context whose seconds do not count for the speed."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            if self._since:
+                self._since = (self._since[0] + time.monotonic() - began, self._since[1])
 
     def show(self, *, step: int, samples: int, loss: float, done: float) -> None:
         """Show the step, the share done (0 to 1), samples per second since the last call, and the loss."""

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.models.loading import quiet
 from ip2p.models.widen import widen_conv_in
 from ip2p.train.adapters import Lora, choose_trained
 from ip2p.train.config import FinetuneConfig
@@ -148,7 +149,7 @@ def training_flops(backbone: Backbone, config: FinetuneConfig, *, encodes: bool)
         forward = counter.get_total_flops() + fused.flops
         out.sum().backward()
         if encodes:
-            with torch.device("meta"), torch.no_grad():
+            with torch.device("meta"), torch.no_grad(), quiet():
                 vae = type(backbone.vae).from_config(backbone.vae.config)
                 vae.encode(torch.zeros(2, 3, side, side))
     total = float(counter.get_total_flops() + fused.flops)

@@ -115,15 +115,15 @@ class Run(TrainingLoop):
         out = Path(config.out)
         if config.validation_image:
             open_image(config.validation_image, frame=0)  # one that cannot be read ends a run before it begins
+        if main and config.push_to_hub:
+            require_hub(config.push_to_hub, say=self.say)
+        self.clip = load_clip(config.validation_clip, place.device) if main else None
         opened = open_sets(config, say=self.say)
         self.pairs = opened[0]
         self.config = config = count_steps(config, self.pairs, processes=place.num_processes, say=self.say)
         resumed = self._resumable(out)
         if main:
             self._claim(out, resumed)
-        if main and config.push_to_hub:
-            require_hub(config.push_to_hub, say=self.say)
-        self.clip = load_clip(config.validation_clip, place.device) if main else None
         self.backbone, self.model, learner = prepare(config, place.device)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if config.dpo_beta else None
         self.process = ForwardProcess(self.backbone.scheduler)
@@ -257,7 +257,7 @@ class Run(TrainingLoop):
         due = self.done >= 1 or self.state.step % self.config.validate_every == 0
         if self.stopped or not due or self.validated.has(self.state.step):
             return
-        with self.clock.paused():
+        with self.clock.paused(), self.progress.paused():
             if self.watch:
                 self.watch.validate(self.state)
             self.validated = self._agree_on_curve()

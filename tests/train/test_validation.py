@@ -61,6 +61,7 @@ def make(kind: type[Validation], backbone: Backbone, pairs: Path, folder: Path, 
     return kind(held_out, editing_model(backbone), ForwardProcess(backbone.scheduler), folder, settings)
 
 
+@pytest.mark.filterwarnings("ignore:text longer")  # the tiny model reads 16 tokens
 def test_pixel_truth_is_full_for_the_exact_target_and_none_for_a_copy(
     backbone: Backbone, pairs_folder: Path, tmp_path: Path
 ) -> None:
