@@ -161,7 +161,8 @@ class Validation:
             for pictures in ([each.source for each in self.trials], [each.target for each in self.trials])
         )
         edits = self._draw(sources, [each.case.instruction for each in self.trials], "exact")
-        found = pixel_truth(*((to_tensor(pictures) / 2 + 0.5).clamp(0, 1) for pictures in (sources, targets, edits)))
+        before, exact, made = ((to_tensor(pictures) / 2 + 0.5).clamp(0, 1) for pictures in (sources, targets, edits))
+        found = pixel_truth(before, exact, made)
         figures = {"pixel_truth": found.score, "pixel_preservation": found.mean_preservation}
         return {name: figure.nanmean().item() for name, figure in figures.items()}
 
