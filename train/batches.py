@@ -249,6 +249,11 @@ class Batches:
         """Files of the latents that are kept on disk."""
         return self._cache.shards.files(self._cache.names) if self._cache else set()
 
+    @property
+    def waited(self) -> float:
+        """Seconds that were spent waiting for pictures and kept latents."""
+        return self._ahead.waited
+
     def close(self) -> None:
         """Stop decoding ahead."""
         self._ahead.close()

@@ -54,7 +54,7 @@ class FinetuneConfig(Reading):
     minutes: float | None = Field(
         default=None,
         gt=0,
-        description="time limit in minutes besides steps, summed over all sessions; null for no limit",
+        description="time limit in minutes besides steps, over all sessions, without validations; null for no limit",
     )
     steps: int = Field(default=1000, ge=1, description="optimizer steps, unless epochs are given")
     epochs: float | None = Field(
@@ -167,7 +167,26 @@ class FinetuneConfig(Reading):
     checkpoint_minutes: float = Field(default=10.0, gt=0, description="largest number of minutes between checkpoints")
     keep_checkpoints: int = Field(default=2, ge=1, description="number of newest checkpoints to keep")
     validate_every: int = Field(
-        default=500, ge=1, description="optimizer steps between validations (held-out loss and a sheet of edits)"
+        default=500,
+        ge=1,
+        description="optimizer steps between validations (held-out loss and a sheet of edits); the first is before all",
+    )
+    validation_edits: int = Field(
+        default=6, ge=0, description="edits on each sheet, of held-out pairs with different pictures; 0 for none"
+    )
+    validation_clip: str | None = Field(
+        default=None, description="CLIP model that scores these edits: bundled name, folder or hub id; null for none"
+    )
+    validation_exact: int = Field(
+        default=0,
+        ge=0,
+        description="held-out scenes of storybook's world that are edited and compared with their exact targets, pixel "
+        "by pixel; none with any other base",
+    )
+    early_stop: int | None = Field(
+        default=None,
+        ge=1,
+        description="validations in a row without a new lowest held-out loss that end a run; null for none",
     )
     validation_prompt: str | None = Field(
         default=None, description="instruction of one more edit on each sheet; null for none"

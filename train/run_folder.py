@@ -10,6 +10,7 @@ from ip2p.errors import ConfigError
 from ip2p.ownership import require_own, sole_writer
 from ip2p.pairs.read import locate
 from ip2p.shards import atomic_write
+from ip2p.train.best import NAMES as BEST
 from ip2p.train.checkpoint import Checkpoint, State, check_same_settings, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.version import __version__
@@ -17,7 +18,7 @@ from ip2p.version import __version__
 Say = Callable[[str], None]
 RUN_FILE = "run.json"
 LOCK_FILE = "lock"
-OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", "lora", "report.html")
+OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", *BEST, "lora", "report.html")
 """Names of everything that a run writes to its folder, besides the lock."""
 
 DIVISION = ("batch", "accumulation")
@@ -29,6 +30,7 @@ MAY_CHANGE = frozenset(
     + ("validate_every", "report_to", "text_scale", "image_scale", "cache_latents", "threads", "bad_rows")
     + ("cache_folder", "cache_dtype", "workers", "attention", "compile", "gradient_checkpointing")
     + ("epochs", "ema_device", "validation_prompt", "validation_image", "push_to_hub")
+    + ("validation_edits", "validation_clip", "validation_exact", "early_stop")
     + ("dataset", "columns", "instruction")  # the pairs themselves are compared
     + TOLD
 )
