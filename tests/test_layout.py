@@ -46,6 +46,7 @@ ROOMS: dict[str, set[str]] = {
     "pairs": {"pictures"},
     "storybook": {"models"},
     "measuring": {"pictures", "models", "editing", "storybook"},
+    "evaluation": {"pictures", "models", "editing", "storybook", "measuring"},
     "cli": set(),  # while it is imported; its commands import what they call when they run
 }
 """Rooms of ip2p, and the other rooms that each may know."""
