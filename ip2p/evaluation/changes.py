@@ -4,7 +4,7 @@ The judge misreads, too. What it reads otherwise from exact targets through the 
 exceeds that is the editor's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ip2p.evaluation.results import Result
@@ -18,12 +18,12 @@ class Moved(NamedTuple):
     Attributes:
         share: share of the edits, 0 to 1.
         floor: the same of exact targets; 0 where these were not measured.
-        count: number of edits.
+        edits: number of edits.
     """
 
     share: float
     floor: float
-    count: int
+    edits: int
 
 
 Matrix = dict[str, dict[str, Moved]]
@@ -63,7 +63,7 @@ def moved_attributes(
     return matrix
 
 
-def _by_kind(results: Sequence[Result], known: "Mapping[str, object] | Sequence[str]") -> dict[str, list[Result]]:
+def _by_kind(results: Sequence[Result], known: Collection[str]) -> dict[str, list[Result]]:
     """Group the results that the judge has read by kind."""
     found: dict[str, list[Result]] = {}
     for each in results:

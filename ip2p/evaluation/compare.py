@@ -1,6 +1,7 @@
 """Two evaluations side by side: what differs beyond chance, paired by sample."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -53,37 +54,39 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> list[Compared]
     found = []
     for method in (name for name in first.methods if name in second.methods):
         before, after = first.methods[method].figures, second.methods[method].figures
-        shared = [name for name in before if name in after and first.samples[name] == second.samples[name]]
-        for kind in [OVERALL, *sorted({first.samples[name] for name in shared})]:
-            chosen = [name for name in shared if kind in (OVERALL, first.samples[name])]
-            found += _compare(method, kind, [before[name] for name in chosen], [after[name] for name in chosen])
+        shared = {name: kind for name, kind in first.samples.items() if name in before and name in after}
+        found += _compare(method, shared, before, after)
     if not found:
         raise DataError("the evaluations have no sample in common", "Evaluate both on the same data and seed")
     return found
 
 
-def _compare(method: str, kind: str, before: Sequence[Figures], after: Sequence[Figures]) -> list[Compared]:
-    """Compare all measures of a method on paired samples."""
-    pairs = {}
-    for measure in MEASURES:
+def _compare(
+    method: str, kinds: Mapping[str, str], before: Mapping[str, Figures], after: Mapping[str, Figures]
+) -> list[Compared]:
+    """Compare all measures of a method on paired samples, over all kinds and by kind, corrected for all of these."""
+    keys = list(product([OVERALL, *sorted(set(kinds.values()))], MEASURES))
+    rows = {}
+    for kind, measure in keys:
+        names = [name for name, own in kinds.items() if kind in (OVERALL, own)]
         both = [
-            (one[measure], other[measure]) for one, other in zip(before, after, strict=True)
-            if measure in one and measure in other
+            (before[name][measure], after[name][measure])
+            for name in names if measure in before[name] and measure in after[name]
         ]  # fmt: skip
         if both:
-            pairs[measure] = np.array(both).T
-    differences = compare({name: (rows[0], rows[1]) for name, rows in pairs.items()}, seed=0)
+            rows[f"{kind}/{measure}"] = np.array(both).T
+    differences = compare({name: (each[0], each[1]) for name, each in rows.items()}, seed=0)
     return [
-        Compared(method, kind, name, *map(float, pairs[name].mean(1)), difference)
-        for name, difference in differences.items()
-    ]
+        Compared(method, kind, measure, float(each[0].mean()), float(each[1].mean()), differences[f"{kind}/{measure}"])
+        for kind, measure in keys if (each := rows.get(f"{kind}/{measure}")) is not None
+    ]  # fmt: skip
 
 
 def comparison_table(compared: Sequence[Compared]) -> str:
     """Table in Markdown of all measures over all kinds, and of those by kind that differ beyond chance."""
     lines = [
         [
-            each.method, each.kind, MEASURES[each.measure].title, str(each.difference.interval.count),
+            each.method, each.kind, MEASURES[each.measure].title, str(each.difference.interval.rows),
             *(_show(value, each.measure) for value in (each.first, each.second)),
             show(each.difference.interval, MEASURES[each.measure]), f"{each.difference.adjusted:.3f}",
             "yes" if each.difference.beyond_chance else "no",

@@ -32,7 +32,7 @@ class Line(NamedTuple):
     """A line of a table: its name, the number of samples, and cells."""
 
     name: str
-    count: int
+    samples: int
     cells: list[str]
 
 
@@ -70,7 +70,7 @@ def _facts(evaluation: Evaluation) -> dict[str, str]:
 
 
 def _line(name: str, found: Mapping[str, Interval], columns: Sequence[Column]) -> Line:
-    count = max((each.count for each in found.values()), default=0)
+    count = max((each.rows for each in found.values()), default=0)
     return Line(name, count, [show(found.get(each.name), each.measure) for each in columns])
 
 

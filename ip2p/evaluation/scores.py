@@ -64,13 +64,15 @@ def overall_table(scores: Scores) -> str:
 
 
 def kinds_table(scores: Scores, method: str) -> str:
-    """Table in Markdown of a method, with one line for each kind of edit."""
+    """Table in Markdown of a method: its means, with one line for each kind of edit."""
     columns = columns_of(scores)
     header = ["kind", "n", *(each.measure.title + (" %" if each.measure.percent else "") for each in columns)]
-    lines = [_line(kind, each, columns) for kind, each in scores.get(method, {}).items() if kind != OVERALL]
+    lines = [
+        _line(kind, each, columns, bounds=False) for kind, each in scores.get(method, {}).items() if kind != OVERALL
+    ]
     return markdown_table(header, lines)
 
 
-def _line(name: str, found: Mapping[str, Interval], columns: Sequence[Column]) -> list[str]:
-    count = max((each.count for each in found.values()), default=0)
-    return [name, str(count), *(show(found.get(each.name), each.measure) for each in columns)]
+def _line(name: str, found: Mapping[str, Interval], columns: Sequence[Column], *, bounds: bool = True) -> list[str]:
+    count = max((each.rows for each in found.values()), default=0)
+    return [name, str(count), *(show(found.get(each.name), each.measure, bounds=bounds) for each in columns)]

@@ -1,0 +1,113 @@
+"""A whole evaluation with tiny models: files, bounds, resuming to the same bytes, what is told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ip2p import cli
+from ip2p.errors import DataError
+from ip2p.evaluation import draw
+from ip2p.evaluation.load import Data, domain_notes, evaluate_model, load_storybook
+from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, require_groups
+from ip2p.evaluation.report import Evaluation, read_report
+from ip2p.evaluation.results import ResultFolder
+from ip2p.models.backbone import load_backbone
+
+# The tiny models spell most words; what they cannot read to its end does not matter here.
+pytestmark = pytest.mark.filterwarnings("ignore:text longer than:UserWarning")
+GROUPS = ("editor", "bound", "copy", "text")
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draw, "BATCH_SIZE", 2)
+
+
+def run(editor: Path, base: Path, out: Path, **extent: Any) -> Evaluation:
+    chosen = Extent(groups=require_groups(GROUPS), quick=True, baseline_samples=2, curve_samples=2, **extent)
+    data = load_storybook(3, 5, free=False)
+    return evaluate_model(
+        str(editor), str(base), data, seed=5, out=out, extent=chosen, clip_name="storybook-clip-a", say=lambda _: None
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder by its name."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_bounds_hold_and_all_is_written(editor_folder: Path, base_folder: Path, tmp_path: Path) -> None:
+    found = run(editor_folder, base_folder, tmp_path)
+    assert list(found.scores) == [EDITOR, BOUND, COPY, TEXT_TO_IMAGE]
+    copy, editor = (found.scores[name]["all"] for name in (COPY, EDITOR))
+    assert copy["iou"].value == copy["accuracy"].value == 0 and copy["kept"].value == copy["clip_image"].value == 1
+    assert copy["success"].value == 0 and editor["iou"].low <= editor["iou"].value <= editor["iou"].high
+    assert found.methods[EDITOR].rows == 24 and found.methods[TEXT_TO_IMAGE].rows == 20 and not found.faults
+    assert {len(each.figures) for each in found.methods.values()} == {2, 3}  # baselines on the first two
+    assert read_report(tmp_path).model_dump_json() == found.model_dump_json()  # unlike NaN, text equals itself
+    page = (tmp_path / "evaluation.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "") and page.count("<img") >= 9
+    assert all(sample.load().source.size == (256, 256) for sample in load_storybook(1, 5, free=False).samples)
+
+
+def test_a_stopped_run_ends_with_the_same_bytes(
+    editor_folder: Path, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(editor_folder, base_folder, tmp_path / "whole", curve=True)
+    write, done = ResultFolder.write, []
+
+    def stop_after_some(self: ResultFolder, *given: Any) -> None:
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(given[:2])
+        write(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultFolder, "write", stop_after_some)
+        with pytest.raises(KeyboardInterrupt):
+            run(editor_folder, base_folder, tmp_path / "stopped", curve=True)
+    assert not (tmp_path / "stopped" / "evaluation.json").exists()
+    found = run(editor_folder, base_folder, tmp_path / "stopped", curve=True)
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+    assert {curve.samples for curve in found.curves} == {2} and len(found.curves[0].points) == 7
+    assert "curve.svg" in files(tmp_path / "whole")
+
+
+def test_two_evaluations_are_compared(
+    editor_folder: Path, base_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(editor_folder, base_folder, tmp_path)
+    report = str(tmp_path / "evaluation.json")
+    assert cli.run(["evaluate", "--compare", report, report]) == 0
+    said = capsys.readouterr().out
+    assert "| editor" in said and "yes" not in said
+    (tmp_path / "other.json").write_text("{}")
+    assert cli.run(["evaluate", "--compare", report, str(tmp_path / "other.json")]) == 2
+    assert "is no evaluation" in capsys.readouterr().err
+
+
+def test_a_folder_of_somebody_elses_is_left_alone(editor_folder: Path, base_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"steps": 7}))
+    with pytest.raises(DataError, match="was not made by ip2p"):
+        run(editor_folder, base_folder, tmp_path)
+    assert list(files(tmp_path)) == ["run.json"]
+
+
+def test_an_editor_of_another_world_is_told(editor_folder: Path) -> None:
+    photo_editor, storybook_editor = load_backbone(editor_folder), load_backbone("storybook-128-editor")
+    scenes = load_storybook(4, 5, free=False)
+    photos = Data("photos", scenes.samples, is_storybook=False)
+    (told,) = domain_notes(photo_editor, scenes)
+    assert "no model of the storybook world" in told
+    assert domain_notes(storybook_editor, scenes) == [] and domain_notes(photo_editor, photos) == []
+    strange = [sample.__class__(**sample.describe() | {"instruction": "add an espresso"}, load=sample.load)
+               for sample in scenes.samples]  # type: ignore[arg-type]  # fmt: skip
+    (told,) = domain_notes(storybook_editor, Data("photos", strange, is_storybook=False))
+    assert "4 of 4 instructions" in told
+
+
+def test_unknown_methods_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["evaluate", "--methods", "editor,magic"]) == 2
+    assert "there is no method 'magic'. Give some of editor, bound" in capsys.readouterr().err
