@@ -12,8 +12,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "control", "source", "input", "0", "image",
     ),
     "edited": (
-        "edited_image", "target_image", "target_img", "output_image", "edited_img", "tgt_img", "image_after", "after",
-        "edited", "target", "output", "image", "1", "file_name",
+        "edited_image", "target_image", "answer_image", "target_img", "output_image", "edited_img", "tgt_img",
+        "image_after", "after", "edited", "target", "output", "answer", "image", "1", "file_name",
     ),
     "instruction": ("edit_prompt", "instruction", "edit_instruction", "edit", "prompt", "txt", "text", "caption"),
     "caption": ("original_prompt", "input_prompt", "input_caption", "source_caption", "original_caption"),
@@ -69,7 +69,10 @@ def find_columns(names: Iterable[str], columns: Columns) -> dict[str, str]:
         if column is not None and said.get(field) != NONE:
             found[field] = column
     if not columns.original and found.get("source") == found.get("edited"):
-        found.pop("source", None)  # `image` alone is a picture of a text, without one to edit
+        # `image` alone is a picture of a text, without one to edit; but with captions of before and after, as Emu Edit
+        # has, it is one to edit, without a target
+        tested = not columns.edited and {"caption", "edited_caption"} <= found.keys()
+        found.pop("edited" if tested else "source", None)
     return found
 
 

@@ -5,6 +5,8 @@ parquet            columns of pictures, by any of the names in `ip2p.pairs.colum
 seeds.json         the tree of InstructPix2Pix's authors: prompt.json, {seed}_0.jpg, {seed}_1.jpg in each folder
 prompt.json        such folders without the list of their seeds
 *.jsonl, *.csv     columns with names of picture files; before/ after/ edits.csv, too
+edit_sessions.json MagicBrush's test set; mapping_file.json, PIE-Bench, which has no targets
+*_input.*          problems of PaintBench: {name}_answer.* beside it, and the instruction in {name}.json or .txt
 control/, target/  pictures of the same name in two folders, and instructions in text files beside them
 """
 
@@ -21,11 +23,11 @@ import pyarrow.parquet as pq
 
 from ip2p.data_folders import PREFERENCES
 from ip2p.errors import one_line
+from ip2p.pairs.benchmarks import read_pie_bench, read_problem, read_sessions
 from ip2p.pairs.columns import Reading, find_columns
 from ip2p.pairs.rows import StoredPair, to_pair
-from ip2p.pairs.stored import part_of
+from ip2p.pairs.stored import PICTURES, find_inside, part_of
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 ROWS_AT_ONCE = 64
 END_OF_TAR = 1024
 """Zero bytes at the end of every whole tar file."""
@@ -63,27 +65,6 @@ def split_of(name: str) -> str:
     """Return the split that the name of a file, a folder or a split means: "train" or "test"."""
     found = SPLIT.search(name)
     return "train" if not found or found[1] == "train" else "test"
-
-
-def find_inside(root: Path, *folders: Path) -> Callable[[str], Path | None]:
-    """Return a function that finds a picture file by a name that a row gives; None if it is outside of `root`.
-
-    Args:
-        root: folder of the data set.
-        folders: folders to look in.
-    """
-
-    def find(name: str) -> Path | None:
-        for folder in folders or (root,):
-            try:
-                path = (folder / name).resolve()
-                if path.is_relative_to(root.resolve()) and path.is_file():
-                    return path
-            except (OSError, ValueError):  # a name that no file can have
-                return None
-        return None
-
-    return find
 
 
 def _read_parquet(root: Path, file: Path, reading: Reading) -> Iterator[StoredPair]:
@@ -248,7 +229,10 @@ LAYOUTS: tuple[tuple[tuple[str, ...], Read], ...] = (
     (("*.tar",), _read_tar),
     (("seeds.json",), _read_seeds),
     (("prompt.json",), _read_prompt),
+    (("edit_sessions.json",), read_sessions),
+    (("mapping_file*.json",), read_pie_bench),
     (("*.jsonl", "*.csv"), _read_metadata),
+    (tuple(f"*_input{ending}" for ending in PICTURES), read_problem),
     (SOURCES, _read_two_folders),
 )
 """Which files or folders belong to a layout, and what reads one of them."""

@@ -15,9 +15,9 @@ from ip2p.data_folders import dataset_arguments, file_arguments
 from ip2p.errors import DataError, ImageError, one_line
 from ip2p.manifest import MANIFEST_FILE, find_faults, read_manifest
 from ip2p.pairs.columns import Columns, Reading, find_columns, missing_columns
-from ip2p.pairs.layouts import find_inside, find_layout, split_of
+from ip2p.pairs.layouts import find_layout, split_of
 from ip2p.pairs.rows import SIDES, PairRow, StoredPair, to_pair
-from ip2p.pairs.stored import read_stored
+from ip2p.pairs.stored import find_inside, read_stored
 
 SAVED = ("dataset_dict.json", "state.json")
 """Files of a folder that `save_to_disk` wrote: of several splits, or of one."""

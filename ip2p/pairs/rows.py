@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from ip2p.pairs.columns import Reading, find_columns, missing_columns
 from ip2p.pairs.stored import Stored
 
+NO_EDITED_COLUMN = "column of edited pictures (name it by columns.edited)"
 P = TypeVar("P")
 SIDES = ("source", "edited", "mask")
 """Fields that are pictures."""
@@ -87,7 +88,7 @@ def _missing(columns: Mapping[str, str], names: list[str], reading: Reading) -> 
     there = ", ".join(names) or "none"
     missing = [f"column {name}" for name in missing_columns(columns, reading.columns)]
     if "edited" not in columns and not reading.columns.edited:
-        missing.append("column of edited pictures (name it by columns.edited)")
+        missing.append(NO_EDITED_COLUMN)
     if not {"instruction"} & columns.keys() and not reading.columns.instruction and not reading.instruction:
         missing.append("column of instructions (name it by columns.instruction, or give instruction for all)")
     return [f"no {each}, but {there}" for each in missing]

@@ -1,13 +1,15 @@
 """Pictures where they are stored: bytes in a row, a file, or a part of a tar file. None is copied."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 from ip2p.errors import ImageError
 from ip2p.pictures.read import read_bytes
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Endings of picture files."""
 PART = re.compile(r"(?P<file>.+\.tar)#(?P<start>\d+)\+(?P<size>\d+)", re.DOTALL)
 """Path of a part of a tar file: shards/000.tar#1536+20480 is 20480 bytes from byte 1536 on."""
 MISSING_HINT = "Give it, or remove the row"
@@ -18,6 +20,27 @@ class Stored(TypedDict):
 
     bytes: bytes | None
     path: str | None
+
+
+def find_inside(root: Path, *folders: Path) -> Callable[[str], Path | None]:
+    """Return a function that finds a picture file by a name that a row gives; None if it is outside of `root`.
+
+    Args:
+        root: folder of the data set.
+        folders: folders to look in.
+    """
+
+    def find(name: str) -> Path | None:
+        for folder in folders or (root,):
+            try:
+                path = (folder / name).resolve()
+                if path.is_relative_to(root.resolve()) and path.is_file():
+                    return path
+            except (OSError, ValueError):  # a name that no file can have
+                return None
+        return None
+
+    return find
 
 
 def part_of(file: Path, start: int, size: int) -> Stored:
