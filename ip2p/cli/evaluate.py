@@ -24,8 +24,20 @@ def evaluate(
     weights: Weights = None,
     allow_pickle: AllowPickle = False,
     scenes: Annotated[
-        int, typer.Option(min=1, help="Held-out storybook scenes, each with one edit.", rich_help_panel="Data")
-    ] = 200,
+        int | None,
+        typer.Option(
+            min=1, help="Held-out storybook scenes, each with one edit, 200 if not given; of triplets, how many.",
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            help="Triplets in place of scenes: file, folder or hub data set, its test split if it has one. Also what "
+            "the card of a model names, if nothing is given.",
+            rich_help_panel="Data",
+        ),
+    ] = None,
     free: Annotated[
         bool, typer.Option("--free", help="Sixty instructions as people type them.", rich_help_panel="Data")
     ] = False,
@@ -99,14 +111,15 @@ def evaluate(
         first, second = map(read_report, compare)
         print(comparison_table(compare_evaluations(first, second)))
         return
-    from ip2p.evaluation.load import evaluate_model, load_storybook
+    from ip2p.evaluation.load import choose_data, evaluate_model
     from ip2p.evaluation.methods import Extent, require_groups
 
     few = (baseline_samples + 1) // 2 if quick else baseline_samples
     extent = Extent(require_groups(methods.split(",")), quick, curve, few, curve_samples)
     loading: dict[str, Any] = {"config": config, "weights": weights, "allow_pickle": allow_pickle}
+    data = choose_data(model, pairs, scenes, seed, free=free, say=say)
     found = evaluate_model(
-        model, base, load_storybook(scenes, seed, free=free), seed=seed, out=output, extent=extent, clip_name=clip,
+        model, base, data, seed=seed, out=output, extent=extent, clip_name=clip,
         original_range=original_range, original_resize=original_resize, say=say, **loading,
     )  # fmt: skip
     print(found)

@@ -1,21 +1,24 @@
 """What `ip2p evaluate` measures, by its names: models, data, judge and CLIP."""
 
 import hashlib
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from ip2p.editing.editor import Editor
 from ip2p.evaluation.evaluate import describe_versions, evaluate, require_folder
 from ip2p.evaluation.measures import describe_clip
 from ip2p.evaluation.methods import Extent
 from ip2p.evaluation.report import Evaluation
-from ip2p.evaluation.samples import Sample, free_samples, storybook_samples
+from ip2p.evaluation.samples import Sample, free_samples, storybook_samples, triplet_samples
 from ip2p.measuring.clip import ClipScorer
 from ip2p.models.backbone import Backbone, LoadingOptions
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.models.folder import fingerprint_model
 from ip2p.models.inference import load_for_inference
+from ip2p.settings import SETTINGS_FILE
 from ip2p.shards import hash_file
 from ip2p.storybook.judge import Judge
 
@@ -25,6 +28,8 @@ JUDGE, STORYBOOK_CLIPS = "storybook-judge", ("storybook-clip-b", "storybook-clip
 """The judge, and the CLIPs of the storybook world, the one that filtered no pairs first."""
 PHOTO_CLIP = "openai/clip-vit-large-patch14"
 NONE = "none"
+SCENES = 200
+CARD = "README.md"
 
 
 class Data(NamedTuple):
@@ -46,6 +51,58 @@ def load_storybook(scenes: int, seed: int, *, free: bool) -> Data:
     if free:
         return Data("storybook, free instructions", free_samples(seed), True)
     return Data("storybook, held-out scenes", storybook_samples(scenes, seed), True)
+
+
+def load_triplets(source: str, seed: int, *, limit: int | None = None) -> Data:
+    """Load the test split of anybody's triplets, or all of them if they have none; see `triplet_samples`."""
+    return Data(source, triplet_samples(source, seed, limit=limit), False)
+
+
+def choose_data(
+    editor_name: str, pairs: str | None, scenes: int | None, seed: int, *, free: bool, say: Callable[[str], None]
+) -> Data:
+    """Choose what an editor is measured on: triplets that are given, those that its card names, or held-out scenes.
+
+    Args:
+        editor_name: name of the editor.
+        pairs: triplets; None if none are given.
+        scenes: number of samples; None for 200 scenes, or all triplets.
+        seed: seed of the scenes and of all noise.
+        free: whether to take the scenes of the sixty free instructions.
+        say: function that prints a line.
+
+    Raises:
+        DataError: the triplets cannot be read.
+    """
+    if pairs is None and scenes is None and not free and (own := own_data(editor_name)):
+        say(f"measured on the test split of {own}, which the card of {editor_name} names; --scenes takes storybook's")
+        pairs = own
+    if pairs is not None:
+        return load_triplets(pairs, seed, limit=scenes)
+    return load_storybook(scenes or SCENES, seed, free=free)
+
+
+def own_data(editor_name: str) -> str | None:
+    """The data set that the card of an editor in a folder names, if it is there; None for editors of storybook.
+
+    Storybook's editors are measured on held-out scenes, which have exact targets, unlike the pairs that they learnt.
+    """
+    folder = Path(editor_name)
+    if editor_name in BUNDLED_NAMES or not (folder / CARD).is_file() or not folder.is_dir():
+        return None
+    if "vocabulary" in read_json(folder / SETTINGS_FILE):
+        return None
+    named = re.findall(r"^dataset: *(\S+)$", (folder / CARD).read_text(errors="replace"), re.MULTILINE)
+    return next((each for each in named if Path(each).exists()), None)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object from a JSON file; an empty one if it is not there, or is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def evaluate_model(

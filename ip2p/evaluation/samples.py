@@ -2,14 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
+from ip2p.errors import DataError
+from ip2p.measuring.triplets import Triplet, read_triplets
 from ip2p.seeding import derive_seed
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.free import free_cases
 from ip2p.storybook.render import render
+
+UNKNOWN_TASK = "edit"
+"""Kind of edits whose task is not known."""
 
 
 class Pictures(NamedTuple):
@@ -86,6 +92,35 @@ def samples_of_cases(cases: Sequence[Case], seed: int, stage: str) -> list[Sampl
         )
         for number, case in enumerate(cases)
     ]  # fmt: skip
+
+
+def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) -> list[Sample]:
+    """Make samples of anybody's triplets: of their test split, if they have one; a bad one fails when it is loaded.
+
+    Args:
+        source: file, folder, or name of a data set on the hub, in any layout that `ip2p.measuring.triplets` reads.
+        seed: seed of all noise.
+        limit: number of samples, the first ones; None for all.
+
+    Raises:
+        DataError: it does not exist, has none of the known layouts, or has no rows.
+    """
+    rows = list(read_triplets(source))
+    if not rows:
+        raise DataError(f"{source} has no rows", "Give a file or folder with input, target and instruction in each row")
+    tested = [row for row in rows if row.split == "test"]
+    return [
+        Sample(
+            name=row.place, kind=row.task or UNKNOWN_TASK, instruction=row.instruction or UNKNOWN_TASK,
+            seed=derive_seed(seed, "evaluate", row.place), load=_loader(row), caption=row.caption,
+            edited_caption=row.edited_caption,
+        )
+        for row in (tested or rows)[:limit]
+    ]  # fmt: skip
+
+
+def _loader(row: Triplet) -> Callable[[], Pictures]:
+    return lambda: Pictures(*row.load()[:3])
 
 
 def _renderer(case: Case) -> Callable[[], Pictures]:

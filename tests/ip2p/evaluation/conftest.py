@@ -1,6 +1,6 @@
 """Small samples, and methods that draw nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -42,8 +42,3 @@ def targets() -> Method:
         return [each.target or each.source for each in batch.pictures]
 
     return Method("exact", "bound", draw)
-
-
-def names(samples: Sequence[Sample]) -> list[str]:
-    """Names of samples."""
-    return [each.name for each in samples]

@@ -1,15 +1,17 @@
 """A whole evaluation with tiny models: files, bounds, resuming to the same bytes, what is told."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from ip2p import cli
 from ip2p.errors import DataError
 from ip2p.evaluation import draw
-from ip2p.evaluation.load import Data, domain_notes, evaluate_model, load_storybook
+from ip2p.evaluation.load import Data, choose_data, domain_notes, evaluate_model, load_storybook
 from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, require_groups
 from ip2p.evaluation.report import Evaluation, read_report
 from ip2p.evaluation.results import ResultFolder
@@ -111,3 +113,46 @@ def test_an_editor_of_another_world_is_told(editor_folder: Path) -> None:
 def test_unknown_methods_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["evaluate", "--methods", "editor,magic"]) == 2
     assert "there is no method 'magic'. Give some of editor, bound" in capsys.readouterr().err
+
+
+@pytest.fixture
+def triplets(tmp_path: Path) -> Path:
+    """Three triplets in a folder, of sizes and tasks of their own; one target is of another size, one file is torn."""
+    folder = tmp_path / "triplets"
+    folder.mkdir()
+    rows = []
+    for number, side in enumerate((40, 64, 48)):
+        source = Image.linear_gradient("L").convert("RGB").resize((side, 32))
+        source.save(folder / f"{number}.png")
+        other = (16, 16) if number == 1 else source.size
+        source.point(lambda value: 255 - value).resize(other).save(folder / f"{number}-target.png")
+        rows.append({"original_image": f"{number}.png", "edited_image": f"{number}-target.png"})
+        rows[-1] |= {"edit_prompt": "make it night", "kind": f"task {number}"}
+    rows.append(rows[0] | {"original_image": "torn.png"})
+    (folder / "torn.png").write_bytes((folder / "0.png").read_bytes()[:60])
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def test_anybodys_triplets_are_measured_by_task(editor_folder: Path, triplets: Path, tmp_path: Path) -> None:
+    data = choose_data(str(editor_folder), str(triplets), None, 1, free=False, say=lambda _: None)
+    found = evaluate_model(
+        str(editor_folder), "", data, seed=1, out=tmp_path / "out", clip_name="none", say=lambda _: None,
+        extent=Extent(groups=("editor", "bound", "copy"), quick=True),
+    )  # fmt: skip
+    assert set(found.scores[EDITOR]) == {"all", "task 0", "task 1", "task 2"}
+    assert found.scores[BOUND]["all"]["iou"].rows == found.scores[EDITOR]["all"]["iou"].rows == 2
+    assert {each.sample for each in found.faults} == {data.samples[3].name} and len(found.faults) == 3
+    assert "without two different captions" in next(iter(found.undefined))
+
+
+def test_an_editors_own_test_split_is_the_default(editor_folder: Path, triplets: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(editor_folder, copy)
+    said: list[str] = []
+    assert choose_data(str(copy), None, None, 1, free=False, say=said.append).is_storybook
+    (copy / "README.md").write_text(f"# Editor\n\n```yaml\nbase: x\ndataset: {triplets}\n```\n")
+    assert choose_data(str(copy), None, None, 1, free=False, say=said.append).name == str(triplets)
+    assert "card" in said[0] and choose_data(str(copy), None, 3, 1, free=False, say=said.append).is_storybook
+    (copy / "ip2p.json").write_text(json.dumps({"vocabulary": {"words": "a barn"}}))
+    assert choose_data(str(copy), None, None, 1, free=False, say=said.append).is_storybook
