@@ -76,6 +76,13 @@ def evaluate(
             rich_help_panel="Measures",
         ),
     ] = None,
+    dino: Annotated[
+        str | None,
+        typer.Option(
+            help="DINO for the measures of MagicBrush, Emu Edit and PIE-Bench: folder or hub id.",
+            rich_help_panel="Measures",
+        ),
+    ] = None,
     original_range: Annotated[
         bool,
         typer.Option(
@@ -119,7 +126,7 @@ def evaluate(
     loading: dict[str, Any] = {"config": config, "weights": weights, "allow_pickle": allow_pickle}
     data = choose_data(model, pairs, scenes, seed, free=free, say=say)
     found = evaluate_model(
-        model, base, data, seed=seed, out=output, extent=extent, clip_name=clip,
+        model, base, data, seed=seed, out=output, extent=extent, clip_name=clip, dino_name=dino,
         original_range=original_range, original_resize=original_resize, say=say, **loading,
     )  # fmt: skip
     print(found)

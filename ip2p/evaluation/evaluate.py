@@ -27,6 +27,7 @@ from ip2p.evaluation.results import Result, ResultFolder
 from ip2p.evaluation.samples import Sample
 from ip2p.evaluation.scores import score_methods
 from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.dino import Dino
 from ip2p.models.backbone import Backbone
 from ip2p.ownership import require_own, sole_writer
 from ip2p.shards import atomic_write
@@ -44,6 +45,7 @@ def evaluate(
     *,
     judge: Judge | None,
     clip: ClipScorer | None,
+    dino: Dino | None = None,
     extent: Extent,
     seed: int,
     out: Path,
@@ -62,6 +64,7 @@ def evaluate(
         samples: samples of the data.
         judge: judge of storybook scenes; None for other pictures.
         clip: CLIP that measures; None leaves its measures out.
+        dino: DINO of the measures of others; None leaves these out.
         extent: which methods are measured, and on how much.
         seed: seed of the bootstrap.
         out: folder to write to.
@@ -82,7 +85,7 @@ def evaluate(
         atomic_write(out / RUN_FILE, (json.dumps(dict(about), indent=1) + "\n").encode())  # says whose the others are
         folder = ResultFolder(out / PARTS)
         unets = [each.unet for each in (editor.backbone, base) if each is not None]
-        run_plan(plan, Measurer(judge, clip), folder, unets=unets, say=say)
+        run_plan(plan, Measurer(judge, clip, dino), folder, unets=unets, say=say)
         batches: dict[str, list[int]] = {}
         for work in plan:
             batches.setdefault(work.method.slug, []).append(work.number)

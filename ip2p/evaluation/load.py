@@ -14,6 +14,7 @@ from ip2p.evaluation.methods import Extent
 from ip2p.evaluation.report import Evaluation
 from ip2p.evaluation.samples import Sample, free_samples, storybook_samples, triplet_samples
 from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.dino import Dino
 from ip2p.models.backbone import Backbone, LoadingOptions
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.models.folder import fingerprint_model
@@ -114,6 +115,7 @@ def evaluate_model(
     out: Path,
     extent: Extent,
     clip_name: str | None = None,
+    dino_name: str | None = None,
     original_range: bool = False,
     original_resize: bool = False,
     say: Callable[[str], None],
@@ -129,6 +131,7 @@ def evaluate_model(
         out: folder to write to.
         extent: which methods are measured, and on how much.
         clip_name: bundled name, folder or hub id of the CLIP; "none" for no CLIP; None chooses by the data.
+        dino_name: folder or hub id of the DINO of the measures of others; None leaves these out.
         original_range, original_resize: see `ip2p.measuring.clip.Preprocessing`.
         say: function that prints a line.
         loading: config, weights, allow_pickle and safety_checker of the editor, see LoadingOptions.
@@ -145,21 +148,24 @@ def evaluate_model(
     clip = None if clip_name == NONE else ClipScorer.from_pretrained(clip_name)
     if clip:
         clip.preprocessing = clip.preprocessing._replace(original_range=original_range, original_resize=original_resize)
+    dino = Dino.from_pretrained(dino_name) if dino_name else None
     backbone = editor.backbone
     about = {
         "editor": editor_name, "weights": backbone.weights or "its own", "base": base_name if base else "none",
         "data": data.name, "n": len(data.samples), "seed": seed, "quick": extent.quick,
-        **describe_clip(clip, clip_name), "judge": JUDGE if judge else "none", "device": backbone.device.type,
+        **describe_clip(clip, clip_name), "dino": dino_name or "none", "judge": JUDGE if judge else "none",
+        "device": backbone.device.type,
         "versions": describe_versions(),
     }  # fmt: skip
     marks = {
         "editor": fingerprint_model(editor_name)[:16], "options": {name: str(each) for name, each in loading.items()},
         "base": fingerprint_model(base_name)[:16] if base else "", "judge": _mark(JUDGE) if judge else "",
         "clip": (_mark(clip_name), list(clip.preprocessing)) if clip else "", "device": backbone.device.type,
+        "dino": _mark(dino_name) if dino_name else "",
     }  # fmt: skip
     return evaluate(
-        editor, base, data.samples, judge=judge, clip=clip, extent=extent, seed=seed, out=out, about=about, marks=marks,
-        notes=domain_notes(backbone, data), say=say,
+        editor, base, data.samples, judge=judge, clip=clip, dino=dino, extent=extent, seed=seed, out=out, about=about,
+        marks=marks, notes=domain_notes(backbone, data), say=say,
     )  # fmt: skip
 
 

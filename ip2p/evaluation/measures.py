@@ -12,8 +12,19 @@ from torch import Tensor
 from ip2p.editing.requests import resize
 from ip2p.evaluation.samples import Pictures, Sample
 from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.dino import Dino
 from ip2p.measuring.pixel_truth import pixel_truth
 from ip2p.measuring.psnr import psnr
+from ip2p.measuring.published import (
+    KEPT,
+    MAGIC_BRUSH,
+    PIE_BENCH,
+    emu_edit,
+    find_lpips,
+    kept_parts,
+    magic_brush,
+    pie_bench,
+)
 from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook.judge import Judge, outcomes
 
@@ -52,8 +63,15 @@ MEASURES: dict[str, Measure] = {
     ),
     "clip_image": Measure("CLIP image", False, "cosine of the picture before and after"),
     "clip_edited": Measure("CLIP caption", False, "cosine of the edited picture and the edited caption"),
+} | {
+    f"{whose} {name}": Measure(f"{whose} {name}", False, f"{name} as {whose} defines it; docs/evaluation.md")
+    for whose, names in (
+        ("MagicBrush", MAGIC_BRUSH), ("Emu Edit", ("L1", "DINO")), ("PIE-Bench", PIE_BENCH), ("masked", KEPT)
+    )
+    for name in names
 }  # fmt: skip
-"""All measures by name, the one that matters most first."""
+"""All measures by name, the one that matters most first; those of others, which are for pictures without a scene, last.
+Emu Edit's three of CLIP are those above."""
 CLIP_MEASURES = ("clip_direction", "clip_image", "clip_edited")
 
 
@@ -95,10 +113,12 @@ class Measurer:
     Args:
         judge: reads pictures of storybook scenes; None measures without it.
         clip: CLIP model; None measures without it.
+        dino: DINO of the measures of others; None measures without it.
     """
 
-    def __init__(self, judge: Judge | None, clip: ClipScorer | None) -> None:
-        self.judge, self.clip = judge, clip
+    def __init__(self, judge: Judge | None, clip: ClipScorer | None, dino: Dino | None = None) -> None:
+        self.judge, self.clip, self.dino = judge, clip, dino
+        self.lpips = find_lpips()
 
     def prepare(self, samples: Sequence[Sample], pictures: Sequence[Pictures]) -> Batch:
         """Make a batch: embed the inputs once for all methods."""
@@ -119,6 +139,7 @@ class Measurer:
         if not clip_only:
             self._compare_pixels(batch, made, found)
             self._judge(batch, made, found, read)
+            self._compare_as_others(batch, made, found)
         self._embed(batch, made, found)
         rounded = [{name: round(value, 6) for name, value in each.items() if math.isfinite(value)} for each in found]
         return [Measured(figures, values) for figures, values in zip(rounded, read, strict=True)]
@@ -135,6 +156,25 @@ class Measurer:
                 "kept": float(truth.mean_preservation), "sharpness": float(truth.sharpness),
                 "psnr": float(psnr(picture, target)),
             }  # fmt: skip
+
+    def _compare_as_others(self, batch: Batch, made: Sequence[Image.Image], found: list[Figures]) -> None:
+        """Measure pictures without a scene as others have published it."""
+        rows = [row for row, each in enumerate(batch.samples) if not each.case]
+        if not rows:
+            return
+        edited, samples = [made[row] for row in rows], [batch.samples[row] for row in rows]
+        sources, targets, masks = zip(*(batch.pictures[row] for row in rows), strict=True)
+        before, after = [each.caption for each in samples], [each.edited_caption for each in samples]
+        figures = {
+            "MagicBrush": magic_brush(edited, targets, after, clip=self.clip, dino=self.dino),
+            "Emu Edit": emu_edit(sources, edited, before, after, dino=self.dino),
+            "PIE-Bench": pie_bench(sources, edited, masks, dino=self.dino, lpips=self.lpips),
+            "masked": kept_parts(sources, edited, masks),
+        }
+        for whose, measured in figures.items():
+            for name, values in measured.items():
+                for row, value in zip(rows, values, strict=True):
+                    found[row][f"{whose} {name}"] = value
 
     def _judge(
         self, batch: Batch, made: Sequence[Image.Image], found: list[Figures], read: list[dict[str, str]]

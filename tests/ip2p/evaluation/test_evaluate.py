@@ -143,6 +143,8 @@ def test_anybodys_triplets_are_measured_by_task(editor_folder: Path, triplets: P
     assert set(found.scores[EDITOR]) == {"all", "task 0", "task 1", "task 2"}
     assert found.scores[BOUND]["all"]["iou"].rows == found.scores[EDITOR]["all"]["iou"].rows == 2
     assert {each.sample for each in found.faults} == {data.samples[3].name} and len(found.faults) == 3
+    copy = found.scores[COPY]["all"]
+    assert copy["MagicBrush L1"].value > 0.1 and copy["Emu Edit L1"].value == 0 and "PIE-Bench SSIM" not in copy
     assert "without two different captions" in next(iter(found.undefined))
 
 
