@@ -126,7 +126,7 @@ def curve_chart(curves: Sequence[TradeOff]) -> Chart:
     colors = dict(zip([curve.name for curve in curves], COLORS * len(curves), strict=False))
     return Chart(
         560, 380, x=x, y=y,
-        areas=[Area(_band(curve), colors[curve.name]) for curve in curves],
+        areas=[Area(_frame(point), colors[curve.name]) for curve in curves for point in curve.points],
         curves=[
             Curve([(point.x.value, point.y.value) for point in curve.points], colors[curve.name], 3) for curve in curves
         ],
@@ -147,7 +147,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return min(values) - room, max(values) + room
 
 
-def _band(curve: TradeOff) -> list[tuple[float, float]]:
-    """Outline of a curve's band: along the curve by both upper bounds, and back by both lower ones."""
-    upper = [(point.x.high, point.y.high) for point in curve.points]
-    return upper + [(point.x.low, point.y.low) for point in reversed(curve.points)]
+def _frame(point: TradeOffPoint) -> list[tuple[float, float]]:
+    """Outline of the intervals of a point in both measures; along a curve, they make its band."""
+    x, y = point.x[1:3], point.y[1:3]
+    return [(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])]

@@ -58,7 +58,8 @@ def render_evaluation(
             for kind in kinds
         ],
         chart=curve_chart(evaluation.curves) if evaluation.curves else None,
-        curves=[describe_curve(each) for each in evaluation.curves], failed=describe_faults(evaluation.faults),
+        curves=[describe_curve(each, evaluation.curves[0].name) for each in evaluation.curves],
+        failed=describe_faults(evaluation.faults),
         sheets=list(_sheets(samples, results)), side=THUMBNAIL, shade=_shade,
         thumbnail=lambda picture: thumbnail(picture, THUMBNAIL),
         attributes=list(dict.fromkeys(name for row in evaluation.moved.values() for name in row)),

@@ -81,20 +81,21 @@ class Evaluation(BaseModel):
             f"{self.about['editor']} on {len(self.samples)} samples of {self.about['data']} "
             f"(seed {self.about['seed']}). Means with 95 % bootstrap intervals over samples.",
             overall_table(self.scores), f"{first}, by kind of edit", kinds_table(self.scores, first),
-            *map(describe_curve, self.curves), *self.notes, *describe_faults(self.faults),
+            *(describe_curve(each, self.curves[0].name) for each in self.curves), *self.notes,
+            *describe_faults(self.faults),
         ]  # fmt: skip
         return "\n\n".join(parts)
 
 
-def describe_curve(curve: TradeOff) -> str:
-    """Describe a curve in one line: its area, and how much higher that of the editor lies."""
+def describe_curve(curve: TradeOff, first: str) -> str:
+    """Describe a curve in one line: its area, and how much higher the first of all curves lies."""
     area = f"{curve.area.value:.4f} ({curve.area.low:.4f} to {curve.area.high:.4f})"
     text = f"Curve of {curve.name}, {curve.samples} samples: area {area}"
     if curve.above is None:
-        return text
+        return text if curve.name == first else f"{text}; the curve of {first} reaches none of its directions"
     above, low, high = curve.above[:3]
     verdict = "above it" if low > 0 else "below it" if high < 0 else "neither above nor below it beyond chance"
-    return f"{text}; where both reach, the first curve is {verdict}: {above:+.4f} ({low:+.4f} to {high:+.4f})"
+    return f"{text}; where both reach, the curve of {first} is {verdict}: {above:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def describe_faults(faults: Sequence[Fault]) -> list[str]:

@@ -127,8 +127,8 @@ class Chart(NamedTuple):
 
 
 def _round_values(low: float, high: float) -> list[float]:
-    """Round values between two others: multiples of 1, 2 or 5 times a power of ten, about five of them."""
-    rough = max(high - low, 1e-9) / 5
+    """Round values between two others: multiples of 1, 2 or 5 times a power of ten, five to ten of them."""
+    rough = max(high - low, 1e-9) / 9
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     return [round(step * number, 9) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]

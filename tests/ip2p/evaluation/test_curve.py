@@ -50,7 +50,7 @@ def test_only_samples_with_both_measures_everywhere_count() -> None:
     assert trade_offs({"editor": {"a": [Result("s", "season", "failed")]}}, seed=0) == []
 
 
-def test_the_chart_has_every_curve_with_its_band() -> None:
+def test_the_chart_has_every_curve_with_its_intervals() -> None:
     curves = trade_offs(
         {
             name: {"s 1": results(x, 0.8), "s 2": results(x + 0.2, 0.6)}
@@ -59,5 +59,5 @@ def test_the_chart_has_every_curve_with_its_band() -> None:
         seed=0,
     )
     text = curve_chart(curves).__html__()
-    assert text.count("<polygon") == 2 and "editor: s 1" in text and "SDEdit: s 1" in text
+    assert text.count("<polygon") == 4 and "editor: s 1" in text and "SDEdit: s 1" in text
     assert text.lstrip().startswith("<svg xmlns")
