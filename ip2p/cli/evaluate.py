@@ -55,7 +55,8 @@ def evaluate(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="The editor takes 8 steps, and baselines half as many samples.", rich_help_panel="Methods"
+            "--quick", help="The preset fast for the editor, and half as many samples for baselines and curves.",
+            rich_help_panel="Methods",
         ),
     ] = False,
     baseline_samples: Annotated[
@@ -121,8 +122,10 @@ def evaluate(
     from ip2p.evaluation.load import choose_data, evaluate_model
     from ip2p.evaluation.methods import Extent, require_groups
 
-    few = (baseline_samples + 1) // 2 if quick else baseline_samples
-    extent = Extent(require_groups(methods.split(",")), quick, curve, few, curve_samples)
+    share = 2 if quick else 1
+    extent = Extent(
+        require_groups(methods.split(",")), quick, curve, -(-baseline_samples // share), -(-curve_samples // share)
+    )
     loading: dict[str, Any] = {"config": config, "weights": weights, "allow_pickle": allow_pickle}
     data = choose_data(model, pairs, scenes, seed, free=free, say=say)
     found = evaluate_model(

@@ -16,6 +16,7 @@ from ip2p.errors import ConfigError
 from ip2p.evaluation.measures import Batch
 from ip2p.models.backbone import Backbone
 from ip2p.pictures.tensors import to_images, to_tensor
+from ip2p.settings import PRESETS
 
 Group = Literal["editor", "bound", "copy", "sdedit", "p2p", "text"]
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -28,8 +29,10 @@ SDEDIT, PROMPT_TO_PROMPT, TEXT_TO_IMAGE = "SDEdit", "Prompt-to-Prompt", "text-to
 
 BASELINE_SETTINGS: dict[str, Any] = {"scheduler": "dpm", "steps": 10}
 """Settings of the baselines: a solver with few steps, of which every strength in tenths is a whole number."""
-QUICK_SETTINGS: dict[str, Any] = {"scheduler": "dpm", "steps": 8}
-"""Settings of the editor for a quick look, and for the many pictures of a curve."""
+FEW_STEPS: dict[str, Any] = {"scheduler": "dpm", "steps": 8}
+"""Settings of the editor for the many pictures of a curve."""
+QUICK_SETTINGS: dict[str, Any] = PRESETS["fast"].settings
+"""Settings of the editor for a quick look."""
 STRENGTHS = (0.3, 0.5, 0.7, 0.9)
 SHARES = (0.2, 0.5, 0.8)
 IMAGE_SCALES = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)
@@ -205,10 +208,11 @@ def _text_to_image(base: Backbone, options: Mapping[str, Any]) -> Callable[[Batc
 def _curve_of_editor(editor: Editor, extent: Extent, batch: int) -> list[Method]:
     """The editor over image scales, at its own text scale and at the paper's (Figure 8)."""
     own = editor.backbone.settings.model_dump()["text_scale"]
+    steps = QUICK_SETTINGS if extent.quick else FEW_STEPS
     return [
         _editor_method(
             editor, f"{EDITOR} s_T {text:g} s_I {image:g}",
-            {**QUICK_SETTINGS, "text_scale": text, "image_scale": image}, batch, limit=extent.curve_samples,
+            {**steps, "text_scale": text, "image_scale": image}, batch, limit=extent.curve_samples,
             need="captions", tabled=False, point=CurvePoint(f"{EDITOR}, s_T {text:g}", f"s_I {image:g}"),
         )
         for text in dict.fromkeys((float(own), PAPER_TEXT_SCALE)) for image in IMAGE_SCALES

@@ -16,6 +16,7 @@ from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, 
 from ip2p.evaluation.report import Evaluation, read_report
 from ip2p.evaluation.results import ResultFolder
 from ip2p.models.backbone import load_backbone
+from ip2p.settings import PRESETS
 
 # The tiny models spell most words; what they cannot read to its end does not matter here.
 pytestmark = pytest.mark.filterwarnings("ignore:text longer than:UserWarning")
@@ -46,7 +47,11 @@ def test_the_bounds_hold_and_all_is_written(editor_folder: Path, base_folder: Pa
     copy, editor = (found.scores[name]["all"] for name in (COPY, EDITOR))
     assert copy["iou"].value == copy["accuracy"].value == 0 and copy["kept"].value == copy["clip_image"].value == 1
     assert copy["success"].value == 0 and editor["iou"].low <= editor["iou"].value <= editor["iou"].high
-    assert found.methods[EDITOR].rows == 24 and found.methods[TEXT_TO_IMAGE].rows == 20 and not found.faults
+    assert (
+        found.methods[EDITOR].rows == PRESETS["fast"].unet_rows
+        and found.methods[TEXT_TO_IMAGE].rows == 20
+        and not found.faults
+    )
     assert {len(each.figures) for each in found.methods.values()} == {2, 3}  # baselines on the first two
     assert read_report(tmp_path).model_dump_json() == found.model_dump_json()  # unlike NaN, text equals itself
     page = (tmp_path / "evaluation.html").read_text()
