@@ -1,0 +1,117 @@
+"""Measure the measures: `python bench/measures.py [--faults 60] [--edits FOLDER]`.
+
+First, faults are planted into exact targets, and each measure is asked to tell them. Second, each measure is compared
+with a person's labels of 64 edits (`judge_labels.json`), most of them unclear, see `judge.py`.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from judge import LABELS_FILE, draw_edits, make_cases
+from PIL import Image
+
+from ip2p.measuring.agreement import measure_agreement
+from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.intervals import Interval
+from ip2p.measuring.pixel_truth import PixelTruth, pixel_truth
+from ip2p.measuring.planted_faults import Measure, Trial, judge_measure, plant_faults
+from ip2p.measuring.published import magic_brush
+from ip2p.measuring.tables import markdown_table
+from ip2p.models.bundled import DEFAULT_EDITOR
+from ip2p.pictures.tensors import to_tensor
+from ip2p.storybook.judge import Judge
+from ip2p.storybook.render import render
+from ip2p.storybook.scene import ATTRIBUTES
+
+SEED = 11
+
+
+def truth_of(trials: Sequence[Trial]) -> PixelTruth:
+    """Measure pixel truth."""
+    sides = zip(*((each.source, each.target, each.edited) for each in trials), strict=True)
+    return pixel_truth(*(to_tensor(side) / 2 + 0.5 for side in sides))
+
+
+def make_measures(clip: ClipScorer, judge: Judge) -> dict[str, Measure]:
+    """Make all measures by name."""
+
+    def scores(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
+        found = clip.scores(
+            [each.source for each in trials], [each.edited for each in trials],
+            [each.case.caption for each in trials], [each.case.edited_caption for each in trials],
+        )  # fmt: skip
+        return found.direction.tolist(), found.edited.tolist()
+
+    def believed(trials: Sequence[Trial]) -> list[float]:
+        belief = judge.believe(to_tensor([each.edited for each in trials])).attributes
+        edits = [each.case.edit for each in trials]
+        return [
+            float(belief[edit.attribute][row, ATTRIBUTES[edit.attribute].index(edit.value)])
+            for row, edit in enumerate(edits)
+        ]
+
+    def judged(trials: Sequence[Trial]) -> list[tuple[float, float]]:
+        found = judge.measure(to_tensor([each.edited for each in trials]), [each.case for each in trials])
+        return [(float(each.success), each.preservation) for each in found]
+
+    def exact(trials: Sequence[Trial], name: str) -> list[float]:
+        texts = [each.case.edited_caption for each in trials]
+        return magic_brush([each.edited for each in trials], [each.target for each in trials], texts, clip=clip)[name]
+
+    return {
+        "pixel truth": lambda trials: truth_of(trials).score.tolist(),
+        "edit accuracy": lambda trials: truth_of(trials).mean_accuracy.tolist(),
+        "L1 against the target": lambda trials: [-each for each in exact(trials, "L1")],
+        "CLIP image against the target": lambda trials: exact(trials, "CLIP-I"),
+        "CLIP direction": lambda trials: scores(trials)[0],
+        "CLIP caption": lambda trials: scores(trials)[1],
+        "judge: success": lambda trials: [success for success, _ in judged(trials)],
+        "judge: probability": believed,
+        "judge: success x preservation": lambda trials: [a * b for a, b in judged(trials)],
+    }
+
+
+def load_edits(folder: Path | None) -> list[Image.Image]:
+    """Read the 64 edits from a folder, or draw them."""
+    if folder is None:
+        return draw_edits(make_cases(), DEFAULT_EDITOR)
+    return [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.png"))]
+
+
+def show(found: Interval) -> str:
+    """Format an interval."""
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--faults", type=int, default=60, help="number of edits into which faults are planted")
+    parser.add_argument("--edits", type=Path, help="folder of the 64 edits as PNG, in order; else they are drawn")
+    parser.add_argument("--clip", default="storybook-clip-a", help="CLIP: bundled name or folder")
+    parsed = parser.parse_args()
+    measures = make_measures(ClipScorer.from_pretrained(parsed.clip), Judge.from_pretrained("storybook-judge"))
+    if parsed.faults:
+        planted = plant_faults(parsed.faults, SEED)
+        table = {name: judge_measure(measure, planted, seed=SEED) for name, measure in measures.items()}
+        faults = list(next(iter(table.values())))
+        lines = [[name, *(f"{found[fault].value:.2f}" for fault in faults)] for name, found in table.items()]
+        print(f"AUC at telling faults from {parsed.faults} exact targets:\n")
+        print(markdown_table(["measure", *faults], lines))
+    labels = json.loads(LABELS_FILE.read_text())
+    trials = [
+        Trial(render(case.scene), render(case.target), edited, case)
+        for case, edited in zip(make_cases(), load_edits(parsed.edits), strict=True)
+    ]
+    print(f"\nAgreement with the eye on {len(labels)} edits, of which it accepts {sum(labels)}:\n")
+    lines = []
+    for name, measure in measures.items():
+        found = measure_agreement(list(measure(trials)), labels, seed=SEED)
+        lines.append([name, show(found.auc), show(found.accuracy)])
+    print(markdown_table(["measure", "AUC", "accuracy"], lines))
+
+
+if __name__ == "__main__":
+    main()
