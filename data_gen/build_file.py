@@ -8,7 +8,7 @@ from typing import Any
 from ip2p.builds import BUILD_FILE
 from ip2p.config import load_config
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.errors import DataError
+from ip2p.errors import DataError, one_line
 
 DEFAULT_CONFIG = "storybook_dataset.yaml"
 LATER = {"pairs", "scores", "filter", "pack"}
@@ -52,12 +52,15 @@ def read_build_file(out: Path) -> dict[str, Any]:
     """Read the settings that a build was started with, by dotted names.
 
     Raises:
-        DataError: there is no build in the folder.
+        DataError: there is no build in the folder, or its settings are unreadable.
     """
     try:
         settings = dict(json.loads((out / BUILD_FILE).read_text()))
-    except (OSError, ValueError, TypeError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"there is no data set build in {out}", "Begin one with `ip2p dataset build`") from error
+    except (OSError, ValueError, TypeError) as error:
+        what = f"{out / BUILD_FILE} is unreadable ({one_line(error, 80)})"
+        raise DataError(what, "Copy it again from where it is whole: it has the settings of the build") from error
     return settings
 
 
@@ -67,8 +70,13 @@ def read_sections(out: Path) -> dict[str, Any]:
     Raises:
         DataError: there is no build in the folder.
     """
+    return unflatten(read_build_file(out))
+
+
+def unflatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections of a config, of what build.json says by dotted names."""
     sections: dict[str, Any] = {}
-    for key, value in read_build_file(out).items():
+    for key, value in settings.items():
         *parents, last = key.split(".")
         if (parents or last in DatasetConfig.model_fields) and not is_origin(key):
             inner = sections

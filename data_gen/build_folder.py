@@ -12,8 +12,9 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from ip2p.builds import BUILD_FILE, FINGERPRINT
+from ip2p.config import load_config
 from ip2p.data_gen.api.ledger import JUDGE_LEDGER, LEDGER_FILE
-from ip2p.data_gen.build_file import flatten, read_build_file
+from ip2p.data_gen.build_file import flatten, is_origin, read_build_file, unflatten
 from ip2p.data_gen.captions.read import STORYBOOK
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
 from ip2p.data_gen.costs import SECONDS_FILE
@@ -260,6 +261,10 @@ class BuildFolder:
             now[DRAWN_FOR] = recorded or self._thresholds_now().model_dump(mode="json")
         if last == "packed":  # a data set that an earlier filter has packed does not have it
             now[FINGERPRINT] = self.fingerprint("packed", now)
+        elif FINGERPRINT in earlier:  # there may be such a data set, of models and settings that this run does not know
+            config = load_config(DatasetConfig, None, sections=unflatten(now))
+            origins = {key: value for key, value in now.items() if is_origin(key)}
+            now[FINGERPRINT] = BuildFolder(config, origins).fingerprint("packed", now)
         return now
 
     @staticmethod

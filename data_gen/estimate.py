@@ -164,7 +164,7 @@ def estimate(config: DatasetConfig, *, workers: int = 1, partition: Partition | 
     if partition:
         writer = f"paid for by the run that writes the triples, not by this one ({writer})"
     return Estimate(
-        source, share, triples, candidates, rows, stored, "; ".join(each.name for each in scenarios),
+        source, share, triples, candidates, rows, stored, "; ".join(dict.fromkeys(each.name for each in scenarios)),
         measure_rates(config, captions), workers, triples * most_kept(config), writer,
         price_of_judging(config, triples), shutil.disk_usage(there).free, folder,
     )  # fmt: skip

@@ -26,12 +26,13 @@ from ip2p.errors import BusyError, DataError, Ip2pError
 from ip2p.plurals import counted
 
 if TYPE_CHECKING:
+    from ip2p.data_gen.build_folder import BuildFolder
     from ip2p.data_gen.calibration.calibrate import Calibration
     from ip2p.data_gen.calibration.labels import Label
     from ip2p.data_gen.report.results import Results
 
 INTERRUPTED_EXIT_CODE = 130
-FILTER_HINT = "Run `ip2p dataset filter` with these settings first"
+FILTER_HINT = "Run `ip2p dataset filter out={}` with these settings first"
 ONE_PROCESS = Parallelism()
 
 Say = Callable[[str], None]
@@ -95,9 +96,11 @@ def build_partition(
         ConfigError: the folder belongs to a build with other settings.
         DataError: the triples are not finished, or no pair is kept.
         ModelError: a model is missing or of another kind.
+        WriterError: the judge of the pairs cannot be asked.
     """
     began = time.monotonic()
     from ip2p.data_gen.build_folder import BuildFolder, hash_origins
+    from ip2p.data_gen.preflight import check_judge
     from ip2p.data_gen.stages import Stages
 
     build_folder = BuildFolder(config, hash_origins(config))
@@ -106,6 +109,7 @@ def build_partition(
         stages = Stages(build_folder, say)
         for stage in ("captions", "triples"):
             stages.require(stage, f"Run `ip2p dataset triples -o {out}` with these settings first")
+        check_judge(stages)  # any of the runs may be the last, which asks it
         say(f"{partition}: {len(partition.shards(stages.shards))} of {counted(stages.shards, 'shard')}")
         seconds = make_pairs(stages, partition.shards(stages.shards), parallelism, lock)
         left = stages.unfinished_pairs()
@@ -171,6 +175,7 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
             rate = 60 * counts.kept / seconds
             if counts.total:
                 say(f"{counts}\n{seconds:.1f} s in this session: {rate:.0f} triples a minute; report {page}")
+    _warn_if_stale(build_folder, say)
     return page
 
 
@@ -213,7 +218,7 @@ def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
     with build_folder.claim():
         stages = Stages(build_folder, say)
-        stages.require("scores", "Run `ip2p dataset build` to its end first")
+        stages.require("scores", f"Run `ip2p dataset build out={config.out}` to its end first")
         stages.filter_pairs()
         counts = _finish(stages.results()).counts
     summary = BuildSummary(build_folder.out, counts, Session(time.monotonic() - began))
@@ -270,7 +275,7 @@ def calibrate(
     marks = read_marks(labels) if isinstance(labels, Path) else None
     with build_folder.claim(write=False):
         stages = Stages(build_folder, say)
-        stages.require("filtered", FILTER_HINT)
+        stages.require("filtered", FILTER_HINT.format(config.out))
         shards = [read_filtered(build_folder, index) for index in range(stages.shards)]
         origin = str(labels) if isinstance(labels, Path) else "the judge"
         found = (marks or {}) if isinstance(labels, Path) else label_stored(build_folder, shards, labels, count)
@@ -287,17 +292,24 @@ def _write_page(config: DatasetConfig, write: Callable[["Results"], Path], say: 
     """Write a page about a filtered build."""
     from ip2p.data_gen.build_folder import BuildFolder
     from ip2p.data_gen.stages import Stages
-    from ip2p.manifest import find_stale
 
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
     with build_folder.claim(write=False):
         stages = Stages(build_folder, say)
-        stages.require("filtered", FILTER_HINT)
+        stages.require("filtered", FILTER_HINT.format(config.out))
         page = write(stages.results())
     say(f"{page.stem} {page}")
-    if stale := find_stale(build_folder.stage_folder("packed")):
-        say(f"warning: {stale}")
+    _warn_if_stale(build_folder, say)
     return page
+
+
+def _warn_if_stale(build_folder: "BuildFolder", say: Say) -> None:
+    """Say that the packed data set is not of the settings that the build has now, if it is so."""
+    from ip2p.manifest import find_stale
+
+    with suppress(DataError):  # a damaged one is told by whoever reads it
+        if stale := find_stale(build_folder.stage_folder("packed")):
+            say(f"warning: {stale}")
 
 
 def _finish(results: "Results") -> "Results":

@@ -22,8 +22,7 @@ HIGHEST = {"layout": float("inf"), "shift": float("inf")}
 
 def check_before_paying(stages: Stages, parallelism: Parallelism) -> None:
     """Check that pairs can be drawn, scored and kept, if triples are to be paid for: load all models, ask for the size,
-    the scheduler and its steps, and look for thresholds that nothing can pass. If pairs are to be drawn, check the
-    address, the key and the price of their judge, too, without a request.
+    the scheduler and its steps, and look for thresholds that nothing can pass. Check the judge of the pairs, too.
 
     Args:
         stages: stages of the build, whose captions are written.
@@ -34,8 +33,7 @@ def check_before_paying(stages: Stages, parallelism: Parallelism) -> None:
         ModelError: a model or LoRA file is missing, damaged, or of another kind.
         WriterError: there is no key for the judge, or it cannot be sent.
     """
-    if stages.config.scores.judge and (not stages.has_triples() or stages.unfinished_pairs()):
-        open_access(judging_server(stages.config.scores))
+    check_judge(stages)
     if not _are_costly(stages):
         return
     require_passable(stages.config.filter)
@@ -46,6 +44,16 @@ def check_before_paying(stages: Stages, parallelism: Parallelism) -> None:
     if not alone:
         del opened
         _free_memory()
+
+
+def check_judge(stages: Stages) -> None:
+    """Check the address, the key and the price of the judge, without a request, if pairs are to be drawn for it.
+
+    Raises:
+        WriterError: there is no key for the judge, or it cannot be sent.
+    """
+    if stages.config.scores.judge and (not stages.has_triples() or stages.unfinished_pairs()):
+        open_access(judging_server(stages.config.scores))
 
 
 def check_before_writing(stages: Stages) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ip2p.builds import BUILD_FILE
+from ip2p.builds import BUILD_FILE, repack_hint
+from ip2p.data_gen.build_file import read_build_file
 from ip2p.data_gen.build_folder import STAGES
 from ip2p.errors import DataError
 from ip2p.manifest import MANIFEST_FILE, find_edited, find_faults, read_manifest
@@ -36,6 +37,9 @@ def verify(folder: Path, *, say: Callable[[str], None]) -> list[Verified]:
     Raises:
         DataError: there is nothing to verify in the folder, or something is missing or not as written.
     """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {what}", "Give the folder of a build, or of a data set that ip2p wrote")
     found = []
     for part in _verify_parts(folder):
         say(str(part))
@@ -51,6 +55,8 @@ def verify(folder: Path, *, say: Callable[[str], None]) -> list[Verified]:
 def _verify_parts(folder: Path) -> Iterator[Verified]:
     """Verify the stages of a build and its packed data set, or else the folder alone."""
     if (folder / BUILD_FILE).exists():
+        if fault := _find_settings_fault(folder):
+            yield Verified(BUILD_FILE, 0, 0, [fault])
         least: int | None = None
         for stage in STAGES[:-1]:
             part = _verify_shards(folder / stage)
@@ -60,10 +66,22 @@ def _verify_parts(folder: Path) -> Iterator[Verified]:
             least = shards if least is None else min(least, shards)
             yield part
         folder = folder / STAGES[-1]
+        if folder.is_dir() and not (folder / MANIFEST_FILE).exists():
+            fault = f"{folder} has no {MANIFEST_FILE}, so that nobody knows whether it is whole. {repack_hint(folder)}"
+            yield Verified(folder.name, 0, 0, [fault])
     if (folder / MANIFEST_FILE).exists():
         yield _verify_dataset(folder)
     elif list_shards(folder):
         yield _verify_shards(folder)
+
+
+def _find_settings_fault(folder: Path) -> str:
+    """Return why the settings of a build cannot be read; "" if they can."""
+    try:
+        read_build_file(folder)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _verify_shards(folder: Path) -> Verified:

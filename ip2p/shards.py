@@ -331,7 +331,8 @@ def _read_batches(path: Path, contents: Contents) -> Iterator[pa.RecordBatch]:
                 raise DataError(f"{path} {said}", redo_hint(path))
             yield from reader.iter_batches(batch_size=ROW_GROUP_SIZE)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read ({one_line(error)})", redo_hint(path)) from error
+        what = f"cannot be read ({one_line(error)})" if path.exists() else "is missing"
+        raise DataError(f"{path} {what}", redo_hint(path)) from error
 
 
 def _temporary(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:
@@ -383,11 +384,10 @@ def _recover(backup: Path, target: Path) -> None:
 
 def _is_alive(pid: str) -> bool:
     try:
-        os.kill(int(pid), 0)
+        with suppress(PermissionError):  # it is somebody else's
+            os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):
         return False
-    except PermissionError:
-        return True
     return True
 
 

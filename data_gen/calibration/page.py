@@ -73,7 +73,7 @@ def _curve_chart(examples: Examples, bound: str, wanted: float) -> Chart:
     """Plot precision over recall for one score, with the wanted precision as a gray line."""
     name, sign = BOUNDS[bound].score.removeprefix("sim_"), "≥" if BOUNDS[bound].is_least else "≤"
     return Chart(
-        WIDTH, HEIGHT, x=(0, 1), y=(0, 1), title=f"{name} {sign}", right="recall", top="precision",
+        WIDTH, HEIGHT, x=(0, 1), y=(0, 1), title=f"{name} {sign}", right="recall, 0 to 1", top="precision, 0 to 1",
         curves=[Curve([(0, wanted), (1, wanted)], "#bbb", 0), Curve(curve(examples, bound), COLOR, 0)],
     )  # fmt: skip
 
@@ -85,6 +85,6 @@ def _path_chart(calibration: Calibration, examples: Examples) -> Chart:
     chosen = _recall_and_precision(measuring, calibration.box.contains(measuring))
     line = Curve([(0, calibration.wanted), (1, calibration.wanted)], "#bbb", 0)
     return Chart(
-        3 * WIDTH, 3 * HEIGHT, x=(0, 1), y=(0, 1), top="precision", right="recall", bounds=[chosen[0]],
+        3 * WIDTH, 3 * HEIGHT, x=(0, 1), y=(0, 1), top="precision, 0 to 1", right="recall, 0 to 1", bounds=[chosen[0]],
         curves=[line, Curve(points, COLOR, 2)], title="all bounds together, ever tighter",
     )  # fmt: skip

@@ -175,7 +175,7 @@ def compare(before: Image.Image, after: Image.Image) -> Iterator[tuple[Fault, st
         return
     shift = find_shift(before, after) if min(before.size) >= MIN_SIDE else Shift(0, 0, 0)
     if shift.length >= MIN_SHIFT and shift.agreement >= MIN_AGREEMENT:
-        yield Fault.SHIFT, f"{shift.x:+.2f} pixels to the right, {shift.y:+.2f} down"
+        yield Fault.SHIFT, _moved(shift)
     if grown := _grown_borders(first, second):
         yield Fault.BORDER, ", ".join(f"{side} {lines} pixels" for side, lines in grown.items())
     drift = np.median((second - first).reshape(-1, 3), axis=0)
@@ -183,6 +183,13 @@ def compare(before: Image.Image, after: Image.Image) -> Iterator[tuple[Fault, st
     if MIN_DRIFT <= np.abs(drift).max() <= MAX_DRIFT and drifted >= DRIFT_SHARE:
         levels = ", ".join(f"{name} {value:+.0f}" for name, value in zip(("red", "green", "blue"), drift, strict=True))
         yield Fault.DRIFT, f"{levels} in {drifted:.0%} of the pixels"
+
+
+def _moved(shift: Shift) -> str:
+    """Return where the edited picture has moved to, such as "0.91 pixels up", in hundredths of a pixel."""
+    ways = ((shift.x, "to the right", "to the left"), (shift.y, "down", "up"))
+    moves = [f"{abs(by):.2f} pixels {plus if by > 0 else minus}" for by, plus, minus in ways if abs(by) >= 0.005]
+    return " and ".join(moves)
 
 
 def _grown_borders(before: Pixels, after: Pixels) -> dict[str, int]:

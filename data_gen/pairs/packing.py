@@ -45,6 +45,10 @@ class PackingCounts:
         if self.inverses:
             lacking = ", ".join(f"{reason} {count}" for reason, count in sorted(self.inverses.items()) if reason)
             without = f"; none for {self.inverses.total() - self.inverses['']} ({lacking})" if lacking else ""
+            if self.inverses[Reason.NOT_JUDGED.value]:
+                without += (
+                    ": where filter.judge_* hold, there is none, for the judge has seen pairs one way round alone"
+                )
             told["inverse pairs"] = f"{self.inverses['']}, in addition to the pairs kept{without}"
         if self.originals or self.edited:
             left = "not packed" if self.refused else "packed all the same"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ip2p.data_gen.config import DatasetConfig, PairsConfig
+from ip2p.data_gen.kinds import OTHER
 from ip2p.data_gen.pairs.draw import plan_tree
 from ip2p.data_gen.pairs.tries import is_hopeless
 from ip2p.diffusion.prompt_to_prompt import SharedRows
@@ -37,8 +38,23 @@ class Scenario(NamedTuple):
 
 
 def list_scenarios(config: DatasetConfig) -> list[Scenario]:
-    """List what may become of the candidates of a triple: what takes the most, and what the least."""
-    pairs, tries = config.pairs, rows_of_tries(config.pairs, config.seed)
+    """List what may become of the candidates of a triple: what takes the most, and what the least.
+
+    How many edits of each kind there will be is not known before the triples are written. Where UNet rows differ by
+    kind, by its ranges of p in trees or by a scale that is no guidance, all edits may be of any kind.
+    """
+    kinds = {tuple(rows_of_tries(config.pairs, config.seed, kind)): kind for kind in (*config.pairs.per_kind, OTHER)}
+    least, most = min(kinds, key=sum), max(kinds, key=sum)
+    scenarios = _list_scenarios(config, most)
+    if least != most:
+        name = f"{scenarios[0].name}, of edits in the ranges of {kinds[most]}, or of {kinds[least]}, which take less"
+        scenarios = [scenarios[0]._replace(name=name), *scenarios[1:], *_list_scenarios(config, least)]
+    return scenarios
+
+
+def _list_scenarios(config: DatasetConfig, tries: Sequence[float]) -> list[Scenario]:
+    """List what may become of the candidates of a triple whose tries take so many UNet rows each."""
+    pairs = config.pairs
     counts = [min(pairs.tree, pairs.candidates - first) for first in range(0, pairs.candidates, pairs.tree)]
 
     def scenario(name: str, taken: int, kept: int, rejected: float = 0.0) -> Scenario:
@@ -65,9 +81,15 @@ def list_scenarios(config: DatasetConfig) -> list[Scenario]:
     return scenarios
 
 
-def rows_of_tries(settings: PairsConfig, seed: int) -> list[float]:
-    """Return the UNet rows of the trees of a triple on average: of candidates, if they do not share any."""
-    triples = [stand_in(f"{number}", "") for number in range(SAMPLED_TRIPLES)]
+def rows_of_tries(settings: PairsConfig, seed: int, kind: str = OTHER) -> list[float]:
+    """Return the UNet rows of the trees of a triple on average: of candidates, if they do not share any.
+
+    Args:
+        settings: settings of the stage.
+        seed: seed of the run.
+        kind: kind of edit of the triple.
+    """
+    triples, settings = [stand_in(f"{number}", "", kind) for number in range(SAMPLED_TRIPLES)], settings.for_kind(kind)
     tries = []
     for number in range(0, settings.candidates, settings.tree):
         trees = [plan_tree(each, number, settings, seed)[: settings.candidates - number] for each in triples]
@@ -77,20 +99,20 @@ def rows_of_tries(settings: PairsConfig, seed: int) -> list[float]:
 
 def rows_of_tree(shares: Sequence[float], settings: PairsConfig) -> float:
     """Return the UNet rows of candidates that differ in p alone: at each step those of the different pictures, and as
-    many without text where guidance is computed.
+    many without text where guidance is computed, unless no scale is any guidance.
 
     Args:
         shares: p of each candidate.
         settings: settings of the stage.
     """
     sharing, steps = SharedRows(shares, settings.steps, [0] * len(shares)), settings.steps
-    total = 0.0
+    guided, total = not (settings.cfg_min == settings.cfg_max in (0, 1)), 0.0
     for step in range(steps):
         sharing.at(step)
         different = sum(row == first for row, first in enumerate(sharing.same_as))
         inside = min(settings.guidance_stop, (step + 1) / steps) - max(settings.guidance_start, step / steps)
         calls = 2 if settings.scheduler == "heun" and step + 1 < steps else 1
-        total += different * calls * (1 + max(0.0, inside * steps) / settings.text_every)
+        total += different * calls * (1 + guided * max(0.0, inside * steps) / settings.text_every)
     return total
 
 
@@ -99,8 +121,8 @@ def most_kept(config: DatasetConfig) -> int:
     return min(config.filter.top_k, math.ceil(config.pairs.candidates / config.pairs.tree))
 
 
-def stand_in(name: str, text: str) -> Triple:
-    """Return a triple of which nothing but its caption matters."""
+def stand_in(name: str, text: str, kind: str = OTHER) -> Triple:
+    """Return a triple of which nothing but its caption and its kind of edit matters."""
     return Triple(
-        id=name, caption_id=name, caption=text, instruction=text, edited_caption=text, kind="other", writer="none"
+        id=name, caption_id=name, caption=text, instruction=text, edited_caption=text, kind=kind, writer="none"
     )

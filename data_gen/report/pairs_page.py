@@ -154,7 +154,7 @@ def _histogram(score: str, config: DatasetConfig, counts: Counts) -> Chart:
     """Plot the histogram of a score, kept candidates below refused ones, with the thresholds as lines."""
     bins, name = counts.histogram(score), score.removeprefix("sim_")
     asked = [getattr(config.filter, key) for key, bound in BOUNDS.items() if bound.score == score]
-    bounds = [each for each in asked if each is not None]
+    bounds = [each for each in asked if each is not None and -1 < each < 1]  # others would only make the bars thin
     filled = [number for number, each in enumerate(bins) if sum(each)]
     first, last = (filled[0], filled[-1] + 1) if filled else (0, BINS)
     edges = [-1 + 2 * number / BINS for number in range(BINS + 1)]

@@ -1,6 +1,5 @@
 """Results of a build after the filter: counts, report.html, and the packed data set."""
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -11,6 +10,7 @@ from ip2p.data_folders import PREFERENCES
 from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.costs import read_costs
+from ip2p.data_gen.pairs.keep import keep_edited
 from ip2p.data_gen.pairs.pack import FEATURES, pack
 from ip2p.data_gen.pairs.packing import PACKING_FILE, Packing, PackingCounts, read_packing
 from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
@@ -24,11 +24,11 @@ from ip2p.data_gen.report.pairs_page import PairChoice, ShownPair, render_report
 from ip2p.data_gen.report.review_page import choose_for_review, render_review
 from ip2p.data_gen.rows import FilteredShard, read_filtered, read_pictures
 from ip2p.errors import DataError
-from ip2p.manifest import MANIFEST_FILE, read_manifest, verify_dataset
+from ip2p.manifest import read_manifest, verify_dataset
 from ip2p.plurals import counted
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate, Caption, Reason
-from ip2p.shards import Contents, atomic_write, hash_file, read_shards
+from ip2p.shards import Contents, atomic_write, read_shards
 from ip2p.version import __version__
 
 TOLD = (
@@ -106,7 +106,7 @@ class Results:
                 "Run the same command again with more of scores.judge_max_usd or judge_max_tokens, or without the "
                 "thresholds filter.judge_*; a pair that the judge cannot judge is not kept",
             )
-        self._keep_edited(folder)
+        keep_edited(folder, self.build_folder.out, self.say)
         with StageProgress("packed", "pairs", total=self.counts.pairs, done=0, say=self.say) as progress:
             rows, size = self._packed_rows(progress), self.config.pack.shard_rows
             more = {PREFERENCES: (PREFERENCE_FEATURES, self._preference_rows())} if self.config.pack.preferences else {}
@@ -123,29 +123,6 @@ class Results:
             if manifest and manifest.config == self.build_folder.fingerprint("packed"):
                 return read_packing(folder)
         return PackingCounts()
-
-    def _keep_edited(self, folder: Path) -> None:
-        """Keep what a person has edited or put there, whether or not it can be read, before all is written anew."""
-        written: Mapping[str, str] = {}
-        with suppress(DataError):  # then nobody knows what was edited, and all is kept
-            manifest = read_manifest(folder)
-            written = manifest.documents if manifest else {}
-        for path in sorted(folder.glob("[!.]*")):
-            known = path.name == MANIFEST_FILE or not path.is_file() or not path.stat().st_size
-            if not known and hash_file(path) != written.get(path.name):
-                kept = self._keep(path)
-                self.say(f"{path} is replaced with the pairs; as it was, it is kept as {kept}")
-
-    def _keep(self, path: Path) -> Path:
-        """Copy a file to the folder of the build, over none that is there; returns the path of the copy."""
-        content = path.read_bytes()
-        for number in itertools.count(1):
-            kept = self.build_folder.out / f"{path.stem}.edited{f'-{number}' if number > 1 else ''}{path.suffix}"
-            if not kept.exists():
-                atomic_write(kept, content)
-            if kept.read_bytes() == content:
-                break
-        return kept
 
     @cached_property
     def _packing(self) -> Packing:

@@ -309,4 +309,7 @@ def _dataset_config(config: str | None, settings: Sequence[str] | None, *, begun
     """Load the config before anything heavy is imported."""
     from ip2p.data_gen.build_file import load_settings
 
+    for each in settings or ():
+        if "=" not in each and Path(each).is_dir():
+            raise ConfigError(f"{each} is a folder, and here are settings", f"Write out={each}")
     return load_settings(config, settings or (), begun=begun)

@@ -2,8 +2,9 @@
 
 Pictures are compared by thumbnails without their mean colour. Only those are compared whose sixteen parts are about as
 bright: the brightness of the parts is a point on a coarse grid, each picture stands in one cell of that, and is looked
-for in the neighbouring cells, too, where its point is near their border. So the time grows with the number of pictures
-and not with its square.
+for in the neighbouring cells, too, where its point is near their border. Where many pictures are alike, as in fog, all
+of a cell are compared at once, by the brightness of their parts and their mean colours. So the time grows little faster
+than the number of pictures: docs/decisions.md.
 """
 
 from collections import defaultdict
@@ -24,6 +25,8 @@ PARTS = 4
 """Parts along each side whose brightness places a picture on the grid."""
 CELL, TOLERANCE = 24.0, 2.0
 """Width of a cell of the grid, and how near to its border both neighbours are searched, in gray levels."""
+ROUNDING = 0.1
+"""Gray levels that means of rounded thumbnails may differ more than these."""
 MAX_NEAR = 10
 """Borders across which a picture is looked for at most, the nearest ones."""
 
@@ -53,6 +56,30 @@ def shrink(image: Image.Image) -> Thumbnail:
     return Thumbnail((small - mean).astype(np.float16), mean)
 
 
+class Cell:
+    """Pictures of one cell of the grid."""
+
+    def __init__(self) -> None:
+        self._thumbnails: list[tuple[Thumbnail, str]] = []
+        self._coarse: npt.NDArray[np.float32] = np.empty((0, 3 + PARTS**2), np.float32)
+
+    def add(self, thumbnail: Thumbnail, parts: npt.NDArray[np.float64], name: str) -> None:
+        """Remember a picture."""
+        count = len(self._thumbnails)
+        if count == len(self._coarse):  # room for twice as many, so that copying takes constant time for each
+            room = np.empty((max(1, count), self._coarse.shape[1]), np.float32)
+            self._coarse = np.concatenate([self._coarse, room])
+        self._coarse[count] = _coarse(thumbnail, parts)
+        self._thumbnails.append((thumbnail, name))
+
+    def find(self, thumbnail: Thumbnail, parts: npt.NDArray[np.float64]) -> str | None:
+        """Return the name of the earliest picture that this one is a near copy of."""
+        apart = np.abs(self._coarse[: len(self._thumbnails)] - _coarse(thumbnail, parts)).max(1)
+        likely = np.flatnonzero(apart <= max(MAX_OFFSET, MAX_DIFFERENCE) + ROUNDING)
+        near = (self._thumbnails[place] for place in likely.tolist())
+        return next((name for other, name in near if thumbnail.is_near(other)), None)
+
+
 class NearCopies:
     """Finds near copies of earlier pictures.
 
@@ -60,7 +87,7 @@ class NearCopies:
     """
 
     def __init__(self) -> None:
-        self._cells: defaultdict[bytes, list[tuple[Thumbnail, str]]] = defaultdict(list)
+        self._cells: defaultdict[bytes, Cell] = defaultdict(Cell)
 
     def find(self, image: Image.Image, name: str) -> str | None:
         """Return the name of the earliest picture of which this one is a near copy, or else remember it.
@@ -72,23 +99,30 @@ class NearCopies:
             image: RGB picture of any size.
             name: name by which later copies of it are told.
         """
-        thumbnail = shrink(image)
-        point = _place(thumbnail)
+        return self.find_thumbnail(shrink(image), name)
+
+    def find_thumbnail(self, thumbnail: Thumbnail, name: str) -> str | None:
+        """Do the same with the thumbnail of a picture."""
+        parts = _brightness(thumbnail)
+        point = parts / CELL + 0.5  # a plain picture lies in the middle of a cell
         own = np.floor(point)
-        for cell in _cells_around(point, own):
-            for other, where in self._cells.get(cell, ()):
-                if thumbnail.is_near(other):
-                    return where
-        self._cells[_key(own)].append((thumbnail, name))
+        for key in _cells_around(point, own):
+            if (cell := self._cells.get(key)) and (found := cell.find(thumbnail, parts)) is not None:
+                return found
+        self._cells[_key(own)].add(thumbnail, parts, name)
         return None
 
 
-def _place(thumbnail: Thumbnail) -> npt.NDArray[np.float64]:
-    """Place a picture on the grid, in cells: how much brighter each of its parts is than all of it."""
+def _brightness(thumbnail: Thumbnail) -> npt.NDArray[np.float64]:
+    """Return how much brighter each part of a picture is than all of it, in gray levels."""
     gray = thumbnail.pixels.astype(np.float64).mean(-1)
     step = SIDE // PARTS
-    parts = gray.reshape(PARTS, step, PARTS, step).mean((1, 3))
-    return np.asarray(parts.ravel() / CELL + 0.5)  # a plain picture lies in the middle of a cell
+    return np.asarray(gray.reshape(PARTS, step, PARTS, step).mean((1, 3)).ravel())
+
+
+def _coarse(thumbnail: Thumbnail, parts: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return what is compared first: means of pixels, which differ by no more than these do."""
+    return np.concatenate([thumbnail.mean, parts]).astype(np.float32)
 
 
 def _cells_around(point: npt.NDArray[np.float64], own: npt.NDArray[np.float64]) -> list[bytes]:

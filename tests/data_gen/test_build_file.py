@@ -113,5 +113,5 @@ def test_one_setting_that_is_given_early_leaves_the_others_to_the_default_config
 
 def test_a_build_file_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "build.json").write_text("[1]")
-    with pytest.raises(DataError, match="there is no data set build"):
+    with pytest.raises(DataError, match=r"build\.json is unreadable"):
         load_settings(None, [f"out={tmp_path}"])

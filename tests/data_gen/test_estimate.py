@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llm_server import Server
@@ -45,6 +46,7 @@ def test_rows_follow_guidance_and_scheduler() -> None:
         ({"steps": 100}, 400),
         ({"steps": 10, "scheduler": "heun"}, 4 * 19),
         ({"steps": 10, "text_every": 2}, 30),
+        ({"steps": 10, "cfg_min": 1, "cfg_max": 1}, 20),
     ):
         assert rows_of_tree([0.5], PairsConfig.model_validate(settings)) == pytest.approx(rows)
 
@@ -60,6 +62,23 @@ def test_trees_share_rows_as_in_the_estimate(make_config: MakeConfig) -> None:
     ]
     counted = sum(rows_of_tree([each.candidate.p for each in tree], config.pairs) for tree in planned)
     assert counted == pytest.approx(summary.unet_rows), "to the row for the candidates that were drawn"
+
+
+def test_estimates_of_trees_follow_the_ranges_of_each_kind() -> None:
+    """A tree whose members all share every step takes the rows of one candidate."""
+    pairs: dict[str, Any] = {"candidates": 4, "tree": 4, "steps": 10, "p_min": 0, "p_max": 0.2}
+    both = {"season": {"p_min": 1, "p_max": 1}, "time": {"p_min": 1, "p_max": 1, "cfg_min": 1, "cfg_max": 1}}
+
+    def rows(**settings: Any) -> tuple[float, float, str]:
+        found = list_scenarios(DatasetConfig.model_validate({"pairs": pairs | settings}))
+        return min(each.rows for each in found), max(each.rows for each in found), found[0].name
+
+    plain, season = rows(), rows(p_min=1, p_max=1)
+    assert plain[0] == plain[1] > season[0] == season[1] == 40
+    assert rows(per_kind={"season": both["season"]})[:2] == (season[0], plain[1])
+    least, most, name = rows(per_kind=both)
+    assert (least, most) == (season[0] / 2, plain[1]), "one kind has no guidance, either"
+    assert "in the ranges of other, or of time, which take less" in name
 
 
 @pytest.mark.parametrize("direction", ["-1", "1"])

@@ -10,6 +10,7 @@ from ip2p.data_gen import pipeline
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
 from ip2p.data_gen.preflight import require_passable
 from ip2p.data_gen.scale.parallelism import Parallelism
+from ip2p.data_gen.scale.partition import Partition
 from ip2p.errors import ConfigError, Ip2pError
 
 MakeConfig = Callable[..., DatasetConfig]
@@ -67,6 +68,18 @@ def test_neither_triples_nor_pairs_are_made_for_a_judge_that_cannot_be_asked(
             pipeline.build(config, say=quiet)
         assert not list((Path(config.out) / "triples").glob("*.parquet"))
     assert not server.requests
+
+
+def test_no_share_of_the_pairs_is_drawn_for_a_judge_that_cannot_be_asked(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    config = make_config("scores.judge=some-judge")
+    pipeline.write_triples(config, say=quiet)
+    with pytest.raises(Ip2pError, match="OPENAI_API_KEY"):
+        pipeline.build_partition(config, Partition(0, 2), say=quiet)
+    assert not (Path(config.out) / "candidates").exists()
 
 
 def test_a_language_model_here_does_not_begin_if_the_pairs_could_not_be_drawn(

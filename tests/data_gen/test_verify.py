@@ -1,5 +1,6 @@
 """A damaged build is found by `ip2p dataset verify`, and heals where it is made again."""
 
+import contextlib
 import random
 import shutil
 from collections.abc import Callable
@@ -8,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from ip2p.builds import read_fingerprint
 from ip2p.cli import run
 from ip2p.data_gen import pipeline
-from ip2p.data_gen.build_file import load_settings
+from ip2p.data_gen.build_file import load_settings, read_origins
+from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import DatasetConfig
+from ip2p.data_gen.scale.partition import Partition
 from ip2p.data_gen.verify import verify
-from ip2p.errors import DataError
-from ip2p.manifest import MANIFEST_FILE, verify_dataset
+from ip2p.errors import DataError, Ip2pError
+from ip2p.manifest import MANIFEST_FILE, find_stale, read_manifest, verify_dataset
 from ip2p.shards import atomic_write
 from ip2p.train.pairs import open_pairs
 
@@ -148,11 +152,66 @@ def test_a_filter_that_keeps_nothing_leaves_no_stale_pairs_without_a_word(
     assert (Path(out) / "README.edited.md").read_text().endswith("Words of mine.\n")
 
 
+def test_what_cannot_be_compared_is_no_build_that_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, torn = tmp_path / "out", "build.json is unreadable"
+    (out / "packed").mkdir(parents=True)
+    (out / "build.json").write_text('{"seed": 0, ')
+    for arguments, said in (
+        (["verify", str(tmp_path / "nowhere")], "nowhere does not exist"),
+        (["verify", str(out / "build.json")], "build.json is a file"),
+        (["verify", str(out)], "2 faults in"),
+        (["filter", f"out={out}"], torn),
+        (["report", f"out={out}"], torn),
+        (["filter", str(out)], f"Write out={out}"),
+        (["calibrate", str(out)], f"Write out={out}"),
+    ):
+        assert run(["dataset", *arguments]) == 2
+        printed = capsys.readouterr()
+        assert said in printed.err and printed.err.count("\n") == 1
+        if "2 faults" in said:
+            assert torn in printed.out and "packed has no manifest.json" in printed.out
+
+
+def test_no_command_changes_settings_without_the_data_set_being_stale(make_config: MakeConfig) -> None:
+    """Whatever command is run with whatever settings, what it leaves says whether the pairs are packed by them."""
+    small = ("captions.count=2", "filter.direction=-1", "pack.split=0")
+    config = make_config(*small)
+    pipeline.build(config, say=quiet)
+    out, folder = config.out, f"out={config.out}"
+    manifest = verify_dataset(Path(out) / "packed")
+    assert manifest
+    commands: dict[str, Callable[[DatasetConfig], object]] = {
+        "triples": lambda settings: pipeline.write_triples(settings, say=quiet),
+        "partition": lambda settings: pipeline.build_partition(settings, Partition(0, 2), say=quiet),
+        "report": lambda settings: pipeline.report(settings, say=quiet),
+        "review": lambda settings: pipeline.review(settings, 2, say=quiet),
+        "filter": lambda settings: pipeline.refilter(settings, say=quiet),
+    }
+    changes = (
+        "seed=1", "captions.max_words=39", "triples.checks.kept=0.5", "triples.max_usd=1", "pairs.steps=4",
+        "scores.judge_parallel=2", "filter.direction=1", "filter.top_k=2", "filter.per_kind.color.direction=1",
+        "pack.preferences=false", "filter.direction=-1",
+    )  # fmt: skip
+    stale = []
+    for name, run_command in commands.items():
+        for change in changes:
+            with contextlib.suppress(Ip2pError):
+                run_command(load_settings(None, [folder, change]))
+            now = BuildFolder(load_settings(None, [folder]), read_origins(Path(out))).fingerprint("packed")
+            manifest = read_manifest(Path(out) / "packed")
+            assert manifest and read_fingerprint(Path(out)) == now, (name, change)
+            stale += [f"{name} {change}"] * (find_stale(Path(out) / "packed") is not None)
+    assert "triples filter.direction=1" in stale and "triples triples.max_usd=1" not in stale
+    assert "filter filter.direction=1" in stale and "filter filter.direction=-1" not in stale
+
+
 def test_no_filter_destroys_what_a_person_has_written_into_the_data_set(make_config: MakeConfig) -> None:
     config = make_config("captions.count=2", "filter.direction=-1", "pack.split=0")
     pipeline.build(config, say=quiet)
     out, packed = Path(config.out), Path(config.out) / "packed"
     written = {"README.md": "the first", "notes": "of mine"}, {"README.md": "---\ntorn: [\n---\n", "manifest.json": "{"}
+    (packed / "mine").mkdir()
+    (packed / "mine" / "pairs.csv").write_text("of mine, too")
     for number, files in enumerate(written, 1):
         for name, text in files.items():
             (packed / name).write_text(text)
@@ -162,6 +221,7 @@ def test_no_filter_destroys_what_a_person_has_written_into_the_data_set(make_con
         each["README.md"] for each in written
     ]
     assert (out / "notes.edited").read_text() == "of mine"
+    assert (out / "packed.edited" / "mine" / "pairs.csv").read_text() == "of mine, too"
     kept = sorted(out.glob("*.edited*"))
     pipeline.refilter(make_config("captions.count=2", "filter.direction=-0.3", "pack.split=0"), say=quiet)
     assert sorted(out.glob("*.edited*")) == kept, "what is as it was written is not kept"

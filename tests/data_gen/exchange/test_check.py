@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -137,6 +138,7 @@ def test_half_a_pixel_is_found_where_pictures_are_large_enough_and_else_said(sid
     moved, good = check(0.5), check(0.0)
     shifts = [each for each in moved.findings if each.fault is Fault.SHIFT]
     assert len(shifts) >= 29 if told else not shifts
+    assert all(re.fullmatch(r"([\d.]+ pixels (to the (left|right)|down|up)( and )?)+", each.detail) for each in shifts)
     assert not [each for each in good.findings if each.fault is Fault.SHIFT]
     assert ("not checked for a shift: 30" in str(moved)) != told
 

@@ -102,6 +102,18 @@ def test_the_page_shows_some_of_each(shard: FilteredShard) -> None:
     assert len(choice.take(shard)) == KEPT_SHOWN - 3
 
 
+def test_bounds_that_refuse_nothing_leave_histograms_their_width(counts: Counts) -> None:
+    """A line at the end of a score would draw its bars a few pixels wide."""
+
+    def ends(**bounds: float) -> list[str]:
+        page = render_report(DatasetConfig.model_validate({"filter": bounds}), counts, [], Costs({}, 0.0))
+        return re.findall(r'<text x="(?:0|\d+)" y="126"[^>]*>([^<]*)</text>', page.split("direction: change of")[0])[
+            -2:
+        ]
+
+    assert ends(direction=-1) == ends(direction=0.5) != ends(direction=-0.5) == ["-0.50", ends(direction=-1)[1]]
+
+
 class Page(HTMLParser):
     """Tags and links of a page."""
 

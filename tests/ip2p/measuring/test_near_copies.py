@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image, ImageChops
 
-from ip2p.measuring.near_copies import NearCopies
+from ip2p.measuring.near_copies import NearCopies, shrink
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import natural_layout
@@ -69,6 +69,21 @@ def test_a_small_edit_is_no_copy(scenes: list[Image.Image]) -> None:
     edited.paste((255, 240, 30), (120, 120, 140, 150))
     earlier = NearCopies()
     assert earlier.find(scenes[0], "a") is None and earlier.find(edited, "b") is None
+
+
+def test_of_many_alike_those_are_found_that_a_comparison_of_all_finds(scenes: list[Image.Image]) -> None:
+    """Pictures with little contrast lie in few cells, where means are compared before pixels are."""
+    pale = [Image.blend(Image.new("RGB", each.size, "silver"), each, 0.12) for each in (*scenes, *scenes[:4])]
+    thumbnails = [shrink(jpeg(each, 60)) for each in pale]
+    firsts: list[int] = []
+    expected: list[str | None] = []
+    for number, each in enumerate(thumbnails):
+        found = next((first for first in firsts if each.is_near(thumbnails[first])), None)
+        firsts += [number] * (found is None)
+        expected.append(None if found is None else str(found))
+    earlier = NearCopies()
+    assert [earlier.find_thumbnail(each, str(number)) for number, each in enumerate(thumbnails)] == expected
+    assert 4 <= sum(each is not None for each in expected) < len(pale) - 4
 
 
 def test_copies_all_have_the_name_of_the_first(scenes: list[Image.Image]) -> None:

@@ -50,5 +50,12 @@ def test_a_chart_is_drawn_in_pixels() -> None:
     assert 'points="0.0,50.0 100.0,25.0 "' in drawn and 'd="M50.0 0V50"' in drawn
 
 
+def test_no_curve_crosses_the_label_above_a_chart() -> None:
+    drawn = Chart(100, 50, x=(0, 1), y=(0, 1), top="precision", curves=[Curve([(0, 1), (1, 1)], "blue", 0)]).__html__()
+    box, height = re.search(r'viewBox="-4 (-\d+) \d+ (\d+)"', drawn), re.search(r'<text x="0" y="(-\d+)">pre', drawn)
+    assert box and height and int(box[1]) + 12 <= int(height[1]) < -1, "a font of 12 pixels, in the picture"
+    assert int(box[1]) + int(box[2]) == 50 + 44, "room for two lines below"
+
+
 def test_a_chart_of_one_value_is_drawn_too() -> None:
     assert "nan" not in Chart(100, 50, x=(1, 1), y=(0, 0), curves=[Curve([(1, 0)], "blue", 2)]).__html__()
