@@ -63,6 +63,7 @@ def make_measures(clip: ClipScorer, judge: Judge) -> dict[str, Measure]:
     return {
         "pixel truth": lambda trials: truth_of(trials).score.tolist(),
         "edit accuracy": lambda trials: truth_of(trials).mean_accuracy.tolist(),
+        "nearer to the target": lambda trials: truth_of(trials).mean_nearer.tolist(),
         "L1 against the target": lambda trials: [-each for each in exact(trials, "L1")],
         "CLIP image against the target": lambda trials: exact(trials, "CLIP-I"),
         "CLIP direction": lambda trials: scores(trials)[0],

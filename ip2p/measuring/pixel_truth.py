@@ -6,8 +6,11 @@ edited picture e:
     C            = pixels with dE(s, y) > t, those that the exact edit changes
     accuracy     = share of C with dE(e, y) <= t
     preservation = share of the others with dE(e, s) <= t
+    nearer       = share of C with dE(e, y) < dE(e, s)
     IoU          = |C and changed and right| / |C or changed|, changed: dE(e, s) > t, right: dE(e, y) <= t
 
+Where every change is of more than 2 t, this is the IoU of PaintBench (Xu et al., 2026). `nearer` is the lenient one: it
+asks whether the change has happened, not whether it is exact, and agrees best with the eye, see docs/decisions.md.
 C has the same t as the tolerance, and not a fixed small one: a pixel that differs by less than what is tolerated would
 be right in a copy of the input, and one that does not would be kept in the exact target. So at every t a copy has an
 accuracy of 0, a preservation of 1 and an IoU of 0, and the exact target has 1, 1 and 1. Where C is empty at some t, or
@@ -52,7 +55,7 @@ class PixelTruth(NamedTuple):
 
     Attributes:
         thresholds: the dE of the columns.
-        accuracy, preservation, iou: shares in [0, 1] at each dE.
+        accuracy, nearer, preservation, iou: shares in [0, 1] at each dE.
         changed: share of the pixels in C at each dE.
         sharpness: energy of the Laplacian against the target's: 1 as sharp, below it blurred, above it noisy.
         faults: why a row has no figures, or None.
@@ -60,6 +63,7 @@ class PixelTruth(NamedTuple):
 
     thresholds: tuple[float, ...]
     accuracy: Float[Tensor, "b d"]
+    nearer: Float[Tensor, "b d"]
     preservation: Float[Tensor, "b d"]
     iou: Float[Tensor, "b d"]
     changed: Float[Tensor, "b d"]
@@ -70,6 +74,11 @@ class PixelTruth(NamedTuple):
     def mean_accuracy(self) -> Float[Tensor, " b"]:
         """Accuracy of each row, the mean over dE."""
         return self.accuracy.nanmean(1)
+
+    @property
+    def mean_nearer(self) -> Float[Tensor, " b"]:
+        """Share of C that is nearer to the target than to the input, of each row, the mean over dE."""
+        return self.nearer.nanmean(1)
 
     @property
     def mean_preservation(self) -> Float[Tensor, " b"]:
@@ -103,11 +112,11 @@ def pixel_truth(
     assert thresholds and min(thresholds) > 0, f"thresholds {thresholds}"
     rows = list(zip(_rows(source), _rows(target), _rows(edited), strict=True))
     found = [_measure(*row, tuple(thresholds)) for row in rows]
-    shares = torch.stack([each.shares for each in found]) if found else torch.empty(0, 4, len(thresholds))
-    accuracy, preservation, iou, changed = shares.double().unbind(1)
+    shares = torch.stack([each.shares for each in found]) if found else torch.empty(0, 5, len(thresholds))
+    accuracy, nearer, preservation, iou, changed = shares.double().unbind(1)
     sharpness = torch.tensor([each.sharpness for each in found], dtype=torch.float64)
     faults = tuple(each.fault for each in found)
-    return PixelTruth(tuple(thresholds), accuracy, preservation, iou, changed, sharpness, faults)
+    return PixelTruth(tuple(thresholds), accuracy, nearer, preservation, iou, changed, sharpness, faults)
 
 
 def to_lab(x: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
@@ -133,9 +142,9 @@ def laplacian_energy(gray: Float[Tensor, "h w"]) -> float:
 
 
 class _Row(NamedTuple):
-    """Figures of one row: accuracy, preservation, IoU and share of C at each dE, and sharpness."""
+    """Figures of one row: accuracy, nearer, preservation, IoU and share of C at each dE, and sharpness."""
 
-    shares: Float[Tensor, "4 d"]
+    shares: Float[Tensor, "5 d"]
     sharpness: float
     fault: Fault | None
 
@@ -149,7 +158,7 @@ def _rows(pictures: Pictures) -> list[Tensor]:
 
 def _measure(source: Tensor, target: Tensor, edited: Tensor, thresholds: tuple[float, ...]) -> _Row:
     """Measure one picture."""
-    nothing = torch.full((4, len(thresholds)), float("nan"), dtype=torch.float64)
+    nothing = torch.full((5, len(thresholds)), float("nan"), dtype=torch.float64)
     if not source.shape == target.shape == edited.shape:
         return _Row(nothing, float("nan"), "sizes differ")
     dtype = torch.float64 if edited.dtype == torch.float64 else torch.float32
@@ -159,17 +168,19 @@ def _measure(source: Tensor, target: Tensor, edited: Tensor, thresholds: tuple[f
     assert pictures.min() > -0.01 and pictures.max() < 1.01, "pictures are not in [0, 1]"
     before, exact, made = to_lab(pictures.clamp(0, 1))
     asked, off, moved = color_difference(before, exact), color_difference(made, exact), color_difference(made, before)
-    shares = torch.stack([_shares(asked > each, off <= each, moved > each) for each in thresholds], dim=1)
-    if bool((shares[3] == 0).all()):
+    shares = torch.stack([_shares(asked > each, off <= each, moved > each, off < moved) for each in thresholds], dim=1)
+    if bool((shares[4] == 0).all()):
         return _Row(nothing, float("nan"), "nothing changes")
     energy = laplacian_energy(exact[0])
     return _Row(shares, laplacian_energy(made[0]) / energy if energy > 0 else float("nan"), None)
 
 
-def _shares(asked: Bool[Tensor, "h w"], right: Bool[Tensor, "h w"], moved: Bool[Tensor, "h w"]) -> Float[Tensor, "4"]:
-    """Accuracy, preservation, IoU and share of C at one dE: counts divided by counts, NaN where these are 0."""
+def _shares(
+    asked: Bool[Tensor, "h w"], right: Bool[Tensor, "h w"], moved: Bool[Tensor, "h w"], near: Bool[Tensor, "h w"]
+) -> Float[Tensor, "5"]:
+    """Figures of one row at one dE, in the order of `_Row`: counts divided by counts, NaN where these are 0."""
     others, count = ~asked, float(asked.sum())
-    accuracy = float((asked & right).sum()) / count if count else float("nan")
+    accuracy, nearer = (float((asked & each).sum()) / count if count else float("nan") for each in (right, near))
     preservation = float((others & ~moved).sum()) / float(others.sum()) if others.any() else float("nan")
     iou = float((asked & moved & right).sum()) / float((asked | moved).sum()) if count else float("nan")
-    return torch.tensor([accuracy, preservation, iou, count / asked.numel()], dtype=torch.float64)
+    return torch.tensor([accuracy, nearer, preservation, iou, count / asked.numel()], dtype=torch.float64)

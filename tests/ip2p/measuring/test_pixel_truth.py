@@ -37,18 +37,19 @@ def plain_lab(x: Array) -> Array:
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
 
 
-def plain_truth(source: Array, target: Array, edited: Array, t: float) -> tuple[float, float, float]:
-    """Accuracy, preservation and IoU, pixel by pixel."""
+def plain_truth(source: Array, target: Array, edited: Array, t: float) -> tuple[float, float, float, float]:
+    """Accuracy, nearer, preservation and IoU, pixel by pixel."""
     s, y, e = (plain_lab(each).reshape(-1, 3) for each in (source, target, edited))
-    hits = kept = both = either = asked = 0
+    hits = near = kept = both = either = asked = 0
     for a, b, c in zip(s, y, e, strict=True):
         change, right, moved = np.linalg.norm(a - b) > t, np.linalg.norm(c - b) <= t, np.linalg.norm(c - a) > t
         asked += change
         hits += change and right
+        near += change and np.linalg.norm(c - b) < np.linalg.norm(c - a)
         kept += not change and not moved
         both += change and moved and right
         either += change or moved
-    return hits / asked, kept / (len(s) - asked), both / either
+    return hits / asked, near / asked, kept / (len(s) - asked), both / either
 
 
 def test_equal_to_plain_numpy() -> None:
@@ -60,9 +61,10 @@ def test_equal_to_plain_numpy() -> None:
     edited = edited.clip(0, 1)
     found = pixel_truth(*(torch.from_numpy(each).permute(2, 0, 1) for each in (source, target, edited)))
     for column, t in enumerate(THRESHOLDS):
-        accuracy, preservation, iou = plain_truth(source, target, edited, t)
+        accuracy, nearer, preservation, iou = plain_truth(source, target, edited, t)
         assert 0 < iou < 1
         assert found.accuracy[0, column].item() == pytest.approx(accuracy, abs=1e-12)
+        assert found.nearer[0, column].item() == pytest.approx(nearer, abs=1e-12)
         assert found.preservation[0, column].item() == pytest.approx(preservation, abs=1e-12)
         assert found.iou[0, column].item() == pytest.approx(iou, abs=1e-12)
     light = plain_lab(edited)[..., 0], plain_lab(target)[..., 0]
@@ -96,6 +98,7 @@ def test_copies_and_exact_targets_have_the_bounds(scenes: tuple[Tensor, Tensor])
         measured = ~found.iou.isnan()
         assert measured.any(1).all()
         assert (found.accuracy[measured] == share).all() and (found.iou[measured] == share).all()
+        assert (found.nearer[measured] == share).all()
         assert (found.preservation[~found.preservation.isnan()] == 1).all()
     assert (copy.score == 0).all() and (exact.score == 1).all() and (exact.sharpness == 1).all()
 
@@ -132,6 +135,14 @@ def test_half_of_the_way_is_right_only_where_it_is_tolerated() -> None:
     off = color_difference(to_lab(target), to_lab(target / 2))[0, 0].item()
     found = pixel_truth(source, target, target / 2, thresholds=(off * 0.9, off * 1.1))
     assert found.accuracy.tolist() == [[0, 1]]
+
+
+def test_a_change_that_is_not_exact_is_nearer_to_the_target() -> None:
+    source, target = torch.zeros(3, 8, 8), torch.zeros(3, 8, 8)
+    target[0, :4] = 1
+    found = pixel_truth(source, target, 0.8 * target)
+    assert found.mean_accuracy.item() == 0 and found.mean_nearer.item() == 1
+    assert pixel_truth(source, target, 0.2 * target).mean_nearer.item() == 0
 
 
 def test_thresholds_at_which_nothing_changes_are_left_out() -> None:
