@@ -62,7 +62,7 @@ bench-train: $(INSTALLED) ## training beside the loop of diffusers' script: seco
 	$(BIN)/python bench/train.py
 
 bench: $(INSTALLED) ## run the benchmarks
-	@set -e; for name in edit judge pairs schedules sequence sharing train; do echo "== $$name"; $(BIN)/python bench/$$name.py; done
+	@set -e; for name in edit judge measures pairs schedules sequence sharing train; do echo "== $$name"; $(BIN)/python bench/$$name.py; done
 
 clean: ## remove environments and caches; data and runs stay
 	rm -rf .venv .venv-check build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -30,8 +30,10 @@ SEED = 11
 
 def truth_of(trials: Sequence[Trial]) -> PixelTruth:
     """Measure pixel truth."""
-    sides = zip(*((each.source, each.target, each.edited) for each in trials), strict=True)
-    return pixel_truth(*(to_tensor(side) / 2 + 0.5 for side in sides))
+    source, target, edited = (
+        to_tensor([getattr(each, side) for each in trials]) / 2 + 0.5 for side in ("source", "target", "edited")
+    )
+    return pixel_truth(source, target, edited)
 
 
 def make_measures(clip: ClipScorer, judge: Judge) -> dict[str, Measure]:

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -144,6 +145,9 @@ class TrainingProgress(_Display):
         steps: number of steps; None if only time ends the training.
         unit: name of what is counted, such as "samples".
         active: whether anything is shown: True on one rank only.
+
+    Attributes:
+        remark: text that is shown behind the loss.
     """
 
     def __init__(self, steps: int | None, unit: str, *, active: bool = True) -> None:
@@ -151,19 +155,30 @@ class TrainingProgress(_Display):
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"), say=lambda line: print(line, file=sys.stderr, flush=True), active=active,
         )  # fmt: skip
-        self.steps, self.unit = steps, unit
+        self.steps, self.unit, self.remark = steps, unit, ""
         self._since: tuple[float, int] | None = None
 
     def __enter__(self) -> "TrainingProgress":
         self._start()
         return self
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Context whose seconds do not count for the speed."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            if self._since:
+                self._since = (self._since[0] + time.monotonic() - began, self._since[1])
+
     def show(self, *, step: int, samples: int, loss: float, done: float) -> None:
         """Show the step, the share done (0 to 1), samples per second since the last call, and the loss."""
         first, last = self._since is None, done >= 1 or step == self.steps
         if not (self._active and (self._due(BAR_INTERVAL if self._bar else LINE_INTERVAL) or first or last)):
             return
-        name, note = f"step {step}{f'/{self.steps}' if self.steps else ''}", f"{self._rate(samples)}  loss {loss:.4f}"
+        name = f"step {step}{f'/{self.steps}' if self.steps else ''}"
+        note = "  ".join(filter(None, (self._rate(samples), f"loss {loss:.4f}", self.remark)))
         if self._bar:
             self._draw(description=name, total=1.0, completed=done, note=note)
         else:

@@ -1,5 +1,6 @@
 """What will be asked for next is loaded in a thread, while the model computes."""
 
+import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -13,12 +14,16 @@ class Ahead(Generic[Key, Item]):
 
     Args:
         load: function that loads the item of a key; it runs in another thread.
+
+    Attributes:
+        waited: seconds that were spent waiting for items.
     """
 
     def __init__(self, load: Callable[[Key], Item]) -> None:
         self._load = load
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self._begun: dict[Key, Future[Item]] = {}
+        self.waited = 0.0
 
     def take(self, key: Key, following: Sequence[Key] = ()) -> Item:
         """Return the item of a key; errors of loading it are raised here.
@@ -33,7 +38,10 @@ class Ahead(Generic[Key, Item]):
         for each in wanted:
             if each not in self._begun:
                 self._begun[each] = self._thread.submit(self._load, each)
-        return self._begun.pop(key).result()
+        began = time.monotonic()
+        item = self._begun.pop(key).result()
+        self.waited += time.monotonic() - began
+        return item
 
     def close(self) -> None:
         """Drop what was begun; the thread ends with the item that it is loading."""

@@ -5,7 +5,7 @@ which process takes which positions. Both pictures of a pair get the same crop a
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +30,7 @@ from ip2p.train.latent_cache import CachedPairs, CacheDtype, LatentCache, fill_l
 from ip2p.train.objective import Latents
 from ip2p.train.order import Order, ShuffledOrder
 from ip2p.train.ranks import Ranks
+from ip2p.train.stream import PairStream
 
 PICTURE_COLUMNS = ("original_image", "edited_image")
 AHEAD = 2
@@ -83,7 +84,7 @@ class Batches:
     """Gives the instructions and latents at any positions of a run.
 
     Args:
-        pairs: one split of a data set.
+        pairs: one split of a data set, or a stream of pairs.
         backbone: model whose autoencoder encodes the pictures, and whose device takes the latents.
         size: side of the square crop, in pixels.
         seed: seed of the run.
@@ -101,7 +102,7 @@ class Batches:
 
     def __init__(
         self,
-        pairs: Dataset,
+        pairs: Dataset | PairStream,
         backbone: Backbone,
         *,
         size: int,
@@ -109,20 +110,21 @@ class Batches:
         flip: bool,
         order: Order | None = None,
         shapes: Sequence[tuple[int, int]] | None = None,
-        without: Collection[int] = (),
+        without: Container[int] = frozenset(),
         resize: tuple[int, int] | None = None,
         workers: int = 0,
     ) -> None:
-        self.pairs = keep_encoded(pairs)
+        self.stream = pairs if isinstance(pairs, PairStream) else None
+        self.pairs = pairs.table() if isinstance(pairs, PairStream) else keep_encoded(pairs)
         self.backbone = backbone
         self.size = size
         self.seed = seed
         self.flip = flip
-        self.order = order or ShuffledOrder(len(pairs), seed)
+        self.order = order or ShuffledOrder(len(self.pairs), seed)
         self.shapes = shapes
-        self.without = frozenset(without)
+        self.without = without
         self.resize = resize
-        self.instructions: list[str] = list(pairs["edit_prompt"])
+        self.instructions: list[str] = list(self.pairs["edit_prompt"])
         self.stride = 0
         self._cache: LatentCache | None = None
         self._decoders = ThreadPoolExecutor(workers or DECODERS, thread_name_prefix="decode")
@@ -139,7 +141,24 @@ class Batches:
             for ahead in range(1, AHEAD + 1)
             if self.stride and isinstance(positions, range)
         ]
-        return [self.instructions[view.row] for view in views], self._latents(self._ahead.take(views, following))
+        return [self._instruction(view.row) for view in views], self._latents(self._ahead.take(views, following))
+
+    @property
+    def table(self) -> Dataset:
+        """The pairs, or of a stream the instructions that were read."""
+        return self.stream.table() if self.stream else self.pairs
+
+    def places(self, position: int, ranks: Ranks) -> list[list[int]]:
+        """Return where each process goes on reading at a position of the run, if pairs are streamed; all have to ask.
+
+        Args:
+            position: samples that all processes have taken.
+            ranks: processes of the run.
+        """
+        return ranks.interleave([self.stream.state(position // ranks.total)]) if self.stream else []
+
+    def _instruction(self, row: int) -> str:
+        return self.stream.instruction(row) if self.stream else self.instructions[row]
 
     def encode(self, rows: Sequence[int], augmentations: Sequence[Augmentation]) -> Latents:
         """Encode the pictures of these rows as latents."""
@@ -182,7 +201,7 @@ class Batches:
         Where there is no original, the edited picture stands in its place.
         """
         with told_by_row(row):
-            pair = self.pairs[row]
+            pair = self.stream[row] if self.stream else self.pairs[row]
             names = PICTURE_COLUMNS[1:] if row in self.without else PICTURE_COLUMNS
             original, edited = [_decode(pair[name], f"{name} of row {row}") for name in names] * (3 - len(names))
         if edited.size != original.size:
@@ -206,6 +225,9 @@ class Batches:
         Raises:
             DataError: a picture cannot be read, or the disk has too little space.
         """
+        if self.stream:
+            say("pairs are streamed: their latents are not cached")
+            return
         if self.resize:
             say("pictures are resized at random (resize) and get random crops: their latents are not cached")
             return
@@ -222,10 +244,22 @@ class Batches:
         """Bytes of the latents that are kept on disk."""
         return self._cache.size if self._cache else 0
 
+    @property
+    def cached_files(self) -> set[Path]:
+        """Files of the latents that are kept on disk."""
+        return self._cache.shards.files(self._cache.names) if self._cache else set()
+
+    @property
+    def waited(self) -> float:
+        """Seconds that were spent waiting for pictures and kept latents."""
+        return self._ahead.waited
+
     def close(self) -> None:
         """Stop decoding ahead."""
         self._ahead.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
+        if self.stream:
+            self.stream.close()
 
     def _files(self, row: int) -> list[bytes] | None:
         """Return the files of both pictures of a row; an empty one in place of an original that there is not.

@@ -11,7 +11,7 @@ All randomness of a run follows from (seed, position), so no generator state is 
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
@@ -26,13 +26,6 @@ from ip2p.errors import ConfigError, TrainingError
 from ip2p.shards import atomic_dir, hash_file, sweep_temporaries
 
 COMPLETE_FILE = "COMPLETE.json"
-# Settings that may differ when a run resumes: duration, reports, checkpoints. All others shape the result.
-MAY_CHANGE = frozenset(
-    ("steps", "minutes", "out", "precision", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
-    + ("validate_every", "report_to", "text_scale", "image_scale", "cache_latents", "threads", "bad_rows")
-    + ("cache_folder", "cache_dtype", "workers", "attention", "compile", "gradient_checkpointing")
-    + ("epochs", "ema_device", "validation_prompt", "validation_image", "push_to_hub")
-)
 
 
 class State(BaseModel):
@@ -46,8 +39,10 @@ class State(BaseModel):
         precision: name of the dtype: fp32, bf16 or fp16.
         attention: how attention is computed: plain, sdpa or xformers; empty in runs older than this.
         loss_scale: scale of the loss in fp16; None in other precisions.
-        data: fingerprint of the pairs, which must be the same when the run resumes.
-        config: settings of the run; those that shape the result must be the same when it resumes.
+        data: fingerprint of the pairs.
+        config: settings of the run.
+        samples_a_step: samples of an optimizer step, over all processes; 0 in runs older than this.
+        stream: where each process goes on reading, if it streams its pairs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +56,8 @@ class State(BaseModel):
     loss_scale: float | None = None
     data: str = ""
     config: dict[str, Any] = {}
+    samples_a_step: int = 0
+    stream: list[list[int]] = []
 
 
 class Checkpoint(NamedTuple):
@@ -122,40 +119,48 @@ def load_newest(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint | No
     Raises:
         TrainingError: there are checkpoints, and all are damaged.
     """
-    path = None
+    damaged: list[str] = []
     for path in _newest_first(folder):
         damage = _damage(path)
-        if damage:
-            warn(f"checkpoint {path} is damaged ({damage}); trying the one before")
-            continue
-        try:
-            state = State.model_validate_json((path / "state.json").read_text())
-            weights = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-            optimizer = torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu")
-        except (ValidationError, SafetensorError, UnpicklingError, RuntimeError):
-            warn(f"checkpoint {path} was not written by this program; trying the one before")
-            continue
-        return Checkpoint(state, weights, optimizer)
-    if path is not None:
+        if not damage:
+            try:
+                state = State.model_validate_json((path / "state.json").read_text())
+                weights = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+                optimizer = torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu")
+            except (ValidationError, SafetensorError, UnpicklingError, RuntimeError):
+                damage = "it was not written by this program"
+            else:
+                for told in damaged:
+                    warn(f"{told}; {path.name} is used in its place")
+                return Checkpoint(state, weights, optimizer)
+        damaged.append(f"the checkpoint {path} is damaged ({damage})")
+    if damaged:
         raise TrainingError(
-            f"no checkpoint in {folder} is whole", "Restore one from a copy, or give another out= to begin anew"
+            f"no checkpoint in {folder} is whole: {'; '.join(damaged)}",
+            "Restore one from a copy, or give another out= to begin anew",
         )
     return None
 
 
-def check_same_run(state: State, *, config: Mapping[str, Any], data: str, folder: Path) -> None:
+def check_same_settings(
+    state: State, *, config: Mapping[str, Any], folder: Path, may_change: Collection[str] = ()
+) -> None:
     """A run goes on only as what it was.
 
+    Args:
+        state: state of its checkpoint.
+        config: settings of now.
+        folder: folder of the run, for the error.
+        may_change: names of settings that may differ.
+
     Raises:
-        ConfigError: settings that shape the result, or the pairs, differ from the checkpoint's; all are named.
+        ConfigError: other settings differ from the checkpoint's; all are named.
     """
     changed = [
         f"{key}={state.config.get(key)!r} (now {value!r})"
         for key, value in config.items()
-        if key not in MAY_CHANGE and state.config.get(key) != value
+        if key not in may_change and state.config.get(key) != value
     ]
-    if data != state.data:
-        changed.append("the pairs of the data set")
     if changed:
         raise ConfigError(
             f"the run in {folder} was started with other settings: {', '.join(changed)}",
@@ -164,12 +169,14 @@ def check_same_run(state: State, *, config: Mapping[str, Any], data: str, folder
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:
-    """Yield the folders of finished checkpoints; unfinished ones have no COMPLETE.json."""
-    yield from sorted((path.parent for path in folder.glob(f"step-????????/{COMPLETE_FILE}")), reverse=True)
+    """Yield the folders of checkpoints, which have their names once they are finished."""
+    yield from sorted((path for path in folder.glob("step-????????") if path.is_dir()), reverse=True)
 
 
 def _damage(path: Path) -> str:
     """Describe what is wrong with a checkpoint; an empty string if nothing is."""
+    if not (path / COMPLETE_FILE).is_file():
+        return f"{COMPLETE_FILE} is missing"
     try:
         hashes = json.loads((path / COMPLETE_FILE).read_text())
     except (OSError, ValueError):

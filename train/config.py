@@ -35,6 +35,14 @@ class FinetuneConfig(Reading):
         default="error",
         description="whether rows that cannot be used end the run before its first step, or are left out",
     )
+    streaming: bool = Field(
+        default=False,
+        description="read the data set while training, for one that fits neither memory nor disk: each process its "
+        "shards, in shuffled order",
+    )
+    shuffle_buffer: int = Field(
+        default=1000, ge=1, description="pairs that are shuffled among each other when streaming"
+    )
     candidates: Literal["all", "one"] = Field(
         default="all", description="pairs of a triple in an epoch: all that were kept, or a random one"
     )
@@ -46,7 +54,7 @@ class FinetuneConfig(Reading):
     minutes: float | None = Field(
         default=None,
         gt=0,
-        description="time limit in minutes besides steps, summed over all sessions; null for no limit",
+        description="time limit in minutes besides steps, over all sessions, without validations; null for no limit",
     )
     steps: int = Field(default=1000, ge=1, description="optimizer steps, unless epochs are given")
     epochs: float | None = Field(
@@ -159,7 +167,26 @@ class FinetuneConfig(Reading):
     checkpoint_minutes: float = Field(default=10.0, gt=0, description="largest number of minutes between checkpoints")
     keep_checkpoints: int = Field(default=2, ge=1, description="number of newest checkpoints to keep")
     validate_every: int = Field(
-        default=500, ge=1, description="optimizer steps between validations (held-out loss and a sheet of edits)"
+        default=500,
+        ge=1,
+        description="optimizer steps between validations (held-out loss and a sheet of edits); the first is before all",
+    )
+    validation_edits: int = Field(
+        default=6, ge=0, description="edits on each sheet, of held-out pairs with different pictures; 0 for none"
+    )
+    validation_clip: str | None = Field(
+        default=None, description="CLIP model that scores these edits: bundled name, folder or hub id; null for none"
+    )
+    validation_exact: int = Field(
+        default=0,
+        ge=0,
+        description="held-out scenes of storybook's world that are edited and compared with their exact targets, pixel "
+        "by pixel; none with any other base",
+    )
+    early_stop: int | None = Field(
+        default=None,
+        ge=1,
+        description="validations in a row without a new lowest held-out loss that end a run; null for none",
     )
     validation_prompt: str | None = Field(
         default=None, description="instruction of one more edit on each sheet; null for none"
@@ -182,7 +209,21 @@ class FinetuneConfig(Reading):
             raise ValueError("dpo_beta weights errors itself: it goes without changed_weight and min_snr_gamma")
         if self.dpo_beta and self.bad_rows == "skip":
             raise ValueError("dpo_beta needs both edits of every preference pair, and goes without bad_rows=skip")
+        self._can_stream()
         return self
+
+    def _can_stream(self) -> None:
+        """Check that nothing is asked for that needs all rows at once."""
+        if not self.streaming:
+            return
+        needs = {
+            "buckets": self.buckets, "candidates=one": self.candidates == "one", "epochs": self.epochs is not None,
+            "dpo_beta": self.dpo_beta is not None, "several data sets": len(self.datasets) > 1,
+        }  # fmt: skip
+        if given := [name for name, is_given in needs.items() if is_given]:
+            raise ValueError(f"streaming reads each row once and in order, which does not go with {', '.join(given)}")
+        if self.shuffle_buffer < 2 * self.batch:
+            raise ValueError(f"shuffle_buffer={self.shuffle_buffer} is less than two batches of {self.batch}")
 
     @property
     def datasets(self) -> tuple[DataSource, ...]:

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ip2p.models.backbone import Backbone, load_backbone
+from ip2p.models.loading import quiet
 from ip2p.models.widen import widen_conv_in
 from ip2p.train.adapters import Lora, choose_trained
 from ip2p.train.config import FinetuneConfig
@@ -89,11 +90,8 @@ def estimate(backbone: Backbone, config: FinetuneConfig) -> Need:
     widened = not shadow.is_editor
     if widened:
         widen_conv_in(shadow.unet)
-    lora = (
-        Lora(config.lora_rank, config.lora_alpha or config.lora_rank, config.lora_modules) if config.lora_rank else None
-    )
     networks = choose_trained(
-        shadow, train_text_encoder=config.train_text_encoder, blocks=config.blocks, lora=lora, widened=widened
+        shadow, train_text_encoder=config.train_text_encoder, blocks=config.blocks, lora=_lora(config), widened=widened
     )
     trained = sum(parameter.numel() for each in networks.values() for parameter in trainable(each).values())
     models = [shadow.unet, shadow.text_encoder, shadow.text_encoder_2]
@@ -120,6 +118,49 @@ def estimate(backbone: Backbone, config: FinetuneConfig) -> Need:
     }
     passes = 4 if config.gradient_checkpointing else 3  # a backward pass is two forward passes
     return Need({name: size for name, size in parts.items() if size}, forward * passes * rows / config.batch)
+
+
+def training_flops(backbone: Backbone, config: FinetuneConfig, *, encodes: bool) -> float:
+    """Count the floating-point operations that a sample takes in training: forward, backward, and its pictures.
+
+    Activations that are computed again do not count, nor does a frozen text encoder whose embeddings are kept.
+
+    Args:
+        backbone: model that is trained, as it is or not yet widened.
+        config: settings of the run.
+        encodes: whether pictures are encoded in each step.
+    """
+    shadow = _without_numbers(backbone)
+    widened = not shadow.is_editor
+    if widened:
+        widen_conv_in(shadow.unet)
+    choose_trained(
+        shadow, train_text_encoder=config.train_text_encoder, blocks=config.blocks, lora=_lora(config), widened=widened
+    )
+    side = config.size or backbone.image_size
+    latents = torch.zeros(1, backbone.latent_channels, *(2 * [side // backbone.downscale]), device="meta")
+    text = torch.zeros(1, _tokens(backbone), dtype=torch.long, device="meta")
+    if not (config.train_text_encoder or backbone.is_xl):
+        text = torch.zeros(*text.shape, int(shadow.unet.config.cross_attention_dim), device="meta")
+    model = editing_model(shadow)
+    counter, fused = FlopCounterMode(display=False), _FusedAttention()
+    with counter, fused:
+        out = model(latents, torch.zeros(1, dtype=torch.long, device="meta"), latents, text)
+        forward = counter.get_total_flops() + fused.flops
+        out.sum().backward()
+        if encodes:
+            with torch.device("meta"), torch.no_grad(), quiet():
+                vae = type(backbone.vae).from_config(backbone.vae.config)
+                vae.encode(torch.zeros(2, 3, side, side))
+    total = float(counter.get_total_flops() + fused.flops)
+    return 2 * (total + forward) if config.dpo_beta else total  # both edits, and the frozen reference on both
+
+
+def _lora(config: FinetuneConfig) -> Lora | None:
+    """Return the LoRA matrices of a run; None if it trains the weights themselves."""
+    if not config.lora_rank:
+        return None
+    return Lora(config.lora_rank, config.lora_alpha or config.lora_rank, config.lora_modules)
 
 
 def _without_numbers(backbone: Backbone) -> Backbone:
@@ -178,21 +219,25 @@ class _FusedAttention(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         query, key, value = (*args, *(kwargs or {}).values())[:3] if len(args) < 3 else args[:3]
         self.flops += 4.0 * query.numel() * key.shape[-2]
-        return _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
+        return _Attention.apply(query, key, value, self)  # type: ignore[no-untyped-call]
 
 
 class _Attention(torch.autograd.Function):
     """Attention without numbers."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, counter: _FusedAttention) -> Tensor:
         out = torch.empty_like(query)
         ctx.save_for_backward(query, key, value, out)
+        ctx.counter = counter
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        raise NotImplementedError("only the forward pass is counted")
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Count the four products of a backward pass; a kernel that computes the map again does more."""
+        query, key, value, _ = ctx.saved_tensors
+        ctx.counter.flops += 8.0 * query.numel() * key.shape[-2]
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
 
 
 @contextmanager

@@ -1,53 +1,49 @@
 """Fine-tune an editor from a base model; a run that was killed resumes exactly."""
 
 import copy
-import json
-import os
-import signal
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 
 from ip2p.device import PRECISIONS, autocast, choose_precision, compile_unet, precision_name
 from ip2p.diffusion.noise import ForwardProcess
-from ip2p.errors import ConfigError
 from ip2p.models.backbone import latent_scale, latent_shift
-from ip2p.ownership import require_own
-from ip2p.pairs.read import locate
 from ip2p.pictures.read import open_image
 from ip2p.progress import TrainingProgress
 from ip2p.seeding import generator
-from ip2p.shards import atomic_write
-from ip2p.train.adapters import has_lora, save_lora, without_lora
+from ip2p.train.adapters import without_lora
 from ip2p.train.attention import choose_attention, require_attention, use_attention
 from ip2p.train.batches import Batches
-from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest
+from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
+from ip2p.train.held_out import HeldOutCurve
+from ip2p.train.hub import push_editor, require_hub
 from ip2p.train.interrupt import Interrupts
-from ip2p.train.launcher import is_launched, settle
+from ip2p.train.launcher import is_launched, process_state, settle
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
 from ip2p.train.masks import Masks
+from ip2p.train.metrics import read_metrics
 from ip2p.train.objective import TrainingBatch, draw_randomness, editing_loss, make_training_batch
 from ip2p.train.preference import preference_loss
 from ip2p.train.prepare import count_steps, make_batches, open_sets, prepare
 from ip2p.train.ranks import Ranks
-from ip2p.train.result import push_editor, save_editor, write_report
+from ip2p.train.result import save_editor, save_lora_files, write_report
+from ip2p.train.run_folder import claim, find_checkpoint, write_note
 from ip2p.train.schedule import learning_rate_factor, share_done
+from ip2p.train.speed import measure_speed, summarize
+from ip2p.train.tensor_shards import tell_unused
 from ip2p.train.text_embeddings import FrozenText
-from ip2p.train.validation import Validation
+from ip2p.train.trackers import start_tracker
+from ip2p.train.validation import EditSettings, Validation, load_clip
+from ip2p.train.watch import Watch
 from ip2p.train.weighting import changed_share, pixel_weight
 from ip2p.train.xl import tokenize_texts
-from ip2p.version import __version__
-
-RUN_FILE = "run.json"
-OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", "lora", "report.html")
-"""Names of everything that a run writes to its folder."""
 
 
 class RunResult(NamedTuple):
@@ -67,33 +63,34 @@ class RunResult(NamedTuple):
 def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunResult:
     """Train an editor from a base model and a packed data set, or resume the run in config.out.
 
-    Writes under config.out: checkpoints/, metrics.jsonl, validation/*.png, and at the end editor/ (a diffusers folder
-    of the averaged weights) and report.html.
+    Writes under config.out: checkpoints/, metrics.jsonl, validation/*.png, best/ (the editor with the lowest held-out
+    loss so far), and at the end editor/ (a diffusers folder of the averaged weights) and report.html.
 
     Args:
         config: settings of the run.
         say: function that prints a line.
 
     Raises:
+        BusyError: another run writes to config.out.
         DataError: a data set is missing, unreadable, or too small.
         ModelError: the base model is missing, damaged, or of another kind.
-        ConfigError: the run in config.out has other settings.
+        ConfigError: the run in config.out has other settings, and cannot go on with these.
         TrainingError: the loss was not finite for several steps in a row.
         SystemExit: a signal came before the first step, when there is nothing to save.
     """
-    with Interrupts(with_parent=is_launched()) as interrupts:
+    with Interrupts(with_parent=is_launched()) as interrupts, ExitStack() as stack:
         with interrupts.at_once():  # to keep the latents of a large data set takes hours, and goes on after any end
+            if process_state(config.threads).is_main_process:
+                stack.enter_context(claim(config))
             run = Run(config, say)
         with run.progress:
-            while run.done < 1 and not run.stopped:
-                taken = run.step()
-                run.advance(taken, interrupts.received)
-                ends = run.done >= 1 or run.stopped
-                if ends or run.due:
+            run.validate_if_due()  # before the first step, or where a kill has come before the validation
+            while not run.ended:
+                run.advance(run.step(), interrupts.received)
+                if run.ended or run.due:
                     run.save()
-                if not run.stopped and (ends or run.state.step % config.validate_every == 0):
-                    run.validate()
-        return run.finish(interrupts.exit_code)
+                run.validate_if_due()
+        return run.finish()
 
 
 class Run(TrainingLoop):
@@ -112,28 +109,34 @@ class Run(TrainingLoop):
         out = Path(config.out)
         if config.validation_image:
             open_image(config.validation_image, frame=0)  # one that cannot be read ends a run before it begins
+        if main and config.push_to_hub:
+            require_hub(config.push_to_hub, say=self.say)
+        self.clip = load_clip(config.validation_clip, place.device) if main else None
         opened = open_sets(config, say=self.say)
         self.pairs = opened[0]
         self.config = config = count_steps(config, self.pairs, processes=place.num_processes, say=self.say)
-        resumed = self._resumable(out)
+        state, resumed = find_checkpoint(
+            out, config, data=self.pairs.fingerprint(), processes=place.num_processes, say=self.say
+        )
         if main:
-            self._claim(out, resumed)
+            write_note(out, config)
         self.backbone, self.model, learner = prepare(config, place.device)
         self.reference = copy.deepcopy(self.model).requires_grad_(False) if config.dpo_beta else None
         self.process = ForwardProcess(self.backbone.scheduler)
         side = config.size or self.backbone.image_size
-        self.batches, *others = (make_batches(each, self.backbone, config, size=side) for each in opened)
-        self.rejected = next(iter(others), None)
         self.ranks = Ranks.of(place)
+        self.first = state.samples
+        self.batches, *others = (
+            make_batches(each, self.backbone, config, size=side, ranks=self.ranks, places=state.stream, say=self.say)
+            for each in opened
+        )
+        self.rejected = next(iter(others), None)
         self.text = None if config.train_text_encoder or self.backbone.is_xl else FrozenText(self.backbone)
         if config.cache_latents:
             self._fill_caches(self.batches, *others)
         self.masks = Masks(self.pairs.train, downscale=self.backbone.downscale)
-        state = State(data=self.pairs.fingerprint(), config=config.model_dump(mode="json"))
         if resumed:
             learner.restore(resumed)
-            state = resumed.state.model_copy(update={"config": state.config})
-            self.say(f"going on from step {state.step} in {out}")
         state = state.model_copy(update={"precision": self._precision(state, place)})
         state = state.model_copy(update={"attention": self._attention(state, place, side // self.backbone.downscale)})
         if config.compile:
@@ -147,15 +150,22 @@ class Run(TrainingLoop):
         for batches in (self.batches, *others):
             batches.stride = config.batch * self.ranks.total
         super().__init__(out, hyperparameters, learner, state, accelerator, progress)
-        self.validation = Validation(
-            Batches(self.pairs.held_out, self.backbone, size=side, seed=config.seed, flip=False),
-            self.model, self.process, self.out / "validation",
-        )  # fmt: skip
+        self.watch = self._watch(side) if main else None
+        self.validated = self._agree_on_curve()
+        sources = [self.batches, *others]
+        self.speed = measure_speed(
+            config, self.backbone, sources, precision=state.precision, ranks=self.ranks, say=self.say
+        )
 
     @property
     def done(self) -> float:
         """Share of the run that is done, over all sessions, 0 to 1; the same on all ranks."""
         return share_done(self.state.step, self.config.steps, seconds=self.state.seconds, minutes=self.config.minutes)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is done, stopped, or ended by its held-out loss; the same on all ranks."""
+        return self.done >= 1 or self.stopped or self.validated.stale >= (self.config.early_stop or math.inf)
 
     @property
     def learning_rate_factor(self) -> float:
@@ -189,6 +199,11 @@ class Run(TrainingLoop):
         """Take one optimizer step in training mode."""
         self.model.train()
         return super().step()
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """How fast the step was."""
+        return self.speed.step(self.step_seconds)
 
     def batch_at(self, taken: Sequence[int], batches: Batches | None = None) -> TrainingBatch:
         """Make the training batch at these positions of the run, with its noise, timesteps and dropped conditions.
@@ -225,87 +240,71 @@ class Run(TrainingLoop):
         changed = self.masks.at(rows, augmentations, shapes, changed)
         return batch._replace(weight=pixel_weight(changed, self.config.changed_weight))
 
-    def validate(self) -> None:
-        """Compute the held-out loss and a sheet of edits with the averaged weights, on one rank; the others wait."""
-        if self.accelerator.is_main_process:
-            self.model.eval()
-            with self.learner.averaged_weights():
-                loss = self.validation.loss(self.config.batch)
-                sheet = self.validation.sheet(
-                    self.state.step,
-                    text_scale=self.config.text_scale,
-                    image_scale=self.config.image_scale,
-                    prompt=self.config.validation_prompt,
-                    picture=self.config.validation_image,
-                )
-            self.metrics.write(step=self.state.step, held_out_loss=loss)
-            self.accelerator.log({"held_out_loss": loss}, step=self.state.step)
-            self.progress.say(f"step {self.state.step}: held-out loss {loss:.4f}, edits in {sheet}")
-        self.accelerator.wait_for_everyone()
+    def save(self) -> None:
+        """Write a checkpoint, with the places where all processes go on reading, on one rank; the others wait."""
+        places = self.batches.places(self.state.samples, self.ranks)
+        self.state = self.state.model_copy(update={"stream": places})
+        super().save()
+        if self.watch:
+            self.watch.best.checkpointed(self.state.step)
 
-    def finish(self, exit_code: int) -> RunResult:
+    def validate_if_due(self) -> None:
+        """Validate on one rank while the others wait, unless that has been done at this step.
+
+        If the held-out loss then ends the run, there is a checkpoint of it.
+        """
+        due = self.done >= 1 or self.state.step % self.config.validate_every == 0
+        if self.stopped or not due or self.validated.has(self.state.step):
+            return
+        with self.clock.paused(), self.progress.paused():
+            if self.watch:
+                self.watch.validate(self.state)
+            self.validated = self._agree_on_curve()
+        if self.ended and self.saved != self.state.seconds:
+            self.save()
+
+    def _agree_on_curve(self) -> HeldOutCurve:
+        """Return the held-out loss so far, on all ranks."""
+        return self.ranks.agree(self.watch.curve if self.watch else HeldOutCurve())
+
+    def _watch(self, side: int) -> Watch:
+        held_out = Batches(self.pairs.held_out, self.backbone, size=side, seed=self.config.seed, flip=False)
+        settings, folder = EditSettings.of(self.config), self.out / "validation"
+        validation = Validation(held_out, self.model, self.process, folder, settings, clip=self.clip)
+        return Watch(
+            self.out, self.state.step, validation, self.learner, self.metrics, self.progress,
+            log=self.log, save=self._save_editor,
+        )  # fmt: skip
+
+    def finish(self) -> RunResult:
         """Write the editor and the report, or say how to resume if a signal stopped the run."""
         for batches in (self.batches, *([self.rejected] if self.rejected else [])):
             batches.close()
         if self.stopped:
             self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
-            return RunResult(None, self.state.step, exit_code or 128 + signal.SIGTERM)
+            return RunResult(None, self.state.step, 128 + self.stop_signal)  # of all ranks, whichever had the signal
         editor = self.out / "editor"
         if self.accelerator.is_main_process:
             self.model.eval()
             with self.learner.averaged_weights():
-                folded = without_lora(self.backbone)
-                save_editor(folded, editor, self.config, self.state, pairs=self.pairs.train)
-                self._save_lora()
-            report = write_report(self.out, self.state, pairs=len(self.pairs.train))
+                self._save_editor(editor, self.state, {})
+                save_lora_files(self.backbone, self.config, self.out / "lora", say=self.say)
+            report = write_report(self.out, self.state, pairs=len(self.batches.table))
             self.say(f"editor: {editor}\nreport: {report}")
+            self.say(f"speed: {summarize(read_metrics(self.metrics.path))}")
+            if self.watch and (offered := self.watch.offer()):
+                self.say(offered)
             if self.config.push_to_hub:
                 self.say(push_editor(editor, self.config.push_to_hub))
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return RunResult(editor, self.state.step, 0)
 
-    def _save_lora(self) -> None:
-        """Write the LoRA files where they are all that was trained, so that they fit the base model."""
-        if not has_lora(self.backbone):
-            return
-        if self.backbone.unet.conv_in.weight.requires_grad:
-            self.say(
-                "no LoRA files: the base model has no channels for the picture, and the editor has them and all else"
-            )
-            return
-        save_lora(self.backbone, self.out / "lora")
-        self.say(f"LoRA: {self.out / 'lora'}, for {self.config.base}, in the layouts of diffusers and of kohya")
-
-    def _claim(self, out: Path, resumed: Checkpoint | None) -> None:
-        """Write down whose the folder is.
-
-        Raises:
-            DataError: it has files of the names of a run's that no run made.
-            ConfigError: it lies in a data set.
-        """
-        if resumed is None:
-            for folder in map(locate, (each.path for each in self.config.datasets)):
-                if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
-                    raise ConfigError(
-                        f"out={out} lies in the data set {folder}, and its files would be read as pairs",
-                        "Give a folder outside of it as out=",
-                    )
-            require_own(out, OUTPUTS, mark=RUN_FILE, keys=("ip2p", "config"))
-        note = {"ip2p": __version__, "config": self.config.model_dump(mode="json")}
-        atomic_write(out / RUN_FILE, (json.dumps(note, indent=1) + "\n").encode())
-
-    def _resumable(self, out: Path) -> Checkpoint | None:
-        """Load the checkpoint to resume from, and check that it belongs to this run; None if there is none."""
-        found = load_newest(out / "checkpoints", warn=self.say)
-        if found:
-            # A run that is older than a setting was made with what is now its default.
-            past = FinetuneConfig().model_dump(mode="json") | found.state.config
-            found = found._replace(state=found.state.model_copy(update={"config": past}))
-            config, data = self.config.model_dump(mode="json"), self.pairs.fingerprint()
-            check_same_run(found.state, config=config, data=data, folder=out)
-        return found
+    def _save_editor(self, folder: Path, state: State, extra: Mapping[str, str]) -> None:
+        """Write an editor of the weights as they are, with LoRA matrices added to them."""
+        folded = without_lora(self.backbone)
+        save_editor(folded, folder, self.config, state, pairs=self.batches.table, curve=self.validated, extra=extra)
 
     def _precision(self, state: State, place: PartialState) -> str:
         """Return the name of the dtype: of the resumed run, as requested, or as measured on the first rank."""
@@ -339,7 +338,9 @@ class Run(TrainingLoop):
 
     def _trial(self) -> None:
         """Run a step, forward and backward, that changes nothing."""
-        editing_loss(self.model, self.process, self.batch_at(range(self.config.batch))).mean().backward()
+        editing_loss(
+            self.model, self.process, self.batch_at(range(self.first, self.first + self.config.batch))
+        ).mean().backward()
         self.model.zero_grad(set_to_none=True)
 
     def _fill_caches(self, *batches: Batches) -> None:
@@ -352,6 +353,8 @@ class Run(TrainingLoop):
                 self.batches.instructions, folder, dtype=dtype, limit=self.batches.cached_bytes, ranks=self.ranks,
                 say=self.say,
             )  # fmt: skip
+        used = set().union(*(each.cached_files for each in batches), self.text.cached_files if self.text else ())
+        tell_unused(folder, used, self.say)
 
     def _accelerator(self, state: State, place: PartialState) -> Accelerator:
         accelerator = Accelerator(
@@ -361,22 +364,7 @@ class Run(TrainingLoop):
             project_dir=self.config.out,
             cpu=place.device.type == "cpu",
         )
-        accelerator.init_trackers("ip2p-finetune", self.config.model_dump(mode="json"))
+        start_tracker(accelerator, self.config)
         if accelerator.scaler is not None and state.loss_scale:
             accelerator.scaler.load_state_dict({**accelerator.scaler.state_dict(), "scale": state.loss_scale})
         return accelerator
-
-
-def process_state(threads: int = 0) -> PartialState:
-    """Set up rank, device and threads as `accelerate launch` or torchrun ask, with several ranks on CPUs too.
-
-    Args:
-        threads: CPU threads of each process; 0 shares all cores among the processes.
-    """
-    asked = parse_flag_from_env("ACCELERATE_USE_CPU")
-    place = PartialState(cpu=asked or not torch.accelerator.is_available())
-    if place.device.type == "cpu":
-        # `accelerate launch` gives a process one thread, which would leave the other cores idle.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    return place

@@ -1,4 +1,4 @@
-"""Signal handling: SIGTERM and SIGINT ask the loop to save a checkpoint and stop."""
+"""Signal handling: SIGTERM, SIGUSR1 and SIGINT ask the loop to save a checkpoint and stop."""
 
 import ctypes
 import signal
@@ -11,7 +11,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Interrupts:
-    """Context in which SIGTERM and SIGINT only set a flag, so that the loop can save after the current step and stop.
+    """Context in which these signals only set a flag, so that the loop can save after the current step and stop.
+
+    SIGUSR1 is the warning that cluster managers send some minutes before the time of a job is over.
 
     On Linux the process also gets SIGTERM when the `accelerate launch` that started it dies: with one process that does
     not pass signals on, and would leave its trainer running as an orphan. So SIGTERM may come twice, from a scheduler
@@ -22,7 +24,7 @@ class Interrupts:
         with_parent: whether to stop when the parent process dies.
     """
 
-    signals = (signal.SIGTERM, signal.SIGINT)
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
     def __init__(self, *, with_parent: bool) -> None:
         self.with_parent = with_parent
@@ -57,7 +59,7 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 130 for Ctrl-C; 0 without a signal."""
+        """128 + the signal's number, as a shell reports it: 143 for SIGTERM, 138 for SIGUSR1, 130 for Ctrl-C; or 0."""
         return 128 + self.received if self.received else 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -4,10 +4,12 @@ import os
 from collections.abc import Callable, Mapping
 
 import torch
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from ip2p.errors import ConfigError
 from ip2p.train.config import FinetuneConfig
+from ip2p.train.trackers import require_tracker
 
 SHARDING = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_FSDP": "FSDP",
             "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}  # fmt: skip
@@ -31,9 +33,9 @@ def settle(
 
     Raises:
         ConfigError: the environment asks for another accumulation or precision than the config, or for a sharded
-            model; or the tracker is unknown or not installed.
+            model; or the tracker cannot log.
     """
-    _require_tracker(config.report_to)
+    require_tracker(config.report_to, environment)
     for name, library in SHARDING.items():
         if environment.get(name, "").lower() in TRUE:
             raise ConfigError(
@@ -71,16 +73,16 @@ def settle(
     return config.model_copy(update={"precision": precision})
 
 
-def _require_tracker(name: str) -> None:
-    """Check that a tracker is installed.
+def process_state(threads: int = 0) -> PartialState:
+    """Set up rank, device and threads as `accelerate launch` or torchrun ask, with several ranks on CPUs too.
 
-    Raises:
-        ConfigError: it is unknown, or not installed.
+    Args:
+        threads: CPU threads of each process; 0 shares all cores among the processes.
     """
-    installed = sorted(str(getattr(each, "value", each)) for each in get_available_trackers())
-    if name == "none" or name in installed:
-        return
-    instead = f"Give report_to={', '.join([*installed, 'none'])}"
-    if name in LOGGER_TYPE_TO_CLASS:
-        raise ConfigError(f"report_to={name} is not installed", f"Install it, or {instead[0].lower()}{instead[1:]}")
-    raise ConfigError(f"report_to={name} is no tracker that accelerate knows", instead)
+    asked = parse_flag_from_env("ACCELERATE_USE_CPU")
+    place = PartialState(cpu=asked or not torch.accelerator.is_available())
+    if place.device.type == "cpu":
+        # `accelerate launch` gives a process one thread, which would leave the other cores idle.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return place

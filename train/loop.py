@@ -6,6 +6,7 @@ define the loss, the duration and the learning rate schedule.
 """
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from ip2p.train.checkpoint import Checkpoint, State, save_checkpoint
 from ip2p.train.learner import Learner, trainable
 from ip2p.train.metrics import Metrics
 from ip2p.train.schedule import Clock
+from ip2p.train.trackers import tracker_log
 
 PATIENCE = 5  # steps in a row without a finite gradient before the run stops
 PATIENCE_SCALED = 25  # the same in fp16, whose first steps only search for the scale of the loss
@@ -72,6 +74,8 @@ class TrainingLoop(ABC):
 
     Attributes:
         stopped: whether some rank received a signal to stop.
+        stop_signal: number of that signal, the same on all ranks; 0 without one.
+        step_seconds: duration of the last step.
     """
 
     def __init__(
@@ -87,7 +91,9 @@ class TrainingLoop(ABC):
         self.accelerator, self.progress = accelerator, progress
         self.metrics = Metrics(out / "metrics.jsonl", step=state.step, active=accelerator.is_main_process)
         self.optimizer = accelerator.prepare(learner.optimizer)
-        self.clock, self.stopped, self.bad_steps = Clock(), False, 0
+        self.log = tracker_log(accelerator, progress.say)
+        self.clock, self.stopped, self.stop_signal, self.bad_steps = Clock(), False, 0, 0
+        self.step_seconds = 0.0
         self.earlier = self.saved = state.seconds
         modules = nn.ModuleList(learner.modules.values())
         self.parameters = list(trainable(modules).values())
@@ -109,6 +115,7 @@ class TrainingLoop(ABC):
     def step(self) -> StepResult:
         """Take one optimizer step over all micro-batches of this rank."""
         hyperparameters, accelerator = self.hyperparameters, self.accelerator
+        began = time.monotonic()
         for group in self.optimizer.param_groups:
             group["lr"] = hyperparameters.learning_rate * self.learning_rate_factor
         losses = []
@@ -130,12 +137,18 @@ class TrainingLoop(ABC):
         if moved:
             self.learner.update_averages()
         self.optimizer.zero_grad()
+        self.step_seconds = time.monotonic() - began
         return StepResult(loss, norm, moved)
 
     @property
     def synchronized_modules(self) -> Sequence[nn.Module]:
         """Modules whose gradients are averaged over the ranks, as wrapped by accelerate."""
         return ()
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Further figures of the step that was just taken, by name, for the metrics."""
+        return {}
 
     def advance(self, taken: StepResult, signal_number: int) -> None:
         """Count a step, the same on all ranks, and write its metrics.
@@ -149,17 +162,17 @@ class TrainingLoop(ABC):
         """
         state, hyperparameters = self.state, self.hyperparameters
         loss, seconds, stop = self._over_ranks(taken.loss, self.earlier + self.clock.seconds, float(signal_number))
-        self.stopped = stop > 0
+        self.stopped, self.stop_signal = stop > 0, int(stop)
         samples = state.samples + hyperparameters.batch * hyperparameters.accumulation * self.accelerator.num_processes
         counted = {
             "step": state.step + 1, "updates": state.updates + taken.moved, "samples": samples, "seconds": seconds
         }  # fmt: skip
         self.state = state.model_copy(update=counted)
         row = {"step": self.state.step, "samples": samples, "loss": loss, "gradient_norm": taken.norm}
-        row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 2)}
+        row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 2)} | self.figures
         self.metrics.write(**row)
         self.progress.show(step=self.state.step, samples=samples, loss=loss, done=self.done)
-        self.accelerator.log(row, step=self.state.step)
+        self.log(row, self.state.step)
         self._check_patience(taken)
 
     def save(self) -> None:
@@ -193,5 +206,6 @@ class TrainingLoop(ABC):
         if self.bad_steps >= patience:
             raise TrainingError(
                 f"no finite gradient in {self.bad_steps} steps up to step {step} ({self.state.precision})",
-                f"Start again with a lower learning_rate or precision=fp32; the last good weights are in {self.out}",
+                "The same command with a lower learning_rate, or precision=fp32, goes on from the last good weights, "
+                f"which are in {self.out}",
             )

@@ -1,7 +1,7 @@
 """What a run is made of: its pairs, the base model, widened, what of it is trained, and the batches in their order."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -15,9 +15,13 @@ from ip2p.train.noise_schedule import suit_scheduler
 from ip2p.train.objective import EditingModel
 from ip2p.train.optimizer import build_optimizer
 from ip2p.train.order import arrange, bucket_shapes, nearest_shape
-from ip2p.train.pairs import PairDataset, open_pairs
+from ip2p.train.pairs import PairDataset, open_pairs, stream_pairs
 from ip2p.train.preference import open_preferences
+from ip2p.train.ranks import Ranks
+from ip2p.train.stream import PairStream, StreamOrder, place_of
 from ip2p.train.xl import XlEditingModel, editing_model
+
+ALONE = Ranks()
 
 
 def prepare(config: FinetuneConfig, device: torch.device) -> tuple[Backbone, EditingModel | XlEditingModel, Learner]:
@@ -73,9 +77,12 @@ def open_sets(config: FinetuneConfig, *, say: Callable[[str], None]) -> tuple[Pa
     Raises:
         DataError: see `open_pairs` and `open_preferences`.
     """
+    if config.streaming:
+        return (stream_pairs(*config.datasets, say=say),)
     if config.dpo_beta:
         return open_preferences(*config.datasets, say=say)
-    return (open_pairs(*config.datasets, bad_rows=config.bad_rows, say=say),)
+    masks = config.changed_weight > 0
+    return (open_pairs(*config.datasets, bad_rows=config.bad_rows, masks=masks, say=say),)
 
 
 def count_steps(
@@ -98,7 +105,16 @@ def count_steps(
     return config.model_copy(update={"steps": steps})
 
 
-def make_batches(pairs: PairDataset, backbone: Backbone, config: FinetuneConfig, *, size: int) -> Batches:
+def make_batches(
+    pairs: PairDataset,
+    backbone: Backbone,
+    config: FinetuneConfig,
+    *,
+    size: int,
+    ranks: Ranks = ALONE,
+    places: Sequence[Sequence[int]] = (),
+    say: Callable[[str], None] = lambda _: None,
+) -> Batches:
     """Make the batches of a run, in its order and its shapes.
 
     Args:
@@ -106,7 +122,22 @@ def make_batches(pairs: PairDataset, backbone: Backbone, config: FinetuneConfig,
         backbone: model to train.
         config: settings of the run.
         size: side of the square crop, in pixels.
+        ranks: processes of the run.
+        places: where each process goes on reading, if pairs are streamed.
+        say: function that prints a line.
+
+    Raises:
+        ConfigError: pairs were streamed to another number of processes.
     """
+    if pairs.shards:
+        stream = PairStream(
+            pairs.shards.train, seed=config.seed, window=config.shuffle_buffer, ranks=ranks,
+            hold_out=not pairs.shards.test, skip=config.bad_rows == "skip", say=say, begin=place_of(places, ranks),
+        )  # fmt: skip
+        return Batches(
+            stream, backbone, size=size, seed=config.seed, flip=config.flip, without=stream, resize=config.resize,
+            order=StreamOrder(batch=config.batch, ranks=ranks.total), workers=config.workers,
+        )  # fmt: skip
     shapes = None
     if config.buckets:
         allowed = bucket_shapes(size, backbone.side_multiple)

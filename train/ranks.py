@@ -25,9 +25,12 @@ class Ranks(NamedTuple):
         """Return the processes that accelerate knows."""
         return cls(place.process_index, place.num_processes)
 
-    def agree(self, value: str) -> str:
+    def agree(self, value: Item) -> Item:
         """Return the value of the first process, on all of them."""
-        return value if self.total == 1 else str(broadcast_object_list([value])[0])
+        if self.total == 1:
+            return value
+        agreed: Item = broadcast_object_list([value])[0]
+        return agreed
 
     def interleave(self, own: Sequence[Item]) -> list[Item]:
         """Return the items of all processes; item k of process r of n becomes item k n + r."""

@@ -3,30 +3,43 @@
 import json
 import math
 import platform
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from datasets import Dataset
-from huggingface_hub import HfApi, ModelCard, ModelCardData
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub import ModelCard, ModelCardData
 
-from ip2p.errors import one_line
 from ip2p.models.backbone import Backbone, save_backbone
 from ip2p.pictures.pages import Chart, Curve, data_uri, render_page
 from ip2p.shards import atomic_write
+from ip2p.train.adapters import has_lora, save_lora
 from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
+from ip2p.train.held_out import HeldOutCurve
 from ip2p.train.metrics import read_metrics
+from ip2p.train.speed import summarize
 
 CARD_TEMPLATE = Path(__file__).with_name("card.md.jinja")
 REPORT_TEMPLATE = Path(__file__).with_name("report.html")
 MAX_EXAMPLES, MAX_EXAMPLE_LENGTH = 12, 40
+CARD_ROWS = 12
+"""Validations in a model card: the first, the last, the one with the lowest loss, and others evenly between."""
 CHART_WIDTH, CHART_HEIGHT = 720, 240
 
 
-def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state: State, *, pairs: Dataset) -> None:
+def save_editor(
+    backbone: Backbone,
+    folder: Path,
+    config: FinetuneConfig,
+    state: State,
+    *,
+    pairs: Dataset,
+    curve: HeldOutCurve | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> None:
     """Write the editor as a diffusers folder with default settings (ip2p.json) and model card (README.md), atomically.
 
     Where the vocabulary of the base model is closed, that of the editor has the words of the instructions besides.
@@ -37,6 +50,8 @@ def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state:
         config: settings of the run.
         state: progress of the run.
         pairs: training pairs.
+        curve: held-out loss of the run.
+        extra: texts of further files by name.
     """
     defaults: dict[str, Any] = {
         "text_scale": config.text_scale,
@@ -56,38 +71,36 @@ def save_editor(backbone: Backbone, folder: Path, config: FinetuneConfig, state:
         dtype=torch.float16,
         extra={
             "ip2p.json": json.dumps(defaults, indent=1) + "\n",
-            "README.md": model_card(config, state, pairs=len(pairs)),
+            "README.md": model_card(config, state, folder, pairs=len(pairs), curve=curve or HeldOutCurve()),
+            **(extra or {}),
         },
     )
 
 
-def push_editor(folder: Path, name: str) -> str:
-    """Upload an editor to the hub as a private model; returns a line that says where it is, or why it is not there.
-
-    A hub that cannot be reached costs no run: the editor is whole in its folder.
+def save_lora_files(backbone: Backbone, config: FinetuneConfig, folder: Path, *, say: Callable[[str], None]) -> None:
+    """Write the LoRA files where they are all that was trained, so that they fit the base model.
 
     Args:
-        folder: folder of the editor.
-        name: name of the model, with or without its owner.
+        backbone: model with the averaged weights.
+        config: settings of the run.
+        folder: folder to write, replaced if it exists.
+        say: function that prints a line.
     """
-    api = HfApi()
-    try:
-        made = api.create_repo(name, private=True, exist_ok=True)
-        api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Upload by ip2p")
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        return (
-            f"not uploaded as {name} ({one_line(error, 160)}); log in by `hf auth login`, then "
-            f"`hf upload {name} {folder}`"
-        )
-    return f"uploaded: {made}"
+    if not has_lora(backbone):
+        return
+    if backbone.unet.conv_in.weight.requires_grad:
+        say("no LoRA files: the base model has no channels for the picture, and the editor has them and all else")
+        return
+    save_lora(backbone, folder)
+    say(f"LoRA: {folder}, for {config.base}, in the layouts of diffusers and of kohya")
 
 
-def model_card(config: FinetuneConfig, state: State, *, pairs: int) -> str:
+def model_card(config: FinetuneConfig, state: State, folder: Path, *, pairs: int, curve: HeldOutCurve) -> str:
     """Return the text of the model card: what the editor is, how it was trained, and how to use it."""
     header = ModelCardData(library_name="diffusers", pipeline_tag="image-to-image", tags=["instruct-pix2pix", "ip2p"])
     card = ModelCard.from_template(
         header, template_path=str(CARD_TEMPLATE), config=config, state=state, pairs=pairs, device=device_name(),
-        editor=Path(config.out) / "editor",
+        editor=folder, curve=[(each.step, f"{each.loss:.4f}") for each in curve.thinned(CARD_ROWS)],
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(),
     )  # fmt: skip
     return f"{card}\n"
@@ -96,15 +109,15 @@ def model_card(config: FinetuneConfig, state: State, *, pairs: int) -> str:
 def write_report(out: Path, state: State, *, pairs: int) -> Path:
     """Write report.html, with figures, the loss over the steps and the newest sheet of edits; returns its path."""
     rows = read_metrics(out / "metrics.jsonl")
-    losses, held_out = (
-        [(float(row["step"]), float(row[key])) for row in rows if math.isfinite(row.get(key, math.nan))]
-        for key in ("loss", "held_out_loss")
-    )
+    curve = HeldOutCurve.read(out / "metrics.jsonl")
+    losses = [(float(row["step"]), float(row["loss"])) for row in rows if math.isfinite(row.get("loss", math.nan))]
+    held_out = [(float(step), loss) for step, loss in curve.points if math.isfinite(loss)]
     facts = {
         "steps": str(state.step),
         "samples": f"{state.samples} from {pairs} pairs",
         "hours": f"{state.seconds / 3600:.2f} on {device_name()} in {state.precision}",
-        "last held-out loss": f"{held_out[-1][1]:.4f}" if held_out else "not measured",
+        "speed": summarize(rows) or "not measured",
+        "held-out loss": curve.tell() or "not measured",
     }
     sheets = sorted((out / "validation").glob("step-*.png"))
     page = render_page(

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 MIN_FACTOR = 0.03  # smallest share of the peak learning rate
 
 
 class Clock:
-    """Measures the seconds since it was made.
+    """Measures the seconds since it was made, without its pauses.
 
     Args:
         now: clock that returns seconds.
@@ -22,6 +23,15 @@ class Clock:
     def seconds(self) -> float:
         """Seconds so far."""
         return self._now() - self._start
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Context whose seconds are not counted."""
+        began = self._now()
+        try:
+            yield
+        finally:
+            self._start += self._now() - began
 
 
 def share_done(step: int, steps: int | None, *, seconds: float, minutes: float | None) -> float:

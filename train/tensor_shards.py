@@ -8,8 +8,9 @@ others are made again. Reading maps the file: ranks of one machine share it in t
 """
 
 import hashlib
+import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -92,6 +93,10 @@ class TensorShards:
                 ) from error
         return self._open[name]
 
+    def files(self, names: Iterable[str]) -> set[Path]:
+        """Return the files of shards."""
+        return {self._path(name) for name in names}
+
     def fill(self, names: Sequence[str], make: Callable[[int], None], *, rank: int, ranks: int, say: Say) -> None:
         """Make the shards that are missing or damaged, this rank its share, and wait for those of the others.
 
@@ -130,6 +135,31 @@ class TensorShards:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
+
+
+def tell_unused(folder: Path, used: Collection[Path], say: Say) -> None:
+    """Tell what a folder of caches keeps that a run does not use: that of other data, sizes, models or data types.
+
+    Nothing is deleted, because other runs may use it.
+
+    Args:
+        folder: folder of all shards.
+        used: shards that the run uses.
+        say: function that prints a line.
+    """
+    unused: dict[Path, int] = {}
+    for file in folder.glob("*/*.safetensors"):
+        if file not in used and file.with_suffix(".json").is_file():
+            unused[file.parent] = unused.get(file.parent, 0) + file.stat().st_size
+    needed = {file.parent for file in used}
+    if free := sorted(map(str, unused.keys() - needed)):
+        size = sum(bytes_ for each, bytes_ in unused.items() if each not in needed)
+        say(f"this run uses none of {size / 1e6:,.1f} MB of kept latents; if no other does: rm -r {shlex.join(free)}")
+    for each in sorted(unused.keys() & needed):
+        say(
+            f"this run does not use {unused[each] / 1e6:,.1f} MB of the kept latents in {each}, of other pairs; "
+            "if no other does, delete the folder once, and what is used is made again"
+        )
 
 
 def hash_weights(module: nn.Module) -> str:

@@ -78,6 +78,11 @@ class FrozenText:
         self._shards, self._names = shards, names
         self._places = {text: place for place, text in enumerate(unique)}
 
+    @property
+    def cached_files(self) -> set[Path]:
+        """Files of the embeddings that are kept on disk."""
+        return self._shards.files(self._names) if self._shards else set()
+
     def _name(self, texts: Sequence[str]) -> str:
         """Hash the token ids of texts, which are all that the text encoder sees."""
         return hashlib.sha256(self.backbone.tokenize(texts).numpy().tobytes()).hexdigest()[:32]

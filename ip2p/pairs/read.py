@@ -1,6 +1,7 @@
 """Read anybody's pairs: from a file or folder of any layout, from `save_to_disk`, or from the hub."""
 
-from collections.abc import Callable, Iterator
+import glob
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -115,6 +116,26 @@ def open_splits(source: str | Path) -> dict[str, Dataset]:
         raise DataError(f"cannot read the data set {source} ({one_line(error)})", LAYOUT_HINT) from error
     splits = dict(found) if isinstance(found, DatasetDict) else {"train": found}
     return {str(name): keep_encoded(table) for name, table in splits.items()}
+
+
+def open_files(files: Sequence[Path], root: Path) -> dict[str, Dataset]:
+    """Open parquet files by `datasets`, memory-mapped: splits by name, as the files' names tell them.
+
+    Args:
+        files: files that can be read.
+        root: folder of the data set.
+
+    Raises:
+        DataError: they cannot be read together.
+    """
+    splits: dict[str, list[str]] = {}
+    for file in files:
+        splits.setdefault(split_of(file.relative_to(root).as_posix()), []).append(glob.escape(str(file.resolve())))
+    try:
+        found = load_dataset("parquet", data_files=splits)
+    except (OSError, ValueError, RuntimeError, DatasetsError, pa.ArrowException) as error:
+        raise DataError(f"cannot read the data set {root} ({one_line(error)})", LAYOUT_HINT) from error
+    return {str(name): keep_encoded(table) for name, table in found.items()}
 
 
 def table_pairs(

@@ -1,25 +1,27 @@
 """The pairs of a data set that can be trained on, as a `datasets` table, and what is wrong with the others.
 
-Every row is read once before training begins, and its pictures are checked by header, so that a bad one is never found
-in the middle of a run. A row without a picture to edit can be used: it is trained without one.
+Every row is read once before training begins, and its pictures are decoded, so that a bad one is never found in the
+middle of a run. A row without a picture to edit can be used: it is trained without one.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import Dataset, Features, Value, concatenate_datasets
 from datasets import Image as Picture
 
-from ip2p.errors import DataError, ImageError
-from ip2p.manifest import verify_dataset
+from ip2p.errors import DataError
+from ip2p.manifest import read_manifest, verify_dataset
+from ip2p.pairs.check import check_pairs
 from ip2p.pairs.columns import Reading, find_columns
-from ip2p.pairs.headers import measure
-from ip2p.pairs.layouts import find_layout
+from ip2p.pairs.damaged import DamagedFile, find_damaged
+from ip2p.pairs.layouts import find_layout, split_of
 from ip2p.pairs.memory import Checked, key_of_files, key_of_table, recall, remember
-from ip2p.pairs.read import is_saved, local_finder, locate, open_splits, stored_pairs, table_pairs
+from ip2p.pairs.read import is_saved, local_finder, locate, open_files, open_splits, stored_pairs, table_pairs
 from ip2p.pairs.rows import StoredPair
-from ip2p.pairs.stored import Stored, read_stored
+from ip2p.pairs.stored import Stored
 from ip2p.records import content_id
 
 ENCODED = Picture(decode=False)
@@ -30,8 +32,6 @@ COLUMNS = {"source": "original_image", "edited": "edited_image", "mask": MASK}
 """Columns of pictures by field."""
 MOST_FAULTS, MOST_PLACES = 10, 3
 """Faults that are told, and rows that are named for each."""
-ROWS_A_LINE = 10_000
-"""Checked rows between two lines of progress."""
 
 
 class BadRow(NamedTuple):
@@ -50,6 +50,7 @@ class UsablePairs(NamedTuple):
         triples: id of the triple that each pair was drawn for; that of the row itself where no captions tell it.
         without: whether each row has no picture to edit.
         bad: rows that were left out.
+        digest: hash of the picture files of all that can be used.
     """
 
     table: Dataset
@@ -57,16 +58,24 @@ class UsablePairs(NamedTuple):
     triples: list[str]
     without: list[bool]
     bad: list[BadRow]
+    digest: str
 
 
 def usable_pairs(
-    source: str | Path, reading: Reading | None = None, *, say: Callable[[str], None] = lambda _: None
+    source: str | Path,
+    reading: Reading | None = None,
+    *,
+    masks: bool = False,
+    skip: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, UsablePairs]:
     """Read and check a data set of any layout.
 
     Args:
         source: file, folder, or name of a data set on the hub.
         reading: names of columns, and an instruction for all.
+        masks: whether a damaged mask of changed pixels makes a row unusable.
+        skip: whether parquet files that are damaged are left out, with all of their rows.
         say: function that prints a line of progress.
 
     Returns:
@@ -76,13 +85,12 @@ def usable_pairs(
         DataError: the source does not exist, has none of the known layouts, or differs from its manifest.
     """
     path, reading = locate(source), reading or Reading()
-    if path.is_dir():
-        verify_dataset(path)  # `datasets` would not notice rows that a damaged file has lost
     found: dict[str, UsablePairs] = {}
-    for split, table in _tables(source, path).items():
-        key = key_of_table(table, split, reading)
+    tables, damaged = _tables(source, path, skip=skip)
+    for split, table in tables.items():
+        key = key_of_table(table, split, reading, masks=masks)
         pairs = table_pairs(table, split, local_finder(source), reading)
-        checked = recall(key) or [_check(pair) for pair in _counted(pairs, say, f"{source}, {split}")]
+        checked = recall(key) or check_pairs(pairs, masks=masks, say=say, name=f"{source}, {split}")
         if not any(_named(getattr(each.pair, side)) for each in checked for side in COLUMNS):
             remember(key, checked)  # pictures in files of their own may change, and the table stays the same
         side = checked[0].pair.split if checked else "train"
@@ -90,51 +98,52 @@ def usable_pairs(
         found[side] = _join(found[side], part) if side in found else part
     if not found:
         rows = list(stored_pairs(source, reading))
-        key = key_of_files(rows, reading)
-        checked = recall(key) or [_check(pair) for pair in _counted(rows, say, str(source))]
+        key = key_of_files(rows, reading, masks=masks)
+        checked = recall(key) or check_pairs(rows, masks=masks, say=say, name=str(source))
         remember(key, checked)
         for side in sorted({each.pair.split for each in checked}):
             found[side] = _assemble(source, [each for each in checked if each.pair.split == side], None)
+    for file in damaged:
+        name = file.path.relative_to(path).as_posix()
+        rows_of = [BadRow(f"{name}, row {number}", file.fault) for number in range(file.rows)]
+        found.get(split_of(name), next(iter(found.values()))).bad.extend(rows_of)
     return found
 
 
-def _tables(source: str | Path, path: Path) -> dict[str, Dataset]:
-    """Open a source that `datasets` maps into memory; nothing for layouts whose pictures are in files."""
+def _tables(source: str | Path, path: Path, *, skip: bool) -> tuple[dict[str, Dataset], list[DamagedFile]]:
+    """Open a source that `datasets` maps into memory; nothing for layouts whose pictures are in files.
+
+    Args:
+        source: file, folder, or name of a data set on the hub.
+        path: its path.
+        skip: whether to leave out damaged files.
+
+    Returns:
+        Its splits by name, and the files that are left out.
+
+    Raises:
+        DataError: it cannot be read, or differs from its manifest.
+    """
     layout = find_layout(path) if path.exists() and not is_saved(path) else None
-    if path.exists() and not is_saved(path) and (layout is None or layout[0][0].suffix != ".parquet"):
-        return {}
-    return open_splits(source)
-
-
-def _counted(pairs: Iterable[StoredPair], say: Callable[[str], None], name: str) -> Iterator[StoredPair]:
-    for number, pair in enumerate(pairs, 1):
-        if number % ROWS_A_LINE == 0:
-            say(f"checking {name}: {number} rows")
-        yield pair
-
-
-def _check(pair: StoredPair) -> Checked:
-    """Check texts and pictures of a pair, and let go of the bytes."""
-    faults = [pair.fault] if pair.fault else []
-    if not pair.instruction and "instruction" not in pair.fault:
-        faults.append("no instruction")
-    sizes: dict[str, tuple[int, int]] = {}
-    for side in ("source", "edited"):
-        stored: Stored | None = getattr(pair, side)
-        if stored is not None:
-            try:
-                sizes[side] = measure(read_stored(stored, f"the {side} picture"), f"the {side} picture")
-            except ImageError as error:
-                faults.append(error.what)
-    if len(set(sizes.values())) > 1:
-        first, second = (f"{width} x {height}" for width, height in sizes.values())
-        faults.append(f"the source picture is {first}, the edited one {second}")
-    kept = StoredPair(**vars(pair) | {side: _without_bytes(getattr(pair, side)) for side in COLUMNS})
-    return Checked(kept, (0, 0) if faults else sizes["edited"], " and ".join(faults))
-
-
-def _without_bytes(stored: Stored | None) -> Stored | None:
-    return None if stored is None else Stored(bytes=None, path=stored["path"])
+    files = layout[0] if layout and layout[0][0].suffix == ".parquet" else []
+    damaged: list[DamagedFile] = []
+    try:
+        if path.is_dir():
+            verify_dataset(path)  # `datasets` would not notice rows that a damaged file has lost
+        if files or not layout and (is_saved(path) or not path.exists()):
+            return open_splits(source), damaged
+    except DataError as error:
+        damaged = find_damaged(path, files, manifest := read_manifest(path)) if files and path.is_dir() else []
+        good = [file for file in files if file not in [each.path for each in damaged]]
+        if not damaged or not good:
+            raise
+        if not skip:
+            told = "; ".join(f"{each.path}: {each.fault}" for each in damaged)
+            fix = error.fix if manifest else "Bring these files anew"
+            what = f"files of the data set {source} cannot be read: {told}"
+            raise DataError(what, f"{fix}, or leave their rows out with bad_rows=skip") from error
+        return open_files(good, path), damaged
+    return {}, damaged
 
 
 def _named(stored: Stored | None) -> Stored | None:
@@ -179,6 +188,7 @@ def _assemble(source: str | Path, checked: list[Checked], pictures: Dataset | No
         [_triple(source, pair) for pair in kept],
         [pair.source is None for pair in kept],
         [BadRow(each.pair.place, each.fault) for each in checked if each.fault],
+        _digest(checked[number].digest for number in good),
     )
 
 
@@ -192,8 +202,16 @@ def _join(first: UsablePairs, second: UsablePairs) -> UsablePairs:
     """Join two splits of one side, such as test and validation."""
     return UsablePairs(
         join_tables([first.table, second.table]), first.sizes + second.sizes, first.triples + second.triples,
-        first.without + second.without, first.bad + second.bad,
+        first.without + second.without, first.bad + second.bad, _digest([first.digest, second.digest]),
     )  # fmt: skip
+
+
+def _digest(parts: Iterable[str]) -> str:
+    """Hash hashes, in order: 16 hexadecimal digits."""
+    whole = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        whole.update(part.encode())
+    return whole.hexdigest()
 
 
 def join_tables(tables: Sequence[Dataset]) -> Dataset:

@@ -57,7 +57,7 @@ def test_every_flipped_bit_of_a_build_is_found(make_config: MakeConfig, tmp_path
         atomic_write(path, whole)
     verify(out, say=quiet)
     verify(out / "packed", say=quiet)
-    with pytest.raises(DataError, match="has no manifest"):
+    with pytest.raises(DataError, match="does not exist"):
         verify(tmp_path / "nowhere", say=quiet)
 
 

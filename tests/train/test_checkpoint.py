@@ -11,7 +11,7 @@ import torch
 import ip2p.train.checkpoint as module
 from ip2p.errors import ConfigError, DataError, TrainingError
 from ip2p.shards import hash_file
-from ip2p.train.checkpoint import Checkpoint, State, check_same_run, load_newest, save_checkpoint
+from ip2p.train.checkpoint import Checkpoint, State, check_same_settings, load_newest, save_checkpoint
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -54,7 +54,8 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, file
         path.write_bytes(data[: len(data) // 2] if damage == "cut" else data[:20] + bytes([data[20] ^ 1]) + data[21:])
     found, said = load(tmp_path)
     assert found is not None and found.state.step == 1
-    assert len(said) == 1 or (file, damage) == ("COMPLETE.json", "gone")
+    assert len(said) == 1 and "step-00000002 is damaged (" in said[0] and "step-00000001 is used" in said[0]
+    assert file in said[0] or damage == "flip"  # of COMPLETE.json, which may name what is not there
 
 
 def test_damaged_checkpoints_push_out_no_whole_one(tmp_path: Path) -> None:
@@ -72,9 +73,17 @@ def test_damaged_checkpoints_push_out_no_whole_one(tmp_path: Path) -> None:
 def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path: Path) -> None:
     for step in (1, 2):
         (save_checkpoint(tmp_path, checkpoint(step), keep=2) / "state.json").write_text("{}")
-    with pytest.raises(TrainingError, match="no checkpoint in .* is whole. Restore one from a copy"):
+    with pytest.raises(
+        TrainingError, match="no checkpoint in .* is whole: .*step-00000002 is damaged .* Restore one from a copy"
+    ):
         load(tmp_path)
     assert load(tmp_path / "nothing") == (None, [])
+
+
+def test_a_run_whose_only_checkpoint_has_lost_its_list_does_not_begin_anew(tmp_path: Path) -> None:
+    (save_checkpoint(tmp_path, checkpoint(1), keep=2) / "COMPLETE.json").unlink()
+    with pytest.raises(TrainingError, match="step-00000001 is damaged .COMPLETE.json is missing"):
+        load(tmp_path)
 
 
 def test_dying_while_saving_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +139,6 @@ def test_optimizer_files_run_no_code(tmp_path: Path) -> None:
 
 def test_a_run_goes_on_only_as_what_it_was() -> None:
     state = checkpoint(1).state
-    check_same_run(state, config={"seed": 1, "steps": 20}, data="d", folder=Path("x"))
-    with pytest.raises(ConfigError, match="seed=1"):
-        check_same_run(state, config={"seed": 2, "steps": 9}, data="d", folder=Path("x"))
-    with pytest.raises(ConfigError, match="pairs"):
-        check_same_run(state, config={"seed": 1, "steps": 9}, data="other", folder=Path("x"))
+    check_same_settings(state, config={"seed": 1, "steps": 20}, may_change=("steps",), folder=Path("x"))
+    with pytest.raises(ConfigError, match=r"seed=1 \(now 2\), steps=9 \(now 20\)\. Give the same settings"):
+        check_same_settings(state, config={"seed": 2, "steps": 20}, folder=Path("x"))

@@ -124,6 +124,8 @@ def test_two_processes_share_kept_latents_and_train_as_one(settings: list[str], 
     one, two = ([row[:3] for row in curve(tmp_path / name)] for name in ("one", "two"))
     assert len(one) == 3 and [row[:2] for row in one] == [row[:2] for row in two]
     assert max(abs(first[2] - second[2]) for first, second in zip(one, two, strict=True)) < 1e-5
+    first, second = (held_out(tmp_path / name) for name in ("one", "two"))
+    assert first.keys() == second.keys() == {0, 3} and first[0] == second[0] and abs(first[3] - second[3]) < 1e-5
     shards = [sorted(file.name for file in (tmp_path / name).rglob("*.json")) for name in ("alone", "latents")]
     assert shards[0] == shards[1] and shards[0]
 
@@ -154,7 +156,7 @@ def test_it_learns_and_leaves_an_editor_with_its_card(settings: list[str], tmp_p
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
     losses = [row["loss"] for row in rows if "loss" in row]
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
-    assert sum("held_out_loss" in row for row in rows) == 1
+    assert [row["step"] for row in rows if "held_out_loss" in row] == [0, 40]
     editor = tmp_path / "run" / "editor"
     assert outcome == training.RunResult(editor, 40, 0)
     assert (tmp_path / "run" / "validation" / "step-00000040.png").is_file()
@@ -183,8 +185,8 @@ def test_a_finished_run_started_again_does_no_step_and_more_steps_go_on(settings
 
 def test_other_settings_do_not_go_on(settings: list[str]) -> None:
     fit(settings, "steps=1")
-    with pytest.raises(ConfigError, match="learning_rate"):
-        fit(settings, "steps=2", "learning_rate=0.5")
+    with pytest.raises(ConfigError, match="weight_decay"):
+        fit(settings, "steps=2", "weight_decay=0.5")
 
 
 def test_options_of_the_field_train_together_and_are_saved_with_the_editor(settings: list[str], tmp_path: Path) -> None:
@@ -282,3 +284,61 @@ def test_bad_input_is_one_line_and_exit_code_two(
     assert words in error[-1] and "Traceback" not in "".join(error)
     with pytest.raises(Ip2pError):
         main(["--debug", *settings, override])
+
+
+def held_out(run: Path) -> dict[int, float]:
+    rows = read_metrics(run / "metrics.jsonl")
+    return {int(row["step"]): row["held_out_loss"] for row in rows if "held_out_loss" in row}
+
+
+def test_the_best_editor_is_kept_and_offered_and_a_rise_ends_the_run(
+    settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = [
+        "learning_rate=0.05",
+        "validate_every=1",
+        "validation_edits=0",
+        "ema_decay=0",
+        "warmup=0",
+        "schedule=constant",
+    ]
+    more += ["max_grad_norm=0", "optimizer=adamw", "train_text_encoder=false", "cache_latents=true"]
+    said: list[str] = []
+    config = load_config(FinetuneConfig, "storybook_finetune.yaml", [*settings, *more, "steps=30", "early_stop=3"])
+    outcome = training.fit(config, say=said.append)
+    losses = held_out(tmp_path / "run")
+    lowest = min(losses, key=lambda step: losses[step])
+    assert 0 < lowest and outcome.step == lowest + 3 == max(losses)
+    record = json.loads((tmp_path / "run" / "best" / "held_out.json").read_text())
+    assert record == {"step": lowest, "loss": losses[lowest]}
+    assert any(f"lowest at step {lowest}" in line and str(tmp_path / "run" / "best") in line for line in said)
+    assert "the held-out loss rises" in capsys.readouterr().err
+    saved = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "run" / "best").unet.state_dict()
+    assert f"| {lowest} | {losses[lowest]:.4f} |" in (tmp_path / "run" / "editor" / "README.md").read_text()
+    again = fit([*settings, *more], "steps=30", "early_stop=3")
+    assert again.step == outcome.step and held_out(tmp_path / "run") == losses
+    fit([*settings, *more], f"steps={lowest}", "early_stop=null", f"out={tmp_path / 'short'}")
+    exact = weights(tmp_path / "short", lowest)
+    for key, value in saved.items():
+        torch.testing.assert_close(value.float(), exact[f"ema-unet/{key}"], atol=1e-3, rtol=1e-3)
+
+
+def test_validations_and_early_stop_survive_a_kill_before_a_validation(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ["learning_rate=0.05", "validate_every=2", "checkpoint_every=1", "validation_edits=0", "early_stop=2"]
+    outcome = fit([*settings, *more], "steps=12")
+    real = training.Watch.validate
+
+    def dies(self: training.Watch, state: training.State) -> None:
+        if state.step == 4:
+            raise Killed
+        real(self, state)
+
+    again = [*settings, *more, f"out={tmp_path / 'again'}", "steps=12"]
+    monkeypatch.setattr(training.Watch, "validate", dies)
+    with pytest.raises(Killed):
+        fit(again)
+    monkeypatch.setattr(training.Watch, "validate", real)
+    assert fit(again).step == outcome.step
+    assert held_out(tmp_path / "again") == held_out(tmp_path / "run") and 4 in held_out(tmp_path / "run")

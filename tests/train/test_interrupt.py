@@ -20,12 +20,13 @@ def ctrl_c_as_in_a_terminal() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_sigterm_is_a_request_even_twice() -> None:
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_a_signal_of_a_scheduler_is_a_request_even_twice(number: signal.Signals, exit_code: int) -> None:
     with Interrupts(with_parent=False) as interrupts:
         assert interrupts.exit_code == 0
         for _ in range(2):
-            signal.raise_signal(signal.SIGTERM)
-        assert interrupts.exit_code == 143
+            signal.raise_signal(number)
+        assert interrupts.exit_code == exit_code
 
 
 def test_the_first_signal_names_the_exit_code_and_a_second_ctrl_c_acts() -> None:

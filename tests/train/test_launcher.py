@@ -65,7 +65,9 @@ def test_an_open_precision_is_the_launchers_and_is_told() -> None:
 def test_a_tracker_that_is_not_installed_is_refused_at_the_start(name: str) -> None:
     if name in map(str, get_available_trackers()):
         pytest.skip(f"{name} is installed")
-    with pytest.raises(ConfigError, match=rf"report_to={name} is not installed\. Install it, or give report_to="):
+    with pytest.raises(
+        ConfigError, match=rf"report_to={name} is not installed\. Run `pip install {name}`, or give report_to="
+    ):
         settle(config(report_to=name), lambda _: None, {})
 
 

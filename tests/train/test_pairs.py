@@ -17,15 +17,16 @@ from PIL import Image
 
 from ip2p.cli import run
 from ip2p.config import load_config
-from ip2p.errors import ConfigError, DataError
+from ip2p.errors import DataError
 from ip2p.models.backbone import load_backbone
-from ip2p.pairs import memory, usable
+from ip2p.pairs import check, memory
 from ip2p.pairs.headers import measure
 from ip2p.train.batches import Batches
 from ip2p.train.config import DataSource, FinetuneConfig
 from ip2p.train.fit import Run, make_batches
 from ip2p.train.metrics import read_metrics
-from ip2p.train.pairs import open_pairs
+from ip2p.train.order import Part
+from ip2p.train.pairs import _held_out_rows, open_pairs
 
 
 @pytest.fixture
@@ -194,13 +195,18 @@ def test_what_is_held_out_has_pictures_to_edit_and_triples_of_its_own(tmp_path: 
     assert list(pairs.train["edit_prompt"]) == texts[:36] + texts[38:] and pairs.without == {36, 37}
 
 
-def test_a_run_does_not_write_into_its_data_set(settings: list[str], tmp_path: Path) -> None:
-    """Its metrics would be rows of the data set when it goes on."""
-    folder = LAYOUTS["two folders"][0](tmp_path / "data")
-    before = sorted(folder.rglob("*"))
-    with pytest.raises(ConfigError, match="lies in the data set"):
-        losses(settings, folder / "run", f"dataset={folder}")
-    assert sorted(folder.rglob("*")) == before
+def test_held_out_pairs_of_several_sets_come_in_the_shares_of_training() -> None:
+    equal = [Part(range(0, 900)), Part(range(900, 1800))]
+    rows = _held_out_rows([500, 500], equal)
+    assert rows == [*range(32), *range(500, 532)]
+    weighted = [Part(range(0, 10), 3.0), Part(range(10, 900), 1.0), Part(range(900, 905))]
+    assert [sum(row // 100 == part for row in _held_out_rows([100, 100, 100], weighted)) for part in range(3)] == [
+        38,
+        13,
+        13,
+    ]
+    assert _held_out_rows([1, 100], equal) == list(range(64))  # what one does not have, the other gives
+    assert _held_out_rows([2, 3], equal) == list(range(5))
 
 
 def test_rows_without_captions_are_triples_of_their_own_in_every_set(tmp_path: Path) -> None:
@@ -288,7 +294,7 @@ def test_a_checked_set_is_not_read_again_until_it_changes(
 ) -> None:
     monkeypatch.setattr(memory, "LARGE", 10)
     path, read = LAYOUTS[layout][0](tmp_path), list[str]()
-    monkeypatch.setattr(usable, "measure", lambda data, name: read.append(name) or measure(data, name))
+    monkeypatch.setattr(check, "measure", lambda data, name: read.append(name) or measure(data, name))
     first, again = open_pairs(path), open_pairs(path)
     assert len(read) == 2 * len(ROWS) and first.train[:] == again.train[:] and first[2:] == again[2:]
     changed = next(each for each in sorted(path.rglob("*")) if each.suffix in (".parquet", ".tar", ".png"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ip2p.train.tensor_shards import TensorShards, hash_weights
+from ip2p.train.tensor_shards import TensorShards, hash_weights, tell_unused
 
 
 def anonymous_memory() -> int:
@@ -56,6 +56,19 @@ def test_shards_of_other_makers_are_not_seen(tmp_path: Path) -> None:
     TensorShards(tmp_path, {"seed": 1}).write("a", {"x": torch.zeros(1)}, rows=1)
     assert TensorShards(tmp_path, {"seed": 1}).is_whole("a")
     assert not TensorShards(tmp_path, {"seed": 2}).is_whole("a")
+
+
+def test_what_a_run_does_not_use_is_told_with_its_size_and_how_to_remove_it(tmp_path: Path) -> None:
+    now, earlier = TensorShards(tmp_path, {"size": 256}), TensorShards(tmp_path, {"size": 128})
+    for shards, name in [(now, "a"), (now, "b"), (earlier, "a")]:
+        shards.write(name, {"x": torch.zeros(250_000)}, rows=1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "weights.safetensors").write_bytes(b"of somebody's")  # it has no manifest
+    said: list[str] = []
+    tell_unused(tmp_path, now.files(["a", "b"]), said.append)
+    assert said == [f"this run uses none of 1.0 MB of kept latents; if no other does: rm -r {earlier.folder}"]
+    tell_unused(tmp_path, now.files(["a"]) | earlier.files(["a"]), said.append)
+    assert len(said) == 2 and f"does not use 1.0 MB of the kept latents in {now.folder}" in said[1]
 
 
 def test_weights_are_known_by_their_values() -> None:

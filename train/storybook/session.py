@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ip2p.device import choose_precision, precision_name
 from ip2p.pictures.write import save_picture
 from ip2p.progress import TrainingProgress
-from ip2p.train.checkpoint import State, check_same_run, load_newest
+from ip2p.train.checkpoint import State, check_same_settings, load_newest
 from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
 from ip2p.train.loop import Hyperparameters, TrainingLoop
@@ -119,7 +119,7 @@ class Session(TrainingLoop):
         )
         learner = Learner.create(task.modules, optimizer, ema_decay=task.ema_decay)
         if resumed:
-            check_same_run(resumed.state, config=config, data="", folder=out)
+            check_same_settings(resumed.state, config=config, folder=out)
             learner.restore(resumed)
             say(f"{task.name}: going on from step {state.step} ({state.seconds / 60:.0f} minutes so far)")
         dtype = choose_precision(lambda: _try(task, learner), device=device, requested=precision, report=say)

@@ -69,7 +69,7 @@ def test_a_data_set_that_has_become_stale_is_refused_though_its_check_is_remembe
     reading = load_config(Reading, None, settings)
     first = usable_pairs(packed, reading)
     assert list((tmp_path / "cache" / "ip2p-checked").iterdir()), "it is remembered"
-    monkeypatch.setattr("ip2p.pairs.usable._check", None)
+    monkeypatch.setattr("ip2p.pairs.check._check", None)
     assert usable_pairs(packed, reading).keys() == first.keys()
     build.write_text('{"seed": 0, "fingerprint": "later"}')
     with pytest.raises(DataError, match="packed by an earlier filter"):
