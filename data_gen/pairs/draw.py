@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from ip2p.data_gen.config import PairsConfig
-from ip2p.data_gen.pairs.prompt_to_prompt import share_with_source
 from ip2p.diffusion.previews import Estimates
+from ip2p.diffusion.prompt_to_prompt import share_with_source
 from ip2p.diffusion.sampling import make_scheduler, steps_of_calls
 from ip2p.editing.draw import decode, denoise, text_guidance
 from ip2p.errors import ConfigError

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from ip2p.data_gen.config import DatasetConfig, PairsConfig
 from ip2p.data_gen.kinds import OTHER
 from ip2p.data_gen.pairs.draw import plan_tree
-from ip2p.data_gen.pairs.prompt_to_prompt import SharedRows
 from ip2p.data_gen.pairs.tries import is_hopeless
+from ip2p.diffusion.prompt_to_prompt import SharedRows
 from ip2p.records import Triple
 
 SAMPLED_TRIPLES = 50

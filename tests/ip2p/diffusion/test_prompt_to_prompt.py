@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.pairs.draw import PairMaker, PlannedCandidate
-from ip2p.data_gen.pairs.prompt_to_prompt import SharedRows, share_with_source
+from ip2p.diffusion.prompt_to_prompt import SharedRows, share_with_source
 from ip2p.errors import ModelError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.loading import quiet
