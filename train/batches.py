@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ip2p.errors import DataError, ImageError, one_line
 from ip2p.models.backbone import Backbone
+from ip2p.models.vocabulary import split_words
 from ip2p.pairs.read import keep_encoded
 from ip2p.pairs.stored import read_stored
 from ip2p.pictures.color import to_rgb
@@ -147,6 +148,11 @@ class Batches:
     def table(self) -> Dataset:
         """The pairs, or of a stream the instructions that were read."""
         return self.stream.table() if self.stream else self.pairs
+
+    @property
+    def streamed_words(self) -> list[str]:
+        """Words of the instructions that this process has read, if pairs are streamed."""
+        return sorted({word for text in self.table["edit_prompt"] for word in split_words(text)}) if self.stream else []
 
     def places(self, position: int, ranks: Ranks) -> list[list[int]]:
         """Return where each process goes on reading at a position of the run, if pairs are streamed; all have to ask.

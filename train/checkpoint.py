@@ -43,6 +43,7 @@ class State(BaseModel):
         config: settings of the run.
         samples_a_step: samples of an optimizer step, over all processes; 0 in runs older than this.
         stream: where each process goes on reading, if it streams its pairs.
+        words: words of the instructions that were streamed, if the vocabulary of the base model is closed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +59,7 @@ class State(BaseModel):
     config: dict[str, Any] = {}
     samples_a_step: int = 0
     stream: list[list[int]] = []
+    words: list[str] = []
 
 
 class Checkpoint(NamedTuple):

@@ -24,7 +24,7 @@ from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.held_out import HeldOutCurve
 from ip2p.train.hub import push_editor, require_hub
-from ip2p.train.interrupt import Interrupts
+from ip2p.train.interrupt import Interrupted, Interrupts
 from ip2p.train.launcher import is_launched, process_state, settle
 from ip2p.train.loop import Hyperparameters, StepResult, TrainingLoop
 from ip2p.train.masks import Masks
@@ -82,7 +82,7 @@ def fit(config: FinetuneConfig, *, say: Callable[[str], None] = print) -> RunRes
         with interrupts.at_once():  # to keep the latents of a large data set takes hours, and goes on after any end
             if process_state(config.threads).is_main_process:
                 stack.enter_context(claim(config))
-            run = Run(config, say)
+            run = Run(config, say, lambda: interrupts.received)
         with run.progress:
             run.validate_if_due()  # before the first step, or where a kill has come before the validation
             while not run.ended:
@@ -99,9 +99,13 @@ class Run(TrainingLoop):
     Args:
         config: settings of the run.
         say: function that prints a line; used on the main process only.
+        received: function that returns the number of the signal that this process received; 0 for none.
     """
 
-    def __init__(self, config: FinetuneConfig, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: FinetuneConfig, say: Callable[[str], None], received: Callable[[], int] = lambda: 0
+    ) -> None:
+        self.received = received
         place = process_state(config.threads)
         main = place.is_main_process
         self.say = say if main else lambda _: None
@@ -151,7 +155,7 @@ class Run(TrainingLoop):
             batches.stride = config.batch * self.ranks.total
         super().__init__(out, hyperparameters, learner, state, accelerator, progress)
         self.watch = self._watch(side) if main else None
-        self.validated = self._agree_on_curve()
+        self.validated = self.ranks.agree(self._curve)
         sources = [self.batches, *others]
         self.speed = measure_speed(
             config, self.backbone, sources, precision=state.precision, ranks=self.ranks, say=self.say
@@ -241,36 +245,48 @@ class Run(TrainingLoop):
         return batch._replace(weight=pixel_weight(changed, self.config.changed_weight))
 
     def save(self) -> None:
-        """Write a checkpoint, with the places where all processes go on reading, on one rank; the others wait."""
-        places = self.batches.places(self.state.samples, self.ranks)
-        self.state = self.state.model_copy(update={"stream": places})
+        """Write a checkpoint, with what all processes have read and where they go on, on one rank; the others wait."""
+        read: dict[str, object] = {"stream": self.batches.places(self.state.samples, self.ranks)}
+        if self.backbone.vocabulary:
+            read["words"] = sorted({*self.state.words, *self.ranks.interleave(self.batches.streamed_words)})
+        self.state = self.state.model_copy(update=read)
         super().save()
         if self.watch:
             self.watch.best.checkpointed(self.state.step)
 
     def validate_if_due(self) -> None:
-        """Validate on one rank while the others wait, unless that has been done at this step.
+        """Validate on one rank while the others wait, unless that has been done at this step, with these pairs.
 
-        If the held-out loss then ends the run, there is a checkpoint of it.
+        A signal ends it, and the run with it: it validates anew when it goes on. If that, or the held-out loss, ends
+        the run, there is a checkpoint of it.
         """
-        due = self.done >= 1 or self.state.step % self.config.validate_every == 0
+        due = self.done >= 1 or self.state.step % self.config.validate_every == 0 or not self.validated.points
         if self.stopped or not due or self.validated.has(self.state.step):
             return
         with self.clock.paused(), self.progress.paused():
+            received = 0
             if self.watch:
-                self.watch.validate(self.state)
-            self.validated = self._agree_on_curve()
+                try:
+                    self.watch.validate(self.state)
+                except Interrupted:
+                    received = self.received()
+            self.validated, self.stop_signal = self.ranks.agree((self._curve, received))
+            self.stopped = self.stop_signal > 0
         if self.ended and self.saved != self.state.seconds:
             self.save()
 
-    def _agree_on_curve(self) -> HeldOutCurve:
-        """Return the held-out loss so far, on all ranks."""
-        return self.ranks.agree(self.watch.curve if self.watch else HeldOutCurve())
+    @property
+    def _curve(self) -> HeldOutCurve:
+        """The held-out loss so far; on the main process only."""
+        return self.watch.curve if self.watch else HeldOutCurve()
 
     def _watch(self, side: int) -> Watch:
         held_out = Batches(self.pairs.held_out, self.backbone, size=side, seed=self.config.seed, flip=False)
         settings, folder = EditSettings.of(self.config), self.out / "validation"
-        validation = Validation(held_out, self.model, self.process, folder, settings, clip=self.clip)
+        validation = Validation(
+            held_out, self.model, self.process, folder, settings, clip=self.clip,
+            interrupted=lambda: self.received() > 0,
+        )  # fmt: skip
         return Watch(
             self.out, self.state.step, validation, self.learner, self.metrics, self.progress,
             log=self.log, save=self._save_editor,
@@ -290,21 +306,21 @@ class Run(TrainingLoop):
             with self.learner.averaged_weights():
                 self._save_editor(editor, self.state, {})
                 save_lora_files(self.backbone, self.config, self.out / "lora", say=self.say)
-            report = write_report(self.out, self.state, pairs=len(self.batches.table))
+            report = write_report(self.out, self.state, pairs=len(self.batches.table), curve=self._curve)
             self.say(f"editor: {editor}\nreport: {report}")
             self.say(f"speed: {summarize(read_metrics(self.metrics.path))}")
             if self.watch and (offered := self.watch.offer()):
                 self.say(offered)
-            if self.config.push_to_hub:
-                self.say(push_editor(editor, self.config.push_to_hub))
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
+        if self.watch and self.config.push_to_hub:  # when no other process waits, which would give up after minutes
+            self.say(push_editor(editor, self.config.push_to_hub))
         return RunResult(editor, self.state.step, 0)
 
     def _save_editor(self, folder: Path, state: State, extra: Mapping[str, str]) -> None:
         """Write an editor of the weights as they are, with LoRA matrices added to them."""
         folded = without_lora(self.backbone)
-        save_editor(folded, folder, self.config, state, pairs=self.batches.table, curve=self.validated, extra=extra)
+        save_editor(folded, folder, self.config, state, pairs=self.batches.table, curve=self._curve, extra=extra)
 
     def _precision(self, state: State, place: PartialState) -> str:
         """Return the name of the dtype: of the resumed run, as requested, or as measured on the first rank."""

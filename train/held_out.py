@@ -25,9 +25,16 @@ class HeldOutCurve(NamedTuple):
     points: tuple[Point, ...] = ()
 
     @classmethod
-    def read(cls, metrics: Path) -> "HeldOutCurve":
-        """Read the curve from a metrics.jsonl, where it is kept: so a run that resumes knows all of it."""
+    def read(cls, metrics: Path, *, pairs: int | None = None) -> "HeldOutCurve":
+        """Read the curve from a metrics.jsonl, where it is kept: so a run that resumes knows all of it.
+
+        Args:
+            metrics: path of the file.
+            pairs: key of the held-out pairs, see `Validation.pairs_key`: losses of other ones are left out, for they
+                are no measure of these; None for those of any.
+        """
         rows = [row for row in read_metrics(metrics) if "held_out_loss" in row]
+        rows = [row for row in rows if pairs is None or row.get("held_out_pairs", pairs) == pairs]
         last = {int(row["step"]): float(row["held_out_loss"]) for row in rows}
         return cls(tuple(Point(step, last[step]) for step in sorted(last)))
 

@@ -13,14 +13,16 @@ UNREACHABLE = (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError)
 
 
 def require_hub(name: str, *, say: Callable[[str], None]) -> None:
-    """Check that a model may be uploaded under a name: there is a token, the hub knows it, and the owner is right.
+    """Check that a model may be uploaded under a name: the hub knows the token, and the owner is right.
+
+    Who is not logged in yet, or has no way to the hub, is told so and may train: the upload is at the end.
 
     Args:
         name: name of the model, with or without its owner.
-        say: function that prints a line, if the hub cannot be asked now.
+        say: function that prints a line, if it could not be uploaded now.
 
     Raises:
-        ConfigError: the name is none, nobody is logged in, or somebody who may not write there.
+        ConfigError: the name is none, the token is refused, or its owner may not write there.
     """
     later = "or leave out push_to_hub: `hf upload` can do it later"
     try:
@@ -29,9 +31,11 @@ def require_hub(name: str, *, say: Callable[[str], None]) -> None:
         what = f"push_to_hub={name} is no name of a model ({one_line(error, 160)})"
         raise ConfigError(what, "Give owner/name") from error
     if constants.is_offline_mode():
-        raise ConfigError("push_to_hub is set, and the hub is switched off by HF_HUB_OFFLINE", f"Unset it, {later}")
+        say(f"push_to_hub={name}: the hub is switched off by HF_HUB_OFFLINE, so the editor stays in its folder")
+        return
     if not get_token():
-        raise ConfigError("push_to_hub is set, and nobody is logged in", f"Run `hf auth login`, set HF_TOKEN, {later}")
+        say(f"push_to_hub={name}: nobody is logged in; run `hf auth login` before the end, or the editor stays here")
+        return
     try:
         who = HfApi().whoami()
     except UNREACHABLE as error:

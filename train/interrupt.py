@@ -10,6 +10,10 @@ from types import FrameType, TracebackType
 _PR_SET_PDEATHSIG = 1
 
 
+class Interrupted(Exception):
+    """A signal came in the middle of work that is done anew when the run goes on."""
+
+
 class Interrupts:
     """Context in which these signals only set a flag, so that the loop can save after the current step and stop.
 

@@ -63,7 +63,7 @@ def save_editor(
     if backbone.vocabulary:
         instructions = pairs["edit_prompt"]
         examples = [text for text in dict.fromkeys(instructions) if len(text) <= MAX_EXAMPLE_LENGTH][:MAX_EXAMPLES]
-        defaults |= backbone.vocabulary.add(instructions, examples).as_json()
+        defaults |= backbone.vocabulary.add([*instructions, *state.words], examples).as_json()
     save_backbone(
         backbone,
         folder,
@@ -106,15 +106,22 @@ def model_card(config: FinetuneConfig, state: State, folder: Path, *, pairs: int
     return f"{card}\n"
 
 
-def write_report(out: Path, state: State, *, pairs: int) -> Path:
-    """Write report.html, with figures, the loss over the steps and the newest sheet of edits; returns its path."""
+def write_report(out: Path, state: State, *, pairs: int, curve: HeldOutCurve | None = None) -> Path:
+    """Write report.html, with figures, the loss over the steps and the newest sheet of edits; returns its path.
+
+    Args:
+        out: folder of the run.
+        state: progress of the run.
+        pairs: number of training pairs, if they are not streamed.
+        curve: held-out loss of the run; None for all that its metrics have.
+    """
     rows = read_metrics(out / "metrics.jsonl")
-    curve = HeldOutCurve.read(out / "metrics.jsonl")
+    curve = curve or HeldOutCurve.read(out / "metrics.jsonl")
     losses = [(float(row["step"]), float(row["loss"])) for row in rows if math.isfinite(row.get("loss", math.nan))]
     held_out = [(float(step), loss) for step, loss in curve.points if math.isfinite(loss)]
     facts = {
         "steps": str(state.step),
-        "samples": f"{state.samples} from {pairs} pairs",
+        "samples": f"{state.samples} from {'a stream of pairs' if state.config.get('streaming') else f'{pairs} pairs'}",
         "hours": f"{state.seconds / 3600:.2f} on {device_name()} in {state.precision}",
         "speed": summarize(rows) or "not measured",
         "held-out loss": curve.tell() or "not measured",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,8 @@ from torch import nn
 
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.editing.editor import Editor
+from ip2p.evaluation.samples import Sample, storybook_samples
 from ip2p.measuring.clip import ClipScorer
-from ip2p.measuring.evaluation import Trial, held_out_trials
 from ip2p.measuring.pixel_truth import pixel_truth
 from ip2p.pairs.stored import read_stored
 from ip2p.pictures.color import to_rgb
@@ -23,8 +24,9 @@ from ip2p.pictures.read import open_image
 from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed, generator
-from ip2p.train.batches import CENTER_CROP, Batches, augment, told_by_row
+from ip2p.train.batches import CENTER_CROP, PICTURE_COLUMNS, Batches, augment, told_by_row
 from ip2p.train.config import FinetuneConfig
+from ip2p.train.interrupt import Interrupted
 from ip2p.train.objective import draw_randomness, editing_loss, make_training_batch
 from ip2p.train.xl import tokenize_texts
 
@@ -71,6 +73,7 @@ class Validation:
         folder: folder of the sheets.
         settings: how edits are drawn.
         clip: CLIP model that scores the edits; None for no scores.
+        interrupted: function that tells whether a signal came; it is asked before each batch and each denoising step.
     """
 
     def __init__(
@@ -82,9 +85,10 @@ class Validation:
         settings: EditSettings,
         *,
         clip: ClipScorer | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.batches, self.model, self.process = batches, model, process
-        self.folder, self.settings, self.clip = folder, settings, clip
+        self.folder, self.settings, self.clip, self._interrupted = folder, settings, clip, interrupted
 
     @torch.no_grad()
     def loss(self) -> float:
@@ -92,11 +96,15 @@ class Validation:
 
         The batch follows from the size of the pictures alone, so that the loss is the same for any batch and number of
         processes of the run.
+
+        Raises:
+            Interrupted: a signal came.
         """
         count, span = len(self.batches.pairs), self.process.timesteps
         timesteps = ((torch.arange(count) + 0.5) * span / count).long()
         batch, losses = max(1, PIXELS // self.batches.size**2), []
         for start in range(0, count, batch):
+            self._go_on()
             rows = range(start, min(start + batch, count))
             latents = self.batches.encode(rows, [CENTER_CROP] * len(rows))
             _, *shape = latents.mean.shape
@@ -154,24 +162,26 @@ class Validation:
     @torch.no_grad()
     def pixel_truth(self) -> dict[str, float]:
         """Edit storybook scenes and compare the edits with their exact targets; empty where there are none."""
-        if not self.trials:
+        if not self.samples:
             return {}
+        loaded = [each.load() for each in self.samples]
         sources, targets = (
             [augment(picture, self.batches.size, CENTER_CROP) for picture in pictures]
-            for pictures in ([each.source for each in self.trials], [each.target for each in self.trials])
+            for pictures in ([each.source for each in loaded], [each.target for each in loaded if each.target])
         )
-        edits = self._draw(sources, [each.case.instruction for each in self.trials], "exact")
+        edits = self._draw(sources, [each.instruction for each in self.samples], "exact")
         before, exact, made = ((to_tensor(pictures) / 2 + 0.5).clamp(0, 1) for pictures in (sources, targets, edits))
         found = pixel_truth(before, exact, made)
         figures = {"pixel_truth": found.score, "pixel_preservation": found.mean_preservation}
         return {name: figure.nanmean().item() for name, figure in figures.items()}
 
     @cached_property
-    def trials(self) -> list[Trial]:
+    def samples(self) -> list[Sample]:
         """Held-out scenes with their exact targets, other ones than `ip2p evaluate` measures."""
         if not self.settings.exact or self.batches.backbone.vocabulary is None:
             return []
-        return held_out_trials(self.settings.exact, derive_seed(self.batches.seed, "exact", "scenes"), "exact")
+        scenes = derive_seed(self.batches.seed, "exact", "scenes")
+        return storybook_samples(self.settings.exact, scenes, stage="exact")
 
     def _draw(self, originals: list[Image.Image], instructions: list[str], stage: str) -> list[Image.Image]:
         """Draw edits; the seed of each follows from the stage and its place."""
@@ -182,9 +192,25 @@ class Validation:
             text_scale=self.settings.text_scale,
             image_scale=self.settings.image_scale,
             steps=EDIT_STEPS,
+            on_step=lambda *_: self._go_on(),
             seeds=[derive_seed(self.batches.seed, stage, str(place)) for place in range(len(originals))],
         )
         return [edit.image for edit in drawn]
+
+    def _go_on(self) -> None:
+        if self._interrupted():
+            raise Interrupted
+
+    @cached_property
+    def pairs_key(self) -> int:
+        """Number that stands for the held-out pairs: losses of other ones are not compared with those of these."""
+        digest = hashlib.blake2b(digest_size=6)
+        for row, pair in enumerate(self.batches.pairs):
+            digest.update(pair["edit_prompt"].encode())
+            for name in PICTURE_COLUMNS:
+                with told_by_row(row):
+                    digest.update(hashlib.sha256(read_stored(pair[name], f"{name} of row {row}")).digest())
+        return int.from_bytes(digest.digest())
 
     @cached_property
     def rows(self) -> list[int]:

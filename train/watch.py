@@ -49,7 +49,8 @@ class Watch:
     ) -> None:
         self.validation, self.learner, self.metrics, self.progress = validation, learner, metrics, progress
         self.log, self.save = log, save
-        self.curve, self.best = HeldOutCurve.read(metrics.path), Best(out, step=step)
+        self.curve = HeldOutCurve.read(metrics.path, pairs=validation.pairs_key)
+        self.best = Best(out, step=step)
         self._remark()
 
     def validate(self, state: State) -> None:
@@ -59,20 +60,23 @@ class Watch:
 
         Args:
             state: progress of the run.
+
+        Raises:
+            Interrupted: a signal came; nothing of this validation is kept.
         """
         began, step = time.monotonic(), state.step
         self.validation.model.eval()
         with self.learner.averaged_weights():
             loss = self.validation.loss()
-            curve = self.curve.add(step, loss)
             sheet, scores = self.validation.edits(step) if step else (None, {})
             scores |= self.validation.pixel_truth() if step else {}
-            if step and curve.is_lowest:
-                self.best.replace(curve.points[-1], partial(self._save, state))
-        self.curve = curve
+            self.curve = self.curve.add(step, loss)  # also for the card of the best editor
+            if step and self.curve.is_lowest:
+                self.best.replace(self.curve.points[-1], partial(self._save, state))
         figures = {"held_out_loss": loss, **{name: round(score, 4) for name, score in scores.items()}}
         seconds = round(time.monotonic() - began, 2)
-        self.metrics.write(step=step, **figures, validation_seconds=seconds)
+        key = self.validation.pairs_key
+        self.metrics.write(step=step, **figures, held_out_pairs=key, validation_seconds=seconds)
         self.log(figures, step)
         self._remark()
         self._tell(figures, seconds, sheet)

@@ -12,9 +12,11 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionInstructPix2PixPipeline
+from pair_files import make_rows, table
 from safetensors.torch import load_file
 
 import ip2p.train.fit as training
+import ip2p.train.validation as validation
 from ip2p.config import load_config
 from ip2p.errors import ConfigError, Ip2pError, TrainingError
 from ip2p.models.backbone import load_backbone
@@ -22,6 +24,7 @@ from ip2p.models.widen import suit_attention
 from ip2p.shards import hash_file
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.finetune import main
+from ip2p.train.held_out import HeldOutCurve
 from ip2p.train.metrics import read_metrics
 
 LEARNT = ("step", "samples", "loss", "gradient_norm", "learning_rate")
@@ -313,6 +316,7 @@ def test_the_best_editor_is_kept_and_offered_and_a_rise_ends_the_run(
     assert record == {"step": lowest, "loss": losses[lowest]}
     assert any(f"lowest at step {lowest}" in line and str(tmp_path / "run" / "best") in line for line in said)
     assert "the held-out loss rises" in capsys.readouterr().err
+    assert f"| {lowest} | {losses[lowest]:.4f} |" in (tmp_path / "run" / "best" / "README.md").read_text()
     saved = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "run" / "best").unet.state_dict()
     assert f"| {lowest} | {losses[lowest]:.4f} |" in (tmp_path / "run" / "editor" / "README.md").read_text()
     again = fit([*settings, *more], "steps=30", "early_stop=3")
@@ -342,3 +346,40 @@ def test_validations_and_early_stop_survive_a_kill_before_a_validation(
     monkeypatch.setattr(training.Watch, "validate", real)
     assert fit(again).step == outcome.step
     assert held_out(tmp_path / "again") == held_out(tmp_path / "run") and 4 in held_out(tmp_path / "run")
+
+
+def test_a_signal_ends_a_validation_and_the_run_equals_one_without(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = [*settings, "validate_every=3", "checkpoint_every=100", "optimizer=adamw", "validation_edits=1"]
+    fit(more)
+    again, real, calls = [*more, f"out={tmp_path / 'again'}"], validation.editing_loss, iter(range(9))
+
+    def with_signal(*arguments: object) -> torch.Tensor:
+        if next(calls) == 1:  # in the validation of step 3
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(validation, "editing_loss", with_signal)
+    assert fit(again) == training.RunResult(None, 3, 138)  # at once, and not after the edits and one more step
+    assert held_out(tmp_path / "again").keys() == {0} and weights(tmp_path / "again", 3)
+    assert fit(again).editor
+    assert held_out(tmp_path / "again") == held_out(tmp_path / "run") and 3 in held_out(tmp_path / "run")
+    one, two = weights(tmp_path / "run", 6), weights(tmp_path / "again", 6)
+    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_losses_of_other_held_out_pairs_are_not_compared(settings: list[str], tmp_path: Path) -> None:
+    more = [*settings, "validate_every=1", "validation_edits=0", "early_stop=9"]
+    fit(more, "steps=2")
+    before = HeldOutCurve.read(tmp_path / "run" / "metrics.jsonl")
+    (tmp_path / "other").mkdir()
+    table(("original_image", "edited_image", "edit_prompt"), make_rows(12)).to_parquet(tmp_path / "other/train.parquet")
+    fit(more, "steps=3", f"dataset={tmp_path / 'other'}")
+    rows = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "held_out_loss" in row]
+    assert [row["step"] for row in rows] == [0, 1, 2, 2, 3]  # the first is of the weights that it goes on from
+    keys = [row["held_out_pairs"] for row in rows]
+    assert len(set(keys[:3])) == 1 == len(set(keys[3:])) and keys[0] != keys[-1]
+    card = (tmp_path / "run" / "editor" / "README.md").read_text()
+    assert "| 1 | " not in card and f"| 3 | {rows[-1]['held_out_loss']:.4f} |" in card
+    assert HeldOutCurve.read(tmp_path / "run" / "metrics.jsonl", pairs=int(keys[0])) == before

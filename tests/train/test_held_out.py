@@ -36,6 +36,7 @@ def test_a_curve_is_read_from_the_metrics_and_one_step_counts_once(tmp_path: Pat
     found = HeldOutCurve.read(tmp_path / "metrics.jsonl")
     assert found.points == (Point(0, 0.5), Point(2, 0.3)) and found.add(2, 0.1).points[-1] == Point(2, 0.1)
     assert found.has(2) and not found.has(1)
+    assert HeldOutCurve.read(tmp_path / "metrics.jsonl", pairs=7) == found  # older rows do not say of which pairs
     assert found.tell() == "0.5000 before the first step, 0.3000 at step 2"
 
 

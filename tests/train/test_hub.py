@@ -62,18 +62,18 @@ def test_a_token_that_is_refused_ends_the_run_and_a_hub_that_is_ill_does_not(hub
     assert len(said) == 1 and "uploaded at the end" in said[0]
 
 
-def test_without_a_login_or_a_name_nothing_begins(
+def test_without_a_login_or_a_way_to_the_hub_one_may_train_and_without_a_name_not(
     hub: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="no name of a model"):
         require_hub("a b/c/d", say=lambda _: None)
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
-    with pytest.raises(ConfigError, match="nobody is logged in"):
-        require_hub("ann/editor", say=lambda _: None)
+    said: list[str] = []
+    require_hub("ann/editor", say=said.append)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConfigError, match="HF_HUB_OFFLINE"):
-        require_hub("ann/editor", say=lambda _: None)
+    require_hub("ann/editor", say=said.append)
+    assert len(said) == 2 and "hf auth login" in said[0] and "HF_HUB_OFFLINE" in said[1]
 
 
 def test_a_failed_upload_says_how_to_do_it_by_hand(hub: Callable[[int], None], tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ def test_an_editor_knows_the_words_of_its_base_and_of_its_instructions(editor_ba
     pairs = Dataset.from_dict({"edit_prompt": ["Make it WINTER.", "make it winter", "a" * 41, "add a zebra"]})
     editor_base.vocabulary = Vocabulary(frozenset({"barn"}), ("a barn",))
     config = FinetuneConfig(base="base", dataset="data")
-    save_editor(editor_base, tmp_path / "editor", config, State(), pairs=pairs)
+    save_editor(editor_base, tmp_path / "editor", config, State(words=["comet"]), pairs=pairs)
     found = read_vocabulary(tmp_path / "editor")
     assert found == Vocabulary(
-        frozenset({"barn", "make", "it", "winter", "a" * 41, "add", "a", "zebra"}),
+        frozenset({"comet", "barn", "make", "it", "winter", "a" * 41, "add", "a", "zebra"}),
         ("Make it WINTER.", "make it winter", "add a zebra"),
     )
     editor_base.vocabulary = None

@@ -144,8 +144,9 @@ def train(tiny_base: Path, folder: Path, tmp_path: Path) -> Callable[..., list[s
         while session.done < 1:
             session.advance(session.step(), 0)
         session.save()
-        session.validate()
+        session.validate_if_due()
         assert session.finish().editor
+        assert "from a stream of pairs" in (out / "report.html").read_text()
         return said
 
     return run
