@@ -10,7 +10,7 @@ edited picture e:
     IoU          = |C and changed and right| / |C or changed|, changed: dE(e, s) > t, right: dE(e, y) <= t
 
 Where every change is of more than 2 t, this is the IoU of PaintBench (Xu et al., 2026). `nearer` is the lenient one: it
-asks whether the change has happened, not whether it is exact, and agrees best with the eye, see docs/decisions.md.
+asks whether the change has happened, not whether it is exact; see docs/decisions.md for how far the eye agrees.
 C has the same t as the tolerance, and not a fixed small one: a pixel that differs by less than what is tolerated would
 be right in a copy of the input, and one that does not would be kept in the exact target. So at every t a copy has an
 accuracy of 0, a preservation of 1 and an IoU of 0, and the exact target has 1, 1 and 1. Where C is empty at some t, or
