@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ip2p.errors import ConfigError
+from ip2p.errors import ConfigError, DataError
 from ip2p.ownership import require_own, sole_writer
 from ip2p.pairs.read import locate
 from ip2p.shards import atomic_write
@@ -48,12 +48,14 @@ def claim(config: FinetuneConfig) -> Iterator[None]:
     """
     out = Path(config.out)
     if not any((out / "checkpoints").glob("step-*/state.json")):
-        for folder in map(locate, (each.path for each in config.datasets)):
-            if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
-                raise ConfigError(
-                    f"out={out} lies in the data set {folder}, and its files would be read as pairs",
-                    "Give a folder outside of it as out=",
-                )
+        for source in config.datasets:
+            with suppress(DataError):  # one that is not there is told when it is opened, after the settings
+                folder = locate(source.path)
+                if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+                    raise ConfigError(
+                        f"out={out} lies in the data set {folder}, and its files would be read as pairs",
+                        "Give a folder outside of it as out=",
+                    )
         require_own(out, OUTPUTS, mark=RUN_FILE, keys=("ip2p", "config"))
     with sole_writer(out, file=LOCK_FILE):
         yield

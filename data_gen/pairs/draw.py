@@ -178,7 +178,7 @@ class PairMaker:
                 backbone, text_guidance(backbone, settings, texts, negative, scale=scales), settings,
                 size=(self.side, self.side), generators=generators, on_step=prepare_next,
                 estimates=Estimates(lambda step: step == self.early_step, drop) if reject and self.early_step else None,
-                same_as=lambda: control.same_as,
+                same_as=control.same_in_batch,
             )  # fmt: skip
             return DenoisedPairs(*denoised, control.same_as, dropped)
 

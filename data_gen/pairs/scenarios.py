@@ -99,7 +99,7 @@ def rows_of_tries(settings: PairsConfig, seed: int, kind: str = OTHER) -> list[f
 
 def rows_of_tree(shares: Sequence[float], settings: PairsConfig) -> float:
     """Return the UNet rows of candidates that differ in p alone: at each step those of the different pictures, and as
-    many without text where guidance is computed, unless no scale is any guidance.
+    many without text where guidance is computed, unless no scale is any guidance; at the first call one of these.
 
     Args:
         shares: p of each candidate.
@@ -108,11 +108,15 @@ def rows_of_tree(shares: Sequence[float], settings: PairsConfig) -> float:
     sharing, steps = SharedRows(shares, settings.steps, [0] * len(shares)), settings.steps
     guided, total = not (settings.cfg_min == settings.cfg_max in (0, 1)), 0.0
     for step in range(steps):
-        sharing.at(step)
-        different = sum(row == first for row, first in enumerate(sharing.same_as))
+        if step:
+            sharing.at(step)
+        different, both = (
+            sum(row == first for row, first in enumerate(sharing.same_in_batch(branches))) for branches in (1, 2)
+        )
         inside = min(settings.guidance_stop, (step + 1) / steps) - max(settings.guidance_start, step / steps)
         calls = 2 if settings.scheduler == "heun" and step + 1 < steps else 1
-        total += different * calls * (1 + guided * max(0.0, inside * steps) / settings.text_every)
+        without_text = guided * max(0.0, inside * steps) / settings.text_every
+        total += different * calls * (1 + without_text) - (2 * different - both) * without_text
     return total
 
 

@@ -120,7 +120,7 @@ def denoise(
         start: index of the first step, below `settings.steps`.
         constrain, on_step: functions called after each model call, see `ip2p.diffusion.sampling.sample`.
         estimates: which of the clean latents predicted during the run are wanted, and a callback for them.
-        same_as: which pictures of a text-to-image model are equal or not needed at a model call, so that they take no
+        same_as: which rows of a text-to-image model are equal or not needed at a model call, so that they take no
             UNet rows; every picture takes its own if None.
     """
     assert settings.reuse == 1 or same_as is None, "features are cached for whole batches, not row by row"
