@@ -72,7 +72,7 @@ def test_a_folder_behind_a_link_is_replaced_where_it_lies(tmp_path: Path) -> Non
     real.mkdir(parents=True)
     (real / "old").write_text("old")
     link.symlink_to(real)
-    with atomic_dir(link) as folder:
+    with shards.atomic_dir(link) as folder:
         (folder / "new").write_text("new")
     assert link.is_symlink() and [path.name for path in real.iterdir()] == ["new"]
     assert not [path for path in tmp_path.rglob(".*")]
