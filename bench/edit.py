@@ -26,7 +26,10 @@ from rich.table import Table
 from ip2p import Editor
 from ip2p.diffusion.sampling import make_scheduler
 from ip2p.errors import run_program
-from ip2p.measuring.evaluation import BATCH_SIZE, Trial, held_out_trials, judge_pictures, psnr
+from ip2p.evaluation.draw import BATCH_SIZE
+from ip2p.evaluation.measures import Measurer
+from ip2p.evaluation.samples import Sample, storybook_samples
+from ip2p.measuring.psnr import psnr
 from ip2p.models.backbone import Backbone, save_backbone
 from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.models.loading import quiet
@@ -242,23 +245,23 @@ def measure_seconds(pair: EditorPair, image: Image.Image, text: str, repeats: in
     return {name: {"median": median, "spread": spread} for name, (median, spread) in medians.items()}
 
 
-def measure_quality(editor: Editor, trials: Sequence[Trial], console: Console) -> Figures:
+def measure_quality(editor: Editor, samples: Sequence[Sample], console: Console) -> Figures:
     """Measure presets on held-out scenes: the judge's scores, and the PSNR to the pictures of `exact`."""
-    measure = Judge.from_pretrained("storybook-judge").measure
+    measurer = Measurer(Judge.from_pretrained("storybook-judge"), None)
+    batch = measurer.prepare(samples, [sample.load() for sample in samples])
     table = Table("preset", "rows", "success", "preservation", "success x preservation", "PSNR to exact")
     figures: Figures = {}
     exact: torch.Tensor | None = None
     for preset in ("exact", "balanced", "fast", "paper"):
         made = editor.edit(
-            [trial.source for trial in trials], [trial.case.instruction for trial in trials],
-            seeds=[trial.seed for trial in trials], batch=BATCH_SIZE, preset=preset,
+            [each.source for each in batch.pictures], [sample.instruction for sample in samples],
+            seeds=[sample.seed for sample in samples], batch=BATCH_SIZE, preset=preset,
         )  # fmt: skip
-        scores = judge_pictures(preset, trials, [each.image for each in made], measure)
+        scores = measurer.measure(batch, [each.image for each in made])
         x = to_tensor([each.image for each in made])
         exact = x if exact is None else exact
         means = [
-            sum(float(getattr(row, name)) for row in scores) / len(scores)
-            for name in ("success", "preservation", "product")
+            sum(row.figures[name] for row in scores) / len(scores) for name in ("success", "preservation", "product")
         ]
         near = float(psnr(x, exact).mean()) if preset == "balanced" else None
         count = sum(each.unet_rows for each in made) / len(made)
@@ -272,8 +275,8 @@ def measure_quality(editor: Editor, trials: Sequence[Trial], console: Console) -
 def run(parsed: argparse.Namespace) -> None:
     """Run the selected benchmarks, and write their figures."""
     console, figures = Console(width=120), {}
-    trials = held_out_trials(max(parsed.scenes, 1), SEED, "bench")
-    image, text = trials[0].source, trials[0].case.instruction
+    samples = storybook_samples(max(parsed.scenes, 1), SEED, stage="bench")
+    image, text = samples[0].load().source, samples[0].instruction
     storybook = EditorPair(parsed.editor)
     if "exactness" in parsed.parts:
         figures["exactness"] = measure_exactness(storybook, image, text, console)
@@ -290,7 +293,7 @@ def run(parsed: argparse.Namespace) -> None:
                 large, picture, text, max(1, parsed.repeats // 2), console
             )
     if "quality" in parsed.parts:
-        figures["quality"] = measure_quality(storybook.ours, trials, console)
+        figures["quality"] = measure_quality(storybook.ours, samples, console)
     about = {
         "editor": str(parsed.editor), "scenes": parsed.scenes,
         "device": f"{storybook.ours.backbone.device.type}, {torch.get_num_threads()} threads, {platform.machine()}",

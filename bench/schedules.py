@@ -15,7 +15,10 @@ import torch
 
 from ip2p import Editor
 from ip2p.errors import Ip2pError
-from ip2p.measuring.evaluation import BATCH_SIZE, Trial, held_out_trials, judge_pictures, psnr
+from ip2p.evaluation.draw import BATCH_SIZE
+from ip2p.evaluation.measures import Measurer
+from ip2p.evaluation.samples import Sample, storybook_samples
+from ip2p.measuring.psnr import psnr
 from ip2p.measuring.tables import markdown_table
 from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.pictures.tensors import to_tensor
@@ -69,7 +72,7 @@ def describe_settings(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items()) or "exact"
 
 
-def measure(editor: Editor, judge: Judge, trials: list[Trial]) -> list[ScheduleFigures]:
+def measure(editor: Editor, judge: Judge, samples: list[Sample]) -> list[ScheduleFigures]:
     """Measure all ways with the first solver, and some with the others."""
     plan = [
         (solver, way)
@@ -77,20 +80,21 @@ def measure(editor: Editor, judge: Judge, trials: list[Trial]) -> list[ScheduleF
         for place, way in enumerate(WAYS)
         if number == 0 or place in WAYS_OF_ALL_SOLVERS
     ]
-    results, exact = [], torch.empty(0)
+    measurer, results, exact = Measurer(judge, None), [], torch.empty(0)
+    batch = measurer.prepare(samples, [sample.load() for sample in samples])
     with StageProgress("measured", "ways", total=len(plan), done=0, say=print, transient=True) as progress:
         for solver, way in plan:
             began = time.perf_counter()
             made = editor.edit(
-                [trial.source for trial in trials], [trial.case.instruction for trial in trials],
-                seeds=[trial.seed for trial in trials], batch=BATCH_SIZE, **solver, **way,
+                [each.source for each in batch.pictures], [sample.instruction for sample in samples],
+                seeds=[sample.seed for sample in samples], batch=BATCH_SIZE, **solver, **way,
             )  # fmt: skip
             taken = time.perf_counter() - began
             x = to_tensor([each.image for each in made])
             exact = exact if way else x
-            scores = judge_pictures("ip2p", trials, [each.image for each in made], judge.measure)
+            scores = measurer.measure(batch, [each.image for each in made])
             means = [
-                sum(float(getattr(row, name)) for row in scores) / len(scores)
+                sum(row.figures[name] for row in scores) / len(scores)
                 for name in ("success", "preservation", "product")
             ]
             rows = sum(each.unet_rows for each in made) / len(made)
@@ -134,7 +138,7 @@ def main() -> int:
     parsed = parser.parse_args()
     try:
         editor, judge = Editor.from_pretrained(parsed.editor), Judge.from_pretrained("storybook-judge")
-        results = measure(editor, judge, held_out_trials(parsed.scenes, SEED, "schedules"))
+        results = measure(editor, judge, storybook_samples(parsed.scenes, SEED, stage="schedules"))
         atomic_write(parsed.out, (make_table(results) + "\n").encode())
     except Ip2pError as error:
         print(f"error: {error}", file=sys.stderr)

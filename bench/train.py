@@ -34,7 +34,6 @@ from rich.table import Table
 
 from ip2p.config import load_config
 from ip2p.errors import Ip2pError, run_program
-from ip2p.measuring.evaluation import held_out_trials
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
 from ip2p.models.bundled import DEFAULT_BASE
 from ip2p.models.loading import quiet
@@ -154,11 +153,11 @@ def write_base(folder: Path, fraction: int) -> Path:
 def write_pairs(folder: Path, count: int) -> Path:
     """Write pairs of JPEGs of storybook's pictures, and one to hold out; which belong together does not matter here."""
     features = Features({"original_image": Image(), "edit_prompt": Value("string"), "edited_image": Image()})
-    trials = held_out_trials(count, SEED, "bench")
-    files = [{"bytes": as_jpeg(trial.source), "path": None} for trial in trials]
+    samples = storybook_samples(count, SEED, stage="bench")
+    files = [{"bytes": as_jpeg(sample.load().source), "path": None} for sample in samples]
     rows = [
-        {"original_image": file, "edit_prompt": trial.case.instruction, "edited_image": other}
-        for file, other, trial in zip(files, files[1:] + files[:1], trials, strict=True)
+        {"original_image": file, "edit_prompt": sample.instruction, "edited_image": other}
+        for file, other, sample in zip(files, files[1:] + files[:1], samples, strict=True)
     ]
     folder.mkdir(parents=True)
     Dataset.from_list(rows, features=features).to_parquet(folder / "train-00000.parquet")

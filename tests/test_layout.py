@@ -45,7 +45,8 @@ ROOMS: dict[str, set[str]] = {
     "editing": {"pictures", "models", "diffusion"},
     "pairs": {"pictures"},
     "storybook": {"models"},
-    "measuring": {"pictures", "models", "editing", "storybook", "pairs"},
+    "measuring": {"pictures", "pairs", "models", "editing", "storybook"},
+    "evaluation": {"pictures", "models", "editing", "storybook", "measuring"},
     "cli": set(),  # while it is imported; its commands import what they call when they run
 }
 """Rooms of ip2p, and the other rooms that each may know."""

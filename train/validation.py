@@ -13,8 +13,8 @@ from torch import nn
 
 from ip2p.diffusion.noise import ForwardProcess
 from ip2p.editing.editor import Editor
+from ip2p.evaluation.samples import Pictures, Sample, storybook_samples
 from ip2p.measuring.clip import ClipScorer
-from ip2p.measuring.evaluation import Trial, held_out_trials
 from ip2p.measuring.pixel_truth import pixel_truth
 from ip2p.pairs.stored import read_stored
 from ip2p.pictures.color import to_rgb
@@ -154,24 +154,28 @@ class Validation:
     @torch.no_grad()
     def pixel_truth(self) -> dict[str, float]:
         """Edit storybook scenes and compare the edits with their exact targets; empty where there are none."""
-        if not self.trials:
+        if not self.samples:
             return {}
         sources, targets = (
             [augment(picture, self.batches.size, CENTER_CROP) for picture in pictures]
-            for pictures in ([each.source for each in self.trials], [each.target for each in self.trials])
+            for pictures in (
+                [each.source for _, each in self.samples],
+                [each.target for _, each in self.samples if each.target],
+            )
         )
-        edits = self._draw(sources, [each.case.instruction for each in self.trials], "exact")
+        edits = self._draw(sources, [each.instruction for each, _ in self.samples], "exact")
         before, exact, made = ((to_tensor(pictures) / 2 + 0.5).clamp(0, 1) for pictures in (sources, targets, edits))
         found = pixel_truth(before, exact, made)
         figures = {"pixel_truth": found.score, "pixel_preservation": found.mean_preservation}
         return {name: figure.nanmean().item() for name, figure in figures.items()}
 
     @cached_property
-    def trials(self) -> list[Trial]:
+    def samples(self) -> list[tuple[Sample, Pictures]]:
         """Held-out scenes with their exact targets, other ones than `ip2p evaluate` measures."""
         if not self.settings.exact or self.batches.backbone.vocabulary is None:
             return []
-        return held_out_trials(self.settings.exact, derive_seed(self.batches.seed, "exact", "scenes"), "exact")
+        seed = derive_seed(self.batches.seed, "exact", "scenes")
+        return [(each, each.load()) for each in storybook_samples(self.settings.exact, seed, stage="exact")]
 
     def _draw(self, originals: list[Image.Image], instructions: list[str], stage: str) -> list[Image.Image]:
         """Draw edits; the seed of each follows from the stage and its place."""

@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from ip2p.data_gen.config import PairsConfig
-from ip2p.data_gen.pairs.prompt_to_prompt import share_with_source
 from ip2p.diffusion.previews import Estimates
+from ip2p.diffusion.prompt_to_prompt import share_with_source
 from ip2p.diffusion.sampling import make_scheduler, steps_of_calls
 from ip2p.editing.draw import decode, denoise, text_guidance
 from ip2p.errors import ConfigError
@@ -177,7 +177,7 @@ class PairMaker:
                 backbone, text_guidance(backbone, settings, texts, negative, scale=scales), settings,
                 size=(self.side, self.side), generators=generators, on_step=prepare_next,
                 estimates=Estimates(lambda step: step == early_step, drop) if reject and early_step else None,
-                same_as=lambda: control.same_as,
+                same_as=control.same_in_batch,
             )  # fmt: skip
             return DenoisedPairs(*denoised, control.same_as, dropped)
 

@@ -10,8 +10,8 @@ from diffusers import PNDMScheduler
 from ip2p.data_gen.config import DatasetConfig, PairsConfig
 from ip2p.data_gen.kinds import OTHER
 from ip2p.data_gen.pairs.draw import plan_tree
-from ip2p.data_gen.pairs.prompt_to_prompt import SharedRows
 from ip2p.data_gen.pairs.tries import is_hopeless
+from ip2p.diffusion.prompt_to_prompt import SharedRows
 from ip2p.diffusion.sampling import make_scheduler, steps_of_calls
 from ip2p.records import Triple
 
@@ -42,11 +42,11 @@ class Call(NamedTuple):
 
     Attributes:
         step: denoising step that it belongs to, from 0.
-        rows: UNet rows of each picture that is different: two where the one without text is computed, too.
+        branches: guidance conditions that are computed: two where one without text is, too.
     """
 
     step: int
-    rows: int
+    branches: int
 
 
 class Scenario(NamedTuple):
@@ -181,9 +181,10 @@ def rows_of_tree(shares: Sequence[float], calls: Iterable[Call], steps: int) -> 
         steps: number of denoising steps.
     """
     sharing, total = SharedRows(shares, steps, [0] * len(shares)), 0
-    for call in calls:
-        sharing.at(call.step)
-        total += call.rows * sum(row == first for row, first in enumerate(sharing.same_as))
+    for number, call in enumerate(calls):
+        if number:
+            sharing.at(call.step)
+        total += sum(row == first for row, first in enumerate(sharing.same_in_batch(call.branches)))
     return total
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
-PANELS = ("Picture", "Edit", "Quality and speed", "Model", "Output")
+PANELS = ("Picture", "Edit", "Quality and speed", "Model", "Data", "Methods", "Measures", "Output")
 """Groups of options in the order of display."""
 
 

@@ -20,7 +20,7 @@ MODULES: dict[str, tuple[str, str]] = {
         "models",
         "Turn a model folder into one file of the original layout (ComfyUI, from_single_file), or back.",
     ),
-    "evaluate": ("models", "Measure an editor on held-out scenes."),
+    "evaluate": ("evaluate", "Measure an editor beside baselines and bounds, or compare two evaluations."),
     "doctor": ("doctor", "Show what is installed, and what is wrong."),
 }
 """Module and help text of each command."""

@@ -1,4 +1,4 @@
-"""Commands of models: finetune, convert and evaluate."""
+"""Commands of models: finetune and convert."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,14 +8,11 @@ import typer
 from ip2p.cli.help import GroupedCommand, command_of
 from ip2p.cli.lazy import make_app
 from ip2p.cli.options import (
-    BUNDLED_BASE,
-    BUNDLED_EDITOR,
     AllowPickle,
     ModelConfig,
     Overrides,
     TrainingConfig,
     Weights,
-    say,
     say_weights,
 )
 from ip2p.errors import ConfigError
@@ -81,25 +78,3 @@ def convert(
     )  # fmt: skip
     say_weights(used)
     print(target)
-
-
-@app.command()
-def evaluate(
-    scenes: Annotated[int, typer.Option(min=1, help="Held-out storybook scenes, each with one edit.")] = 200,
-    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id of an editor.")] = BUNDLED_EDITOR,
-    base: Annotated[str, typer.Option(help="Text-to-image model of the baselines.")] = BUNDLED_BASE,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes and of all noise.")] = 2024,
-    free: Annotated[bool, typer.Option("--free", help="Measure on sixty instructions as people type them.")] = False,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the table, its figures and a sheet.")
-    ] = Path("runs/evaluation"),
-    config: ModelConfig = None,
-    weights: Weights = None,
-    allow_pickle: AllowPickle = False,
-) -> None:
-    """Measure an editor on held-out scenes."""
-    from ip2p.measuring.evaluation import evaluate as measure
-
-    loading: dict[str, Any] = {"config": config, "weights": weights, "allow_pickle": allow_pickle}
-    print(measure(model, base, scenes=scenes, seed=seed, out=output, free=free, say=say, **loading))
-    print(f"\nWrote {output}/evaluation.md, evaluation.json and sheet.png")

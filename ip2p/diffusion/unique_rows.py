@@ -9,9 +9,9 @@ from torch import Tensor
 from ip2p.conditioning import Conditioning
 from ip2p.diffusion.guidance import UNetCall
 
-SameAs = Callable[[], Sequence[int | None]]
-"""Function that gives, for each picture of a batch, the first picture that equals it at this point of the run (itself
-if it is the first), or None if the picture is not needed any more."""
+SameAs = Callable[[int], Sequence[int | None]]
+"""Function from the number of branches to, for each row of a batch, the first row that equals it at this point of the
+run (itself if it is the first), or None if the row is not needed any more. A row equals others of its branch only."""
 
 
 class SelectedText(NamedTuple):
@@ -35,8 +35,8 @@ class UniqueRows:
 
     Args:
         predict: UNet call.
-        same_as: which pictures are equal or not needed; it is asked at every call. A batch of the UNet has a row for
-            each picture once or several times, branch by branch.
+        same_as: which rows are equal or not needed; it is asked at every call. A batch of the UNet has a row for each
+            picture once or several times, branch by branch.
 
     Attributes:
         rows_each: number of UNet rows computed for each picture; those of equal pictures count for the first.
@@ -44,7 +44,7 @@ class UniqueRows:
 
     def __init__(self, predict: UNetCall, same_as: SameAs) -> None:
         self.predict, self.same_as = predict, same_as
-        self.rows_each = [0] * len(same_as())
+        self.rows_each = [0] * len(same_as(1))
         self._texts: dict[int, SelectedText] = {}  # they keep the texts alive, so that no other one gets an id
 
     def __call__(self, x: Float[Tensor, "b c h w"], timestep: Tensor, text: Conditioning) -> Float[Tensor, "b k h w"]:
@@ -53,24 +53,22 @@ class UniqueRows:
         Raises:
             ValueError: the batch does not consist of whole branches.
         """
-        same_as = list(self.same_as())
-        branches, left = divmod(len(x), len(same_as))
+        pictures = len(self.rows_each)
+        branches, left = divmod(len(x), pictures)
         if left:
-            raise ValueError(f"a batch of {len(x)} rows does not consist of branches of {len(same_as)} rows")
-        computed = [row for row, first in enumerate(same_as) if row == first]
-        for row in computed:
-            self.rows_each[row] += branches
-        if len(computed) == len(same_as):
+            raise ValueError(f"a batch of {len(x)} rows does not consist of branches of {pictures} rows")
+        same_as = self.same_as(branches)
+        rows = [row for row, first in enumerate(same_as) if row == first]
+        for row in rows:
+            self.rows_each[row % pictures] += 1
+        if len(rows) == len(x):
             return self.predict(x, timestep, text)
         predicted = x.new_zeros(x.shape)  # of a text-to-image model, whose input and output have equal channels
-        if computed:
-            begins = range(0, len(x), len(same_as))
-            rows = [begin + row for begin in begins for row in computed]
+        if rows:
             place = {row: number for number, row in enumerate(rows)}
-            firsts = [None if first is None else begin + first for begin in begins for first in same_as]
             found = self.predict(x[rows], timestep, self._select(text, rows))
-            needed = [row for row, first in enumerate(firsts) if first is not None]
-            predicted[needed] = found[[place[first] for first in firsts if first is not None]].to(x.dtype)
+            needed = [row for row, first in enumerate(same_as) if first is not None]
+            predicted[needed] = found[[place[first] for first in same_as if first is not None]].to(x.dtype)
         return predicted
 
     def _select(self, text: Conditioning, rows: list[int]) -> Conditioning:

@@ -98,6 +98,7 @@ def denoise(
     *,
     size: tuple[int, int],
     generators: Sequence[torch.Generator],
+    noise: Float[Tensor, "b c h w"] | None = None,
     origin: Float[Tensor, "b c h w"] | None = None,
     start: int = 0,
     constrain: Constrain | None = None,
@@ -113,17 +114,20 @@ def denoise(
         settings: sampling settings; only scheduler, steps and reuse are read.
         size: width and height of the pictures in pixels, multiples of the autoencoder's downscale.
         generators: one generator for each picture, which does not depend on the others in its batch.
+        noise: noise to start from, of unit variance, shape (b, c, h, w), such as that of an inversion; drawn from the
+            generators if None.
         origin: scaled latents to noise and start from, shape (b, c, h, w) (SDEdit); None starts from pure noise.
         start: index of the first step, below `settings.steps`.
         constrain, on_step: functions called after each model call, see `ip2p.diffusion.sampling.sample`.
         estimates: which of the clean latents predicted during the run are wanted, and a callback for them.
-        same_as: which pictures of a text-to-image model are equal or not needed at a model call, so that they take no
+        same_as: which rows of a text-to-image model are equal or not needed at a model call, so that they take no
             UNet rows; every picture takes its own if None.
     """
     assert settings.reuse == 1 or same_as is None, "features are cached for whole batches, not row by row"
     scheduler = make_scheduler(backbone.scheduler, settings.scheduler)
     width, height = (side // backbone.downscale for side in size)
-    noise = randn((backbone.latent_channels, height, width), generators, device=backbone.device)
+    if noise is None:
+        noise = randn((backbone.latent_channels, height, width), generators, device=backbone.device)
     text_cache = TextCache(backbone.predict, backbone.unet, max_batches=0 if backbone.compiled else MAX_BATCHES)
     feature_cache = FeatureCache(text_cache, backbone.unet, settings.reuse)
     unique = UniqueRows(feature_cache, same_as) if same_as else None

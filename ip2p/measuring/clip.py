@@ -36,17 +36,28 @@ class PairScores(NamedTuple):
 
 
 class Preprocessing(NamedTuple):
-    """Preprocessing of pictures for CLIP: side in pixels, and mean and standard deviation by channel in [0, 1]."""
+    """Preprocessing of pictures for CLIP.
+
+    Attributes:
+        side: side in pixels.
+        mean, std: mean and standard deviation by channel in [0, 1].
+        original_range: whether pictures stay in [-1, 1], where CLIP expects [0, 1], as in the published metrics of
+            InstructPix2Pix.
+        original_resize: whether they are resized without antialiasing, as there.
+    """
 
     side: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    original_range: bool = False
+    original_resize: bool = False
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 side side"]:
         """Resize pictures in [-1, 1] bicubically without cropping, as the paper's authors do, and normalize them."""
-        x = images / 2 + 0.5
+        x = images if self.original_range else images / 2 + 0.5
         if x.shape[-2:] != (self.side, self.side):
-            x = F.interpolate(x, (self.side, self.side), mode="bicubic", antialias=True).clamp(0, 1)
+            x = F.interpolate(x, (self.side, self.side), mode="bicubic", antialias=not self.original_resize)
+            x = x if self.original_resize else x.clamp(-1 if self.original_range else 0, 1)
         mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (x - mean) / std
 

@@ -3,6 +3,7 @@
 import base64
 import functools
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,8 +58,24 @@ class Curve(NamedTuple):
     dot: int
 
 
+class Area(NamedTuple):
+    """A pale filled outline, in units of the data, such as the band of a curve."""
+
+    outline: Sequence[tuple[float, float]]
+    color: str
+
+
+class Label(NamedTuple):
+    """A text beside a point, in units of the data."""
+
+    x: float
+    y: float
+    text: str
+    color: str
+
+
 class Chart(NamedTuple):
-    """Bars, curves and vertical lines in one frame; in a template, `{{ chart }}` draws it.
+    """Bars, areas, curves, labels and vertical lines in one frame; in a template, `{{ chart }}` draws it.
 
     Attributes:
         width, height: width and height of the frame in pixels.
@@ -66,6 +83,7 @@ class Chart(NamedTuple):
         bounds: positions of the vertical lines on the x axis.
         top, left, right: labels at the upper end of the y axis and at both ends of the x axis.
         title: title below the chart.
+        ticks: whether both axes have a few round values.
     """
 
     width: int
@@ -79,6 +97,19 @@ class Chart(NamedTuple):
     left: str = ""
     right: str = ""
     title: str = ""
+    areas: Sequence[Area] = ()
+    labels: Sequence[Label] = ()
+    ticks: bool = False
+
+    @property
+    def x_ticks(self) -> list[float]:
+        """Round values of x."""
+        return _round_values(*self.x) if self.ticks else []
+
+    @property
+    def y_ticks(self) -> list[float]:
+        """Round values of y."""
+        return _round_values(*self.y) if self.ticks else []
 
     def across(self, value: int | float) -> float:
         """Convert a value of x to pixels from the left edge of the frame."""
@@ -93,6 +124,14 @@ class Chart(NamedTuple):
     def __html__(self) -> str:
         """The chart as SVG; templates call this."""
         return _environment(FOLDER).get_template("chart.html").render(chart=self)
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """Round values between two others: multiples of 1, 2 or 5 times a power of ten, five to ten of them."""
+    rough = max(high - low, 1e-9) / 9
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    return [round(step * number, 9) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 @functools.cache

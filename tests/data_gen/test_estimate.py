@@ -42,18 +42,18 @@ def test_an_estimate_is_what_the_build_takes_and_writes_nothing(make_config: Mak
 
 def test_rows_follow_guidance_and_scheduler() -> None:
     for settings, rows in (
-        ({"steps": 10, "scheduler": "dpm", "guidance_stop": 0.8}, 38),
-        ({"steps": 10, "scheduler": "dpm", "guidance_stop": 0.79}, 36),
-        ({"steps": 7, "scheduler": "dpm", "guidance_stop": 0.75}, 26),
-        ({"steps": 100}, 400),
-        ({"steps": 10, "scheduler": "heun"}, 4 * 19),
-        ({"steps": 10, "text_every": 2}, 30),
+        ({"steps": 10, "scheduler": "dpm", "guidance_stop": 0.8}, 37),
+        ({"steps": 10, "scheduler": "dpm", "guidance_stop": 0.79}, 35),
+        ({"steps": 7, "scheduler": "dpm", "guidance_stop": 0.75}, 25),
+        ({"steps": 100}, 399),
+        ({"steps": 10, "scheduler": "heun"}, 4 * 19 - 1),
+        ({"steps": 10, "text_every": 2}, 29),
         ({"steps": 10, "cfg_min": 1, "cfg_max": 1}, 20),
     ):
         pairs = PairsConfig.model_validate(settings)
         assert rows_of_tree([0.5], plan_calls(pairs, sampler_of_sd1()), pairs.steps) == rows
     told = Sampler(sampler_of_sd1().scheduler, takes_scale=True)
-    assert [each.rows for each in plan_calls(PairsConfig(steps=4), told)] == [1] * 4, "as in LCM"
+    assert [each.branches for each in plan_calls(PairsConfig(steps=4), told)] == [1] * 4, "as in LCM"
 
 
 def test_guidance_that_stops_takes_the_rows_that_were_said(make_config: MakeConfig) -> None:
@@ -89,10 +89,10 @@ def test_estimates_of_trees_follow_the_ranges_of_each_kind() -> None:
         return min(each.rows for each in found), max(each.rows for each in found), found[0].name
 
     plain, season = rows(), rows(p_min=1, p_max=1)
-    assert plain[0] == plain[1] > season[0] == season[1] == 40
+    assert plain[0] == plain[1] > season[0] == season[1] == 39
     assert rows(per_kind={"season": both["season"]})[:2] == (season[0], plain[1])
     least, most, name = rows(per_kind=both)
-    assert (least, most) == (season[0] / 2, plain[1]), "one kind has no guidance, either"
+    assert (least, most) == (20, plain[1]), "one kind has no guidance, either"
     assert "in the ranges of other, or of time, which take less" in name
 
 
@@ -121,9 +121,9 @@ def test_early_rejection_and_what_is_stored_are_in_the_estimate() -> None:
         list_scenarios(DatasetConfig.model_validate({"pairs": each, "filter": {"top_k": 2}}), sampler_of_sd1())
         for each in (base, early)
     )
-    assert [each.figures for each in plain] == [pytest.approx((10, 800, 2 * 2 + 8 + 2 * 8))]
-    assert rejecting[0].figures == pytest.approx((10, 800, 2 * 2 + 4 + 2 * 4))
-    assert rejecting[1].figures == pytest.approx((10, 800 * (0.2 + 0.8 * 0.25), 5))
+    assert [each.figures for each in plain] == [pytest.approx((10, 790, 2 * 2 + 8 + 2 * 8))]
+    assert rejecting[0].figures == pytest.approx((10, 790, 2 * 2 + 4 + 2 * 4))
+    assert rejecting[1].figures == pytest.approx((10, 10 * (0.2 * 79 + 0.8 * 19), 5))
 
 
 def test_a_partition_takes_its_share(make_config: MakeConfig, server: Server) -> None:
@@ -146,7 +146,7 @@ def test_the_paper_takes_months_and_more_disk_than_there_is(tmp_path: Path, monk
         DatasetConfig, "paper_dataset.yaml", [f"captions.source={captions}", f"out={tmp_path / 'out'}"]
     )
     found = estimate(config, workers=4)
-    assert found.rows == pytest.approx(Span(*[1000 * 100 * 100 * 4] * 2))
+    assert found.rows == pytest.approx(Span(*[1000 * 100 * 399] * 2))
     assert found.hours == pytest.approx(found.rows * (1 / 250 / 4 / 3600))
     preferences = 2 * 96  # both pictures of both siblings
     assert found.peak_bytes.most == pytest.approx(1000 * (104 + preferences) * 2 * 1.7 * 512**2)

@@ -45,7 +45,7 @@ class Oracle(Validation):
     """Draws what is asked for: the exact target, or the picture of the pair."""
 
     def _draw(self, originals: list[Image.Image], instructions: list[str], stage: str) -> list[Image.Image]:
-        return [each.target for each in self.trials]
+        return [each.target for _, each in self.samples if each.target]
 
 
 class Copy(Validation):
@@ -74,7 +74,7 @@ def test_pixel_truth_is_full_for_the_exact_target_and_none_for_a_copy(
     drawn = make(Validation, backbone, pairs_folder, tmp_path, size=32, exact=2)
     first = drawn.pixel_truth()
     assert 0 <= first["pixel_truth"] < 0.9 and first == drawn.pixel_truth()
-    assert len({trial.case.edit.kind for trial in oracle.trials}) == 2
+    assert len({sample.kind for sample, _ in oracle.samples}) == 2
 
 
 def test_clip_scores_tell_a_copy_from_the_change_of_the_pair(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ip2p.editing.generation import generate
-from ip2p.measuring.evaluation import psnr
+from ip2p.measuring.psnr import psnr
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
 from ip2p.pictures.tensors import to_tensor
 from ip2p.settings import SETTINGS_FILE

@@ -21,7 +21,9 @@ def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_options_of_edit_stand_in_groups_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     output = shown(["edit"], capsys)
-    places = [output.index(f"\n{title}:\n") for title in ("Arguments", *PANELS, "Options")]
+    own = ("Picture", "Edit", "Quality and speed", "Model", "Output")
+    assert [title for title in PANELS if title in own] == list(own)
+    places = [output.index(f"\n{title}:\n") for title in ("Arguments", *own, "Options")]
     assert places == sorted(places)
     assert output.index("--mask") < output.index("--text-scale") < output.index("--steps") < output.index("--output")
 

@@ -19,6 +19,12 @@ def backbone(base_folder: Path) -> Backbone:
     return load_backbone(base_folder)
 
 
+def in_all(same_as: list[int | None], branches: int) -> list[int | None]:
+    """The same rows are equal in every branch."""
+    size = range(0, branches * len(same_as), len(same_as))
+    return [None if first is None else start + first for start in size for first in same_as]
+
+
 @torch.inference_mode()
 def test_predictions_are_those_of_all_rows(backbone: Backbone) -> None:
     """Over two branches, with cached texts, while rows part and others are not needed any more."""
@@ -29,7 +35,7 @@ def test_predictions_are_those_of_all_rows(backbone: Backbone) -> None:
     now: list[int | None] = []
     expected = backbone.predict(x, STEP, text)
     with TextCache(backbone.predict, backbone.unet) as predict:
-        unique = UniqueRows(predict, lambda: now or [0, 1, 2, 3])
+        unique = UniqueRows(predict, lambda branches: in_all(now or [0, 1, 2, 3], branches))
         for same_as, rows in (
             ([0, 1, 0, 1], 2), ([0, 1, 0, 3], 3), ([None, 1, 2, 1], 2), ([0, 1, 2, 3], 4), ([None] * 4, 0),
         ):  # fmt: skip
@@ -45,4 +51,6 @@ def test_predictions_are_those_of_all_rows(backbone: Backbone) -> None:
 
 def test_rows_that_are_no_whole_branches_are_refused(backbone: Backbone) -> None:
     with pytest.raises(ValueError, match="5 rows"):
-        UniqueRows(backbone.predict, lambda: [0, 1])(torch.randn(5, 4, 8, 8), STEP, backbone.encode_text([""]))
+        UniqueRows(backbone.predict, lambda branches: in_all([0, 1], branches))(
+            torch.randn(5, 4, 8, 8), STEP, backbone.encode_text([""])
+        )

@@ -118,3 +118,15 @@ def test_damaged_models_are_told(
         (folder / file).write_text(content)
     with pytest.raises(ModelError, match=f"cannot load the CLIP model .*{message}"):
         ClipScorer.from_pretrained(folder)
+
+
+def test_the_papers_range_and_resizing_are_as_in_its_code(clip_folder: Path) -> None:
+    """Its metrics take pictures in [-1, 1] for pictures in [0, 1], and resize without antialiasing."""
+    plain = ClipScorer.from_pretrained(clip_folder).preprocessing
+    x = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (plain.mean, plain.std))
+    small = torch.nn.functional.interpolate(x, (16, 16), mode="bicubic", align_corners=False)
+    both = plain._replace(original_range=True, original_resize=True)
+    torch.testing.assert_close(both(x), (small - mean) / std)
+    torch.testing.assert_close(plain._replace(original_resize=True)(x), (small / 2 + 0.5 - mean) / std)
+    assert (plain._replace(original_range=True)(x) - plain(x)).abs().max() > 0.1

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ip2p.data_gen.config import PairsConfig
 from ip2p.data_gen.pairs.draw import PairMaker, PlannedCandidate
-from ip2p.data_gen.pairs.prompt_to_prompt import SharedRows, share_with_source
+from ip2p.diffusion.prompt_to_prompt import SharedRows, share_with_source
 from ip2p.errors import ModelError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.loading import quiet
@@ -121,7 +121,21 @@ def test_rows_of_a_tree_are_equal_until_the_smaller_p_ends() -> None:
     assert control.sources(6) == [0, 1, 2, 3, 4, 5]
 
 
-def test_rows_that_are_no_whole_halves_are_refused() -> None:
+def test_pictures_of_a_pair_are_equal_without_text_at_the_first_call() -> None:
+    """They start from the same noise; the second call of a solver of second order is at the first step, too."""
+    control = SharedRows((0.5, 0.0, 0.7, 0.2), steps=11, trees="abcc")
+    assert control.same_in_batch(1) == control.same_as == [0, 1, 2, 2, 4, 5, 6, 6]
+    assert control.same_in_batch(2)[8:] == [8, 9, 10, 10, 8, 9, 10, 10]
+    assert control.sources(9) == [0, 1, 2, 0, 4, 2, 6, 7, 8]
+    control.drop({1})
+    assert control.same_in_batch(2)[8:] == [8, None, 10, 10, 8, None, 10, 10]
+    assert control.sources(6) == [0, 1, 0, 1, 4, 5]
+    control.at(0)
+    assert control.same_in_batch(2) == [0, None, 2, 2, 4, None, 6, 6, 8, None, 10, 10, 12, None, 14, 14]
+    assert SharedRows((0.5,), steps=11).same_in_batch(2) == [0, 1, 2, 3]
+
+
+def test_rows_that_are_no_whole_conditions_are_refused() -> None:
     with pytest.raises(ValueError, match="5 rows"):
         SharedRows((1.0,), steps=1).sources(5)
 
@@ -234,7 +248,8 @@ def test_pairs_are_those_of_diffusers_pipelines_with_copied_maps(
     scale, captions = settings.cfg_max, ["a barn", "make it night"]
     candidate = Candidate(id="1", triple_id="t", seed=11, p=p, cfg=scale, steps=settings.steps)
     (pair,) = PairMaker(load_backbone(folder), settings).draw([PlannedCandidate(candidate, *captions)])
-    assert pair.unet_rows == FAMILIES[name].rows * settings.steps
+    equal_rows = FAMILIES[name].rows // 4  # without text, both pictures of a pair begin alike
+    assert pair.unet_rows == FAMILIES[name].rows * settings.steps - equal_rows
     with quiet():
         pipeline = DiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)

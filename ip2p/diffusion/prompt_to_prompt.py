@@ -30,16 +30,17 @@ class SharedRows:
 
     For each guidance condition there are all source rows and then all edited rows: [source x n, edited x n], once or
     several times. Pairs of one tree have the same captions, noise and guidance scale: their source rows are equal, and
-    so are edited rows until one of them shares no more. A UNet batch has the first of equal rows only, and none of
-    pairs that are dropped.
+    so are edited rows until one of them shares no more. Both pictures of a pair start from the same noise, so at the
+    first model call their rows without text are equal. A UNet batch has the first of equal rows only, and none of
+    dropped pairs.
 
     Args:
         fractions: p of each pair, 0 to 1.
         steps: number of denoising steps of the whole run.
-        trees: name of each pair's tree; None if each pair is one of its own.
+        trees: name of each pair's tree; None if each pair is one of its own, and all rows are in the UNet's batch.
 
     Attributes:
-        same_as: for each row, the first row that equals it at this step; None for rows of dropped pairs.
+        same_as: for each row with text, the first row that equals it at this step; None for rows of dropped pairs.
         dropped: pairs that are dropped.
     """
 
@@ -49,9 +50,10 @@ class SharedRows:
         assert all(0 <= p <= 1 for p in fractions), f"shares {fractions} are not in [0, 1]"
         self.pairs = len(fractions)
         self.trees = tuple(range(self.pairs) if trees is None else trees)
+        self._at_start = trees is not None  # until the first model call
         self.shared_steps = [sum(p > step / max(1, steps - 1) for step in range(steps)) for p in fractions]
         self.dropped: frozenset[int] = frozenset()
-        self.at(0)
+        self._prepare(0)
 
     @property
     def active(self) -> bool:
@@ -61,37 +63,61 @@ class SharedRows:
     def drop(self, pairs: Iterable[int]) -> None:
         """Drop further pairs from the next model call on."""
         self.dropped |= frozenset(pairs)
-        self.at(self._step)
+        self._prepare(self._step)
 
     def at(self, step: int) -> None:
-        """Prepare for a denoising step, counted from 0."""
+        """Prepare for a model call after the first one, at a denoising step counted from 0."""
+        self._at_start = False
+        self._prepare(step)
+
+    def _prepare(self, step: int) -> None:
         self._step = step
         self._shared = [shared > step for shared in self.shared_steps]
         edited = [min(shared, step + 1) for shared in self.shared_steps]  # steps shared so far, this one included
-        first: dict[Hashable, int] = {}
         states = [*((tree, None) for tree in self.trees), *zip(self.trees, edited, strict=True)]
-        self.same_as = [
-            None if row % self.pairs in self.dropped else first.setdefault(state, row)
-            for row, state in enumerate(states)
-        ]
+        self.same_as = self._first_of(states)
+        self._same_without_text = self._first_of([*self.trees] * 2) if self._at_start else self.same_as
         self._index = torch.empty(0, dtype=torch.long)  # computed in the first layer of the call
+
+    def same_in_batch(self, branches: int) -> list[int | None]:
+        """Return, for each row of all guidance conditions, the first row that equals it; None if it is not needed.
+
+        Args:
+            branches: number of guidance conditions; all but the first are without text.
+        """
+        return [
+            None if first is None else branch * 2 * self.pairs + first
+            for branch in range(branches)
+            for first in (self._same_without_text if branch else self.same_as)
+        ]
 
     def sources(self, rows: int) -> list[int]:
         """Return, for each row of a UNet batch, the row whose q, k and features it uses.
 
         Raises:
-            ValueError: the number of rows is not a multiple of that of different rows.
+            ValueError: the number of rows is not that of one or several guidance conditions.
         """
-        computed = [row for row, first in enumerate(self.same_as) if row == first]
-        half = len(computed)
-        if rows % half:
-            raise ValueError(f"a batch of {rows} rows does not consist of halves of {half} rows")
+        branches, same, computed = 0, list[int | None](), list[int]()
+        while len(computed) < rows and branches <= rows:
+            branches += 1
+            same = self.same_in_batch(branches)
+            computed = [row for row, first in enumerate(same) if row == first]
+        if len(computed) != rows:
+            raise ValueError(f"a batch of {rows} rows does not consist of whole guidance conditions")
         place: dict[int | None, int] = {row: number for number, row in enumerate(computed)}
-        sources = [
-            place[self.same_as[row - self.pairs]] if row >= self.pairs and self._shared[row - self.pairs] else number
+        shares = [False] * self.pairs + self._shared
+        return [
+            place[same[row - self.pairs]] if shares[row % (2 * self.pairs)] else number
             for number, row in enumerate(computed)
         ]
-        return [start + source for start in range(0, rows, half) for source in sources]
+
+    def _first_of(self, states: Sequence[Hashable]) -> list[int | None]:
+        """Return, for each row, the first row of the same state; None for rows of dropped pairs."""
+        first: dict[Hashable, int] = {}
+        return [
+            None if row % self.pairs in self.dropped else first.setdefault(state, row)
+            for row, state in enumerate(states)
+        ]
 
     def __call__(self, own: Tensor) -> Tensor:
         """Replace the rows of edited pictures by those of their sources.

@@ -1,0 +1,101 @@
+"""Two evaluations side by side: what differs beyond chance, paired by sample."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from ip2p.errors import DataError
+from ip2p.evaluation.measures import MEASURES, Figures
+from ip2p.evaluation.report import Evaluation
+from ip2p.evaluation.scores import OVERALL, show
+from ip2p.measuring.intervals import Difference, Interval, compare
+from ip2p.measuring.tables import markdown_table
+
+SAME_DATA = ("data", "seed", "clip", "clip_side", "clip_range", "clip_resize")
+"""What two evaluations must have in common for their figures to be comparable."""
+
+
+class Compared(NamedTuple):
+    """A measure in two evaluations, over the samples that both have.
+
+    Attributes:
+        method: name of the method in both.
+        kind: kind of edit, or "all".
+        measure: name of the measure.
+        first, second: its means.
+        difference: second minus first, sample by sample, and whether that is beyond chance.
+    """
+
+    method: str
+    kind: str
+    measure: str
+    first: float
+    second: float
+    difference: Difference
+
+
+def compare_evaluations(first: Evaluation, second: Evaluation) -> list[Compared]:
+    """Compare the methods that two evaluations have in common, sample by sample.
+
+    Args:
+        first, second: evaluations on the same data.
+
+    Raises:
+        DataError: they are of other data, or have no sample in common.
+    """
+    for name in SAME_DATA:
+        if first.about.get(name) != second.about.get(name):
+            raise DataError(
+                f"the evaluations differ in {name}: {first.about.get(name)} and {second.about.get(name)}",
+                "Evaluate both on the same data, with the same seed and CLIP",
+            )
+    found = []
+    for method in (name for name in first.methods if name in second.methods):
+        before, after = first.methods[method].figures, second.methods[method].figures
+        shared = {name: kind for name, kind in first.samples.items() if name in before and name in after}
+        found += _compare(method, shared, before, after)
+    if not found:
+        raise DataError("the evaluations have no sample in common", "Evaluate both on the same data and seed")
+    return found
+
+
+def _compare(
+    method: str, kinds: Mapping[str, str], before: Mapping[str, Figures], after: Mapping[str, Figures]
+) -> list[Compared]:
+    """Compare all measures of a method on paired samples, over all kinds and by kind, corrected for all of these."""
+    keys = list(product([OVERALL, *sorted(set(kinds.values()))], MEASURES))
+    rows = {}
+    for kind, measure in keys:
+        names = [name for name, own in kinds.items() if kind in (OVERALL, own)]
+        both = [
+            (before[name][measure], after[name][measure])
+            for name in names if measure in before[name] and measure in after[name]
+        ]  # fmt: skip
+        if both:
+            rows[f"{kind}/{measure}"] = np.array(both).T
+    differences = compare({name: (each[0], each[1]) for name, each in rows.items()}, seed=0)
+    return [
+        Compared(method, kind, measure, float(each[0].mean()), float(each[1].mean()), differences[f"{kind}/{measure}"])
+        for kind, measure in keys if (each := rows.get(f"{kind}/{measure}")) is not None
+    ]  # fmt: skip
+
+
+def comparison_table(compared: Sequence[Compared]) -> str:
+    """Table in Markdown of all measures over all kinds, and of those by kind that differ beyond chance."""
+    lines = [
+        [
+            each.method, each.kind, MEASURES[each.measure].title, str(each.difference.interval.rows),
+            *(_show(value, each.measure) for value in (each.first, each.second)),
+            show(each.difference.interval, MEASURES[each.measure]), f"{each.difference.adjusted:.3f}",
+            "yes" if each.difference.beyond_chance else "no",
+        ]
+        for each in compared if each.kind == OVERALL or each.difference.beyond_chance
+    ]  # fmt: skip
+    header = ["method", "kind", "measure", "n", "first", "second", "second - first", "p (Holm)", "beyond chance"]
+    return markdown_table(header, lines, names=3)
+
+
+def _show(value: float, measure: str) -> str:
+    return show(Interval(value, value, value, 1), MEASURES[measure], bounds=False)

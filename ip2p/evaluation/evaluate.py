@@ -1,0 +1,155 @@
+"""Evaluate an editor: on storybook, where every edit has its exact target, or on anybody's triplets."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ip2p.editing.editor import Editor
+from ip2p.evaluation.changes import moved_attributes
+from ip2p.evaluation.curve import curve_chart, trade_offs
+from ip2p.evaluation.draw import plan_work, run_plan
+from ip2p.evaluation.measures import Measurer
+from ip2p.evaluation.methods import BOUND, EDITOR, Extent, Method, make_methods
+from ip2p.evaluation.page import render_evaluation
+from ip2p.evaluation.report import (
+    CURVE_FILE,
+    PAGE_FILE,
+    PARTS,
+    REPORT_FILE,
+    Evaluation,
+    report_methods,
+    unmeasured_probes,
+)  # fmt: skip
+from ip2p.evaluation.results import Result, ResultFolder
+from ip2p.evaluation.samples import Sample
+from ip2p.evaluation.scores import score_methods
+from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.dino import Dino
+from ip2p.models.backbone import Backbone
+from ip2p.ownership import require_own, sole_writer
+from ip2p.shards import atomic_write
+from ip2p.storybook.judge import Judge
+
+RUN_FILE = "run.json"
+OUTPUTS = (RUN_FILE, REPORT_FILE, PAGE_FILE, CURVE_FILE, PARTS)
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    editor: Editor,
+    base: Backbone | None,
+    samples: Sequence[Sample],
+    *,
+    judge: Judge | None,
+    clip: ClipScorer | None,
+    dino: Dino | None = None,
+    extent: Extent,
+    seed: int,
+    out: Path,
+    about: Mapping[str, Any],
+    marks: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    say: Callable[[str], None] = logger.info,
+) -> Evaluation:
+    """Evaluate an editor, or go on, and write evaluation.json, evaluation.html and, with a curve, curve.svg.
+
+    Results are written batch by batch, so that a run that was killed goes on and ends with the same bytes.
+
+    Args:
+        editor: editor to evaluate.
+        base: text-to-image model of the baselines; None leaves them out.
+        samples: samples of the data.
+        judge: judge of storybook scenes; None for other pictures.
+        clip: CLIP that measures; None leaves its measures out.
+        dino: DINO of the measures of others; None leaves these out.
+        extent: which methods are measured, and on how much.
+        seed: seed of the bootstrap.
+        out: folder to write to.
+        about: what the report says of models and data; it has "editor", "data" and "seed".
+        marks: what results depend on besides: hashes of models and the like.
+        notes: what a reader has to know.
+        say: function that prints a line.
+
+    Raises:
+        DataError: the folder has files of these names that no evaluation made.
+        BusyError: another run is writing to it.
+    """
+    require_folder(out)
+    methods = make_methods(editor, base, extent, batch=16)
+    plan = plan_work(methods, samples, marks)
+    out.mkdir(parents=True, exist_ok=True)
+    with sole_writer(out):
+        atomic_write(out / RUN_FILE, (json.dumps(dict(about), indent=1) + "\n").encode())  # says whose the others are
+        folder = ResultFolder(out / PARTS)
+        unets = [each.unet for each in (editor.backbone, base) if each is not None]
+        run_plan(plan, Measurer(judge, clip, dino), folder, unets=unets, say=say)
+        batches: dict[str, list[int]] = {}
+        for work in plan:
+            batches.setdefault(work.method.slug, []).append(work.number)
+        results = {each.name: folder.read(each.slug, batches.get(each.slug, [])) for each in methods}
+        found = summarize(methods, samples, results, about=about, seed=seed, notes=notes)
+        _write(found, samples, {each.name: results[each.name] for each in methods if each.tabled}, out)
+    return found
+
+
+def require_folder(out: Path) -> None:
+    """Check that an evaluation may write to a folder, before models are loaded.
+
+    Raises:
+        DataError: it has files of these names that no evaluation made.
+    """
+    require_own(out, OUTPUTS, mark=RUN_FILE, keys=("editor", "data", "seed"))
+
+
+def summarize(
+    methods: Sequence[Method],
+    samples: Sequence[Sample],
+    results: Mapping[str, Sequence[Result]],
+    *,
+    about: Mapping[str, Any],
+    seed: int,
+    notes: Sequence[str] = (),
+) -> Evaluation:
+    """Summarize results: means with intervals, curves, what moved unasked, what failed.
+
+    Args:
+        methods: methods in the order of the tables.
+        samples: samples.
+        results: results by method.
+        about, seed, notes: see `evaluate`.
+    """
+    tabled = {each.name: results[each.name] for each in methods if each.tabled}
+    points: dict[str, dict[str, Sequence[Result]]] = {}
+    editor_first = sorted((each for each in methods if each.point), key=lambda each: each.group != "editor")
+    for each in editor_first:
+        if each.point and any(not method.tabled for method in methods):
+            points.setdefault(each.point.curve, {})[each.point.setting] = results[each.name]
+    reports, faults = report_methods(methods, results)
+    undefined = {
+        "without two different captions, which have no direction": sum(not each.has_direction for each in samples),
+    }
+    return Evaluation(
+        about=dict(about), samples={each.name: each.kind for each in samples}, methods=reports,
+        scores=score_methods(tabled, seed), curves=trade_offs(points, seed) if points else [],
+        moved=moved_attributes(samples, results.get(EDITOR, ()), results.get(BOUND)),
+        unmeasured=unmeasured_probes(any(each.case for each in samples)),
+        undefined={name: count for name, count in undefined.items() if count}, faults=faults, notes=list(notes),
+    )  # fmt: skip
+
+
+def describe_versions() -> str:
+    """Describe the versions that figures depend on."""
+    return ", ".join(f"{name} {version(name)}" for name in ("ip2p", "torch", "diffusers", "transformers"))
+
+
+def _write(
+    evaluation: Evaluation, samples: Sequence[Sample], results: Mapping[str, Sequence[Result]], out: Path
+) -> None:
+    """Write the report, the page and the curve."""
+    atomic_write(out / PAGE_FILE, render_evaluation(evaluation, samples, results).encode())
+    if evaluation.curves:
+        atomic_write(out / CURVE_FILE, curve_chart(evaluation.curves).__html__().encode())
+    atomic_write(out / REPORT_FILE, (evaluation.model_dump_json(indent=1) + "\n").encode())

@@ -1,0 +1,198 @@
+"""What `ip2p evaluate` measures, by its names: models, data, judge and CLIP."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack
+
+from ip2p.editing.editor import Editor
+from ip2p.evaluation.evaluate import describe_versions, evaluate, require_folder
+from ip2p.evaluation.measures import describe_clip
+from ip2p.evaluation.methods import Extent
+from ip2p.evaluation.report import Evaluation
+from ip2p.evaluation.samples import Sample, free_samples, storybook_samples, triplet_samples
+from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.dino import Dino
+from ip2p.models.backbone import Backbone, LoadingOptions
+from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
+from ip2p.models.folder import fingerprint_model
+from ip2p.models.inference import load_for_inference
+from ip2p.settings import SETTINGS_FILE
+from ip2p.shards import hash_file
+from ip2p.storybook.judge import Judge
+
+BASELINES = {"sdedit", "p2p", "text"}
+"""Methods that the base model draws."""
+JUDGE, STORYBOOK_CLIPS = "storybook-judge", ("storybook-clip-b", "storybook-clip-a")
+"""The judge, and the CLIPs of the storybook world, the one that filtered no pairs first."""
+PHOTO_CLIP = "openai/clip-vit-large-patch14"
+NONE = "none"
+SCENES = 200
+CARD = "README.md"
+
+
+class Data(NamedTuple):
+    """What an editor is measured on.
+
+    Attributes:
+        name: name of the data in the report.
+        samples: samples.
+        is_storybook: whether they are scenes of the bundled world.
+    """
+
+    name: str
+    samples: list[Sample]
+    is_storybook: bool
+
+
+def load_storybook(scenes: int, seed: int, *, free: bool) -> Data:
+    """Load held-out scenes, or those of the sixty free instructions."""
+    if free:
+        return Data("storybook, free instructions", free_samples(seed), True)
+    return Data("storybook, held-out scenes", storybook_samples(scenes, seed), True)
+
+
+def load_triplets(source: str, seed: int, *, limit: int | None = None) -> Data:
+    """Load the test split of anybody's triplets, or all of them if they have none; see `triplet_samples`."""
+    return Data(source, triplet_samples(source, seed, limit=limit), False)
+
+
+def choose_data(
+    editor_name: str, pairs: str | None, scenes: int | None, seed: int, *, free: bool, say: Callable[[str], None]
+) -> Data:
+    """Choose what an editor is measured on: triplets that are given, those that its card names, or held-out scenes.
+
+    Args:
+        editor_name: name of the editor.
+        pairs: triplets; None if none are given.
+        scenes: number of samples; None for 200 scenes, or all triplets.
+        seed: seed of the scenes and of all noise.
+        free: whether to take the scenes of the sixty free instructions.
+        say: function that prints a line.
+
+    Raises:
+        DataError: the triplets cannot be read.
+    """
+    if pairs is None and scenes is None and not free and (own := own_data(editor_name)):
+        say(f"measured on the test split of {own}, which the card of {editor_name} names; --scenes takes storybook's")
+        pairs = own
+    if pairs is not None:
+        return load_triplets(pairs, seed, limit=scenes)
+    return load_storybook(scenes or SCENES, seed, free=free)
+
+
+def own_data(editor_name: str) -> str | None:
+    """The data set that the card of an editor in a folder names, if it is there; None for editors of storybook.
+
+    Storybook's editors are measured on held-out scenes, which have exact targets, unlike the pairs that they learnt.
+    """
+    folder = Path(editor_name)
+    if editor_name in BUNDLED_NAMES or not (folder / CARD).is_file() or not folder.is_dir():
+        return None
+    if "vocabulary" in read_json(folder / SETTINGS_FILE):
+        return None
+    named = re.findall(r"^dataset: *(\S+)$", (folder / CARD).read_text(errors="replace"), re.MULTILINE)
+    return next((each for each in named if Path(each).exists()), None)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object from a JSON file; an empty one if it is not there, or is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def evaluate_model(
+    editor_name: str,
+    base_name: str,
+    data: Data,
+    *,
+    seed: int,
+    out: Path,
+    extent: Extent,
+    clip_name: str | None = None,
+    dino_name: str | None = None,
+    original_range: bool = False,
+    original_resize: bool = False,
+    say: Callable[[str], None],
+    **loading: Unpack[LoadingOptions],
+) -> Evaluation:
+    """Load models by name, and evaluate an editor.
+
+    Args:
+        editor_name: bundled name, folder or hub id of an editor.
+        base_name: bundled name, folder or hub id of the baselines' text-to-image model.
+        data: what it is measured on.
+        seed: seed of the scenes and of all noise.
+        out: folder to write to.
+        extent: which methods are measured, and on how much.
+        clip_name: bundled name, folder or hub id of the CLIP; "none" for no CLIP; None chooses by the data.
+        dino_name: folder or hub id of the DINO of the measures of others; None leaves these out.
+        original_range, original_resize: see `ip2p.measuring.clip.Preprocessing`.
+        say: function that prints a line.
+        loading: config, weights, allow_pickle and safety_checker of the editor, see LoadingOptions.
+
+    Raises:
+        ModelError: a model is missing or of another kind.
+        DataError: the folder has files of these names that no evaluation made.
+    """
+    require_folder(out)
+    editor = Editor(load_for_inference(editor_name, want="editor", **loading))
+    base = load_for_inference(base_name, want="base") if BASELINES & set(extent.groups) else None
+    judge = Judge.from_pretrained(JUDGE) if data.is_storybook else None
+    clip_name = clip_name or _choose_clip(data)
+    clip = None if clip_name == NONE else ClipScorer.from_pretrained(clip_name)
+    if clip:
+        clip.preprocessing = clip.preprocessing._replace(original_range=original_range, original_resize=original_resize)
+    dino = Dino.from_pretrained(dino_name) if dino_name else None
+    backbone = editor.backbone
+    about = {
+        "editor": editor_name, "weights": backbone.weights or "its own", "base": base_name if base else "none",
+        "data": data.name, "n": len(data.samples), "seed": seed, "quick": extent.quick,
+        **describe_clip(clip, clip_name), "dino": dino_name or "none", "judge": JUDGE if judge else "none",
+        "device": backbone.device.type,
+        "versions": describe_versions(),
+    }  # fmt: skip
+    marks = {
+        "editor": fingerprint_model(editor_name)[:16], "options": {name: str(each) for name, each in loading.items()},
+        "base": fingerprint_model(base_name)[:16] if base else "", "judge": _mark(JUDGE) if judge else "",
+        "clip": (_mark(clip_name), list(clip.preprocessing)) if clip else "", "device": backbone.device.type,
+        "dino": _mark(dino_name) if dino_name else "",
+    }  # fmt: skip
+    return evaluate(
+        editor, base, data.samples, judge=judge, clip=clip, dino=dino, extent=extent, seed=seed, out=out, about=about,
+        marks=marks, notes=domain_notes(backbone, data), say=say,
+    )  # fmt: skip
+
+
+def domain_notes(backbone: Backbone, data: Data) -> list[str]:
+    """Tell a reader that an editor is measured on pictures of another world than its own."""
+    words = backbone.vocabulary
+    if data.is_storybook and words is None:
+        return [
+            f"{backbone.name} is no model of the storybook world: these figures say how it edits drawings that it has "
+            "never seen. For photographs, give triplets of your own by --pairs."
+        ]
+    unknown = sum(bool(words and words.unknown_words(each.instruction)) for each in data.samples)
+    if not data.is_storybook and unknown > len(data.samples) / 2:
+        return [
+            f"{backbone.name} knows the storybook world alone: {unknown} of {len(data.samples)} instructions have "
+            "words that it has never read. These figures say nothing about editors of photographs."
+        ]
+    return []
+
+
+def _choose_clip(data: Data) -> str:
+    """The CLIP of the bundled world for its scenes, OpenAI's large one for all else."""
+    return next(name for name in STORYBOOK_CLIPS if name in BUNDLED_NAMES) if data.is_storybook else PHOTO_CLIP
+
+
+def _mark(name: str) -> str:
+    """Hash the weights of a judge or CLIP in a folder; a hub id stands for itself."""
+    folder = bundled_path(name) if name in BUNDLED_NAMES else Path(name)
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return hashlib.sha256("".join(map(hash_file, files)).encode()).hexdigest()[:16] if files else name

@@ -1,0 +1,221 @@
+"""What is measured of each edited picture: pixel truth, the judge's reading, CLIP's scores."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ip2p.editing.requests import resize
+from ip2p.evaluation.samples import Pictures, Sample
+from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.dino import Dino
+from ip2p.measuring.pixel_truth import pixel_truth
+from ip2p.measuring.psnr import psnr
+from ip2p.measuring.published import (
+    KEPT,
+    MAGIC_BRUSH,
+    PIE_BENCH,
+    emu_edit,
+    find_lpips,
+    kept_parts,
+    magic_brush,
+    pie_bench,
+)
+from ip2p.pictures.tensors import to_tensor
+from ip2p.storybook.judge import Judge, outcomes
+
+Figures = dict[str, float]
+"""Figures of one picture by the names in `MEASURES`; those that are not defined for it are left out."""
+
+
+class Measure(NamedTuple):
+    """A measure of edited pictures.
+
+    Attributes:
+        title: title of its column.
+        percent: whether it is a share, shown in per cent.
+        meaning: what it is, one sentence.
+    """
+
+    title: str
+    percent: bool
+    meaning: str
+
+
+MEASURES: dict[str, Measure] = {
+    "iou": Measure(
+        "pixel truth", True,
+        "IoU of the pixels that should change and those that do, counted where they are right; mean over dE 1 to 10",
+    ),
+    "accuracy": Measure("edit accuracy", True, "share of the pixels to change that are as in the exact target"),
+    "kept": Measure("pixels kept", True, "share of the other pixels that are as in the input"),
+    "sharpness": Measure("sharpness", False, "energy of edges against that of the exact target; below 1 is blurred"),
+    "psnr": Measure("PSNR", False, "PSNR against the exact target in dB"),
+    "success": Measure("judge: success", True, "the judge reads the requested value"),
+    "preservation": Measure("judge: preservation", True, "the judge reads all else as before, and the same layout"),
+    "product": Measure("judge: both", True, "success x preservation, scene by scene"),
+    "clip_direction": Measure(
+        "CLIP direction", False, "cosine of the change of the pictures and the change of the captions"
+    ),
+    "clip_image": Measure("CLIP image", False, "cosine of the picture before and after"),
+    "clip_edited": Measure("CLIP caption", False, "cosine of the edited picture and the edited caption"),
+} | {
+    f"{whose} {name}": Measure(f"{whose} {name}", False, f"{name} as {whose} defines it; docs/evaluation.md")
+    for whose, names in (
+        ("MagicBrush", MAGIC_BRUSH), ("Emu Edit", ("L1", "DINO")), ("PIE-Bench", PIE_BENCH), ("masked", KEPT)
+    )
+    for name in names
+}  # fmt: skip
+"""All measures by name, the one that matters most first; those of others, which are for pictures without a scene, last.
+Emu Edit's three of CLIP are those above."""
+CLIP_MEASURES = ("clip_direction", "clip_image", "clip_edited")
+
+
+class Measured(NamedTuple):
+    """What was measured of one picture.
+
+    Attributes:
+        figures: figures by name.
+        read: values of the attributes as the judge reads them, by name; empty without a judge.
+    """
+
+    figures: Figures
+    read: dict[str, str]
+
+
+@dataclass
+class Batch:
+    """Samples with their pictures, and what all methods have in common on them.
+
+    Args:
+        samples: samples.
+        pictures: their pictures.
+        images: CLIP embeddings of the inputs, if there is a CLIP.
+    """
+
+    samples: Sequence[Sample]
+    pictures: Sequence[Pictures]
+    images: Tensor | None = None
+
+    def take(self, rows: Sequence[int]) -> "Batch":
+        """Take some of the rows."""
+        images = None if self.images is None else self.images[list(rows)]
+        return Batch([self.samples[row] for row in rows], [self.pictures[row] for row in rows], images)
+
+
+class Measurer:
+    """Measures edited pictures.
+
+    Args:
+        judge: reads pictures of storybook scenes; None measures without it.
+        clip: CLIP model; None measures without it.
+        dino: DINO of the measures of others; None measures without it.
+    """
+
+    def __init__(self, judge: Judge | None, clip: ClipScorer | None, dino: Dino | None = None) -> None:
+        self.judge, self.clip, self.dino = judge, clip, dino
+        self.lpips = find_lpips()
+
+    def prepare(self, samples: Sequence[Sample], pictures: Sequence[Pictures]) -> Batch:
+        """Make a batch: embed the inputs once for all methods."""
+        images = self.clip.embed_images([each.source for each in pictures]) if self.clip and pictures else None
+        return Batch(samples, pictures, images)
+
+    def measure(self, batch: Batch, edited: Sequence[Image.Image], *, clip_only: bool = False) -> list[Measured]:
+        """Measure the edited pictures of a batch, in order.
+
+        Args:
+            batch: batch that `prepare` made, or rows of it.
+            edited: edited pictures, which are brought to the sizes of the inputs.
+            clip_only: whether only CLIP measures, as for the points of a curve.
+        """
+        made = [resize(image, each.source.size) for image, each in zip(edited, batch.pictures, strict=True)]
+        found: list[Figures] = [{} for _ in made]
+        read: list[dict[str, str]] = [{} for _ in made]
+        if not clip_only:
+            self._compare_pixels(batch, made, found)
+            self._judge(batch, made, found, read)
+            self._compare_as_others(batch, made, found)
+        self._embed(batch, made, found)
+        rounded = [{name: round(value, 6) for name, value in each.items() if math.isfinite(value)} for each in found]
+        return [Measured(figures, values) for figures, values in zip(rounded, read, strict=True)]
+
+    def _compare_pixels(self, batch: Batch, made: Sequence[Image.Image], found: list[Figures]) -> None:
+        """Compare with exact targets, where there are some."""
+        for row, (image, each) in enumerate(zip(made, batch.pictures, strict=True)):
+            if each.target is None:
+                continue
+            source, target, picture = (to_tensor([one]) for one in (each.source, each.target, image))
+            truth = pixel_truth(source / 2 + 0.5, target / 2 + 0.5, picture / 2 + 0.5)
+            found[row] |= {
+                "iou": float(truth.score), "accuracy": float(truth.mean_accuracy),
+                "kept": float(truth.mean_preservation), "sharpness": float(truth.sharpness),
+                "psnr": float(psnr(picture, target)),
+            }  # fmt: skip
+
+    def _compare_as_others(self, batch: Batch, made: Sequence[Image.Image], found: list[Figures]) -> None:
+        """Measure pictures without a scene as others have published it."""
+        rows = [row for row, each in enumerate(batch.samples) if not each.case]
+        if not rows:
+            return
+        edited, samples = [made[row] for row in rows], [batch.samples[row] for row in rows]
+        sources, targets, masks = zip(*(batch.pictures[row] for row in rows), strict=True)
+        before, after = [each.caption for each in samples], [each.edited_caption for each in samples]
+        figures = {
+            "MagicBrush": magic_brush(edited, targets, after, clip=self.clip, dino=self.dino),
+            "Emu Edit": emu_edit(sources, edited, before, after, dino=self.dino),
+            "PIE-Bench": pie_bench(sources, edited, masks, dino=self.dino, lpips=self.lpips),
+            "masked": kept_parts(sources, edited, masks),
+        }
+        for whose, measured in figures.items():
+            for name, values in measured.items():
+                for row, value in zip(rows, values, strict=True):
+                    found[row][f"{whose} {name}"] = value
+
+    def _judge(
+        self, batch: Batch, made: Sequence[Image.Image], found: list[Figures], read: list[dict[str, str]]
+    ) -> None:
+        """Let the judge read the pictures of storybook scenes."""
+        known = [(row, each.case) for row, each in enumerate(batch.samples) if each.case]
+        if not self.judge or not known:
+            return
+        reading = self.judge.read(to_tensor([made[row] for row, _ in known]))
+        for place, ((row, _), outcome) in enumerate(
+            zip(known, outcomes(reading, [case for _, case in known]), strict=True)
+        ):
+            success = float(outcome.success)
+            found[row] |= {
+                "success": success, "preservation": outcome.preservation, "product": success * outcome.preservation
+            }  # fmt: skip
+            read[row] = reading.values(place)
+
+    def _embed(self, batch: Batch, made: Sequence[Image.Image], found: list[Figures]) -> None:
+        """Score by CLIP; what has no captions has no direction."""
+        if self.clip is None or batch.images is None or not made:
+            return
+        images = self.clip.embed_images(made)
+        for row, sample in enumerate(batch.samples):
+            found[row]["clip_image"] = float((batch.images[row] * images[row]).sum().clamp(-1, 1))
+            if sample.edited_caption:
+                (text,) = self.clip.embed_texts([sample.edited_caption])
+                found[row]["clip_edited"] = float((images[row] * text).sum().clamp(-1, 1))
+            if sample.has_direction:
+                before, after = self.clip.embed_texts([sample.caption, sample.edited_caption])
+                change = images[row] - batch.images[row]
+                found[row]["clip_direction"] = float(F.cosine_similarity(change, after - before, dim=-1).clamp(-1, 1))
+
+
+def describe_clip(clip: ClipScorer | None, name: str) -> dict[str, Any]:
+    """Describe which CLIP measures, and what it sees: its resolution, normalization and range."""
+    if clip is None:
+        return {}
+    about = clip.preprocessing
+    return {
+        "clip": name, "clip_side": about.side, "clip_mean": list(about.mean), "clip_std": list(about.std),
+        "clip_range": "[-1, 1], as the authors'" if about.original_range else "[0, 1]",
+        "clip_resize": "bicubic, " + ("as the authors', not antialiased" if about.original_resize else "antialiased"),
+    }  # fmt: skip

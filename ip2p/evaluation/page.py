@@ -1,0 +1,121 @@
+"""evaluation.html: the page of an evaluation, with everything in it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ip2p.evaluation.curve import curve_chart
+from ip2p.evaluation.methods import BOUND, EDITOR, PROMPT_TO_PROMPT, SDEDIT
+from ip2p.evaluation.report import Evaluation, describe_curve, describe_faults
+from ip2p.evaluation.results import Result, encode_picture
+from ip2p.evaluation.samples import Sample
+from ip2p.evaluation.scores import OVERALL, Column, columns_of, show
+from ip2p.measuring.intervals import Interval
+from ip2p.pictures.pages import render_page, thumbnail
+
+TEMPLATE = Path(__file__).with_name("evaluation.html")
+THUMBNAIL = 192
+RANKED_BY = ("iou", "clip_direction", "clip_image")
+"""Measures that samples are ranked by: the first that is there."""
+
+
+class Shown(NamedTuple):
+    """A sample on the page: which one of its kind it is, its figures in words, and its pictures by title, as JPEG."""
+
+    rank: str
+    instruction: str
+    figures: str
+    pictures: list[tuple[str, bytes]]
+
+
+class Line(NamedTuple):
+    """A line of a table: its name, the number of samples, and cells."""
+
+    name: str
+    samples: int
+    cells: list[str]
+
+
+def render_evaluation(
+    evaluation: Evaluation, samples: Sequence[Sample], results: Mapping[str, Sequence[Result]]
+) -> str:
+    """Render the page as HTML; equal evaluations give equal pages.
+
+    Args:
+        evaluation: what the evaluation came to.
+        samples: its samples.
+        results: results by method.
+    """
+    columns = columns_of(evaluation.scores)
+    first = next(iter(evaluation.scores))
+    kinds = [kind for kind in evaluation.scores[first] if kind != OVERALL]
+    return render_page(
+        TEMPLATE, title=f"Evaluation of {evaluation.about['editor']}", facts=_facts(evaluation),
+        evaluation=evaluation, columns=columns, first=first,
+        overall=[_line(name, each.get(OVERALL, {}), columns) for name, each in evaluation.scores.items()],
+        kinds=[
+            (kind, [_line(name, each.get(kind, {}), columns) for name, each in evaluation.scores.items()])
+            for kind in kinds
+        ],
+        chart=curve_chart(evaluation.curves) if evaluation.curves else None,
+        curves=[describe_curve(each, evaluation.curves[0].name) for each in evaluation.curves],
+        failed=describe_faults(evaluation.faults),
+        sheets=list(_sheets(samples, results)), side=THUMBNAIL, shade=_shade,
+        thumbnail=lambda picture: thumbnail(picture, THUMBNAIL),
+        attributes=list(dict.fromkeys(name for row in evaluation.moved.values() for name in row)),
+    )  # fmt: skip
+
+
+def _facts(evaluation: Evaluation) -> dict[str, str]:
+    return {name: str(value) for name, value in evaluation.about.items()}
+
+
+def _line(name: str, found: Mapping[str, Interval], columns: Sequence[Column]) -> Line:
+    count = max((each.rows for each in found.values()), default=0)
+    return Line(name, count, [show(found.get(each.name), each.measure) for each in columns])
+
+
+def _shade(share: float, floor: float) -> str:
+    """Colour of a cell of the matrix: the redder, the more an edit moved beyond what the judge misreads."""
+    excess = min(1.0, max(0.0, share - floor) / 0.5)
+    return "rgb({}, {}, {})".format(*(round(255 - excess * (255 - value)) for value in (200, 60, 45)))
+
+
+def _sheets(samples: Sequence[Sample], results: Mapping[str, Sequence[Result]]) -> Iterator[tuple[str, list[Shown]]]:
+    """Choose the best, median and worst sample of each kind, by the editor's figures."""
+    if EDITOR not in results:
+        return
+    by_name = {sample.name: sample for sample in samples}
+    done = [each for each in results[EDITOR] if not each.fault and each.picture]
+    measure = next((name for name in RANKED_BY if any(name in each.figures for each in done)), "")
+    kinds = sorted({each.kind for each in done})
+    pictures = {name: {each.sample: each.picture for each in rows if each.picture} for name, rows in results.items()}
+    for kind in kinds:
+        ranked = sorted(
+            (each for each in done if each.kind == kind and measure in each.figures),
+            key=lambda each: (-each.figures[measure], each.sample),
+        )
+        places = dict.fromkeys((0, len(ranked) // 2, len(ranked) - 1)) if ranked else {}
+        shown = [
+            _show_sample(rank, by_name[ranked[place].sample], ranked[place], pictures)
+            for place, rank in zip(places, ("best", "median", "worst"), strict=False)
+        ]
+        if shown:
+            yield kind, shown
+
+
+def _show_sample(
+    rank: str, sample: Sample, result: Result, pictures: Mapping[str, Mapping[str, bytes | None]]
+) -> Shown:
+    """Collect the pictures of a sample: input, editor, exact target, and the baselines that drew it."""
+    before = sample.load()
+    shown = [("input", encode_picture(before.source)), (EDITOR, result.picture or b"")]
+    if before.target:
+        shown.append(("exact target", encode_picture(before.target)))
+    for name, found in pictures.items():
+        picture = found.get(sample.name)
+        if picture and name != BOUND and name.startswith((SDEDIT, PROMPT_TO_PROMPT)):
+            shown.append((name, picture))
+    names = [name for name in ("iou", "success", "clip_direction", "clip_image") if name in result.figures]
+    figures = ", ".join(f"{name.replace('_', ' ')} {result.figures[name]:.2f}" for name in names)
+    return Shown(rank, sample.instruction, figures, shown)

@@ -1,0 +1,127 @@
+"""What an evaluation is made on: samples of storybook scenes, with exact targets, or of anybody's triplets."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from ip2p.errors import DataError
+from ip2p.measuring.triplets import Triplet, read_triplets
+from ip2p.seeding import derive_seed
+from ip2p.storybook.edits import Case, evaluation_cases
+from ip2p.storybook.free import free_cases
+from ip2p.storybook.render import render
+
+UNKNOWN_TASK = "edit"
+"""Kind of edits whose task is not known."""
+
+
+class Pictures(NamedTuple):
+    """The pictures of a sample, of one size.
+
+    Attributes:
+        source: picture before the edit.
+        target: exact target; None if there is none.
+        mask: white where the edit may change pixels; None if it is not known.
+    """
+
+    source: Image.Image
+    target: Image.Image | None = None
+    mask: Image.Image | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One edit to make.
+
+    Args:
+        name: name of the sample, the same in every evaluation on the same data.
+        kind: kind of edit, or task, by which tables are split.
+        instruction: instruction of the edit.
+        seed: seed of all noise.
+        load: function that reads or renders its pictures.
+        caption, edited_caption: captions before and after the edit; empty if they are not known.
+        case: scene and edit that the judge knows; None for pictures of others.
+    """
+
+    name: str
+    kind: str
+    instruction: str
+    seed: int
+    load: Callable[[], Pictures] = field(repr=False, compare=False)
+    caption: str = ""
+    edited_caption: str = ""
+    case: Case | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def has_direction(self) -> bool:
+        """Whether its captions differ, so that the direction from one to the other is defined."""
+        return bool(self.caption.strip() and self.edited_caption.strip() and self.caption != self.edited_caption)
+
+    def describe(self) -> dict[str, str | int]:
+        """Describe what its pictures depend on, for fingerprints."""
+        names = ("name", "kind", "instruction", "seed", "caption", "edited_caption")
+        return {name: getattr(self, name) for name in names}
+
+
+def storybook_samples(count: int, seed: int, *, stage: str = "evaluate") -> list[Sample]:
+    """Make samples of held-out scenes; sample k depends on the seed and k alone.
+
+    Args:
+        count: number of scenes, each with one edit.
+        seed: seed of the scenes and of all noise.
+        stage: name that the seeds of the noise follow from, too.
+    """
+    return samples_of_cases(evaluation_cases(count, seed), seed, stage)
+
+
+def free_samples(seed: int) -> list[Sample]:
+    """Make samples of the sixty free instructions, which no template made."""
+    return samples_of_cases(free_cases(seed), seed, "free")
+
+
+def samples_of_cases(cases: Sequence[Case], seed: int, stage: str) -> list[Sample]:
+    """Make samples of storybook edits: derive their seeds; their pictures are rendered when they are needed."""
+    return [
+        Sample(
+            name=f"{stage}-{number:04d}", kind=case.edit.kind, instruction=case.instruction,
+            seed=derive_seed(seed, stage, str(number)), load=_renderer(case), caption=case.caption,
+            edited_caption=case.edited_caption, case=case,
+        )
+        for number, case in enumerate(cases)
+    ]  # fmt: skip
+
+
+def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) -> list[Sample]:
+    """Make samples of anybody's triplets: of their test split, if they have one; a bad one fails when it is loaded.
+
+    Args:
+        source: file, folder, or name of a data set on the hub, in any layout that `ip2p.measuring.triplets` reads.
+        seed: seed of all noise.
+        limit: number of samples, the first ones; None for all.
+
+    Raises:
+        DataError: it does not exist, has none of the known layouts, or has no rows.
+    """
+    rows = list(read_triplets(source))
+    if not rows:
+        raise DataError(f"{source} has no rows", "Give a file or folder with input, target and instruction in each row")
+    tested = [row for row in rows if row.split == "test"]
+    return [
+        Sample(
+            name=row.place, kind=row.task or UNKNOWN_TASK, instruction=row.instruction or UNKNOWN_TASK,
+            seed=derive_seed(seed, "evaluate", row.place), load=_loader(row), caption=row.caption,
+            edited_caption=row.edited_caption,
+        )
+        for row in (tested or rows)[:limit]
+    ]  # fmt: skip
+
+
+def _loader(row: Triplet) -> Callable[[], Pictures]:
+    return lambda: Pictures(*row.load()[:3])
+
+
+def _renderer(case: Case) -> Callable[[], Pictures]:
+    return lambda: Pictures(render(case.scene), render(case.target))

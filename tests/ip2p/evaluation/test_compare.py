@@ -1,0 +1,42 @@
+"""Comparisons: paired by sample, on equal data only."""
+
+import numpy as np
+import pytest
+
+from ip2p.errors import DataError
+from ip2p.evaluation.compare import compare_evaluations, comparison_table
+from ip2p.evaluation.report import Evaluation, MethodReport
+
+
+def evaluation(gain: float, *, noise: float = 0.0, **about: object) -> Evaluation:
+    """Forty samples of widely different figures, all better by `gain`."""
+    rng, own = np.random.default_rng(0), np.random.default_rng(int(1000 * gain) + 5)
+    figures = {f"s-{k}": {"iou": rng.random() / 2 + gain + noise * own.normal()} for k in range(40)}
+    return Evaluation(
+        about={"data": "storybook", "seed": 1, "clip": "a"} | about,
+        samples={name: "season" if k % 2 else "time" for k, name in enumerate(figures)},
+        methods={"editor": MethodReport(settings={}, rows=60, figures=figures)}, scores={},
+    )  # fmt: skip
+
+
+def test_a_small_gain_on_every_sample_is_beyond_chance() -> None:
+    """The means differ by far less than samples do, so that only pairs can tell."""
+    found = compare_evaluations(evaluation(0), evaluation(0.02, noise=0.01))
+    assert [(each.kind, each.difference.beyond_chance) for each in found] == [
+        ("all", True), ("season", True), ("time", True)
+    ]  # fmt: skip
+    assert found[0].second - found[0].first == pytest.approx(found[0].difference.interval.value)
+    assert "| editor | all" in comparison_table(found)
+
+
+def test_noise_is_not() -> None:
+    found = compare_evaluations(evaluation(0), evaluation(0.0, noise=0.05))
+    assert not any(each.difference.beyond_chance for each in found)
+    assert len(comparison_table(found).splitlines()) == 3
+
+
+def test_other_data_are_refused() -> None:
+    with pytest.raises(DataError, match="differ in seed: 1 and 2"):
+        compare_evaluations(evaluation(0), evaluation(0, seed=2))
+    with pytest.raises(DataError, match="no sample in common"):
+        compare_evaluations(evaluation(0), evaluation(0).model_copy(update={"methods": {}}))

@@ -1,0 +1,63 @@
+"""Trade-off curves: areas, which lies above, and intervals of the same samples."""
+
+import numpy as np
+import pytest
+
+from ip2p.evaluation.curve import curve_chart, trade_offs
+from ip2p.evaluation.results import Result
+
+
+def results(x: float, y: float, count: int = 40, spread: float = 0.01) -> list[Result]:
+    """Samples whose figures lie around a point."""
+    rng = np.random.default_rng(1)
+    return [
+        Result(
+            f"s-{k}", "season",
+            figures={"clip_direction": x + spread * rng.normal(), "clip_image": y + spread * rng.normal()},
+        )
+        for k in range(count)
+    ]  # fmt: skip
+
+
+def test_the_area_is_that_of_the_points_below() -> None:
+    (curve,) = trade_offs({"editor": {"a": results(0.2, 0.9, spread=0), "b": results(0.6, 0.5, spread=0)}}, seed=0)
+    assert curve.area.value == pytest.approx(0.2 * 0.9 + 0.4 * 0.5)
+    assert [(point.x.value, point.y.value) for point in curve.points] == [
+        (pytest.approx(0.2), pytest.approx(0.9)), (pytest.approx(0.6), pytest.approx(0.5))
+    ]  # fmt: skip
+
+
+def test_a_point_that_another_exceeds_adds_nothing() -> None:
+    one = trade_offs({"editor": {"a": results(0.4, 0.8)}}, seed=0)[0]
+    two = trade_offs({"editor": {"a": results(0.4, 0.8), "b": results(0.3, 0.5)}}, seed=0)[0]
+    assert one.area == two.area and one.area.low <= one.area.value <= one.area.high
+
+
+def test_the_higher_curve_is_above_where_both_reach() -> None:
+    upper = {str(x): results(x, 0.9 - x / 2) for x in (0.2, 0.4, 0.6)}
+    lower = {str(x): results(x, 0.8 - x / 2) for x in (0.4, 0.5, 0.8)}
+    far = {str(x): results(x, 0.5) for x in (0.8, 0.9)}
+    first, second, third = trade_offs({"editor": upper, "SDEdit": lower, "far": far}, seed=0)
+    assert first.above is None and third.above is None
+    assert second.above is not None and second.above.value == pytest.approx(0.1, abs=0.01) and second.above.low > 0
+
+
+def test_only_samples_with_both_measures_everywhere_count() -> None:
+    short = results(0.5, 0.5)[:30]
+    short[0] = short[0]._replace(figures={"clip_image": 0.1})
+    found = trade_offs({"editor": {"a": results(0.2, 0.9), "b": short}}, seed=0)
+    assert found[0].samples == 29
+    assert trade_offs({"editor": {"a": [Result("s", "season", "failed")]}}, seed=0) == []
+
+
+def test_the_chart_has_every_curve_with_its_intervals() -> None:
+    curves = trade_offs(
+        {
+            name: {"s 1": results(x, 0.8), "s 2": results(x + 0.2, 0.6)}
+            for name, x in (("editor", 0.2), ("SDEdit", 0.3))
+        },
+        seed=0,
+    )
+    text = curve_chart(curves).__html__()
+    assert text.count("<polygon") == 4 and "editor: s 1" in text and "SDEdit: s 1" in text
+    assert text.lstrip().startswith("<svg xmlns")

@@ -1,0 +1,165 @@
+"""A whole evaluation with tiny models: files, bounds, resuming to the same bytes, what is told."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ip2p import cli
+from ip2p.errors import DataError
+from ip2p.evaluation import draw
+from ip2p.evaluation.load import Data, choose_data, domain_notes, evaluate_model, load_storybook
+from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, require_groups
+from ip2p.evaluation.report import Evaluation, read_report
+from ip2p.evaluation.results import ResultFolder
+from ip2p.models.backbone import load_backbone
+from ip2p.settings import PRESETS
+
+# The tiny models spell most words; what they cannot read to its end does not matter here.
+pytestmark = pytest.mark.filterwarnings("ignore:text longer than:UserWarning")
+GROUPS = ("editor", "bound", "copy", "text")
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draw, "BATCH_SIZE", 2)
+
+
+def run(editor: Path, base: Path, out: Path, **extent: Any) -> Evaluation:
+    chosen = Extent(groups=require_groups(GROUPS), quick=True, baseline_samples=2, curve_samples=2, **extent)
+    data = load_storybook(3, 5, free=False)
+    return evaluate_model(
+        str(editor), str(base), data, seed=5, out=out, extent=chosen, clip_name="storybook-clip-a", say=lambda _: None
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder by its name."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_bounds_hold_and_all_is_written(editor_folder: Path, base_folder: Path, tmp_path: Path) -> None:
+    found = run(editor_folder, base_folder, tmp_path)
+    assert list(found.scores) == [EDITOR, BOUND, COPY, TEXT_TO_IMAGE]
+    copy, editor = (found.scores[name]["all"] for name in (COPY, EDITOR))
+    assert copy["iou"].value == copy["accuracy"].value == 0 and copy["kept"].value == copy["clip_image"].value == 1
+    assert copy["success"].value == 0 and editor["iou"].low <= editor["iou"].value <= editor["iou"].high
+    assert (
+        found.methods[EDITOR].rows == PRESETS["fast"].unet_rows
+        and found.methods[TEXT_TO_IMAGE].rows == 20
+        and not found.faults
+    )
+    assert {len(each.figures) for each in found.methods.values()} == {2, 3}  # baselines on the first two
+    assert read_report(tmp_path).model_dump_json() == found.model_dump_json()  # unlike NaN, text equals itself
+    page = (tmp_path / "evaluation.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "") and page.count("<img") >= 9
+    assert all(sample.load().source.size == (256, 256) for sample in load_storybook(1, 5, free=False).samples)
+
+
+def test_a_stopped_run_ends_with_the_same_bytes(
+    editor_folder: Path, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(editor_folder, base_folder, tmp_path / "whole", curve=True)
+    write, done = ResultFolder.write, []
+
+    def stop_after_some(self: ResultFolder, *given: Any) -> None:
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(given[:2])
+        write(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultFolder, "write", stop_after_some)
+        with pytest.raises(KeyboardInterrupt):
+            run(editor_folder, base_folder, tmp_path / "stopped", curve=True)
+    assert not (tmp_path / "stopped" / "evaluation.json").exists()
+    found = run(editor_folder, base_folder, tmp_path / "stopped", curve=True)
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+    assert {curve.samples for curve in found.curves} == {2} and len(found.curves[0].points) == 7
+    assert "curve.svg" in files(tmp_path / "whole")
+
+
+def test_two_evaluations_are_compared(
+    editor_folder: Path, base_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(editor_folder, base_folder, tmp_path)
+    report = str(tmp_path / "evaluation.json")
+    assert cli.run(["evaluate", "--compare", report, report]) == 0
+    said = capsys.readouterr().out
+    assert "| editor" in said and "yes" not in said
+    (tmp_path / "other.json").write_text("{}")
+    assert cli.run(["evaluate", "--compare", report, str(tmp_path / "other.json")]) == 2
+    assert "is no evaluation" in capsys.readouterr().err
+
+
+def test_a_folder_of_somebody_elses_is_left_alone(editor_folder: Path, base_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"steps": 7}))
+    with pytest.raises(DataError, match="was not made by ip2p"):
+        run(editor_folder, base_folder, tmp_path)
+    assert list(files(tmp_path)) == ["run.json"]
+
+
+def test_an_editor_of_another_world_is_told(editor_folder: Path) -> None:
+    photo_editor, storybook_editor = load_backbone(editor_folder), load_backbone("storybook-128-editor")
+    scenes = load_storybook(4, 5, free=False)
+    photos = Data("photos", scenes.samples, is_storybook=False)
+    (told,) = domain_notes(photo_editor, scenes)
+    assert "no model of the storybook world" in told
+    assert domain_notes(storybook_editor, scenes) == [] and domain_notes(photo_editor, photos) == []
+    strange = [sample.__class__(**sample.describe() | {"instruction": "add an espresso"}, load=sample.load)
+               for sample in scenes.samples]  # type: ignore[arg-type]  # fmt: skip
+    (told,) = domain_notes(storybook_editor, Data("photos", strange, is_storybook=False))
+    assert "4 of 4 instructions" in told
+
+
+def test_unknown_methods_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["evaluate", "--methods", "editor,magic"]) == 2
+    assert "there is no method 'magic'. Give some of editor, bound" in capsys.readouterr().err
+
+
+@pytest.fixture
+def triplets(tmp_path: Path) -> Path:
+    """Three triplets in a folder, of sizes and tasks of their own; one target is of another size, one file is torn."""
+    folder = tmp_path / "triplets"
+    folder.mkdir()
+    rows = []
+    for number, side in enumerate((40, 64, 48)):
+        source = Image.linear_gradient("L").convert("RGB").resize((side, 32))
+        source.save(folder / f"{number}.png")
+        other = (16, 16) if number == 1 else source.size
+        source.point(lambda value: 255 - value).resize(other).save(folder / f"{number}-target.png")
+        rows.append({"original_image": f"{number}.png", "edited_image": f"{number}-target.png"})
+        rows[-1] |= {"edit_prompt": "make it night", "kind": f"task {number}"}
+    rows.append(rows[0] | {"original_image": "torn.png"})
+    (folder / "torn.png").write_bytes((folder / "0.png").read_bytes()[:60])
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def test_anybodys_triplets_are_measured_by_task(editor_folder: Path, triplets: Path, tmp_path: Path) -> None:
+    data = choose_data(str(editor_folder), str(triplets), None, 1, free=False, say=lambda _: None)
+    found = evaluate_model(
+        str(editor_folder), "", data, seed=1, out=tmp_path / "out", clip_name="none", say=lambda _: None,
+        extent=Extent(groups=("editor", "bound", "copy"), quick=True),
+    )  # fmt: skip
+    assert set(found.scores[EDITOR]) == {"all", "task 0", "task 1", "task 2"}
+    assert found.scores[BOUND]["all"]["iou"].rows == found.scores[EDITOR]["all"]["iou"].rows == 2
+    assert {each.sample for each in found.faults} == {data.samples[3].name} and len(found.faults) == 3
+    copy = found.scores[COPY]["all"]
+    assert copy["MagicBrush L1"].value > 0.1 and copy["Emu Edit L1"].value == 0 and "PIE-Bench SSIM" not in copy
+    assert "without two different captions" in next(iter(found.undefined))
+
+
+def test_an_editors_own_test_split_is_the_default(editor_folder: Path, triplets: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(editor_folder, copy)
+    said: list[str] = []
+    assert choose_data(str(copy), None, None, 1, free=False, say=said.append).is_storybook
+    (copy / "README.md").write_text(f"# Editor\n\n```yaml\nbase: x\ndataset: {triplets}\n```\n")
+    assert choose_data(str(copy), None, None, 1, free=False, say=said.append).name == str(triplets)
+    assert "card" in said[0] and choose_data(str(copy), None, 3, 1, free=False, say=said.append).is_storybook
+    (copy / "ip2p.json").write_text(json.dumps({"vocabulary": {"words": "a barn"}}))
+    assert choose_data(str(copy), None, None, 1, free=False, say=said.append).is_storybook
