@@ -67,7 +67,7 @@ def _is_ours(path: Path, name: str, manifest: DatasetManifest | None) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether all of a parquet file can be read; checksums tell bits that have flipped in what ip2p wrote."""
+    """Return whether all of a parquet file can be read; checksums tell bits that have flipped in its rows."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as reader:
             for _ in reader.iter_batches(ROW_GROUP_SIZE):
