@@ -89,10 +89,10 @@ def test_estimates_of_trees_follow_the_ranges_of_each_kind() -> None:
         return min(each.rows for each in found), max(each.rows for each in found), found[0].name
 
     plain, season = rows(), rows(p_min=1, p_max=1)
-    assert plain[0] == plain[1] > season[0] == season[1] == 39
+    assert plain[0] == plain[1] > season[0] == season[1] == 10 * 4 - 1
     assert rows(per_kind={"season": both["season"]})[:2] == (season[0], plain[1])
     least, most, name = rows(per_kind=both)
-    assert (least, most) == (20, plain[1]), "one kind has no guidance, either"
+    assert (least, most) == (10 * 2, plain[1]), "one kind has no guidance, either"
     assert "in the ranges of other, or of time, which take less" in name
 
 
@@ -146,7 +146,7 @@ def test_the_paper_takes_months_and_more_disk_than_there_is(tmp_path: Path, monk
         DatasetConfig, "paper_dataset.yaml", [f"captions.source={captions}", f"out={tmp_path / 'out'}"]
     )
     found = estimate(config, workers=4)
-    assert found.rows == pytest.approx(Span(*[1000 * 100 * 399] * 2))
+    assert found.rows == pytest.approx(Span(*[1000 * 100 * (100 * 4 - 1)] * 2))
     assert found.hours == pytest.approx(found.rows * (1 / 250 / 4 / 3600))
     preferences = 2 * 96  # both pictures of both siblings
     assert found.peak_bytes.most == pytest.approx(1000 * (104 + preferences) * 2 * 1.7 * 512**2)

@@ -61,7 +61,7 @@ def test_a_build_ends_in_a_data_set_and_a_report(make_config: MakeConfig, load: 
     summary = pipeline.build(config, say=lines.append)
     out = Path(config.out)
     assert summary.counts.total == 7 * 2 == summary.drawn
-    assert summary.unet_rows == 7 * 2 * 3 * 4 == summary.counts.unet_rows
+    assert summary.unet_rows == 7 * 2 * (3 * 4 - 1) == summary.counts.unet_rows
     assert 0 < summary.counts.pairs < 14
     assert f"kept {summary.counts.pairs} of 14" in lines[-1]
     splits = load(out / "packed")

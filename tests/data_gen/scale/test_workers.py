@@ -75,7 +75,7 @@ def test_one_two_and_four_workers_make_the_same_bytes_with_any_number_of_cores(
         monkeypatch.setenv("OMP_NUM_THREADS", str(workers))
         config = make_config("shard_size=1", f"out={tmp_path / str(workers)}")
         summary = pipeline.build(config, parallelism=Parallelism(workers), say=lines.append)
-        assert summary.drawn == 14 and summary.unet_rows == 14 * 3 * 4
+        assert summary.drawn == 14 and summary.unet_rows == 14 * (3 * 4 - 1)
         found.append(stage_bytes(tmp_path / str(workers)))
     assert found[0] == found[1] == found[2]
     assert len([name for name in found[0] if name.startswith("scores")]) == 14, "7 shards, each with its manifest"

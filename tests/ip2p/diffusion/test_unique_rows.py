@@ -51,6 +51,4 @@ def test_predictions_are_those_of_all_rows(backbone: Backbone) -> None:
 
 def test_rows_that_are_no_whole_branches_are_refused(backbone: Backbone) -> None:
     with pytest.raises(ValueError, match="5 rows"):
-        UniqueRows(backbone.predict, lambda branches: in_all([0, 1], branches))(
-            torch.randn(5, 4, 8, 8), STEP, backbone.encode_text([""])
-        )
+        UniqueRows(backbone.predict, partial(in_all, [0, 1]))(torch.randn(5, 4, 8, 8), STEP, backbone.encode_text([""]))
