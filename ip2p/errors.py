@@ -118,8 +118,9 @@ def write_hint(number: int | None) -> str:
 
 def _is_forbidden(error: Exception, path: Path) -> bool:
     """Return whether nothing may be written beside a path; others of these errors may be of what is read meanwhile."""
-    forbidden = isinstance(error, OSError) and error.errno in FORBIDDEN and isinstance(error.filename, str)
-    return forbidden and Path(error.filename).is_relative_to(path.parent)
+    if not (isinstance(error, OSError) and error.errno in FORBIDDEN and isinstance(error.filename, str)):
+        return False
+    return Path(error.filename).is_relative_to(path.parent)
 
 
 def _system_error(error: Exception) -> int:

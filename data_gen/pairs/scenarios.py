@@ -33,7 +33,7 @@ class Sampler(NamedTuple):
 
 def sampler_of_sd1() -> Sampler:
     """Return the sampler of Stable Diffusion 1, for models that are not here."""
-    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    schedule: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     return Sampler(PNDMScheduler(**schedule, skip_prk_steps=True, steps_offset=1))
 
 
@@ -86,7 +86,8 @@ def list_scenarios(config: DatasetConfig, sampler: Sampler) -> list[Scenario]:
     kinds = (*config.pairs.per_kind, OTHER)
     tries = {kind: rows_of_tries(config.pairs, config.seed, sampler, kind) for kind in kinds}
     totals = {kind: sum(rows) for kind, rows in tries.items()}
-    least, most = (choose(reversed(kinds), key=totals.__getitem__) for choose in (min, max))
+    least = min(reversed(kinds), key=lambda kind: totals[kind])
+    most = max(reversed(kinds), key=lambda kind: totals[kind])
     scenarios = _list_scenarios(config, sampler, most, tries[most])
     if totals[least] != totals[most]:
         name = f"{scenarios[0].name}, of edits in the ranges of {most}, or of {least}, which take less"
