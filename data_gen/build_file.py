@@ -8,7 +8,7 @@ from typing import Any
 from ip2p.builds import BUILD_FILE
 from ip2p.config import load_config
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.errors import DataError, one_line
+from ip2p.errors import DataError, reason
 
 DEFAULT_CONFIG = "storybook_dataset.yaml"
 LATER = {"pairs", "scores", "filter", "pack"}
@@ -59,7 +59,7 @@ def read_build_file(out: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"there is no data set build in {out}", "Begin one with `ip2p dataset build`") from error
     except (OSError, ValueError, TypeError) as error:
-        what = f"{out / BUILD_FILE} is unreadable ({one_line(error, 80)})"
+        what = f"{out / BUILD_FILE} is unreadable ({reason(error, 80)})"
         raise DataError(what, "Copy it again from where it is whole: it has the settings of the build") from error
     return settings
 

@@ -191,9 +191,7 @@ class BuildFolder:
         with sole_writer(self.out, file=f"{LEASES}/folder", shared=shared) as handle:
             with self.mutex():
                 earlier = self._recorded()
-                now = self._check_settings(earlier, last)
-                if write and now != earlier:
-                    self._write(now)
+                self._record_settings(earlier, last, write=write)
             if not shared:  # other machines may be writing, and nobody here can tell whether their processes live
                 for folder in (self.out, *map(self.stage_folder, STAGES)):
                     sweep_temporaries(folder)
@@ -201,6 +199,17 @@ class BuildFolder:
                     if file.is_file() and not file.stat().st_size:
                         file.unlink()
             yield handle
+
+    def record_settings(self) -> None:
+        """Write down the settings of the build, in a folder that was claimed without."""
+        with self.mutex():
+            self._record_settings(self._recorded(), STAGES[-1], write=True)
+
+    def _record_settings(self, earlier: Mapping[str, Any], last: Stage, *, write: bool) -> None:
+        """Check that the settings do not contradict the earlier ones, and write them down if wanted."""
+        now = self._check_settings(earlier, last)
+        if write and now != earlier:
+            self._write(now)
 
     def lease(self, index: int) -> AbstractContextManager[bool]:
         """Context manager that tries to get a shard of pairs for this process alone; False if another one has it."""

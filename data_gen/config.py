@@ -135,6 +135,12 @@ class PairsConfig(Config):
         return value
 
     @property
+    def early_step(self) -> int:
+        """Denoising steps after which hopeless pairs are drawn no further; 0 for never."""
+        early = max(1, round(self.early_at * self.steps)) if self.early_at else 0
+        return min(early, self.steps - 1)
+
+    @property
     def needs_thresholds(self) -> bool:
         """Whether thresholds of the filter decide what is drawn, or which pictures are stored."""
         return bool(self.enough or self.give_up_below or self.early_at) or self.store_refused < 1

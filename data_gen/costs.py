@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ip2p.data_gen.api.ledger import LEDGERS, read_spending
-from ip2p.errors import told_if_full
+from ip2p.errors import told_if_unwritable
 
 SECONDS_FILE = "seconds.jsonl"
 
@@ -43,7 +43,7 @@ def record_seconds(out: Path, stage: str, seconds: float, *, of: str = "") -> No
         of: name of the work, if it may be recorded more than once, as by the run that resumes it: the last time counts.
     """
     line = json.dumps({"stage": stage, "seconds": round(seconds, 3)} | ({"of": of} if of else {})) + "\n"
-    with told_if_full(out / SECONDS_FILE):
+    with told_if_unwritable(out / SECONDS_FILE):
         handle = os.open(out / SECONDS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             os.write(handle, line.encode())

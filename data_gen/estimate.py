@@ -15,11 +15,13 @@ from ip2p.data_gen.captions.read import read_build_captions
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.draw import PairMaker, plan_candidates
 from ip2p.data_gen.pairs.judge import price_of_judging
-from ip2p.data_gen.pairs.scenarios import list_scenarios, most_kept, stand_in
+from ip2p.data_gen.pairs.scenarios import Sampler, list_scenarios, most_kept, sampler_of_sd1, stand_in
 from ip2p.data_gen.scale.partition import Partition
 from ip2p.data_gen.writers.prompts import ask
 from ip2p.errors import DataError, settings_of
-from ip2p.models.bundled import BUNDLED_NAMES
+from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
+from ip2p.models.folder import read_scheduler
+from ip2p.models.folder_checks import read_object
 from ip2p.plurals import counted
 from ip2p.records import Caption, content_id
 
@@ -155,7 +157,8 @@ def estimate(config: DatasetConfig, *, workers: int = 1, partition: Partition | 
         share = sum(sizes[index] for index in partition.shards(len(sizes)))
         source += f"; {partition} has {share} of them"
     triples = share * settings.per_caption * settings.turns * (2 if settings.inverse else 1)
-    scenarios = list_scenarios(config)
+    with settings_of("pairs"):
+        scenarios = list_scenarios(config, find_sampler(config.pairs.model))
     figures = zip(*(each.figures for each in scenarios), strict=True)
     candidates, rows, stored = (Span(min(values), max(values)) * triples for values in figures)
     folder = Path(config.out).absolute()
@@ -187,16 +190,38 @@ def _count_captions(config: DatasetConfig) -> tuple[list[Caption], int, str]:
     return captions, len(captions), f"{len(captions)} of {config.triples.file or source}"
 
 
+def find_model(name: str) -> Path | None:
+    """Return the folder of a model that is here: bundled, a folder, or downloaded from the hub; None for others."""
+    if name in BUNDLED_NAMES:
+        return bundled_path(name)
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        index = try_to_load_from_cache(name, "model_index.json")
+    except ValueError:  # no name of the hub
+        return None
+    return Path(index).parent if isinstance(index, str) else None
+
+
+def find_sampler(model: str) -> Sampler:
+    """Return what a base model says of UNet rows; if it is not here, what Stable Diffusion 1 does.
+
+    Raises:
+        ModelError: the model is here, and is damaged or of another kind.
+    """
+    folder = find_model(model)
+    if not folder:
+        return sampler_of_sd1()
+    unet = read_object(folder / "unet" / "config.json", f"the unet of the model {folder}")
+    return Sampler(read_scheduler(folder), bool(unet.get("time_cond_proj_dim")))
+
+
 def measure_rates(config: DatasetConfig, captions: Sequence[Caption]) -> Rates:
     """Measure how fast this machine draws with the base model, if that is here; assume the rates of others if not."""
     from ip2p.device import best_device
 
     settings, device = config.pairs, best_device()
-    here = settings.model in BUNDLED_NAMES or Path(settings.model).is_dir()
-    try:
-        here = here or isinstance(try_to_load_from_cache(settings.model, "model_index.json"), str)
-    except ValueError:  # no name of the hub
-        here = False
+    here = find_model(settings.model) is not None
     if here and not (device.type == "cpu" and settings.precision == "fp16"):
         with settings_of("pairs"):
             return _draw_some(config, captions[0].text, 1 if device.type == "cpu" else settings.batch)

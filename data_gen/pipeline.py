@@ -171,10 +171,10 @@ def write_triples(config: DatasetConfig, *, say: Say = say_at_once) -> Path:
             stages.write_triples()
         finally:
             counts, page = stages.report_triples()
-            seconds = time.monotonic() - began
-            rate = 60 * counts.kept / seconds
+            seconds, written = time.monotonic() - began, stages.triples
+            speed = f"{seconds:.1f} s in this session: {60 * written / seconds:.0f} triples a minute; "
             if counts.total:
-                say(f"{counts}\n{seconds:.1f} s in this session: {rate:.0f} triples a minute; report {page}")
+                say(f"{counts}\n{speed if written else 'no triple was written in this session; '}report {page}")
     _warn_if_stale(build_folder, say)
     return page
 
@@ -216,9 +216,10 @@ def refilter(config: DatasetConfig, *, say: Say = say_at_once) -> BuildSummary:
     from ip2p.data_gen.stages import Stages
 
     build_folder = BuildFolder(config, read_origins(Path(config.out)))
-    with build_folder.claim():
+    with build_folder.claim(write=False):
         stages = Stages(build_folder, say)
         stages.require("scores", f"Run `ip2p dataset build out={config.out}` to its end first")
+        build_folder.record_settings()  # not those of a filter that cannot run
         stages.filter_pairs()
         counts = _finish(stages.results()).counts
     summary = BuildSummary(build_folder.out, counts, Session(time.monotonic() - began))

@@ -82,6 +82,7 @@ class Stages:
         say: function that prints a line.
 
     Attributes:
+        triples: triples written by this process that passed the checks.
         drawn: candidates drawn by this process.
         unet_rows: UNet rows of these candidates.
         seconds: duration of drawing them.
@@ -89,7 +90,7 @@ class Stages:
 
     def __init__(self, build_folder: BuildFolder, say: Callable[[str], None]) -> None:
         self.build_folder, self.config, self.say = build_folder, build_folder.config, say
-        self.drawn = self.unet_rows = 0
+        self.triples = self.drawn = self.unet_rows = 0
         self.seconds = self._since = 0.0
 
     def write_captions(self, captions: Sequence[Caption]) -> None:
@@ -117,6 +118,7 @@ class Stages:
                 seen.remember(chunks[earlier], rows.read_triples(self.build_folder, earlier))
             triples = write_triples(chunks[index], self.writer, settings, seen=seen, count_tokens=self.count_tokens)
             caught_up = index + 1
+            self.triples += sum(each.status == "ok" for each in triples)
             progress.advance(len(chunks[index]))
             return rows.to_rows(triples)
 
@@ -139,11 +141,10 @@ class Stages:
 
     def report_triples(self) -> tuple[TripleCounts, Path]:
         """Count the finished triples, and write triples.html if there are any; returns counts and path."""
-        left = set(self._unfinished("triples", range(self.shards)))
+        left, settings = set(self._unfinished("triples", range(self.shards))), self.config.triples
         there = (index for index in range(self.shards) if index not in left)
         counts = TripleCounts(row for index in there for row in rows.read_triples(self.build_folder, index))
         page = self.build_folder.out / "triples.html"
-        settings = self.config.triples
         spent = read_spending(self.build_folder.out) if settings.writer.startswith("openai") else None
         if counts.total:
             atomic_write(page, render_triples(counts, settings.model or settings.writer, spent).encode())

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ip2p.errors import ConfigError, one_line
+from ip2p.errors import ConfigError, reason
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -70,7 +70,7 @@ def _read(source: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(
-            f"cannot read the config {source} ({one_line(error)})", "Write it as YAML, one `key: value` a line"
+            f"cannot read the config {source} ({reason(error)})", "Write it as YAML, one `key: value` a line"
         ) from error
     if values is None:
         return {}

@@ -22,7 +22,10 @@ from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a system that has no room for a file."""
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors of a system on which nothing may be written to a place."""
 ROOM_HINT = "Make room for it: what is finished is kept, and the same command goes on from here"
+FORBIDDEN_HINT = "Give another folder, or allow yourself to write to this one"
 
 
 class Ip2pError(Exception):
@@ -91,19 +94,33 @@ def run_program(work: Callable[[], object]) -> int:
 
 
 @contextmanager
-def told_if_full(path: Path) -> Iterator[None]:
-    """Context manager for writing a file, in which a disk without room is an expected failure.
+def told_if_unwritable(path: Path) -> Iterator[None]:
+    """Context manager for writing a file, in which a disk without room, or one to be read only, is an expected failure.
 
     Raises:
-        DataError: the disk, the quota or the largest size of a file is reached.
+        DataError: the disk, the quota or the largest size of a file is reached; or nothing may be written there.
     """
     try:
         yield
     except Exception as error:
         number = _system_error(error)
-        if number not in FULL:
+        if number not in FULL and not _is_forbidden(error, path):
             raise
-        raise DataError(f"{path} cannot be written ({os.strerror(number)})", ROOM_HINT) from error
+        raise DataError(f"{path} cannot be written ({os.strerror(number)})", write_hint(number)) from error
+
+
+def write_hint(number: int | None) -> str:
+    """Say what to do when a file cannot be written, by the number of the system's error."""
+    if number == errno.ENAMETOOLONG:
+        return "Give a shorter name"
+    return FORBIDDEN_HINT if number in FORBIDDEN else ROOM_HINT
+
+
+def _is_forbidden(error: Exception, path: Path) -> bool:
+    """Return whether nothing may be written beside a path; others of these errors may be of what is read meanwhile."""
+    if not (isinstance(error, OSError) and error.errno in FORBIDDEN and isinstance(error.filename, str)):
+        return False
+    return Path(error.filename).is_relative_to(path.parent)
 
 
 def _system_error(error: Exception) -> int:
@@ -128,6 +145,12 @@ def settings_of(section: str) -> Iterator[None]:
         names = "|".join(map(re.escape, error.arguments))
         what, fix = (re.sub(rf"(?<![\w.-])({names})\b", rf"{section}.\1", text) for text in (error.what, error.fix))
         raise type(error)(what, fix) from error
+
+
+def reason(error: BaseException, limit: int = 200) -> str:
+    """The message of an exception on one line, for texts that name the file: an error of the system without it."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or one_line(error, limit)
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

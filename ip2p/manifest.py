@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ip2p.builds import find_packed_build, read_fingerprint, repack_hint
-from ip2p.errors import DataError, one_line
+from ip2p.errors import DataError, reason
 from ip2p.records import SCHEMA_VERSION
 from ip2p.shards import Contents, atomic_write, hash_file, verify_parquet
 
@@ -160,5 +160,5 @@ def _find_document_fault(path: Path) -> str:
     except FileNotFoundError:
         return "is missing"
     except (OSError, ValueError, yaml.YAMLError) as error:
-        return f"cannot be read ({one_line(error, 80)})"
+        return f"cannot be read ({reason(error, 80)})"
     return ""

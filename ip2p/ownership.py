@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ip2p.errors import BusyError, DataError, one_line
+from ip2p.errors import BusyError, DataError, reason, write_hint
 from ip2p.shards import atomic_write
 
 LOCK_HINT = "Give a folder on a file system with locks; a network drive may have to be mounted with them"
@@ -130,7 +130,7 @@ def lock(handle: int, path: Path, *, shared: bool = False, wait: bool = False) -
     except BlockingIOError as error:
         raise BusyError(f"another run is writing to {path}", "Wait for it, or give another folder") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be locked ({one_line(error)})", LOCK_HINT) from error
+        raise DataError(f"{path} cannot be locked ({reason(error)})", LOCK_HINT) from error
 
 
 @contextmanager
@@ -144,8 +144,7 @@ def _opened(file: Path, *, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[int]
         file.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(file, flags, 0o644)
     except OSError as error:
-        fix = "Free disk space, or give a folder that you may write to"
-        raise DataError(f"{file} cannot be made ({one_line(error)})", fix) from error
+        raise DataError(f"{file} cannot be made ({reason(error)})", write_hint(error.errno)) from error
     try:
         yield handle
     finally:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ip2p.builds import redo_hint
-from ip2p.errors import DataError, one_line, told_if_full
+from ip2p.errors import DataError, reason, told_if_unwritable
 from ip2p.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         DataError: the disk is full.
     """
     temporary = _temporary(path)
-    with told_if_full(path):
+    with told_if_unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.touch()
@@ -92,12 +92,14 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     """Context manager with a temporary folder that becomes `path` if the block succeeds and is deleted if it fails.
 
     An existing folder is moved aside, replaced, and deleted last; if that is interrupted, the next call or
-    `sweep_temporaries` restores it. Callers make sure that the folder is theirs to replace.
+    `sweep_temporaries` restores it. Callers make sure that the folder is theirs to replace. A link stays one: the
+    folder that it leads to, perhaps on another disk, is replaced.
 
     Raises:
         DataError: the disk is full.
     """
-    with told_if_full(path), _atomic_dir(path) as temporary:
+    target = path.resolve() if path.is_symlink() else path
+    with told_if_unwritable(target), _atomic_dir(target) as temporary:
         yield temporary
 
 
@@ -300,7 +302,7 @@ def _to_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema | Features |
         encoded = [schema.encode_example(dict(row)) for row in rows]
         return pa.Table.from_pylist(encoded, schema=schema.arrow_schema)
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"rows do not fit the schema of the shard ({one_line(error)})", "Check the columns") from error
+        raise DataError(f"rows do not fit the schema of the shard ({reason(error)})", "Check the columns") from error
 
 
 def read_shard_manifest(path: Path) -> Manifest:
@@ -331,7 +333,7 @@ def _read_batches(path: Path, contents: Contents) -> Iterator[pa.RecordBatch]:
                 raise DataError(f"{path} {said}", redo_hint(path))
             yield from reader.iter_batches(batch_size=ROW_GROUP_SIZE)
     except (OSError, pa.ArrowException) as error:
-        what = f"cannot be read ({one_line(error)})" if path.exists() else "is missing"
+        what = f"cannot be read ({reason(error)})" if path.exists() else "is missing"
         raise DataError(f"{path} {what}", redo_hint(path)) from error
 
 

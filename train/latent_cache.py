@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ip2p.errors import DataError, one_line
+from ip2p.errors import DataError, reason
 from ip2p.models.backbone import Backbone
 from ip2p.train.objective import Latents
 from ip2p.train.ranks import Ranks
@@ -167,7 +167,7 @@ def _require_space(shards: TensorShards, names: Sequence[str], size: int) -> Non
         shards.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
-            f"the folder of kept latents {shards.folder} cannot be made ({one_line(error)})",
+            f"the folder of kept latents {shards.folder} cannot be made ({reason(error)})",
             "Give another folder as cache_folder=, or cache_latents=false",
         ) from error
     missing = size * sum(shards.manifest(name) is None for name in names) / max(1, len(names))

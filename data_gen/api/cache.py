@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ip2p.data_gen.api.ledger import LEDGER_FILE, Answer, Ledger
-from ip2p.errors import ConfigError, one_line
+from ip2p.errors import ConfigError, reason
 
 
 class Cache(NamedTuple):
@@ -53,7 +53,7 @@ def read_cache(place: Path, name: str = LEDGER_FILE, *, key: str = "triples.cach
         lines = path.read_bytes().splitlines()
     except OSError as error:
         fix = f"Give the folder of a build that has {name}, or that file"
-        raise ConfigError(f"there are no answers in {key}={place} ({one_line(error)})", fix) from None
+        raise ConfigError(f"there are no answers in {key}={place} ({reason(error)})", fix) from None
     for line in lines:
         try:
             found = json.loads(line)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from ip2p.errors import BudgetError, DataError, told_if_full
+from ip2p.errors import BudgetError, DataError, told_if_unwritable
 from ip2p.ownership import lock
 from ip2p.records import Reason
 
@@ -207,7 +207,7 @@ class Ledger:
         data = b"".join(json.dumps(line | at, ensure_ascii=True).encode() + b"\n" for line in lines)
         whole = os.fstat(self._file).st_size
         try:
-            with told_if_full(self.path):
+            with told_if_unwritable(self.path):
                 while data:
                     data = data[os.write(self._file, data) :]
                 os.fsync(self._file)

@@ -13,7 +13,7 @@ from PIL import Image
 from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.calibration.search import Examples
 from ip2p.data_gen.rows import FilteredShard, from_png, read_pictures
-from ip2p.errors import DataError, one_line
+from ip2p.errors import DataError, reason
 from ip2p.records import JUDGE_SCORES, NOT_SEEN_WHOLE, SCORES, Candidate
 
 MARKS = {"good": True, "bad": False}
@@ -57,7 +57,7 @@ def read_marks(path: Path) -> dict[str, bool]:
                 if marks.setdefault(name, MARKS[label]) != MARKS[label]:
                     raise DataError(f"{path} calls {name} both good and bad (line {number})", "Remove one of the lines")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read the labels {path} ({one_line(error)})", MARK_HINT) from error
+        raise DataError(f"cannot read the labels {path} ({reason(error)})", MARK_HINT) from error
     return marks
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ip2p.data_folders import dataset_arguments
 from ip2p.data_gen.config import CaptionsConfig
-from ip2p.errors import DataError, one_line
+from ip2p.errors import DataError, reason
 
 SOURCE_HINT = (
     "Give captions.source as storybook, a text, JSONL, CSV, TSV or parquet file, a folder, or owner/name of the hub"
@@ -54,7 +54,7 @@ def read_texts(settings: CaptionsConfig) -> Iterator[str]:
         try:
             yield from _read_file(path, settings.text_column)
         except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-            raise DataError(f"cannot read captions from {path} ({one_line(error, 160)})", SOURCE_HINT) from error
+            raise DataError(f"cannot read captions from {path} ({reason(error, 160)})", SOURCE_HINT) from error
 
 
 def _read_file(path: Path, column: str) -> Iterator[str]:
@@ -164,7 +164,7 @@ def _raise_unreadable(settings: CaptionsConfig, error: Exception) -> NoReturn:
             "(HF_HUB_OFFLINE too), captions.split and captions.subset; log in by `hf auth login` if it is gated; "
             "or download it and give the folder"
         )
-    raise DataError(f"cannot read captions from {source} ({one_line(error, 160)})", fix) from error
+    raise DataError(f"cannot read captions from {source} ({reason(error, 160)})", fix) from error
 
 
 def _lines(path: Path, newline: str | None = None) -> Iterator[str]:

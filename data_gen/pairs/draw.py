@@ -107,8 +107,6 @@ class PairMaker:
             steps=settings.steps, scheduler=settings.scheduler, text_every=settings.text_every,
             guidance_start=settings.guidance_start, guidance_stop=settings.guidance_stop,
         )  # fmt: skip
-        early = max(1, round(settings.early_at * settings.steps)) if settings.early_at else 0
-        self.early_step = min(early, settings.steps - 1)  # 0 is never
         self.estimator = backbone  # for estimates: the same networks, with another decoder
         if settings.early_decoder:
             decoder = load_decoder(backbone, settings.early_decoder)
@@ -161,6 +159,7 @@ class PairMaker:
             features=self.settings.share == "features",
         )  # fmt: skip
         dropped: dict[int, Pictures] = {}
+        early_step = self.settings.early_step
         with backbone.lock, sharing as control:
 
             def prepare_next(call: int, _: Tensor) -> None:
@@ -177,7 +176,7 @@ class PairMaker:
             denoised = denoise(
                 backbone, text_guidance(backbone, settings, texts, negative, scale=scales), settings,
                 size=(self.side, self.side), generators=generators, on_step=prepare_next,
-                estimates=Estimates(lambda step: step == self.early_step, drop) if reject and self.early_step else None,
+                estimates=Estimates(lambda step: step == early_step, drop) if reject and early_step else None,
                 same_as=control.same_in_batch,
             )  # fmt: skip
             return DenoisedPairs(*denoised, control.same_as, dropped)

@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 
 from ip2p.errors import DataError
 from ip2p.manifest import MANIFEST_FILE, DatasetManifest, read_manifest
-from ip2p.shards import TEMPORARY, atomic_file, hash_file
+from ip2p.shards import ROW_GROUP_SIZE, TEMPORARY, atomic_file, hash_file
 
 PACKED = re.compile(r"\w+/(train|test)-\d{5}-of-\d{5}\.parquet")
 """Paths of packed pairs inside the folder, by which they are known where no manifest can be read."""
 SHOWN = 3
 """Kept files that are named on the screen."""
+MAX_NAME = 255
+"""Bytes in the name of a file at most."""
 
 
 def keep_edited(folder: Path, place: Path, say: Callable[[str], None]) -> None:
@@ -35,7 +37,7 @@ def keep_edited(folder: Path, place: Path, say: Callable[[str], None]) -> None:
     """
     kept = [_keep(path, folder, place) for path in _find_edited(folder)]
     if kept:
-        shown = ", ".join(map(str, kept[:SHOWN])) + (f" and {len(kept) - SHOWN} more" if kept[SHOWN:] else "")
+        shown = ", ".join(map(_show, kept[:SHOWN])) + (f" and {len(kept) - SHOWN} more" if kept[SHOWN:] else "")
         whose, were = ("file of yours", "it was") if len(kept) == 1 else ("files of yours", "they were")
         say(f"{len(kept)} {whose} in {folder} will be replaced with the pairs; as {were}, kept as {shown}")
 
@@ -57,17 +59,19 @@ def _is_ours(path: Path, name: str, manifest: DatasetManifest | None) -> bool:
     """Return whether a file is what ip2p wrote, or damage of it."""
     if name == MANIFEST_FILE or TEMPORARY.fullmatch(path.name):
         return True
-    if manifest and name in manifest.files:  # a person's edit has another size, and can be read
-        return path.stat().st_size == manifest.files[name].size or not _is_parquet(path)
+    if manifest and name in manifest.files:  # what a person has edited can be read
+        return hash_file(path) == manifest.files[name].sha256 or not _is_whole(path)
     if manifest and name in manifest.documents:
         return hash_file(path) == manifest.documents[name]
     return manifest is None and bool(PACKED.fullmatch(name))
 
 
-def _is_parquet(path: Path) -> bool:
-    """Return whether a file is a parquet file that has its end."""
+def _is_whole(path: Path) -> bool:
+    """Return whether all of a parquet file can be read; checksums tell bits that have flipped in its rows."""
     try:
-        pq.read_metadata(path)
+        with pq.ParquetFile(path, page_checksum_verification=True) as reader:
+            for _ in reader.iter_batches(ROW_GROUP_SIZE):
+                pass
     except (OSError, pa.ArrowException):
         return False
     return True
@@ -79,9 +83,9 @@ def _keep(path: Path, folder: Path, place: Path) -> Path:
     for number in itertools.count(1):
         more = f"-{number}" if number > 1 else ""
         if relative.parent == Path():
-            kept = place / f"{path.stem}.edited{more}{path.suffix}"
+            kept = place / _with_ending(path.name, f".edited{more}")
         else:
-            kept = place / f"{folder.name}.edited" / relative.with_name(f"{path.stem}{more}{path.suffix}")
+            kept = place / f"{folder.name}.edited" / relative.with_name(_with_ending(path.name, more))
         if not os.path.lexists(kept):
             kept.parent.mkdir(parents=True, exist_ok=True)
             if path.is_symlink():
@@ -92,3 +96,17 @@ def _keep(path: Path, folder: Path, place: Path) -> Path:
         if kept.resolve() == path.resolve() or (kept.is_file() and path.is_file() and filecmp.cmp(path, kept, False)):
             break
     return kept
+
+
+def _with_ending(name: str, more: str) -> str:
+    """Return the name of a file with more before its suffix, in the 255 bytes that file systems allow."""
+    path = Path(name)
+    longer = f"{path.stem}{more}{path.suffix}"
+    if len(os.fsencode(longer)) > MAX_NAME:
+        longer = os.fsdecode(os.fsencode(name)[: MAX_NAME - len(more)]) + more
+    return longer
+
+
+def _show(path: Path) -> str:
+    """Write a path so that any screen can show it."""
+    return os.fsencode(path).decode(errors="replace")

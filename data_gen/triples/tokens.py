@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ip2p.errors import ModelError, one_line
+from ip2p.errors import ModelError, reason
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 
 TOKENIZER = "tokenizer"
@@ -41,7 +41,7 @@ def token_counter(model: str, limit: int) -> Callable[[str], int]:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers library raises no other
         raise ModelError(
-            f"cannot read the tokenizer in {folder} ({one_line(error)})", "Download the model again, or name another"
+            f"cannot read the tokenizer in {folder} ({reason(error)})", "Download the model again, or name another"
         ) from error
     return lambda text: len(tokenizer(text, verbose=False).input_ids)
 

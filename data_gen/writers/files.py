@@ -9,7 +9,7 @@ from ip2p.data_gen.kinds import OTHER, known_kind
 from ip2p.data_gen.triples.agreement import REMOVALS, REPLACEMENTS
 from ip2p.data_gen.triples.placement import STATES
 from ip2p.data_gen.triples.wording import content, has_aspect, inflected
-from ip2p.errors import DataError, one_line
+from ip2p.errors import DataError, reason
 
 OURS, AUTHORS = ("caption", "instruction", "edited_caption"), ("input", "edit", "output")
 """Keys of the two layouts, in the same order."""
@@ -49,7 +49,7 @@ def read_triple_file(path: str | Path) -> tuple[SeedTriple, ...]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the triples in {path} ({one_line(error)})", "Give a JSONL file") from error
+        raise DataError(f"cannot read the triples in {path} ({reason(error)})", "Give a JSONL file") from error
     found = tuple(_read_line(line, f"line {number} of {path}") for number, line in enumerate(lines, 1) if line.strip())
     if not found:
         raise DataError(f"there are no triples in {path}", f"Write a JSON object with {', '.join(OURS)} on each line")
@@ -60,7 +60,7 @@ def _read_line(line: str, place: str) -> SeedTriple:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise DataError(f"{place} is not JSON ({one_line(error)})", "Write one object on each line") from error
+        raise DataError(f"{place} is not JSON ({reason(error)})", "Write one object on each line") from error
     fix = f"Give it the keys {', '.join(OURS)}, or {', '.join(AUTHORS)}, with texts"
     if not isinstance(row, dict):
         raise DataError(f"{place} is not a JSON object", fix)

@@ -12,7 +12,7 @@ from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.kinds import KINDS
 from ip2p.data_gen.triples.proposals import Message, spell_out
 from ip2p.data_gen.writers.seeds import SeedTriple, draw_shots, open_seeds
-from ip2p.errors import DataError, one_line
+from ip2p.errors import DataError, reason
 from ip2p.records import Caption
 from ip2p.seeding import derive_seed
 
@@ -164,7 +164,7 @@ def _read_system(path: str) -> str:
     try:
         text = Path(path).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read triples.system={path} ({one_line(error)})", "Give a text file") from error
+        raise DataError(f"cannot read triples.system={path} ({reason(error)})", "Give a text file") from error
     if not text:
         raise DataError(f"triples.system={path} is empty", "Say in it which pictures and edits you want")
     return f"{text}\n{FORMAT}"

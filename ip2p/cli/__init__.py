@@ -16,9 +16,9 @@ import typer
 
 import ip2p
 from ip2p.cli.lazy import LazyCommands, make_app
-from ip2p.errors import Ip2pError, one_line
+from ip2p.errors import FORBIDDEN, FULL, Ip2pError, one_line, write_hint
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+UNWRITABLE = (*FULL, *FORBIDDEN, errno.ENAMETOOLONG)
 """What a disk or a folder may answer to a write."""
 
 app = make_app(
@@ -111,7 +111,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 
         return with_flags(error), 2
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        return f"cannot write {error.filename or 'a file'} ({error.strerror}). Make room, or give another place", 2
+        return f"cannot write {error.filename or 'a file'} ({error.strerror}). {write_hint(error.errno)}", 2
     if isinstance(error, typer.TyperException):
         said = error.format_message().rstrip(".")
         return f"{said}{'' if said.endswith('?') else '.'} See `ip2p --help`", 2

@@ -11,7 +11,7 @@ from typing import Any
 from diffusers import AutoencoderKL, AutoencoderTiny
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from ip2p.errors import ModelError, one_line
+from ip2p.errors import ModelError, reason
 from ip2p.models.backbone import Backbone
 from ip2p.models.folder import fetch
 from ip2p.models.folder_checks import read_object, require_network
@@ -64,7 +64,7 @@ def _load(backbone: Backbone, name: str, kind: type[Any], what: str, hint: str) 
     try:
         folder = folder if folder.exists() else fetch(name, AUTOENCODER_FILES)
     except (OSError, HfHubHTTPError, HFValidationError) as error:
-        raise ModelError(f"there is no {what[4:]} ({one_line(error)})", hint) from error
+        raise ModelError(f"there is no {what[4:]} ({reason(error)})", hint) from error
     if not (folder / CONFIG_FILE).is_file():
         raise ModelError(f"there is no {what[4:]}: it has no {CONFIG_FILE}", hint)
     with explain(what, hint):

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
-from ip2p.errors import ConfigError, ModelError, one_line
+from ip2p.errors import ConfigError, ModelError, reason
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.models.checkpoint import WeightsChoice
 from ip2p.models.folder_checks import require_files, require_network, require_schedule, require_tokenizer
@@ -110,7 +110,7 @@ def read_index(path: Path) -> dict[str, Any]:
         index = json.loads((path / INDEX_FILE).read_text())
         classes = {name: str(index[name][1]) for name in COMPONENTS if (index.get(name) or [None])[0]}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path / INDEX_FILE} is not readable ({one_line(error)})", DAMAGED_HINT) from error
+        raise ModelError(f"{path / INDEX_FILE} is not readable ({reason(error)})", DAMAGED_HINT) from error
     known_classes = REQUIRED_COMPONENTS | (SDXL_COMPONENTS if classes.keys() & SDXL_COMPONENTS.keys() else {})
     known_classes |= {name: known for name, known in SAFETY_COMPONENTS.items() if name in classes}
     for component, known in known_classes.items():
@@ -148,6 +148,16 @@ def read_folder(
         )
         for component in component_names(index, safety=safety_checker)
     }  # fmt: skip
+
+
+def read_scheduler(path: Path) -> Any:
+    """Read the scheduler of a model folder, and nothing else.
+
+    Raises:
+        ModelError: the model is of another family, or the folder is damaged.
+    """
+    what = f"the scheduler of the model {path}"
+    return read_component(path, "scheduler", read_index(path)["scheduler"], torch.float32, what=what)
 
 
 def component_names(index: Mapping[str, Any], *, safety: bool) -> list[str]:

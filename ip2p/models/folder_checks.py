@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ip2p.errors import ModelError, one_line
+from ip2p.errors import ModelError, reason
 from ip2p.models.loading import DAMAGED_HINT
 from ip2p.models.weight_files import PICKLE_SUFFIXES
 
@@ -136,9 +136,7 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"cannot load {what}: {path.name} is not readable ({one_line(error)})", DAMAGED_HINT
-        ) from error
+        raise ModelError(f"cannot load {what}: {path.name} is not readable ({reason(error)})", DAMAGED_HINT) from error
     if not isinstance(found, dict):
         raise ModelError(f"cannot load {what}: {path.name} is a {type(found).__name__}, not an object", DAMAGED_HINT)
     return found
@@ -191,7 +189,7 @@ def _count(path: Path, what: str) -> int:
         with safe_open(path, framework="pt") as file:
             return len(file.keys())
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot load {what}: {path.name} is damaged ({one_line(error)})", DAMAGED_HINT) from error
+        raise ModelError(f"cannot load {what}: {path.name} is damaged ({reason(error)})", DAMAGED_HINT) from error
 
 
 def _layers(value: Any, key: str = "") -> Iterator[int]:

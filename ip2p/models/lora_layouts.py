@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ip2p.errors import ModelError, one_line
+from ip2p.errors import ModelError, reason
 from ip2p.models.backbone import Backbone
 from ip2p.models.key_names import unet_names
 from ip2p.models.weight_files import read_header
@@ -132,7 +132,7 @@ def read_peft_config(path: Path, keys: Iterable[str]) -> dict[str, Any]:
         found = json.loads(text if text is not None else beside.read_text("utf-8") if is_pefts else "{}")
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"the config of the LoRA {path} is not readable ({one_line(error)})", "Download it again"
+            f"the config of the LoRA {path} is not readable ({reason(error)})", "Download it again"
         ) from error
     if not isinstance(found, dict):
         raise ModelError(f"the config of the LoRA {path} has no options by name", "Download it again")

@@ -25,7 +25,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ip2p.errors import ModelError, one_line
+from ip2p.errors import ModelError, reason
 from ip2p.models.checkpoint import adapt_scheduler, require_known, schedule_keys
 from ip2p.models.folder import (
     COMPONENTS,
@@ -191,7 +191,7 @@ def _unpack(configs: str, folder: Path, path: Path) -> None:
     try:
         files = {str(name): str(text) for name, text in json.loads(configs).items()}
     except (ValueError, AttributeError) as error:
-        raise ModelError(f"the header of {path} is not readable ({one_line(error)})", DAMAGED_HINT) from error
+        raise ModelError(f"the header of {path} is not readable ({reason(error)})", DAMAGED_HINT) from error
     for name, text in files.items():
         if not _is_config_file(name):
             raise ModelError(f"the header of {path} names a file {name!r}", "Do not trust this file")

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from ip2p.errors import ModelError, one_line
+from ip2p.errors import ModelError, reason
 from ip2p.models.loading import DAMAGED_HINT
 
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
@@ -31,7 +31,7 @@ def read_weights(path: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} has more than weights", "Give a .safetensors file of the model") from error
     except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{path} is damaged ({one_line(error)})", DAMAGED_HINT) from error
+        raise ModelError(f"{path} is damaged ({reason(error)})", DAMAGED_HINT) from error
     while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict):
@@ -51,7 +51,7 @@ def read_header(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} is damaged ({one_line(error)})", DAMAGED_HINT) from error
+        raise ModelError(f"{path} is damaged ({reason(error)})", DAMAGED_HINT) from error
 
 
 def require_readable(path: Path, *, allow_pickle: bool = False) -> None:

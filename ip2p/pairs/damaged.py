@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ip2p.errors import DataError, one_line
+from ip2p.errors import DataError, reason
 from ip2p.manifest import DatasetManifest
 from ip2p.shards import Contents, verify_parquet
 
@@ -56,7 +56,7 @@ def _reading_fault(file: Path) -> str:
         for _ in _batches(file):
             pass
     except (OSError, ValueError, pa.ArrowException) as error:
-        return f"the file is damaged ({one_line(error, 120)})"
+        return f"the file is damaged ({reason(error, 120)})"
     return ""
 
 

@@ -13,7 +13,7 @@ from datasets.utils.logging import disable_progress_bar
 
 from ip2p.builds import BUILD_FILE, PACKED_FOLDER
 from ip2p.data_folders import dataset_arguments, file_arguments
-from ip2p.errors import DataError, ImageError, one_line
+from ip2p.errors import DataError, ImageError, reason
 from ip2p.manifest import MANIFEST_FILE, find_faults, read_manifest
 from ip2p.pairs.columns import Columns, Reading, find_columns, missing_columns
 from ip2p.pairs.layouts import find_layout, split_of
@@ -106,14 +106,14 @@ def open_splits(source: str | Path) -> dict[str, Dataset]:
             found = load_dataset(**(file_arguments(path) if path.is_file() else dataset_arguments(path)))
     except (DatasetNotFoundError, ConnectionError) as error:
         if path.exists():
-            raise DataError(f"cannot read the data set {source} ({one_line(error)})", LAYOUT_HINT) from error
+            raise DataError(f"cannot read the data set {source} ({reason(error)})", LAYOUT_HINT) from error
         raise DataError(
             f"there is no data set at {source}, and the hub cannot be asked for one or has none of this name",
             f"Give a path that is here, or bring it: `hf download --repo-type dataset {source} --local-dir FOLDER`, or "
             "build one with `make dataset`",
         ) from error
     except (OSError, ValueError, RuntimeError, DatasetsError, pa.ArrowException) as error:
-        raise DataError(f"cannot read the data set {source} ({one_line(error)})", LAYOUT_HINT) from error
+        raise DataError(f"cannot read the data set {source} ({reason(error)})", LAYOUT_HINT) from error
     splits = dict(found) if isinstance(found, DatasetDict) else {"train": found}
     return {str(name): keep_encoded(table) for name, table in splits.items()}
 
@@ -134,7 +134,7 @@ def open_files(files: Sequence[Path], root: Path) -> dict[str, Dataset]:
     try:
         found = load_dataset("parquet", data_files=splits)
     except (OSError, ValueError, RuntimeError, DatasetsError, pa.ArrowException) as error:
-        raise DataError(f"cannot read the data set {root} ({one_line(error)})", LAYOUT_HINT) from error
+        raise DataError(f"cannot read the data set {root} ({reason(error)})", LAYOUT_HINT) from error
     return {str(name): keep_encoded(table) for name, table in found.items()}
 
 

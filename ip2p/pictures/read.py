@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from ip2p.errors import ImageError, one_line
+from ip2p.errors import ImageError, reason
 from ip2p.pictures.color import to_srgb
 from ip2p.pictures.formats import BY_PLUGIN, JPEG, Format, detect_format, missing_support, readable_names
 from ip2p.pictures.guards import SAVE_AGAIN_HINT, SMALLER_HINT, check_bytes, check_opened, check_pixels
@@ -121,7 +121,7 @@ def open_guarded(data: bytes, path: str | Path) -> Iterator[Image.Image]:
     except _TooManyReads as error:
         raise ImageError(f"{path} needs more than {MAX_READS} reads", SAVE_AGAIN_HINT) from error
     except Exception as error:  # decoders raise exceptions of any kind for damaged bytes
-        raise ImageError(f"{path} is damaged ({kind.name}: {one_line(error, 120)})", SAVE_AGAIN_HINT) from error
+        raise ImageError(f"{path} is damaged ({kind.name}: {reason(error, 120)})", SAVE_AGAIN_HINT) from error
 
 
 def check_shape(size: tuple[int, int], name: str) -> None:

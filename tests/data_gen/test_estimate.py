@@ -13,9 +13,9 @@ from ip2p.config import load_config
 from ip2p.data_gen import estimate as module
 from ip2p.data_gen import pipeline
 from ip2p.data_gen.config import DatasetConfig, PairsConfig
-from ip2p.data_gen.estimate import Span, estimate, price_of_triples
+from ip2p.data_gen.estimate import Span, estimate, find_sampler, price_of_triples
 from ip2p.data_gen.pairs.draw import plan_tree
-from ip2p.data_gen.pairs.scenarios import list_scenarios, rows_of_tree
+from ip2p.data_gen.pairs.scenarios import Sampler, list_scenarios, plan_calls, rows_of_tree, sampler_of_sd1
 from ip2p.data_gen.scale.partition import Partition
 from ip2p.errors import DataError
 from ip2p.records import Caption, Triple, content_id
@@ -42,13 +42,27 @@ def test_an_estimate_is_what_the_build_takes_and_writes_nothing(make_config: Mak
 
 def test_rows_follow_guidance_and_scheduler() -> None:
     for settings, rows in (
-        ({"steps": 10, "scheduler": "dpm", "guidance_stop": 0.8}, 36),
-        ({"steps": 100}, 400),
-        ({"steps": 10, "scheduler": "heun"}, 4 * 19),
-        ({"steps": 10, "text_every": 2}, 30),
+        ({"steps": 10, "scheduler": "dpm", "guidance_stop": 0.8}, 37),
+        ({"steps": 10, "scheduler": "dpm", "guidance_stop": 0.79}, 35),
+        ({"steps": 7, "scheduler": "dpm", "guidance_stop": 0.75}, 25),
+        ({"steps": 100}, 399),
+        ({"steps": 10, "scheduler": "heun"}, 4 * 19 - 1),
+        ({"steps": 10, "text_every": 2}, 29),
         ({"steps": 10, "cfg_min": 1, "cfg_max": 1}, 20),
     ):
-        assert rows_of_tree([0.5], PairsConfig.model_validate(settings)) == pytest.approx(rows)
+        pairs = PairsConfig.model_validate(settings)
+        assert rows_of_tree([0.5], plan_calls(pairs, sampler_of_sd1()), pairs.steps) == rows
+    told = Sampler(sampler_of_sd1().scheduler, takes_scale=True)
+    assert [each.branches for each in plan_calls(PairsConfig(steps=4), told)] == [1] * 4, "as in LCM"
+
+
+def test_guidance_that_stops_takes_the_rows_that_were_said(make_config: MakeConfig) -> None:
+    settings = ("pairs.steps=7", "pairs.guidance_start=0.1", "pairs.guidance_stop=0.75", "pairs.scheduler=dpm")
+    for more in ("pairs.text_every=1", "pairs.text_every=2", "pairs.scheduler=heun"):
+        config = make_config(*settings, more, "filter.direction=-1", f"out={make_config().out}-{more[-1]}")
+        found, summary = estimate(config), pipeline.build(config, say=lambda _: None)
+        assert found.rows == Span(*[summary.unet_rows] * 2), more
+    assert summary.drawn * 2 * 7 < found.rows.most < summary.drawn * 2 * 2 * 13
 
 
 def test_trees_share_rows_as_in_the_estimate(make_config: MakeConfig) -> None:
@@ -60,7 +74,8 @@ def test_trees_share_rows_as_in_the_estimate(make_config: MakeConfig) -> None:
     planned = [
         plan_tree(each, number, config.pairs, config.seed)[: 5 - number] for each in triples for number in (0, 3)
     ]
-    counted = sum(rows_of_tree([each.candidate.p for each in tree], config.pairs) for tree in planned)
+    calls = plan_calls(config.pairs, find_sampler(config.pairs.model))
+    counted = sum(rows_of_tree([each.candidate.p for each in tree], calls, 6) for tree in planned)
     assert counted == pytest.approx(summary.unet_rows), "to the row for the candidates that were drawn"
 
 
@@ -70,7 +85,7 @@ def test_estimates_of_trees_follow_the_ranges_of_each_kind() -> None:
     both = {"season": {"p_min": 1, "p_max": 1}, "time": {"p_min": 1, "p_max": 1, "cfg_min": 1, "cfg_max": 1}}
 
     def rows(**settings: Any) -> tuple[float, float, str]:
-        found = list_scenarios(DatasetConfig.model_validate({"pairs": pairs | settings}))
+        found = list_scenarios(DatasetConfig.model_validate({"pairs": pairs | settings}), sampler_of_sd1())
         return min(each.rows for each in found), max(each.rows for each in found), found[0].name
 
     plain, season = rows(), rows(p_min=1, p_max=1)
@@ -103,11 +118,12 @@ def test_early_rejection_and_what_is_stored_are_in_the_estimate() -> None:
     base = {"candidates": 10, "steps": 20}
     early = base | {"early_at": 0.25, "early_audit": 0.2, "store_refused": 0.5}
     plain, rejecting = (
-        list_scenarios(DatasetConfig.model_validate({"pairs": each, "filter": {"top_k": 2}})) for each in (base, early)
+        list_scenarios(DatasetConfig.model_validate({"pairs": each, "filter": {"top_k": 2}}), sampler_of_sd1())
+        for each in (base, early)
     )
-    assert [each.figures for each in plain] == [pytest.approx((10, 800, 2 * 2 + 8 + 2 * 8))]
-    assert rejecting[0].figures == pytest.approx((10, 800, 2 * 2 + 4 + 2 * 4))
-    assert rejecting[1].figures == pytest.approx((10, 800 * (0.2 + 0.8 * 0.25), 5))
+    assert [each.figures for each in plain] == [pytest.approx((10, 790, 2 * 2 + 8 + 2 * 8))]
+    assert rejecting[0].figures == pytest.approx((10, 790, 2 * 2 + 4 + 2 * 4))
+    assert rejecting[1].figures == pytest.approx((10, 10 * (0.2 * 79 + 0.8 * 19), 5))
 
 
 def test_a_partition_takes_its_share(make_config: MakeConfig, server: Server) -> None:

@@ -16,7 +16,7 @@ import torch
 from datasets import DatasetDict, load_dataset
 
 from ip2p.data_gen import pipeline
-from ip2p.data_gen.build_file import load_settings
+from ip2p.data_gen.build_file import load_settings, read_build_file
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.pack import FEATURES
 from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
@@ -219,6 +219,7 @@ def test_scores_of_an_earlier_version_are_made_again_and_no_pair_is_drawn_again(
         pipeline.build(config, say=quiet)
     with pytest.raises(DataError, match=r"scores is not there, or was made with other settings\. Run `ip2p dataset bu"):
         pipeline.refilter(make_config("filter.layout_max=0.9"), say=quiet)
+    assert read_build_file(out)["filter.layout_max"] is None, "a filter that cannot run leaves no thresholds"
     assert pipeline.build(config, say=quiet).drawn == 0
     scored = list(read_shards(out / "scores"))
     assert any(row["layout"] > 0 for row in scored) and all(0 <= row["changed"] <= 1 for row in scored)

@@ -108,6 +108,8 @@ def test_every_caption_leaves_a_row_and_refusals_are_shown(server: Server, tmp_p
     assert "unchanged: 1" in page and "keep it" in page and "per thousand kept triples" in page
     assert any("about" in line and "USD" in line for line in says), "an estimate comes first"
     assert "kept" in says[-1] and "triples a minute" in says[-1]
+    pipeline.write_triples(settings(server, tmp_path / "run", texts), say=says.append)
+    assert "no triple was written in this session" in says[-1] and "a minute" not in says[-1]
 
 
 def test_a_run_in_which_nothing_succeeds_ends_with_an_error_and_a_raw_reply(

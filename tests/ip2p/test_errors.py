@@ -1,13 +1,16 @@
 """Errors are one line: what was wrong, and what to do."""
 
+import errno
+import os
 import pickle
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2p import errors
-from ip2p.errors import Ip2pError
+from ip2p.errors import DataError, Ip2pError, reason, told_if_unwritable
 
 TREE = [
     errors.ImageError,
@@ -30,6 +33,26 @@ def test_every_error_is_an_ip2p_error_and_names_its_remedy(kind: type[Ip2pError]
 @given(st.text(), st.text())
 def test_an_error_is_one_line_whatever_it_quotes(what: str, fix: str) -> None:
     assert len(str(Ip2pError(what, fix)).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [(errno.ENOSPC, "Make room"), (errno.EROFS, "Give another folder"), (errno.EACCES, "Give another folder")],
+)
+def test_a_full_disk_and_one_to_be_read_only_get_different_advice(number: int, fix: str, tmp_path: Path) -> None:
+    path = tmp_path / "shard"
+    with pytest.raises(DataError, match=f"shard cannot be written .*{fix}"), told_if_unwritable(path):
+        raise OSError(number, os.strerror(number), str(path))
+    if number != errno.ENOSPC:
+        with pytest.raises(PermissionError if number == errno.EACCES else OSError), told_if_unwritable(path):
+            raise OSError(number, os.strerror(number), "/another/file")
+
+
+def test_a_reason_does_not_repeat_the_file() -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        Path("nowhere.json").read_text()
+    assert reason(caught.value) == "No such file or directory"
+    assert reason(ValueError("not a\nnumber")) == "not a number"
 
 
 def test_errors_cross_processes() -> None:

@@ -67,6 +67,17 @@ def test_a_killed_writer_leaves_only_whole_files_and_redoing_gives_the_same_byte
     assert visible(folder) == expected
 
 
+def test_a_folder_behind_a_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
+    real, link = tmp_path / "disk" / "real", tmp_path / "link"
+    real.mkdir(parents=True)
+    (real / "old").write_text("old")
+    link.symlink_to(real)
+    with shards.atomic_dir(link) as folder:
+        (folder / "new").write_text("new")
+    assert link.is_symlink() and [path.name for path in real.iterdir()] == ["new"]
+    assert not [path for path in tmp_path.rglob(".*")]
+
+
 def test_a_failed_block_leaves_no_folder_and_keeps_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "model"
     with shards.atomic_dir(target) as work:

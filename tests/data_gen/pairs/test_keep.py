@@ -17,7 +17,7 @@ DATA = "data/train-00000-of-00001.parquet"
 def write_pairs(path: Path, rows: int) -> None:
     """Write a parquet file of so many rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"n": list(range(rows))}), path)
+    pq.write_table(pa.table({"n": list(range(rows))}), path, write_page_checksum=True, compression="zstd")
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -66,6 +66,29 @@ def test_files_in_subfolders_are_kept_once_with_each_content(packed: Path) -> No
     assert keep(packed)[0] == kept
     (packed / "mine/deep/notes.txt").write_text("e")
     assert keep(packed)[0] == kept | {"packed.edited/mine/deep/notes-2.txt": b"e"}
+
+
+def test_any_name_is_kept_and_shown(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["n" * 255, "ä" * 127, os.fsdecode(b"caf\xe9.txt"), "mine/" + "s." + "x" * 253]
+    (packed / "mine").mkdir()
+    for round_ in ("a", "b"):
+        for name in names:
+            (packed / name).write_text(name[:3] + round_)
+        kept: list[str] = []
+        keep_edited(packed, packed.parent, kept.append)
+        print(kept[0].encode().decode())
+    found = {data.decode() for name, data in content(packed.parent).items() if not name.startswith("packed/")}
+    assert found == {name[:3] + each for name in names for each in "ab"} and "caf" in capsys.readouterr().out
+
+
+def test_an_edit_of_the_same_size_is_kept_and_a_flipped_bit_is_not(packed: Path) -> None:
+    data = packed / DATA
+    as_written = data.read_bytes()
+    pq.write_table(pa.table({"n": [0, 1, 2, 3, 9]}), data, compression="zstd", write_page_checksum=True)
+    assert len(data.read_bytes()) == len(as_written) and data.read_bytes() != as_written
+    assert keep(packed)[0] == {f"packed.edited/{DATA}": data.read_bytes()}
+    data.write_bytes(as_written[:30] + bytes([as_written[30] ^ 1]) + as_written[31:])
+    assert list(keep(packed)[0]) == [f"packed.edited/{DATA}"], "no second one"
 
 
 def test_pairs_that_a_person_has_edited_are_kept_and_links_stay_links(packed: Path, tmp_path: Path) -> None:
