@@ -91,15 +91,13 @@ def hash_file(path: Path) -> str:
 def atomic_dir(path: Path) -> Iterator[Path]:
     """Context manager with a temporary folder that becomes `path` if the block succeeds and is deleted if it fails.
 
-    An existing folder is moved aside, replaced, and deleted last; if that is interrupted, the next call or
-    `sweep_temporaries` restores it. Callers make sure that the folder is theirs to replace. A link stays one: the
-    folder that it leads to, perhaps on another disk, is replaced.
+    An existing folder, or the one that a link leads to, is moved aside, replaced, and deleted last; if that is
+    interrupted, the next call or `sweep_temporaries` restores it. Callers make sure that it is theirs to replace.
 
     Raises:
         DataError: the disk is full.
     """
-    target = path.resolve() if path.is_symlink() else path
-    with told_if_unwritable(target), _atomic_dir(target) as temporary:
+    with told_if_unwritable(path), _atomic_dir(path.resolve() if path.is_symlink() else path) as temporary:
         yield temporary
 
 
