@@ -1,5 +1,6 @@
 """Equal rows are computed once, and nothing else changes."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
