@@ -119,7 +119,7 @@ def _height(at: Array, x: Array, y: Array) -> Array:
 
 
 def curve_chart(curves: Sequence[TradeOff]) -> Chart:
-    """Plot the curves with their intervals as bands, as in Figure 8 of the paper."""
+    """Plot the curves as in Figure 8 of the paper, with the intervals of each point as a frame."""
     points = [point for curve in curves for point in curve.points]
     x = _range([value for point in points for value in point.x[1:3]])
     y = _range([value for point in points for value in point.y[1:3]])

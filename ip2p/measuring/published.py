@@ -60,7 +60,6 @@ def magic_brush(
         clip: CLIP; its authors take ViT-B/32.
         dino: DINO; its authors take ViT-S/16.
     """
-    have_text = [bool(text.strip()) for text in captions]
     figures = {
         "L1": [_distance(*pair, power=1) for pair in zip(edited, targets, strict=True)],
         "L2": [_distance(*pair, power=2) for pair in zip(edited, targets, strict=True)],
@@ -68,7 +67,7 @@ def magic_brush(
     if clip:
         figures |= {
             "CLIP-I": _cosines(clip.embed_images, edited, targets),
-            "CLIP-T": _rows(have_text, lambda k: _dot(clip.embed_images([edited[k]]), clip.embed_texts([captions[k]]))),
+            "CLIP-T": _match_captions(clip, edited, captions),
         }
     if dino:
         figures["DINO"] = _cosines(dino.embed, edited, targets)
@@ -95,7 +94,6 @@ def emu_edit(
     """
     figures = {"L1": [_distance(after, before, power=1) for before, after in zip(sources, edited, strict=True)]}
     if clip:
-        have_text = [bool(text.strip()) for text in edited_captions]
         rows = zip(sources, captions, edited_captions, strict=True)
         have_direction = [bool(s and a.strip() and b.strip() and a.strip() != b.strip()) for s, a, b in rows]
         figures |= {
@@ -103,9 +101,7 @@ def emu_edit(
                 have_direction, lambda k: _direction(clip, sources[k], edited[k], captions[k], edited_captions[k])
             ),
             "CLIP_im": _cosines(clip.embed_images, edited, sources),
-            "CLIP_out": _rows(
-                have_text, lambda k: _dot(clip.embed_images([edited[k]]), clip.embed_texts([edited_captions[k]]))
-            ),
+            "CLIP_out": _match_captions(clip, edited, edited_captions),
         }
     if dino:
         figures["DINO"] = _cosines(dino.embed, edited, sources)
@@ -224,6 +220,12 @@ def _cosines(
     """Cosines of the embeddings of pictures and of others, row by row."""
     pairs = zip(images, others, strict=True)
     return [math.nan if other is None else _dot(embed([image]), embed([other])) for image, other in pairs]
+
+
+def _match_captions(clip: ClipScorer, images: Sequence[Image.Image], captions: Sequence[str]) -> list[float]:
+    """CLIP similarities of pictures and their captions; NaN without a caption."""
+    have_text = [bool(text.strip()) for text in captions]
+    return _rows(have_text, lambda k: _dot(clip.embed_images([images[k]]), clip.embed_texts([captions[k]])))
 
 
 def _direction(
