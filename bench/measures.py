@@ -1,16 +1,14 @@
-"""Measure the measures: `python bench/measures.py [--faults 60] [--edits FOLDER]`.
+"""Measure the measures: `python bench/measures.py [--faults 60] [--folders FOLDER ...]`.
 
 First, faults are planted into exact targets, and each measure is asked to tell them. Second, each measure is compared
-with a person's labels of 64 edits (`judge_labels.json`), most of them unclear, see `judge.py`.
+with a person's labels of edits, many of them unclear, see `labelled_edits.py`.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from judge import LABELS_FILE, draw_edits, make_cases
-from PIL import Image
+from labelled_edits import read_labelled
 
 from ip2p.measuring.agreement import measure_agreement
 from ip2p.measuring.clip import ClipScorer
@@ -19,7 +17,6 @@ from ip2p.measuring.pixel_truth import PixelTruth, pixel_truth
 from ip2p.measuring.planted_faults import Measure, Trial, judge_measure, plant_faults
 from ip2p.measuring.published import magic_brush
 from ip2p.measuring.tables import markdown_table
-from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.render import render
@@ -76,13 +73,6 @@ def make_measures(clip: ClipScorer, judge: Judge) -> dict[str, Measure]:
     }
 
 
-def load_edits(folder: Path | None) -> list[Image.Image]:
-    """Read the 64 edits from a folder, or draw them."""
-    if folder is None:
-        return draw_edits(make_cases(), DEFAULT_EDITOR)
-    return [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.png"))]
-
-
 def show(found: Interval) -> str:
     """Format an interval."""
     return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
@@ -92,7 +82,9 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--faults", type=int, default=60, help="number of edits into which faults are planted")
-    parser.add_argument("--edits", type=Path, help="folder of the 64 edits as PNG, in order; else they are drawn")
+    parser.add_argument(
+        "--folders", nargs="*", type=Path, default=[], help="folders of labelled edits (default: all of bench/eye)"
+    )
     parser.add_argument("--clip", default="storybook-clip-a", help="CLIP: bundled name or folder")
     parsed = parser.parse_args()
     measures = make_measures(ClipScorer.from_pretrained(parsed.clip), Judge.from_pretrained("storybook-judge"))
@@ -103,11 +95,9 @@ def main() -> None:
         lines = [[name, *(f"{found[fault].value:.2f}" for fault in faults)] for name, found in table.items()]
         print(f"AUC at telling faults from {parsed.faults} exact targets:\n")
         print(markdown_table(["measure", *faults], lines))
-    labels = json.loads(LABELS_FILE.read_text())
-    trials = [
-        Trial(render(case.scene), render(case.target), edited, case)
-        for case, edited in zip(make_cases(), load_edits(parsed.edits), strict=True)
-    ]
+    edits = read_labelled(parsed.folders)
+    labels = [bool(each.label) for each in edits]
+    trials = [Trial(render(each.case.scene), render(each.case.target), each.edited, each.case) for each in edits]
     print(f"\nAgreement with the eye on {len(labels)} edits, of which it accepts {sum(labels)}:\n")
     lines = []
     for name, measure in measures.items():
