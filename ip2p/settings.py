@@ -202,6 +202,8 @@ class SamplingSettings(BaseModel):
             own: settings of the model itself.
         """
         shown = self.model_dump(exclude=set(SPEED_SETTINGS))
+        if shown.get("keep_unchanged") is None:  # then it depends on the number of instructions
+            shown.pop("keep_unchanged", None)
         first = {name: shown.pop(name) for name in ("text_scale", "image_scale", "scale") if name in shown}
         changed = {name for each in (self, own or self) for name in each.model_dump(exclude_defaults=True)}
         return first | shown | self.model_dump(include=changed & set(SPEED_SETTINGS))
@@ -229,6 +231,13 @@ class EditSettings(SamplingSettings):
         Field(ge=1, le=1000),
         _speed("Steps between computations of the image difference.", "1 to 1000 steps", "--image-every"),
     ] = 1
+    keep_unchanged: Annotated[
+        bool | None,
+        Setting(
+            "Edit", "Restore the pixels that an edit did not change; the default for several instructions.",
+            "true or false", ("--keep-unchanged",),
+        ),
+    ] = None  # fmt: skip
 
 
 class GenerationSettings(SamplingSettings):

@@ -58,13 +58,6 @@ def edit(
         Path | None,
         typer.Option(help="Picture of the same size: white is edited, black stays.", rich_help_panel="Picture"),
     ] = None,
-    keep_unchanged: Annotated[
-        bool | None,
-        typer.Option(
-            help="Restore the pixels that an edit did not change; the default for several instructions.",
-            rich_help_panel="Edit",
-        ),
-    ] = None,
     keep_best: Annotated[
         bool,
         typer.Option(
@@ -108,7 +101,7 @@ def edit(
     """Edit a picture by one instruction, or by several in sequence."""
     for instruction in instructions:
         refuse_empty(instruction, "instruction", "make it winter")
-    if native and (len(instructions) > 1 or keep_unchanged):
+    if native and len(instructions) > 1:
         raise ConfigError(
             "--native is for one instruction", "Leave it out: edits in sequence are made at the picture's own size"
         )
@@ -138,9 +131,7 @@ def edit(
     several = len(instructions) > 1
     planned = plan_parameters(loaded.backbone, settings) | about | {"instruction": instructions[-1]}
     planned |= {"negative_prompt": negative_prompt} if negative_prompt else {}
-    turns = ({"turns": instructions} if several else {}) | (
-        {"keep_unchanged": keep_unchanged is not False} if several or keep_unchanged else {}
-    )
+    turns = {"turns": instructions, "keep_unchanged": planned.get("keep_unchanged", True)} if several else {}
     for path, drawn in zip(paths, seeds, strict=True):
         require_same(path, planned | turns | {"seed": drawn})
     if judge:
@@ -149,13 +140,10 @@ def edit(
     if save_progress:
         previews, on_edit = progress_writer(paths, seeds, instructions, every, reads, planned)
     settings |= {"seeds": seeds, "masks": masks, "negative_prompt": negative_prompt, "measure_change": True}
-    if several or keep_unchanged:
+    if several:
         from ip2p.editing.sequence import edit_in_sequence
 
-        keep = keep_unchanged is not False
-        edits = edit_in_sequence(
-            loaded, source, instructions, keep_unchanged=keep, previews=previews, on_edit=on_edit, **settings
-        )
+        edits = edit_in_sequence(loaded, source, instructions, previews=previews, on_edit=on_edit, **settings)
     else:
         edits = loaded.edit(
             source, instructions, previews=previews(1) if previews else None, **settings, keep_size=not native

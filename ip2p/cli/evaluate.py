@@ -59,6 +59,13 @@ def evaluate(
             rich_help_panel="Methods",
         ),
     ] = False,
+    keep_unchanged: Annotated[
+        bool | None,
+        typer.Option(
+            help="Restore the pixels that the editor did not change; as its own settings say, if not given.",
+            rich_help_panel="Methods",
+        ),
+    ] = None,
     baseline_samples: Annotated[
         int, typer.Option(min=1, help="Samples that baselines are drawn for.", rich_help_panel="Methods")
     ] = 100,
@@ -130,7 +137,8 @@ def evaluate(
     data = choose_data(model, pairs, scenes, seed, free=free, say=say)
     found = evaluate_model(
         model, base, data, seed=seed, out=output, extent=extent, clip_name=clip, dino_name=dino,
-        original_range=original_range, original_resize=original_resize, say=say, **loading,
+        original_range=original_range, original_resize=original_resize, keep_unchanged=keep_unchanged, say=say,
+        **loading,
     )  # fmt: skip
     print(found)
     print(f"\nWrote {output}/evaluation.html and evaluation.json")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ip2p.editing.editor import Editor
     from ip2p.models.backbone import Backbone
 
-BUNDLED_EDITOR = "storybook-128-editor"
-BUNDLED_BASE = "storybook-128-base"
+BUNDLED_EDITOR = "storybook-editor"
+BUNDLED_BASE = "storybook-base"
 PHOTO_EDITOR = "timbrooks/instruct-pix2pix"
 
 Output = Annotated[
@@ -155,10 +155,11 @@ def _option(kind: type[SamplingSettings], name: str, setting: Setting) -> Any:
     annotation = kind.model_fields[name].annotation
     bounded = any(hasattr(each, side) for each in kind.model_fields[name].metadata for side in ("ge", "gt"))
     help = f"{setting.help} [{setting.allowed}]" if bounded else setting.help
-    basic = next((each for each in (int, float) if annotation in (each, each | None)), str)
+    basic = next((each for each in (bool, int, float) if annotation in (each, each | None)), str)
+    flags = [f"{flag}/--no-{flag[2:]}" for flag in setting.flags] if basic is bool else setting.flags
     return Annotated[
         basic | None,
-        typer.Option(*setting.flags, help=help, rich_help_panel=setting.group),
+        typer.Option(*flags, help=help, rich_help_panel=setting.group),
     ]
 
 

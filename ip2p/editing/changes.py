@@ -27,43 +27,39 @@ CELL = 8
 
 
 @torch.no_grad()
-def change_mask(backbone: Backbone, before: Image.Image, edit: Image.Image) -> Image.Image:
-    """Compute the mask of the pixels that an edit has changed, of the picture's size: 255 if changed, 0 if not.
-
-    Args:
-        backbone: model whose autoencoder decoded the edit.
-        before: picture before the edit, of any size.
-        edit: edited picture at the model's working size.
-    """
-    source = to_tensor([resize(before, edit.size)]).to(backbone.device)
-    share = _compare(backbone, source, to_tensor([edit]).to(backbone.device))
-    mask = Image.fromarray(share[0, 0].mul(255).round().to("cpu", torch.uint8).numpy())
-    return mask.resize(before.size, Image.Resampling.BILINEAR)
-
-
-@torch.no_grad()
-def changed_shares(
-    backbone: Backbone,
-    source: Float[Tensor, "b 3 h w"],
-    edits: Sequence[Image.Image],
-    masks: Sequence[Image.Image | None],
-) -> list[float]:
-    """Compute the shares of pixels that edits have changed, 0 to 1, of those inside the mask.
+def compare(
+    backbone: Backbone, source: Float[Tensor, "b 3 h w"], edits: Sequence[Image.Image]
+) -> Float[Tensor, "b 1 h w"]:
+    """Compute how much edits have changed each pixel, from 0 to 1, see `change_per_pixel`.
 
     Args:
         backbone: model whose autoencoder decoded the edits.
         source: pictures in [-1, 1] at the model's working size, shape (b, 3, h, w).
         edits: edited pictures of that size.
-        masks: masks of the pixels that may change, of any size, not all black; None for all of them.
     """
-    changed = _compare(backbone, source, to_tensor(edits).to(backbone.device)) >= 0.5
-    shares = []
-    for each, edit, mask in zip(changed, edits, masks, strict=True):
-        allowed = torch.ones_like(each, dtype=torch.float32)
-        if mask:
-            allowed = (to_tensor([resize(mask.convert("RGB"), edit.size)])[0, :1].to(each.device) + 1) / 2
-        shares.append(float((each * allowed).sum() / allowed.sum().clamp_min(1e-6)))
-    return shares
+    round_trip = backbone.decode(backbone.encode_target(source))
+    edited = to_tensor(edits).to(backbone.device)
+    return change_per_pixel(source, round_trip, edited, cell=backbone.downscale)
+
+
+def change_mask(change: Float[Tensor, "1 h w"], size: tuple[int, int]) -> Image.Image:
+    """Turn what `compare` gives into a mask of a size: 255 where the edit has changed the picture, 0 where not."""
+    mask = Image.fromarray(change[0].mul(255).round().to("cpu", torch.uint8).numpy())
+    return mask.resize(size, Image.Resampling.BILINEAR)
+
+
+def changed_share(change: Float[Tensor, "1 h w"], mask: Image.Image | None) -> float:
+    """Compute the share of pixels that an edit has changed, 0 to 1, of those inside the mask.
+
+    Args:
+        change: what `compare` gives.
+        mask: mask of the pixels that may change, of any size, not all black; None for all of them.
+    """
+    allowed = torch.ones_like(change)
+    if mask:
+        size = change.shape[-1], change.shape[-2]
+        allowed = (to_tensor([resize(mask.convert("RGB"), size)])[0, :1].to(change.device) + 1) / 2
+    return float(((change >= 0.5) * allowed).sum() / allowed.sum().clamp_min(1e-6))
 
 
 def visible_pixels(before: Image.Image, after: Image.Image) -> npt.NDArray[np.bool_]:
@@ -97,14 +93,6 @@ def change_per_pixel(
     error = _local_mean((round_trip - source).abs(), cell).flatten(1).median(1).values
     threshold = ERROR_FACTOR * error.clamp_min(MIN_ERROR).view(-1, 1, 1, 1)
     return ((_local_mean((edit - round_trip).abs(), cell) - threshold) / threshold).clamp(0, 1)
-
-
-def _compare(
-    backbone: Backbone, source: Float[Tensor, "b 3 h w"], edit: Float[Tensor, "b 3 h w"]
-) -> Float[Tensor, "b 1 h w"]:
-    """`change_per_pixel` with the round trip of a model."""
-    round_trip = backbone.decode(backbone.encode_target(source))
-    return change_per_pixel(source, round_trip, edit, cell=backbone.downscale)
 
 
 def _local_mean(x: Float[Tensor, "b 3 h w"], cell: int) -> Float[Tensor, "b 1 h w"]:

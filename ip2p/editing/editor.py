@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ip2p.diffusion.previews import Previews
 from ip2p.diffusion.sampling import OnStep
-from ip2p.editing.changes import changed_shares
+from ip2p.editing.changes import change_mask, changed_share, compare
 from ip2p.editing.draw import Drawn, draw, dual_guidance
 from ip2p.editing.masks import keep_outside, paste
 from ip2p.editing.requests import (
@@ -187,8 +187,11 @@ class Editor:
                 watch = _batch_previews(previews, rows, group, keep_size) if previews else None
                 pictures = to_tensor([resize(request.image, size) for request in group]).to(backbone.device)
                 drawn = self._edit_batch(group, pictures, chosen, on_step, watch)
-                changed = self._measure_change(group, pictures, drawn) if measure_change else [()] * len(group)
-                for row, request, made, shares in zip(rows, group, drawn, changed, strict=True):
+                look = measure_change or chosen.keep_unchanged
+                changes = compare(backbone, pictures, [made.image for made in drawn]) if look else [None] * len(group)
+                for row, request, made, change in zip(rows, group, drawn, changes, strict=True):
+                    shares = (changed_share(change, request.mask),) if measure_change else ()
+                    kept = change if chosen.keep_unchanged else None
                     special = {
                         "negative_prompt": request.negative_prompt, "blocked": made.blocked and BLOCKED_NOTE,
                         "together": len(group) > 1 and len(group),
@@ -196,7 +199,7 @@ class Editor:
                     }  # fmt: skip
                     others = {name: value for name, value in special.items() if value}
                     parameters = self._parameters(request, chosen) | others
-                    image = _finish(request, made.image, keep_size)
+                    image = _finish(request, made.image, keep_size, kept)
                     results[row] = Edited(image, request.seed, parameters, made.unet_rows, shares)
         return [results[row] for row in range(len(requests))]
 
@@ -221,13 +224,6 @@ class Editor:
             constrain=outside, on_step=on_step, previews=previews,
         )  # fmt: skip
 
-    def _measure_change(
-        self, requests: Sequence[Request], pictures: Float[Tensor, "b 3 h w"], drawn: Sequence[Drawn]
-    ) -> list[tuple[float, ...]]:
-        """Measure the share of the pixels that each edit has changed."""
-        masks = [request.mask for request in requests]
-        return [(share,) for share in changed_shares(self.backbone, pictures, [made.image for made in drawn], masks)]
-
     def _parameters(self, request: Request, settings: EditSettings) -> dict[str, Any]:
         """All parameters that the picture of a request depends on."""
         return {
@@ -235,12 +231,21 @@ class Editor:
         }  # fmt: skip
 
 
-def _finish(request: Request, image: Image.Image, keep_size: bool) -> Image.Image:
-    """Finish a drawn picture: resize it to its original if wanted, and restore the original outside of the mask."""
+def _finish(
+    request: Request, image: Image.Image, keep_size: bool, change: Float[Tensor, "1 h w"] | None = None
+) -> Image.Image:
+    """Finish a drawn picture: resize it to its original if wanted, and restore what was not to be edited.
+
+    Args:
+        request, image: request and drawn picture.
+        keep_size: whether to resize it.
+        change: how much of each pixel was changed, where the others are restored, too; None restores none of them.
+    """
     size = request.image.size if keep_size else image.size
-    image = paste(
-        resize(image, size), resize(request.image, size), resize(request.mask, size) if request.mask else None
-    )
+    original, image = resize(request.image, size), resize(image, size)
+    if change is not None:
+        image = paste(image, original, change_mask(change, size))
+    image = paste(image, original, resize(request.mask, size) if request.mask else None)
     return with_alpha(image, request.alpha) if keep_size else image
 
 

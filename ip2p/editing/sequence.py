@@ -10,10 +10,8 @@ from typing import Any
 from PIL import Image
 
 from ip2p.diffusion.previews import Previews
-from ip2p.editing.changes import change_mask
 from ip2p.editing.editor import BLOCKED_NOTE, Edited, Editor
-from ip2p.editing.masks import paste
-from ip2p.editing.requests import Images, Masks, Seeds, Texts, plan_requests, resize
+from ip2p.editing.requests import Images, Masks, Seeds, Texts, plan_requests
 from ip2p.errors import InstructionError
 from ip2p.pictures.color import with_alpha
 from ip2p.seeding import derive_seed
@@ -31,7 +29,7 @@ def edit_in_sequence(
     samples: int | None = None,
     masks: Masks = None,
     negative_prompt: Texts | None = None,
-    keep_unchanged: bool = True,
+    keep_unchanged: bool | None = None,
     previews: Callable[[int], Previews] | None = None,
     on_edit: OnEdit | None = None,
     **settings: Any,
@@ -44,7 +42,8 @@ def edit_in_sequence(
         instructions: instructions in order, at least one. The first edit uses the seed, as in `Editor.edit`; each of
             the others a seed derived from it.
         seeds, samples, masks, negative_prompt: see `Editor.edit`; a mask and a negative prompt apply to all edits.
-        keep_unchanged: whether to keep pixels that an edit did not change, to the bit.
+        keep_unchanged: whether to keep pixels that an edit did not change, to the bit; None takes the model's own
+            setting, and true if it has none.
         previews: function from the number of an edit, from 1, to its previews.
         on_edit: callback after each edit.
         settings: other arguments of `Editor.edit`.
@@ -58,6 +57,9 @@ def edit_in_sequence(
     instructions = [instructions] if isinstance(instructions, str) else instructions
     if not instructions:
         raise InstructionError("there is no instruction", 'Give one or more, such as "make it winter"')
+    if keep_unchanged is None:
+        own: Any = settings.get("settings") or editor.backbone.settings
+        keep_unchanged = own.keep_unchanged is not False
     for text in instructions:
         # All edits are checked before the first begins.
         requests = plan_requests(images, text, seeds, samples, masks=masks, negative_prompts=negative_prompt)
@@ -69,23 +71,19 @@ def edit_in_sequence(
     for number, text in enumerate(instructions, 1):
         edits = editor.edit(
             pictures, text, seeds=[_edit_seed(request.seed, number) for request in requests],
-            masks=[request.mask for request in requests], keep_size=False,
+            masks=[request.mask for request in requests], keep_unchanged=keep_unchanged,
             negative_prompt=[request.negative_prompt for request in requests],
             previews=previews(number) if previews else None, **settings,
         )  # fmt: skip
         taken = [before + edit.unet_rows for before, edit in zip(taken, edits, strict=True)]
-        for place, (request, edit) in enumerate(zip(requests, edits, strict=True)):
+        for place, edit in enumerate(edits):
             changed[place] += edit.changed
             blocked[place] += [number] if edit.blocked else []
-            before, made = pictures[place], resize(edit.image, request.image.size)
-            if keep_unchanged:
-                made = paste(made, before, change_mask(editor.backbone, before, edit.image))
-            pictures[place] = paste(made, before, request.mask)
+            pictures[place] = edit.image
         if on_edit:
             on_edit(number, list(pictures))
     several = len(instructions) > 1
     shared: dict[str, Any] = {"turns": list(instructions)} if several else {}  # the key in files
-    shared["keep_unchanged"] = keep_unchanged
     results = []
     for place, (request, edit) in enumerate(zip(requests, edits, strict=True)):
         parameters = edit.parameters | shared | {"seed": request.seed}

@@ -1,5 +1,6 @@
 """What `ip2p evaluate` measures, by its names: models, data, judge and CLIP."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -119,6 +120,7 @@ def evaluate_model(
     dino_name: str | None = None,
     original_range: bool = False,
     original_resize: bool = False,
+    keep_unchanged: bool | None = None,
     say: Callable[[str], None],
     **loading: Unpack[LoadingOptions],
 ) -> Evaluation:
@@ -134,6 +136,7 @@ def evaluate_model(
         clip_name: bundled name, folder or hub id of the CLIP; "none" for no CLIP; None chooses by the data.
         dino_name: folder or hub id of the DINO of the measures of others; None leaves these out.
         original_range, original_resize: see `ip2p.measuring.clip.Preprocessing`.
+        keep_unchanged: whether the editor keeps pixels that it did not change; None takes its own setting.
         say: function that prints a line.
         loading: config, weights, allow_pickle and safety_checker of the editor, see LoadingOptions.
 
@@ -151,8 +154,12 @@ def evaluate_model(
         clip.preprocessing = clip.preprocessing._replace(original_range=original_range, original_resize=original_resize)
     dino = Dino.from_pretrained(dino_name) if dino_name else None
     backbone = editor.backbone
+    if keep_unchanged is not None:
+        own = {**backbone.own_settings, "keep_unchanged": keep_unchanged}
+        backbone = editor.backbone = dataclasses.replace(backbone, own_settings=own)
     about = {
         "editor": editor_name, "weights": backbone.weights or "its own", "base": base_name if base else "none",
+        "unchanged pixels": "kept" if backbone.settings.model_dump()["keep_unchanged"] else "as drawn",
         "data": data.name, "n": len(data.samples), "seed": seed, "quick": extent.quick,
         **describe_clip(clip, clip_name), "dino": dino_name or "none", "judge": JUDGE if judge else "none",
         "device": backbone.device.type,

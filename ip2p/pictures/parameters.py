@@ -23,7 +23,7 @@ NOT_LISTED = (*PROMPT_KEYS, "negative_prompt", "versions")
 CLI_OPTIONS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()} | {
     "seed": "--seed", "negative_prompt": "--negative-prompt", "text_scales": "--text-scales",
     "image_scales": "--image-scales", "mask": "--mask", "frame": "--frame", "native": "--native",
-    "keep_unchanged": "--keep-unchanged", "model": "--model", "weights": "--weights", "config": "--config",
+    "model": "--model", "weights": "--weights", "config": "--config",
     "allow_pickle": "--allow-pickle", "safety_checker": "--safety-checker", "lora": "--lora",
     "embedding": "--embedding", "decoder": "--decoder", "precision": "--precision", "compiled": "--compile",
     "vae_tiling": "--vae-tiling",

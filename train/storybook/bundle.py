@@ -1,4 +1,7 @@
-"""Export finished storybook models into ip2p/bundled: fp16 weights, and cards with figures on held-out scenes."""
+"""Export finished storybook models into ip2p/bundled: fp16 weights, and cards with figures on held-out scenes.
+
+The editor, which `train/finetune.py` trains, is exported by `editor.py`.
+"""
 
 import copy
 import dataclasses
@@ -136,7 +139,7 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
     if isinstance(task, JudgeTask):
         judge = Judge(task.net)
         figures = {"Attributes read from pictures as drawn (%)": measure_judge(judge, cases)}
-        extra = {"README.md": card(JUDGE, ["judge"], state, figures), RECORD_FILE: record(state, figures)}
+        extra = {"README.md": card(JUDGE, sessions("judge"), state, figures), RECORD_FILE: record(state, figures)}
         judge.save_pretrained(out / "judge", extra=extra)
     elif isinstance(task, DiffusionTask):
         judge, backbone = Judge.from_pretrained(out / "judge"), task.backbone
@@ -144,7 +147,7 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
             "Attributes read from drawn pictures as captioned (%)": measure_base(backbone, judge, cases),
             RECONSTRUCTIONS: measure_autoencoder(backbone.vae, judge, cases),
         }
-        body = card(BASE, ["autoencoder", "judge", f"diffusion --unet {task.unet}"], state, figures)
+        body = card(BASE, sessions("autoencoder", "judge", f"diffusion --unet {task.unet}"), state, figures)
         own = backbone.settings.model_dump()
         defaults = {name: own[name] for name in ("scale", "steps", "scheduler")} | caption_vocabulary().as_json()
         settings = json.dumps(defaults, indent=1) + "\n"
@@ -157,7 +160,7 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
                 replace_decoder(folder, task.vae, measured, state)
     elif isinstance(task, ClipTask):
         figures = {"Own caption found, and own direction (%)": measure_clip(task.scorer(), scenes)}
-        body = card(CLIPS[task.name], [task.name], state, figures)
+        body = card(CLIPS[task.name], sessions(task.name), state, figures)
         save_clip(task, out / task.name, {"README.md": body, RECORD_FILE: record(state, figures)})
 
 
@@ -207,20 +210,30 @@ def read_record(bundled: Path, model: str) -> State:
     return State(**{name: content[name] for name in ("step", "updates", "samples", "seconds", "precision")})
 
 
+def sessions(*models: str) -> list[str]:
+    """Return the commands that train models in order and export them."""
+    return [f"python train/storybook/base.py {each}" for each in (*models, "export")]
+
+
 def card(
-    about: ModelDescription, sessions: Sequence[str], state: State, figures: Mapping[str, Mapping[str, float]]
+    about: ModelDescription,
+    commands: Sequence[str],
+    state: State,
+    figures: Mapping[str, Mapping[str, float]],
+    data: str = "pictures of the storybook world alone",
 ) -> str:
     """Return the card of a bundled model in Markdown: what it is, how it was made, its figures, and its limits.
 
     Args:
         about: description of the model.
-        sessions: models to train with `train/storybook/base.py`, in order.
+        commands: commands that make it, in order.
         state: progress of the training.
         figures: tables of figures, by caption.
+        data: what it was trained on.
     """
     header = ModelCardData(library_name=about.library, pipeline_tag=about.task, tags=["ip2p", "storybook"])
     text = ModelCard.from_template(
-        header, template_path=str(CARD_TEMPLATE), about=about, sessions=[*sessions, "export"], state=state,
+        header, template_path=str(CARD_TEMPLATE), about=about, commands=commands, state=state, data=data,
         figures=figures, device="a GPU" if torch.cuda.is_available() else f"a CPU ({platform.machine()})", table=_table,
         limits=LIMITS,
     )  # fmt: skip

@@ -126,6 +126,7 @@ def draw_words(rng: random.Random) -> list[str]:
     if kind == "grid":
         maybe("--text-scales", "1,2.5", "0.333333333", share=1.0)
         maybe("--image-scales", "1.5", "-1,0", share=1.0)
+        maybe("--keep-unchanged")
         return ["grid", *words, "--", picture, *texts]
     maybe("--text-scale", 0, 2.5, -1.5, 1 / 3)
     maybe("--image-scale", 1, 1.25, -0.1)
@@ -134,9 +135,8 @@ def draw_words(rng: random.Random) -> list[str]:
     if rng.random() < 0.3:
         texts += rng.choices(TEXTS, k=rng.choice((1, 2)))
         maybe("--no-keep-unchanged")
-    elif rng.random() < 0.3:
-        words.append("--keep-unchanged")
     else:
+        maybe(rng.choice(["--keep-unchanged", "--no-keep-unchanged"]))
         maybe("--native")
     return ["edit", *words, "--", picture, *texts]
 

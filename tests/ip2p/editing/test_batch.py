@@ -100,7 +100,7 @@ def test_a_row_takes_every_setting_a_preset_and_a_negative_prompt(pictures: Path
     values: dict[str, Any] = {
         "text_scale": 3.0, "image_scale": 1.2, "steps": 3, "scheduler": "ddim", "resolution": 24, "text_every": 2,
         "image_every": 2, "extrapolate": 0.5, "hold_after": 0.9, "guidance_start": 0.1, "guidance_stop": 0.9,
-        "rescale": 0.5, "reuse": 2, "tolerance": 0.0,
+        "rescale": 0.5, "reuse": 2, "tolerance": 0.0, "keep_unchanged": True,
     }  # fmt: skip
     assert values.keys() == EditSettings.model_fields.keys()
     row = {"image": "0.png", "instruction": "make it winter", "seed": 5}

@@ -101,7 +101,7 @@ def test_turns_masks_adapters_and_savings_are_in_the_command() -> None:
         "out.png",
     )  # fmt: skip
     assert output == (
-        "ip2p edit PICTURE 'make it winter' 'add a cow' --tolerance 0.1 --negative-prompt fog --mask m.png "
-        "--no-keep-unchanged --lora ink.safetensors:0.8 --embedding word.safetensors --decoder some/taesd --compile "
+        "ip2p edit PICTURE 'make it winter' 'add a cow' --tolerance 0.1 --no-keep-unchanged --negative-prompt fog "
+        "--mask m.png --lora ink.safetensors:0.8 --embedding word.safetensors --decoder some/taesd --compile "
         "-o out.png"
     )

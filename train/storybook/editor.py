@@ -1,0 +1,167 @@
+"""Export a fine-tuned editor as storybook-editor: `python train/storybook/editor.py runs/editor/editor`.
+
+It writes fp16 weights into ip2p/bundled/editor, with a card measured on held-out scenes. Of several folders the mean of
+their weights is exported (arXiv 2203.05482): runs/a/editor runs/b/editor --shares 0.6 0.4. Settings that the editor is
+to have by itself, such as `--set keep_unchanged=true` or `--set text_scale=3`, go into its ip2p.json.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from ip2p.editing.editor import Editor
+from ip2p.errors import ConfigError, run_program
+from ip2p.measuring.pixel_truth import pixel_truth
+from ip2p.models.backbone import Backbone, load_backbone, save_backbone
+from ip2p.models.bundled import BUNDLED, DEFAULT_BASE, DEFAULT_EDITOR
+from ip2p.models.vocabulary import Vocabulary
+from ip2p.pictures.tensors import to_tensor
+from ip2p.settings import SETTINGS_FILE, EditSettings, require_known
+from ip2p.storybook.edits import Case, evaluation_cases
+from ip2p.storybook.judge import Judge
+from ip2p.storybook.language import vocabulary
+from ip2p.storybook.render import render
+from ip2p.train.checkpoint import State, load_newest
+from ip2p.train.storybook.bundle import RECORD_FILE, ModelDescription, card, record
+
+EDITOR = ModelDescription(
+    f"{DEFAULT_EDITOR}: pictures and instructions to edited pictures",
+    "Edits a picture as an English instruction says (InstructPix2Pix, arXiv 2211.09800). Fine-tuned from\n"
+    f"{DEFAULT_BASE}, with its autoencoder.",
+    "diffusers",
+    "image-to-image",
+)
+EXAMPLES = (
+    "add a cow", "make it winter", "make it night", "make it a watercolor", "turn the barn into a castle",
+    "remove the fox", "make the walls red", "make the roof blue", "make it rain", "add a rainbow",
+    "move it to the beach",
+)  # fmt: skip
+"""What the editor says that it can do, as far as its instructions had these words."""
+PLACES = ("base", "dataset", "out", "cache_folder")
+"""Settings of a run that say where things were, and nothing about how it was trained."""
+FINETUNE_CONFIG = Path(__file__).parents[2] / "configs" / "storybook_finetune.yaml"
+TRAINED = ("unet", "text_encoder")
+
+
+def mean_weights(backbones: Sequence[Backbone], shares: Sequence[float]) -> Backbone:
+    """Return the first model with the mean of all weights that fine-tuning changes.
+
+    Args:
+        backbones: models of one architecture, in fp32.
+        shares: share of each in the mean, of which the sum is 1.
+    """
+    for name in TRAINED:
+        networks: list[nn.Module] = [getattr(each, name) for each in backbones]
+        states = [network.state_dict() for network in networks]
+        mean = {
+            key: sum((share * state[key] for share, state in zip(shares, states, strict=True)), torch.zeros_like(first))
+            if first.is_floating_point() else first
+            for key, first in states[0].items()
+        }  # fmt: skip
+        networks[0].load_state_dict(mean)
+    return backbones[0]
+
+
+def measure_editor(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
+    """Measure success, preservation and pixel truth in percent; each case is edited with its number as the seed."""
+    scenes, asked = [render(case.scene) for case in cases], [case.instruction for case in cases]
+    edits = Editor(backbone).edit(scenes, asked, seeds=range(len(cases)))
+    edited = to_tensor([edit.image for edit in edits])
+    said = judge.measure(edited, cases)
+    source, target = to_tensor(scenes), to_tensor([render(case.target) for case in cases])
+    truth = pixel_truth(*(x / 2 + 0.5 for x in (source, target, edited)))
+    both = [each.success * each.preservation for each in said]
+    figures = {
+        "success": sum(each.success for each in said), "preservation": sum(each.preservation for each in said),
+        "success x preservation": sum(both), "pixel truth": float(truth.score.nansum()),
+    }  # fmt: skip
+    return {name: 100 * total / len(cases) for name, total in figures.items()}
+
+
+def known_words(trained: Vocabulary) -> Vocabulary:
+    """Return the vocabulary without misspelt words of the training, and with examples of which all words are in it."""
+    known = Vocabulary(trained.words & set(vocabulary()))
+    return dataclasses.replace(known, examples=tuple(text for text in EXAMPLES if not known.unknown_words(text)))
+
+
+def settings_text(backbone: Backbone, given: Mapping[str, str]) -> str:
+    """Return the content of ip2p.json: the settings that the run chose, those that are given, and the vocabulary.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range.
+    """
+    require_known(EditSettings, given)
+    values = backbone.settings.replace(**given).model_dump()
+    own = {name: values[name] for name in (*backbone.own_settings, *given)}
+    words = known_words(backbone.vocabulary).as_json() if backbone.vocabulary else {}
+    return json.dumps(own | words, indent=1) + "\n"
+
+
+def training_command(state: State) -> str:
+    """Return the command of a run, with the settings in which it differs from configs/storybook_finetune.yaml."""
+    usual = yaml.safe_load(FINETUNE_CONFIG.read_text())
+    changed = {
+        name: value for name, value in state.config.items()
+        if name in usual and name not in PLACES and value != usual[name]
+    }  # fmt: skip
+    return " ".join(["accelerate launch train/finetune.py", *(f"{name}={value}" for name, value in changed.items())])
+
+
+def export(parsed: argparse.Namespace) -> None:
+    """Write the editor.
+
+    Raises:
+        ConfigError: shares do not fit the folders, or a setting is wrong.
+        ModelError: a folder has no editor.
+    """
+    folders: list[Path] = parsed.editors
+    shares = parsed.shares or [1 / len(folders)] * len(folders)
+    if len(shares) != len(folders) or abs(sum(shares) - 1) > 1e-6:
+        raise ConfigError(f"shares {shares} for {len(folders)} editors", "Give one for each, of which the sum is 1")
+    given = dict(word.split("=", 1) for word in parsed.set)
+    backbone = mean_weights([load_backbone(each, want="editor") for each in folders], shares)
+    text = settings_text(backbone, given)
+    written = {name: value for name, value in json.loads(text).items() if name in EditSettings.model_fields}
+    backbone = dataclasses.replace(backbone, own_settings=written)
+    found = [load_newest(folder.resolve().parent / "checkpoints", warn=print) for folder in folders]
+    states = [each.state for each in found if each] or [State()]
+    figures = {}
+    if parsed.measure:
+        judge = Judge.from_pretrained(parsed.out / "judge")
+        measured = measure_editor(backbone, judge, evaluation_cases(parsed.measure))
+        figures = {f"On {parsed.measure} held-out scenes, by the judge and against the exact targets (%)": measured}
+    shown = f" --shares {' '.join(map(str, shares))}" if len(folders) > 1 else ""
+    commands = [
+        "python data_gen/pipeline.py",
+        *map(training_command, states),
+        f"python train/storybook/editor.py{shown}",
+    ]
+    extra = {
+        "README.md": card(EDITOR, commands, states[-1], figures, f"pairs that {DEFAULT_BASE} drew"),
+        RECORD_FILE: record(states[-1], figures), SETTINGS_FILE: text,
+    }  # fmt: skip
+    save_backbone(backbone, parsed.out / "editor", pipeline_class=backbone.pipeline_class, extra=extra)
+    print(f"wrote {parsed.out / 'editor'}")
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("editors", nargs="+", type=Path, help="folders of editors that train/finetune.py wrote")
+    parser.add_argument("--shares", nargs="+", type=float, help="share of each in the mean (default: equal)")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="sampling settings of its own")
+    parser.add_argument("--out", type=Path, default=BUNDLED, help="folder of all models (default: ip2p/bundled)")
+    parser.add_argument("--measure", type=int, default=200, help="held-out scenes to measure on (default: 200)")
+    parsed = parser.parse_args()
+    return run_program(lambda: export(parsed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
