@@ -125,6 +125,8 @@ def export(parsed: argparse.Namespace) -> None:
     shares = parsed.shares or [1 / len(folders)] * len(folders)
     if len(shares) != len(folders) or abs(sum(shares) - 1) > 1e-6:
         raise ConfigError(f"shares {shares} for {len(folders)} editors", "Give one for each, of which the sum is 1")
+    if unclear := [word for word in parsed.set if "=" not in word]:
+        raise ConfigError(f"--set {unclear[0]!r} sets nothing", "Give NAME=VALUE, such as text_scale=3")
     given = dict(word.split("=", 1) for word in parsed.set)
     backbone = mean_weights([load_backbone(each, want="editor") for each in folders], shares)
     text = settings_text(backbone, given)

@@ -1,0 +1,87 @@
+"""The program that makes a fine-tuned editor the bundled one: means of weights, settings, card and record."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ip2p import Editor
+from ip2p.errors import ConfigError, ModelError
+from ip2p.models.backbone import load_backbone, save_backbone
+from ip2p.models.bundled import bundled_path
+from ip2p.models.vocabulary import Vocabulary
+from ip2p.train.checkpoint import State
+from ip2p.train.storybook.bundle import read_record
+from ip2p.train.storybook.editor import EXAMPLES, export, known_words, training_command
+
+
+def arguments(*editors: Path, out: Path, **others: Any) -> argparse.Namespace:
+    return argparse.Namespace(editors=list(editors), out=out, **{"shares": None, "set": [], "measure": 0} | others)
+
+
+@pytest.fixture
+def other_folder(editor_folder: Path, tmp_path: Path) -> Path:
+    """An editor of the same architecture with other weights."""
+    backbone = load_backbone(editor_folder)
+    with torch.no_grad():
+        for network in (backbone.unet, backbone.text_encoder):
+            for weight in network.parameters():
+                weight.add_(1.0)
+    save_backbone(backbone, tmp_path / "other", pipeline_class=backbone.pipeline_class)
+    return tmp_path / "other"
+
+
+@pytest.mark.filterwarnings("ignore:text longer than")  # the tiny model spells most words
+def test_the_mean_of_two_editors_is_exported_with_card_and_settings(
+    editor_folder: Path, other_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundled"
+    shutil.copytree(bundled_path("storybook-judge"), out / "judge")
+    given = ["keep_unchanged=true", "text_scale=3", "steps=2"]
+    export(arguments(editor_folder, other_folder, out=out, shares=[0.25, 0.75], set=given, measure=2))
+    first, mean = load_backbone(editor_folder), load_backbone(out / "editor", want="editor")
+    for part in ("unet", "text_encoder"):
+        for name, weight in getattr(first, part).state_dict().items():
+            if weight.is_floating_point():
+                torch.testing.assert_close(getattr(mean, part).state_dict()[name], weight + 0.75, atol=3e-3, rtol=1e-3)
+    for name, weight in first.vae.state_dict().items():
+        torch.testing.assert_close(mean.vae.state_dict()[name], weight, atol=1e-3, rtol=1e-3)
+    own = Editor.from_pretrained(str(out / "editor"), device="cpu").backbone.settings.model_dump()
+    assert (own["keep_unchanged"], own["text_scale"], own["steps"]) == (True, 3.0, 2)
+    card = (out / "editor" / "README.md").read_text()
+    assert "storybook-editor" in card and "train/storybook/editor.py --shares 0.25 0.75" in card
+    assert str(tmp_path) not in card and str(editor_folder) not in card, "folders of this machine are nobody's business"
+    assert read_record(out, "editor") == State()
+    (figures,) = json.loads((out / "editor" / "training.json").read_text())["figures"].values()
+    assert all(0 <= value <= 100 for value in figures.values()) and "pixel truth" in figures
+
+
+def test_what_cannot_be_exported_is_told_and_nothing_is_written(
+    editor_folder: Path, base_folder: Path, tmp_path: Path
+) -> None:
+    for wrong, error, words in [
+        (arguments(editor_folder, out=tmp_path, shares=[0.5]), ConfigError, "of which the sum is 1"),
+        (arguments(editor_folder, out=tmp_path, shares=[0.5, 0.5]), ConfigError, "for 1 editors"),
+        (arguments(editor_folder, out=tmp_path, set=["textscale=3"]), ConfigError, "Did you mean text_scale"),
+        (arguments(editor_folder, out=tmp_path, set=["keep_unchanged=maybe"]), ConfigError, "true or false"),
+        (arguments(editor_folder, out=tmp_path, set=["keep_unchanged"]), ConfigError, "NAME=VALUE"),
+        (arguments(base_folder, out=tmp_path), ModelError, "no editor"),
+    ]:
+        with pytest.raises(error, match=words):
+            export(wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_misspelt_words_of_a_training_are_no_words_of_the_editor() -> None:
+    found = known_words(Vocabulary(frozenset("make it winter wintr add a cow".split()), ("add a cwo",)))
+    assert found.words == frozenset("make it winter add a cow".split())
+    assert found.examples == ("add a cow", "make it winter") and set(found.examples) < set(EXAMPLES)
+
+
+def test_the_command_of_a_run_has_what_was_unusual_and_no_folders() -> None:
+    config = {"steps": 7, "batch": 32, "dataset": "/a/b", "out": "/c", "base": "/d", "flip": False}
+    assert training_command(State(config=config)) == "accelerate launch train/finetune.py steps=7"
