@@ -51,6 +51,9 @@ class Watch:
         self.log, self.save = log, save
         self.curve = HeldOutCurve.read(metrics.path, pairs=validation.pairs_key)
         self.best = Best(out, step=step)
+        if self.best.point and not self.curve.has(self.best.point.step):
+            aside = self.best.set_aside()
+            progress.say(f"the held-out pairs are others than before: the best editor by those is kept in {aside}")
         self._remark()
 
     def validate(self, state: State) -> None:
