@@ -76,7 +76,7 @@ def measure_editor(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> d
     edited = to_tensor([edit.image for edit in edits])
     said = judge.measure(edited, cases)
     source, target = to_tensor(scenes), to_tensor([render(case.target) for case in cases])
-    truth = pixel_truth(*(x / 2 + 0.5 for x in (source, target, edited)))
+    truth = pixel_truth(source / 2 + 0.5, target / 2 + 0.5, edited / 2 + 0.5)
     both = [each.success * each.preservation for each in said]
     figures = {
         "success": sum(each.success for each in said), "preservation": sum(each.preservation for each in said),

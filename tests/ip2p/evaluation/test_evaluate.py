@@ -59,6 +59,21 @@ def test_the_bounds_hold_and_all_is_written(editor_folder: Path, base_folder: Pa
     assert all(sample.load().source.size == (256, 256) for sample in load_storybook(1, 5, free=False).samples)
 
 
+def test_an_editor_that_keeps_unchanged_pixels_is_measured_anew(editor_folder: Path, tmp_path: Path) -> None:
+    """The tiny editor changes nothing beyond the error of its autoencoder, so that it becomes a copy."""
+    data, extent = load_storybook(2, 5, free=False), Extent(groups=("editor", "copy"), quick=True)
+    raw, kept = (
+        evaluate_model(
+            str(editor_folder), "", data, seed=5, out=tmp_path, extent=extent, clip_name="none", say=lambda _: None,
+            keep_unchanged=keep,
+        )
+        for keep in (None, True)
+    )  # fmt: skip
+    assert (raw.about["unchanged pixels"], kept.about["unchanged pixels"]) == ("as drawn", "kept")
+    assert raw.scores[EDITOR]["all"]["kept"].value < 1 == kept.scores[EDITOR]["all"]["kept"].value
+    assert kept.scores[EDITOR]["all"]["psnr"] == kept.scores[COPY]["all"]["psnr"]
+
+
 def test_a_stopped_run_ends_with_the_same_bytes(
     editor_folder: Path, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
