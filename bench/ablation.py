@@ -92,7 +92,8 @@ class Ablation:
     """
 
     def __init__(self, parsed: argparse.Namespace, run: Run) -> None:
-        self.parsed, self.out, self.run = parsed, parsed.out, run
+        self.parsed, self.run = parsed, run
+        self.out: Path = parsed.out
         self.build = read_build_file(parsed.build)
         self.base = parsed.base or self.build["pairs.model"]
         self.mark = hash_build(parsed.build)
