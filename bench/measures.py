@@ -1,4 +1,4 @@
-"""Measure the measures: `python bench/measures.py [--faults 60] [--edits FOLDER]`.
+"""Measure the measures: `python bench/measures.py [--faults 60] [--edits FOLDER] [--judge openai:MODEL]`.
 
 First, faults are planted into exact targets, and each measure is asked to tell them. Second, each measure is compared
 with a person's labels of 64 edits (`judge_labels.json`), most of them unclear, see `judge.py`.
@@ -6,6 +6,7 @@ with a person's labels of 64 edits (`judge_labels.json`), most of them unclear, 
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ip2p.measuring.pixel_truth import PixelTruth, pixel_truth
 from ip2p.measuring.planted_faults import Measure, Trial, judge_measure, plant_faults
 from ip2p.measuring.published import magic_brush
 from ip2p.measuring.tables import markdown_table
+from ip2p.measuring.vision_judge import JudgedEdit, VisionJudge, encode_png, judge_server
 from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook.judge import Judge
@@ -36,8 +38,8 @@ def truth_of(trials: Sequence[Trial]) -> PixelTruth:
     return pixel_truth(source, target, edited)
 
 
-def make_measures(clip: ClipScorer, judge: Judge) -> dict[str, Measure]:
-    """Make all measures by name."""
+def make_measures(clip: ClipScorer, judge: Judge, vision: VisionJudge | None) -> dict[str, Measure]:
+    """Make all measures by name; those of a vision model if there is one."""
 
     def scores(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
         found = clip.scores(
@@ -62,6 +64,11 @@ def make_measures(clip: ClipScorer, judge: Judge) -> dict[str, Measure]:
         texts = [each.case.edited_caption for each in trials]
         return magic_brush([each.edited for each in trials], [each.target for each in trials], texts, clip=clip)[name]
 
+    def asked(trials: Sequence[Trial]) -> list[float]:
+        assert vision is not None
+        edits = [JudgedEdit(each.case, encode_png(each.source), encode_png(each.edited)) for each in trials]
+        return [each.edit * each.kept if each else math.nan for each in vision.judge(edits)]
+
     return {
         "pixel truth": lambda trials: truth_of(trials).score.tolist(),
         "edit accuracy": lambda trials: truth_of(trials).mean_accuracy.tolist(),
@@ -73,7 +80,7 @@ def make_measures(clip: ClipScorer, judge: Judge) -> dict[str, Measure]:
         "judge: success": lambda trials: [success for success, _ in judged(trials)],
         "judge: probability": believed,
         "judge: success x preservation": lambda trials: [a * b for a, b in judged(trials)],
-    }
+    } | ({f"{vision.server.model}: edit x kept": asked} if vision else {})
 
 
 def load_edits(folder: Path | None) -> list[Image.Image]:
@@ -94,8 +101,16 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=60, help="number of edits into which faults are planted")
     parser.add_argument("--edits", type=Path, help="folder of the 64 edits as PNG, in order; else they are drawn")
     parser.add_argument("--clip", default="storybook-clip-a", help="CLIP: bundled name or folder")
+    parser.add_argument("--judge", help="vision model that is a measure, too: openai:MODEL")
+    parser.add_argument("--judge-url", default="", help="address of its server")
+    parser.add_argument("--judge-budget", type=float, default=1.0, help="most that it may cost, in USD (default: 1)")
+    parser.add_argument("--out", type=Path, default=Path("runs/measures"), help="folder of its answers")
     parsed = parser.parse_args()
-    measures = make_measures(ClipScorer.from_pretrained(parsed.clip), Judge.from_pretrained("storybook-judge"))
+    vision = None
+    if parsed.judge:
+        server = judge_server(parsed.judge, url=parsed.judge_url, budget=parsed.judge_budget)
+        vision = VisionJudge(server, parsed.out, say=print)
+    measures = make_measures(ClipScorer.from_pretrained(parsed.clip), Judge.from_pretrained("storybook-judge"), vision)
     if parsed.faults:
         planted = plant_faults(parsed.faults, SEED)
         table = {name: judge_measure(measure, planted, seed=SEED) for name, measure in measures.items()}

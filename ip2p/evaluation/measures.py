@@ -58,6 +58,10 @@ MEASURES: dict[str, Measure] = {
     "success": Measure("judge: success", True, "the judge reads the requested value"),
     "preservation": Measure("judge: preservation", True, "the judge reads all else as before, and the same layout"),
     "product": Measure("judge: both", True, "success x preservation, scene by scene"),
+    "asked": Measure("vision model: both", True, "a vision model's marks of edit x kept, the mean of both orders"),
+    "asked_edit": Measure("vision model: edit", True, "its mark of whether the edit is done"),
+    "asked_kept": Measure("vision model: kept", True, "its mark of whether all else is as before"),
+    "asked_clean": Measure("vision model: clean", True, "its mark of whether both pictures are drawn whole"),
     "clip_direction": Measure(
         "CLIP direction", False, "cosine of the change of the pictures and the change of the captions"
     ),
