@@ -27,7 +27,7 @@ MEANINGS = {
     "sim_source": "first picture and its caption",
     "sim_edited": "second picture and its caption",
     "sim_image": "the two pictures",
-    "sim_direction": "change of the pictures and change of the captions",
+    "sim_direction": "change of pictures and of captions",
     "layout": "distance of the two layouts",
     "changed": "share of the pixels that differ",
     "judge_edit": "the edit is done",
