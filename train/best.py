@@ -2,6 +2,7 @@
 
     out/best/             whole or absent; held_out.json in it has the step and the loss
     out/best-before/      the best as of the last checkpoint, if a better one was found since
+    out/best-step-N/      the best by other held-out pairs, whose losses cannot be compared
 
 A run that was killed resumes from its last checkpoint, and its best is then again what it was at that step.
 """
@@ -58,6 +59,13 @@ class Best:
             _remove(self._before)
             self.folder.rename(self._before)
         save(self.folder, {RECORD: json.dumps(point._asdict()) + "\n"})
+
+    def set_aside(self) -> Path:
+        """Rename the best editor after its step, where no better one will replace it; returns its folder."""
+        assert self.point
+        aside = self.folder.with_name(f"{NAMES[0]}-step-{self.point.step:08d}")
+        _remove(aside)
+        return self.folder.rename(aside)
 
     def checkpointed(self, step: int) -> None:
         """Note that there is a checkpoint of a step, so that no earlier best is needed."""

@@ -28,6 +28,24 @@ from ip2p.shards import atomic_dir, hash_file, sweep_temporaries
 COMPLETE_FILE = "COMPLETE.json"
 
 
+class _Stamp(NamedTuple):
+    """A file as it was when it was hashed: with another size or time of change, it may be another."""
+
+    path: Path
+    size: int
+    changed: int
+    digest: str
+
+    @classmethod
+    def take(cls, path: Path, digest: str) -> "_Stamp":
+        stat = path.stat()
+        return cls(path, stat.st_size, stat.st_mtime_ns, digest)
+
+
+_written = set[_Stamp]()
+"""Files of checkpoints that this process has hashed, so that each save does not read all earlier checkpoints."""
+
+
 class State(BaseModel):
     """Progress of a run.
 
@@ -102,12 +120,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         (work / "state.json").write_text(checkpoint.state.model_dump_json(indent=1))
         hashes = {file.name: hash_file(file) for file in sorted(work.iterdir())}
         (work / COMPLETE_FILE).write_text(json.dumps(hashes, indent=1))
+    _written.update(_Stamp.take(path / name, digest) for name, digest in hashes.items())
     whole = 0
     for each in _newest_first(folder):
         if whole >= max(1, keep):
             shutil.rmtree(each)
         else:
-            whole += each == path or not _damage(each)
+            whole += not _damage(each, trusted=_written)
     return path
 
 
@@ -175,8 +194,13 @@ def _newest_first(folder: Path) -> Iterator[Path]:
     yield from sorted((path for path in folder.glob("step-????????") if path.is_dir()), reverse=True)
 
 
-def _damage(path: Path) -> str:
-    """Describe what is wrong with a checkpoint; an empty string if nothing is."""
+def _damage(path: Path, trusted: Collection[_Stamp] = ()) -> str:
+    """Describe what is wrong with a checkpoint; an empty string if nothing is.
+
+    Args:
+        path: its folder.
+        trusted: files that are not read again.
+    """
     if not (path / COMPLETE_FILE).is_file():
         return f"{COMPLETE_FILE} is missing"
     try:
@@ -189,6 +213,6 @@ def _damage(path: Path) -> str:
         file = path / Path(name).name
         if not file.is_file():
             return f"{name} is missing"
-        if hash_file(file) != digest:
+        if _Stamp.take(file, digest) not in trusted and hash_file(file) != digest:
             return f"{name} has changed"
     return ""

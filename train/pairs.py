@@ -29,7 +29,7 @@ class PairDataset(NamedTuple):
         sizes: width and height of each edited picture of the training pairs.
         triples: id of the triple of each training pair.
         without: training pairs without an original picture.
-        pictures: hash of the picture files, or of the names of shards.
+        pictures: hash of the picture files, or of the names and sizes of shards.
         shards: what is streamed in place of training pairs in a table.
     """
 
@@ -120,8 +120,9 @@ def stream_pairs(source: DataSource, *, say: Callable[[str], None] = lambda _: N
     if not len(held_out):
         raise DataError(f"the data set {source.path} has too few usable pairs to hold one out", BUILD_HINT)
     say(f"streaming {len(shards.train)} shards, with {len(held_out)} pairs held out")
-    names = hashlib.sha256("\0".join(each.name for each in shards.train).encode()).hexdigest()[:16]
-    return PairDataset(held_out.select([]), held_out, [], [], [], frozenset(), names, shards)
+    parts = "\0".join(f"{each.name} {each.size}" for each in shards.train)
+    digest = hashlib.sha256(parts.encode()).hexdigest()[:16]
+    return PairDataset(held_out.select([]), held_out, [], [], [], frozenset(), digest, shards)
 
 
 def _held_out_rows(counts: Sequence[int], parts: Sequence[Part]) -> list[int]:

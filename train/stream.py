@@ -93,6 +93,7 @@ class PairStream:
         self.hold_out, self.skip, self.say = hold_out, skip, say
         self.texts: dict[str, None] = {}
         self._next, self._place = begin[0], Place(*begin[1:])
+        self._first_epoch = self._place.epoch
         self._rows = self._read_rows(self._place)
         self._windows: dict[int, Future[Window]] = {}
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="stream")
@@ -151,7 +152,7 @@ class PairStream:
             taken = list(islice(self._rows, min(64, self.size - len(good))))
             pairs = [pair for pair, _ in taken]
             checked = check_pairs(pairs, masks=False, say=self.say, name="the stream")
-            self._tell([BadRow(each.pair.place, each.fault) for each in checked if each.fault])
+            self._tell([BadRow(each.pair.place, each.fault) for each in checked if each.fault], self._place.epoch)
             good += [pair for pair, each in zip(pairs, checked, strict=True) if not each.fault]
             self._place = taken[-1][1]
             if not good and self._place.epoch > epoch + 1:
@@ -161,7 +162,8 @@ class PairStream:
         self.texts.update(dict.fromkeys(pair.instruction for pair in pairs))
         return Window(pairs, begin, self._place)
 
-    def _tell(self, bad: Sequence[BadRow]) -> None:
+    def _tell(self, bad: Sequence[BadRow], epoch: int) -> None:
+        """Tell which rows are left out, in the first epoch of this session only."""
         if not bad:
             return
         told = "; ".join(group_faults(bad))
@@ -169,7 +171,8 @@ class PairStream:
             raise DataError(
                 f"rows of the data set cannot be used: {told}", "Mend or remove them, or give bad_rows=skip"
             )
-        self.say(f"left out: {told}")
+        if epoch == self._first_epoch:
+            self.say(f"left out: {told}")
 
     def _read_rows(self, begin: Place) -> Iterator[tuple[StoredPair, Place]]:
         """Yield the pairs of this process from a place on, without end, each with the place of what follows it.

@@ -54,6 +54,9 @@ class Watch:
         self.curve = HeldOutCurve.read(metrics.path, pairs=validation.pairs_key)
         self.exact = read_exact(metrics.path)
         self.best = Best(out, step=step)
+        if self.best.point and not self.curve.has(self.best.point.step):
+            aside = self.best.set_aside()
+            progress.say(f"the held-out pairs are others than before: the best editor by those is kept in {aside}")
         self._remark()
 
     def validate(self, state: State) -> None:

@@ -15,10 +15,11 @@ from ip2p.pairs.rows import StoredPair, to_pair
 
 
 class Shard(NamedTuple):
-    """A part of a source: its name, and what reads its pairs from the first one on."""
+    """A part of a source: its name, what reads its pairs from the first one on, and its bytes, 0 on the hub."""
 
     name: str
     read: Callable[[], Iterator[StoredPair]]
+    size: int = 0
 
 
 class Shards(NamedTuple):
@@ -47,7 +48,10 @@ def open_shards(source: str, reading: Reading) -> Shards:
         files, read = layout
         root = path if path.is_dir() else path.parent
         named = [(each.relative_to(root).as_posix(), each) for each in files]
-        found = [(split_of(name), Shard(name, partial(read, root, each, reading))) for name, each in named]
+        found = [
+            (split_of(name), Shard(name, partial(read, root, each, reading), each.stat().st_size))
+            for name, each in named
+        ]
     else:
         found = [
             (split_of(str(split)), shard)

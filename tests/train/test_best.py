@@ -1,5 +1,6 @@
 """The best editor of a run is whole or absent, and a run that resumes has the one of its checkpoint."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,16 @@ def test_after_a_checkpoint_there_is_one_best_only(tmp_path: Path) -> None:
     best.replace(Point(20, 0.4), save)
     best.checkpointed(20)
     assert [path.name for path in tmp_path.iterdir()] == [best.folder.name]
+
+
+def test_the_best_by_other_pairs_is_set_aside(tmp_path: Path) -> None:
+    best = Best(tmp_path, step=0)
+    best.replace(Point(10, 0.5), save)
+    best.checkpointed(10)
+    aside = best.set_aside()
+    assert best.point is None and json.loads((aside / "held_out.json").read_text())["step"] == 10
+    best.replace(Point(20, 0.9), save)
+    assert Best(tmp_path, step=20).point == Point(20, 0.9) and aside.is_dir()
 
 
 @pytest.mark.parametrize("broken", ["rename", "rmtree"])

@@ -16,8 +16,9 @@ from ip2p.config import load_config
 from ip2p.errors import ConfigError, DataError
 from ip2p.pairs.columns import Reading
 from ip2p.pairs.shards import Shards, open_shards, table_shards
-from ip2p.train.config import FinetuneConfig
+from ip2p.train.config import DataSource, FinetuneConfig
 from ip2p.train.fit import Run
+from ip2p.train.pairs import stream_pairs
 from ip2p.train.ranks import Ranks
 from ip2p.train.stream import EVERY, PairStream, StreamOrder, held_out_pairs, place_of
 
@@ -103,7 +104,16 @@ def test_bad_rows_are_told_or_left_out(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"edited picture is .*train.parquet, row 7.*no instruction .*row 8"):
         texts(stream(shards, window=9), range(9))
     said: list[str] = []
-    assert "torn" not in texts(stream(shards, skip=True, say=said.append), range(30)) and "row 7" in said[0]
+    assert "torn" not in texts(stream(shards, skip=True, say=said.append), range(60)) and "row 7" in said[0]
+    assert sum(line.count("row 7") for line in said) == 1  # and not in each epoch
+
+
+def test_other_files_of_the_same_names_are_another_data_set(tmp_path: Path) -> None:
+    prints = set()
+    for rows in (make_rows(40), make_rows(41), make_rows(40)):
+        table(NAMES, rows).to_parquet(tmp_path / "train.parquet")
+        prints.add(stream_pairs(DataSource(path=str(tmp_path))).fingerprint())
+    assert len(prints) == 2
 
 
 def test_tar_files_and_sets_that_datasets_streams_are_the_same_rows(tmp_path: Path) -> None:
