@@ -39,7 +39,7 @@ from ip2p.data_gen.build_file import read_build_file
 from ip2p.errors import ConfigError, TrainingError, run_program
 from ip2p.evaluation.report import read_report
 from ip2p.ownership import require_own, sole_writer
-from ip2p.shards import atomic_write, fingerprint
+from ip2p.shards import atomic_write, fingerprint, sweep_temporaries
 from ip2p.train.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +109,8 @@ class Ablation:
         require_own(self.out, OUTPUTS, mark=PLAN_FILE, keys=("ablation", "updates"))
         self.out.mkdir(parents=True, exist_ok=True)
         with sole_writer(self.out):
+            for place in (self.out, self.out / "sets", self.out / "steps"):
+                sweep_temporaries(place)
             plan = self._plan()
             variants = self._variants()
             sets = {each.name: self._set(each) for each in variants}

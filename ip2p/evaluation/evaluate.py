@@ -32,7 +32,7 @@ from ip2p.measuring.dino import Dino
 from ip2p.measuring.vision_judge import VisionJudge
 from ip2p.models.backbone import Backbone
 from ip2p.ownership import require_own, sole_writer
-from ip2p.shards import atomic_write
+from ip2p.shards import atomic_write, sweep_temporaries
 from ip2p.storybook.judge import Judge
 
 RUN_FILE = "run.json"
@@ -87,6 +87,8 @@ def evaluate(
     plan = plan_work(methods, samples, marks)
     out.mkdir(parents=True, exist_ok=True)
     with sole_writer(out):
+        for place in (out, *(out / PARTS).glob("*")):
+            sweep_temporaries(place)
         atomic_write(out / RUN_FILE, (json.dumps(dict(about), indent=1) + "\n").encode())  # says whose the others are
         folder = ResultFolder(out / PARTS)
         unets = [each.unet for each in (editor.backbone, base) if each is not None]
