@@ -69,7 +69,7 @@ def make_measures(clip: ClipScorer, judge: Judge, vision: VisionJudge | None) ->
         edits = [JudgedEdit(each.case, encode_png(each.source), encode_png(each.edited)) for each in trials]
         return [each.edit * each.kept if each else math.nan for each in vision.judge(edits)]
 
-    return {
+    made: dict[str, Measure] = {
         "pixel truth": lambda trials: truth_of(trials).score.tolist(),
         "edit accuracy": lambda trials: truth_of(trials).mean_accuracy.tolist(),
         "nearer to the target": lambda trials: truth_of(trials).mean_nearer.tolist(),
@@ -80,7 +80,10 @@ def make_measures(clip: ClipScorer, judge: Judge, vision: VisionJudge | None) ->
         "judge: success": lambda trials: [success for success, _ in judged(trials)],
         "judge: probability": believed,
         "judge: success x preservation": lambda trials: [a * b for a, b in judged(trials)],
-    } | ({f"{vision.server.model}: edit x kept": asked} if vision else {})
+    }
+    if vision:
+        made[f"{vision.server.model}: edit x kept"] = asked
+    return made
 
 
 def load_edits(folder: Path | None) -> list[Image.Image]:

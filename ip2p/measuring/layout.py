@@ -31,7 +31,8 @@ class DinoLayout:
     """
 
     def __init__(self, model: Dinov2Model | ViTModel, preprocessing: Preprocessing, *, batch: int = 32) -> None:
-        self.model, self.preprocessing, self.batch = model.eval(), preprocessing, batch
+        model.train(False)
+        self.model, self.preprocessing, self.batch = model, preprocessing, batch
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str | torch.device = "cpu", batch: int = 32) -> "DinoLayout":
