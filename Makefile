@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 CHECK := .venv-check/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-llm check docs dataset train reproduce bench bench-edit bench-pairs bench-train clean
+.PHONY: help setup demo test test-fast test-llm check docs dataset train reproduce bench bench-edit bench-pairs bench-train ablation clean
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -60,6 +60,9 @@ bench-pairs: $(INSTALLED) ## ways of drawing pairs beside the authors' recipe: r
 
 bench-train: $(INSTALLED) ## training beside the loop of diffusers' script: seconds, memory, kept latents
 	$(BIN)/python bench/train.py
+
+ablation: $(INSTALLED) ## train editors on fewer, unfiltered and otherwise filtered pairs, and compare them: hours
+	$(BIN)/python bench/ablation.py
 
 bench: $(INSTALLED) ## run the benchmarks
 	@set -e; for name in edit judge measures pairs schedules sequence sharing train; do echo "== $$name"; $(BIN)/python bench/$$name.py; done

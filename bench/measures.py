@@ -1,10 +1,11 @@
-"""Measure the measures: `python bench/measures.py [--faults 60] [--folders FOLDER ...]`.
+"""Measure the measures: `python bench/measures.py [--faults 60] [--folders FOLDER ...] [--judge openai:MODEL]`.
 
 First, faults are planted into exact targets, and each measure is asked to tell them. Second, each measure is compared
 with a person's labels of edits, many of them unclear, see `labelled_edits.py`.
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ip2p.measuring.pixel_truth import PixelTruth, pixel_truth
 from ip2p.measuring.planted_faults import Measure, Trial, judge_measure, plant_faults
 from ip2p.measuring.published import magic_brush
 from ip2p.measuring.tables import markdown_table
+from ip2p.measuring.vision_judge import JudgedEdit, VisionJudge, encode_png, judge_server
 from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.render import render
@@ -33,8 +35,8 @@ def truth_of(trials: Sequence[Trial]) -> PixelTruth:
     return pixel_truth(source, target, edited)
 
 
-def make_measures(clip: ClipScorer, judge: Judge) -> dict[str, Measure]:
-    """Make all measures by name."""
+def make_measures(clip: ClipScorer, judge: Judge, vision: VisionJudge | None) -> dict[str, Measure]:
+    """Make all measures by name; those of a vision model if there is one."""
 
     def scores(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
         found = clip.scores(
@@ -59,7 +61,12 @@ def make_measures(clip: ClipScorer, judge: Judge) -> dict[str, Measure]:
         texts = [each.case.edited_caption for each in trials]
         return magic_brush([each.edited for each in trials], [each.target for each in trials], texts, clip=clip)[name]
 
-    return {
+    def asked(trials: Sequence[Trial]) -> list[float]:
+        assert vision is not None
+        edits = [JudgedEdit(each.case, encode_png(each.source), encode_png(each.edited)) for each in trials]
+        return [each.edit * each.kept if each else math.nan for each in vision.judge(edits)]
+
+    made: dict[str, Measure] = {
         "pixel truth": lambda trials: truth_of(trials).score.tolist(),
         "edit accuracy": lambda trials: truth_of(trials).mean_accuracy.tolist(),
         "nearer to the target": lambda trials: truth_of(trials).mean_nearer.tolist(),
@@ -71,6 +78,9 @@ def make_measures(clip: ClipScorer, judge: Judge) -> dict[str, Measure]:
         "judge: probability": believed,
         "judge: success x preservation": lambda trials: [a * b for a, b in judged(trials)],
     }
+    if vision:
+        made[f"{vision.server.model}: edit x kept"] = asked
+    return made
 
 
 def show(found: Interval) -> str:
@@ -86,8 +96,16 @@ def main() -> None:
         "--folders", nargs="*", type=Path, default=[], help="folders of labelled edits (default: all of bench/eye)"
     )
     parser.add_argument("--clip", default="storybook-clip-a", help="CLIP: bundled name or folder")
+    parser.add_argument("--judge", help="vision model that is a measure, too: openai:MODEL")
+    parser.add_argument("--judge-url", default="", help="address of its server")
+    parser.add_argument("--judge-budget", type=float, default=1.0, help="most that it may cost, in USD (default: 1)")
+    parser.add_argument("--out", type=Path, default=Path("runs/measures"), help="folder of its answers")
     parsed = parser.parse_args()
-    measures = make_measures(ClipScorer.from_pretrained(parsed.clip), Judge.from_pretrained("storybook-judge"))
+    vision = None
+    if parsed.judge:
+        server = judge_server(parsed.judge, url=parsed.judge_url, budget=parsed.judge_budget)
+        vision = VisionJudge(server, parsed.out, say=print)
+    measures = make_measures(ClipScorer.from_pretrained(parsed.clip), Judge.from_pretrained("storybook-judge"), vision)
     if parsed.faults:
         planted = plant_faults(parsed.faults, SEED)
         table = {name: judge_measure(measure, planted, seed=SEED) for name, measure in measures.items()}

@@ -13,7 +13,6 @@ from huggingface_hub.errors import HFValidationError
 
 from ip2p.builds import BUILD_FILE, FINGERPRINT
 from ip2p.config import load_config
-from ip2p.data_gen.api.ledger import JUDGE_LEDGER, LEDGER_FILE
 from ip2p.data_gen.build_file import flatten, is_origin, read_build_file, unflatten
 from ip2p.data_gen.captions.read import STORYBOOK
 from ip2p.data_gen.config import DatasetConfig, FilterConfig
@@ -23,6 +22,7 @@ from ip2p.errors import ConfigError
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.ownership import lease, mutex, require_own, sole_writer
 from ip2p.records import SCHEMA_VERSION, SCORES
+from ip2p.remote.ledger import JUDGE_LEDGER, LEDGER_FILE
 from ip2p.shards import atomic_write, fingerprint, hash_file, sweep_temporaries
 from ip2p.version import __version__
 

@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from ip2p.data_gen.api.ledger import LEDGERS, read_spending
 from ip2p.errors import told_if_unwritable
+from ip2p.remote.ledger import LEDGERS, read_spending
 
 SECONDS_FILE = "seconds.jsonl"
 

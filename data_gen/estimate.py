@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from huggingface_hub import try_to_load_from_cache
 
-from ip2p.data_gen.api.prices import price_of, tokens_about
-from ip2p.data_gen.api.server import writing_server
 from ip2p.data_gen.captions.read import read_build_captions
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.draw import PairMaker, plan_candidates
 from ip2p.data_gen.pairs.judge import price_of_judging
 from ip2p.data_gen.pairs.scenarios import Sampler, list_scenarios, most_kept, sampler_of_sd1, stand_in
 from ip2p.data_gen.scale.partition import Partition
+from ip2p.data_gen.servers import writing_server
 from ip2p.data_gen.writers.prompts import ask
 from ip2p.errors import DataError, settings_of
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
@@ -24,6 +23,7 @@ from ip2p.models.folder import read_scheduler
 from ip2p.models.folder_checks import read_object
 from ip2p.plurals import counted
 from ip2p.records import Caption, content_id
+from ip2p.remote.prices import price_of, tokens_about
 
 ASSUMED_ROWS = 250.0
 """UNet rows a second at 512 pixels: Stable Diffusion 1 takes 0.8 TFLOP a row, and an H100 does 200 TFLOP/s of that."""

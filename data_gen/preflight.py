@@ -2,15 +2,15 @@
 
 import gc
 
-from ip2p.data_gen.api.connection import open_access
-from ip2p.data_gen.api.server import judging_server
 from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import FilterConfig
 from ip2p.data_gen.kinds import ALL_KINDS
 from ip2p.data_gen.pairs.filter import BOUNDS
 from ip2p.data_gen.scale.parallelism import Parallelism
+from ip2p.data_gen.servers import judging_server
 from ip2p.data_gen.stages import Stages
 from ip2p.errors import ConfigError
+from ip2p.remote.connection import open_access
 
 COSTLY = ("openai", "openai-batch", "local")
 """Writers whose triples cost money, or hours of a language model on this machine."""

@@ -20,7 +20,6 @@ import pyarrow as pa
 from datasets import Features
 
 from ip2p.data_gen import rows
-from ip2p.data_gen.api.ledger import read_spending
 from ip2p.data_gen.build_folder import STAGES, BuildFolder, Stage
 from ip2p.data_gen.costs import record_seconds
 from ip2p.data_gen.models import load_maker, load_scorers
@@ -34,6 +33,7 @@ from ip2p.data_gen.writers import open_writer
 from ip2p.errors import DataError, WriterError, settings_of
 from ip2p.progress import StageProgress
 from ip2p.records import Candidate, Caption
+from ip2p.remote.ledger import read_spending
 from ip2p.shards import (
     atomic_write,
     is_shard_done,

@@ -2,7 +2,8 @@
 
 import json
 import string
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from llm_server import Server
 from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
@@ -38,7 +40,9 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from ip2p.data_gen.writers.api import batch_writer
 from ip2p.models.loading import quiet
+from ip2p.remote import client
 
 WORDS = 16  # longest text of the tiny models, in tokens
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
@@ -285,3 +289,18 @@ def peer_scheduler() -> Callable[[Any, str], Any]:
         return kind.from_config(own.config, **others)
 
     return make
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Start a local server of a language model, with short pauses between retries."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARY-0123456789")
+    monkeypatch.setattr(client, "ROUND_PAUSE", 0.01)
+    monkeypatch.setattr(batch_writer, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()

@@ -45,8 +45,9 @@ ROOMS: dict[str, set[str]] = {
     "editing": {"pictures", "models", "diffusion"},
     "pairs": {"pictures"},
     "storybook": {"models"},
-    "measuring": {"pictures", "pairs", "models", "editing", "storybook"},
-    "evaluation": {"pictures", "models", "editing", "storybook", "measuring"},
+    "remote": set(),
+    "measuring": {"pictures", "pairs", "models", "editing", "storybook", "remote"},
+    "evaluation": {"pictures", "models", "editing", "storybook", "measuring", "remote"},
     "cli": set(),  # while it is imported; its commands import what they call when they run
 }
 """Rooms of ip2p, and the other rooms that each may know."""

@@ -22,7 +22,7 @@ COMMANDS = [
     if line.strip() and not line.startswith("#")
 ]
 TARGETS = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-MAPPED = ("ip2p", "data_gen", "train", "configs", "bench", "examples")
+MAPPED = ("ip2p", "data_gen", "train", "configs", "bench", "examples", "docs")
 
 
 def on_the_map() -> set[str]:

@@ -320,7 +320,10 @@ class Run(TrainingLoop):
     def _save_editor(self, folder: Path, state: State, extra: Mapping[str, str]) -> None:
         """Write an editor of the weights as they are, with LoRA matrices added to them."""
         folded = without_lora(self.backbone)
-        save_editor(folded, folder, self.config, state, pairs=self.batches.table, curve=self._curve, extra=extra)
+        exact = self.watch.exact if self.watch else None
+        save_editor(
+            folded, folder, self.config, state, pairs=self.batches.table, curve=self._curve, exact=exact, extra=extra
+        )
 
     def _precision(self, state: State, place: PartialState) -> str:
         """Return the name of the dtype: of the resumed run, as requested, or as measured on the first rank."""

@@ -18,6 +18,7 @@ from ip2p.shards import atomic_write
 from ip2p.train.adapters import has_lora, save_lora
 from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
+from ip2p.train.exact import ExactFigures
 from ip2p.train.held_out import HeldOutCurve
 from ip2p.train.metrics import read_metrics
 from ip2p.train.speed import summarize
@@ -38,6 +39,7 @@ def save_editor(
     *,
     pairs: Dataset,
     curve: HeldOutCurve | None = None,
+    exact: ExactFigures | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> None:
     """Write the editor as a diffusers folder with default settings (ip2p.json) and model card (README.md), atomically.
@@ -51,6 +53,7 @@ def save_editor(
         state: progress of the run.
         pairs: training pairs.
         curve: held-out loss of the run.
+        exact: its latest pixel truth.
         extra: texts of further files by name.
     """
     defaults: dict[str, Any] = {
@@ -71,7 +74,9 @@ def save_editor(
         dtype=torch.float16,
         extra={
             "ip2p.json": json.dumps(defaults, indent=1) + "\n",
-            "README.md": model_card(config, state, folder, pairs=len(pairs), curve=curve or HeldOutCurve()),
+            "README.md": model_card(
+                config, state, folder, pairs=len(pairs), curve=curve or HeldOutCurve(), exact=exact
+            ),
             **(extra or {}),
         },
     )
@@ -95,13 +100,21 @@ def save_lora_files(backbone: Backbone, config: FinetuneConfig, folder: Path, *,
     say(f"LoRA: {folder}, for {config.base}, in the layouts of diffusers and of kohya")
 
 
-def model_card(config: FinetuneConfig, state: State, folder: Path, *, pairs: int, curve: HeldOutCurve) -> str:
+def model_card(
+    config: FinetuneConfig,
+    state: State,
+    folder: Path,
+    *,
+    pairs: int,
+    curve: HeldOutCurve,
+    exact: ExactFigures | None = None,
+) -> str:
     """Return the text of the model card: what the editor is, how it was trained, and how to use it."""
     header = ModelCardData(library_name="diffusers", pipeline_tag="image-to-image", tags=["instruct-pix2pix", "ip2p"])
     card = ModelCard.from_template(
         header, template_path=str(CARD_TEMPLATE), config=config, state=state, pairs=pairs, device=device_name(),
         editor=folder, curve=[(each.step, f"{each.loss:.4f}") for each in curve.thinned(CARD_ROWS)],
-        settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(),
+        exact=exact, settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(),
     )  # fmt: skip
     return f"{card}\n"
 

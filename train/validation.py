@@ -26,6 +26,7 @@ from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed, generator
 from ip2p.train.batches import CENTER_CROP, PICTURE_COLUMNS, Batches, augment, told_by_row
 from ip2p.train.config import FinetuneConfig
+from ip2p.train.exact import NAMES
 from ip2p.train.interrupt import Interrupted
 from ip2p.train.objective import draw_randomness, editing_loss, make_training_batch
 from ip2p.train.xl import tokenize_texts
@@ -174,8 +175,8 @@ class Validation:
         edits = self._draw(sources, [each.instruction for each, _ in self.samples], "exact")
         before, exact, made = ((to_tensor(pictures) / 2 + 0.5).clamp(0, 1) for pictures in (sources, targets, edits))
         found = pixel_truth(before, exact, made)
-        figures = {"pixel_truth": found.score, "pixel_preservation": found.mean_preservation}
-        return {name: figure.nanmean().item() for name, figure in figures.items()}
+        figures = (found.score, found.mean_accuracy, found.mean_preservation)
+        return {name: figure.nanmean().item() for name, figure in zip(NAMES, figures, strict=True)}
 
     @cached_property
     def samples(self) -> list[tuple[Sample, Pictures]]:

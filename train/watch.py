@@ -8,6 +8,7 @@ from pathlib import Path
 from ip2p.progress import TrainingProgress
 from ip2p.train.best import Best
 from ip2p.train.checkpoint import State
+from ip2p.train.exact import exact_figures, read_exact
 from ip2p.train.held_out import HeldOutCurve
 from ip2p.train.learner import Learner
 from ip2p.train.metrics import Metrics
@@ -32,6 +33,7 @@ class Watch:
 
     Attributes:
         curve: held-out loss so far.
+        exact: latest pixel truth; None where there is none.
         best: best editor so far.
     """
 
@@ -50,6 +52,7 @@ class Watch:
         self.validation, self.learner, self.metrics, self.progress = validation, learner, metrics, progress
         self.log, self.save = log, save
         self.curve = HeldOutCurve.read(metrics.path, pairs=validation.pairs_key)
+        self.exact = read_exact(metrics.path)
         self.best = Best(out, step=step)
         if self.best.point and not self.curve.has(self.best.point.step):
             aside = self.best.set_aside()
@@ -73,6 +76,7 @@ class Watch:
             loss = self.validation.loss()
             sheet, scores = self.validation.edits(step) if step else (None, {})
             scores |= self.validation.pixel_truth() if step else {}
+            self.exact = exact_figures(step, scores) or self.exact
             self.curve = self.curve.add(step, loss)  # also for the card of the best editor
             if step and self.curve.is_lowest:
                 self.best.replace(self.curve.points[-1], partial(self._save, state))

@@ -13,15 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ip2p.data_gen import rows
-from ip2p.data_gen.api.asker import Asker
-from ip2p.data_gen.api.cache import read_cache
-from ip2p.data_gen.api.ledger import JUDGE_LEDGER, Answer, Cost
-from ip2p.data_gen.api.prices import price_of, tokens_about, tokens_at_most
-from ip2p.data_gen.api.sender import Question
-from ip2p.data_gen.api.server import ServerSettings, Task, judging_server, question_key
 from ip2p.data_gen.build_folder import BuildFolder
 from ip2p.data_gen.config import DatasetConfig, ScoresConfig
-from ip2p.data_gen.pairs.verdicts import (
+from ip2p.data_gen.servers import judging_server
+from ip2p.errors import BudgetError
+from ip2p.measuring.vision_verdicts import (
     MOST_TOKENS,
     SYSTEM,
     TOKENS,
@@ -33,9 +29,14 @@ from ip2p.data_gen.pairs.verdicts import (
     read_verdict,
     texts_about,
 )
-from ip2p.errors import BudgetError
 from ip2p.plurals import counted
 from ip2p.records import Candidate, Reason, Triple
+from ip2p.remote.asker import Asker
+from ip2p.remote.cache import read_cache
+from ip2p.remote.ledger import JUDGE_LEDGER, Answer, Cost
+from ip2p.remote.prices import price_of, tokens_about, tokens_at_most
+from ip2p.remote.sender import Question
+from ip2p.remote.server import ServerSettings, Task, question_key
 from ip2p.shards import fingerprint
 
 AT_ONCE = 64

@@ -4,12 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from ip2p.data_gen.api.ledger import Spending
 from ip2p.data_gen.report.counts import per_cent
-from ip2p.data_gen.triples.proposals import strip_invisible
 from ip2p.pictures.pages import render_page
 from ip2p.plurals import counted
 from ip2p.records import Reason, Triple
+from ip2p.remote.ledger import Spending
+from ip2p.remote.reply_text import strip_invisible
 
 EXAMPLES_SHOWN = 20
 """Number of refused triples on the page for each reason, and of kept ones for each kind."""

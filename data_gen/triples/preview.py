@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.triples.proposals import Writer, strip_invisible
+from ip2p.data_gen.triples.proposals import Writer
 from ip2p.data_gen.triples.tokens import token_counter
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.records import Caption
+from ip2p.remote.reply_text import strip_invisible
 
 
 def preview(captions: Sequence[Caption], writer: Writer, config: DatasetConfig) -> Iterator[str]:

@@ -10,11 +10,6 @@ Message = dict[str, str]
 """A message of a conversation: "role" and "content"."""
 
 
-def strip_invisible(text: str) -> str:
-    """Replace control, zero-width and bidirectional characters of a text by spaces."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
-
-
 def spell_out(instruction: str, edited_caption: str) -> str:
     """Return a long form of an instruction, which also says what stays, for writers that have none."""
     text = instruction.strip()

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from ip2p.data_gen.config import ChecksConfig, TriplesConfig
 from ip2p.data_gen.kinds import inverse_kind
 from ip2p.data_gen.triples.checks import TripleSet, find_fault, find_text_fault, normalise
-from ip2p.data_gen.triples.proposals import Proposal, Writer, spell_out, strip_invisible
+from ip2p.data_gen.triples.proposals import Proposal, Writer, spell_out
 from ip2p.data_gen.triples.tokens import estimate_tokens
 from ip2p.records import Caption, Reason, Triple, content_id
+from ip2p.remote.reply_text import strip_invisible
 
 MAX_CHARACTERS = 2000
 """Number of characters of a model's text that are read; longer texts are refused anyway."""

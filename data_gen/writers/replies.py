@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import json_repair
 
-from ip2p.data_gen.api.reply_text import closed_brackets, strip_thoughts
 from ip2p.data_gen.kinds import KINDS, OTHER
 from ip2p.data_gen.triples.proposals import Proposal
 from ip2p.records import Reason
+from ip2p.remote.reply_text import closed_brackets, strip_thoughts
 
 WRAPPER, QUESTION = "edits", {"caption", "count"}
 """Key of the list of edits; keys of a question, which a model may repeat, or go on with after its answer."""

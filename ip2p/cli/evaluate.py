@@ -105,6 +105,27 @@ def evaluate(
             rich_help_panel="Measures",
         ),
     ] = False,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="Vision model that is asked about every picture in both orders: openai:MODEL, with the key in "
+            "OPENAI_API_KEY. Answers are kept in the folder.",
+            rich_help_panel="Measures",
+        ),
+    ] = None,
+    judge_url: Annotated[
+        str, typer.Option(help="Address of its OpenAI-compatible server.", rich_help_panel="Measures")
+    ] = "",
+    judge_budget: Annotated[
+        float, typer.Option(min=0, help="Most that it may cost in USD; 0 for no limit.", rich_help_panel="Measures")
+    ] = 1.0,
+    judge_prices: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="USD per million tokens that it reads and writes; the known price if not given.",
+            rich_help_panel="Measures",
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for evaluation.html and .json.", rich_help_panel="Output")
     ] = Path("runs/evaluation"),
@@ -129,6 +150,11 @@ def evaluate(
     from ip2p.evaluation.load import choose_data, evaluate_model
     from ip2p.evaluation.methods import Extent, require_groups
 
+    asked = None
+    if judge:
+        from ip2p.measuring.vision_judge import judge_server
+
+        asked = judge_server(judge, url=judge_url, budget=judge_budget, prices=judge_prices)
     share = 2 if quick else 1
     extent = Extent(
         require_groups(methods.split(",")), quick, curve, -(-baseline_samples // share), -(-curve_samples // share)
@@ -137,8 +163,8 @@ def evaluate(
     data = choose_data(model, pairs, scenes, seed, free=free, say=say)
     found = evaluate_model(
         model, base, data, seed=seed, out=output, extent=extent, clip_name=clip, dino_name=dino,
-        original_range=original_range, original_resize=original_resize, keep_unchanged=keep_unchanged, say=say,
-        **loading,
+        original_range=original_range, original_resize=original_resize, keep_unchanged=keep_unchanged, asked=asked,
+        say=say, **loading,
     )  # fmt: skip
     print(found)
     print(f"\nWrote {output}/evaluation.html and evaluation.json")

@@ -15,6 +15,8 @@ from ip2p.measuring.tables import markdown_table
 
 SAME_DATA = ("data", "seed", "clip", "clip_side", "clip_range", "clip_resize")
 """What two evaluations must have in common for their figures to be comparable."""
+ASKED = ("asked", "asked_edit", "asked_kept", "asked_clean")
+"""Measures of a vision model, compared where both evaluations asked the same one."""
 
 
 class Compared(NamedTuple):
@@ -51,21 +53,27 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> list[Compared]
                 f"the evaluations differ in {name}: {first.about.get(name)} and {second.about.get(name)}",
                 "Evaluate both on the same data, with the same seed and CLIP",
             )
+    one_model = first.about.get("asked") == second.about.get("asked")
+    measures = [name for name in MEASURES if one_model or name not in ASKED]
     found = []
     for method in (name for name in first.methods if name in second.methods):
         before, after = first.methods[method].figures, second.methods[method].figures
         shared = {name: kind for name, kind in first.samples.items() if name in before and name in after}
-        found += _compare(method, shared, before, after)
+        found += _compare(method, measures, shared, before, after)
     if not found:
         raise DataError("the evaluations have no sample in common", "Evaluate both on the same data and seed")
     return found
 
 
 def _compare(
-    method: str, kinds: Mapping[str, str], before: Mapping[str, Figures], after: Mapping[str, Figures]
+    method: str,
+    measures: Sequence[str],
+    kinds: Mapping[str, str],
+    before: Mapping[str, Figures],
+    after: Mapping[str, Figures],
 ) -> list[Compared]:
     """Compare all measures of a method on paired samples, over all kinds and by kind, corrected for all of these."""
-    keys = list(product([OVERALL, *sorted(set(kinds.values()))], MEASURES))
+    keys = list(product([OVERALL, *sorted(set(kinds.values()))], measures))
     rows = {}
     for kind, measure in keys:
         names = [name for name, own in kinds.items() if kind in (OVERALL, own)]

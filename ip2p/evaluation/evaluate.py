@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ip2p.editing.editor import Editor
+from ip2p.evaluation.asked import ask_judge
 from ip2p.evaluation.changes import moved_attributes
 from ip2p.evaluation.curve import curve_chart, trade_offs
 from ip2p.evaluation.draw import plan_work, run_plan
@@ -28,9 +29,10 @@ from ip2p.evaluation.samples import Sample
 from ip2p.evaluation.scores import score_methods
 from ip2p.measuring.clip import ClipScorer
 from ip2p.measuring.dino import Dino
+from ip2p.measuring.vision_judge import VisionJudge
 from ip2p.models.backbone import Backbone
 from ip2p.ownership import require_own, sole_writer
-from ip2p.shards import atomic_write
+from ip2p.shards import atomic_write, sweep_temporaries
 from ip2p.storybook.judge import Judge
 
 RUN_FILE = "run.json"
@@ -52,6 +54,7 @@ def evaluate(
     about: Mapping[str, Any],
     marks: Mapping[str, Any],
     notes: Sequence[str] = (),
+    vision: VisionJudge | None = None,
     say: Callable[[str], None] = logger.info,
 ) -> Evaluation:
     """Evaluate an editor, or go on, and write evaluation.json, evaluation.html and, with a curve, curve.svg.
@@ -71,9 +74,11 @@ def evaluate(
         about: what the report says of models and data; it has "editor", "data" and "seed".
         marks: what results depend on besides: hashes of models and the like.
         notes: what a reader has to know.
+        vision: vision model that is asked about the pictures of the tables; None asks nobody.
         say: function that prints a line.
 
     Raises:
+        ConfigError, WriterError: the vision model cannot be asked.
         DataError: the folder has files of these names that no evaluation made.
         BusyError: another run is writing to it.
     """
@@ -82,6 +87,8 @@ def evaluate(
     plan = plan_work(methods, samples, marks)
     out.mkdir(parents=True, exist_ok=True)
     with sole_writer(out):
+        for place in (out, *(out / PARTS).glob("*")):
+            sweep_temporaries(place)
         atomic_write(out / RUN_FILE, (json.dumps(dict(about), indent=1) + "\n").encode())  # says whose the others are
         folder = ResultFolder(out / PARTS)
         unets = [each.unet for each in (editor.backbone, base) if each is not None]
@@ -90,6 +97,9 @@ def evaluate(
         for work in plan:
             batches.setdefault(work.method.slug, []).append(work.number)
         results = {each.name: folder.read(each.slug, batches.get(each.slug, [])) for each in methods}
+        if vision:
+            asked = ask_judge(samples, {each.name: results[each.name] for each in methods if each.tabled}, vision)
+            results, notes = results | asked.results, [*notes, asked.note]
         found = summarize(methods, samples, results, about=about, seed=seed, notes=notes)
         _write(found, samples, {each.name: results[each.name] for each in methods if each.tabled}, out)
     return found

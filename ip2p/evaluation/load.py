@@ -17,10 +17,12 @@ from ip2p.evaluation.report import Evaluation
 from ip2p.evaluation.samples import Sample, free_samples, storybook_samples, triplet_samples
 from ip2p.measuring.clip import ClipScorer
 from ip2p.measuring.dino import Dino
+from ip2p.measuring.vision_judge import VisionJudge
 from ip2p.models.backbone import Backbone, LoadingOptions
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
 from ip2p.models.folder import fingerprint_model
 from ip2p.models.inference import load_for_inference
+from ip2p.remote.server import ServerSettings
 from ip2p.settings import SETTINGS_FILE
 from ip2p.shards import hash_file
 from ip2p.storybook.judge import Judge
@@ -121,6 +123,7 @@ def evaluate_model(
     original_range: bool = False,
     original_resize: bool = False,
     keep_unchanged: bool | None = None,
+    asked: ServerSettings | None = None,
     say: Callable[[str], None],
     **loading: Unpack[LoadingOptions],
 ) -> Evaluation:
@@ -137,14 +140,19 @@ def evaluate_model(
         dino_name: folder or hub id of the DINO of the measures of others; None leaves these out.
         original_range, original_resize: see `ip2p.measuring.clip.Preprocessing`.
         keep_unchanged: whether the editor keeps pixels that it did not change; None takes its own setting.
+        asked: server of a vision model that judges the pictures of the tables; None asks nobody.
         say: function that prints a line.
         loading: config, weights, allow_pickle and safety_checker of the editor, see LoadingOptions.
 
     Raises:
         ModelError: a model is missing or of another kind.
         DataError: the folder has files of these names that no evaluation made.
+        ConfigError, WriterError: the vision model cannot be asked.
     """
     require_folder(out)
+    vision = VisionJudge(asked, out, say=say) if asked else None
+    if vision:
+        vision.require_access()
     editor = Editor(load_for_inference(editor_name, want="editor", **loading))
     base = load_for_inference(base_name, want="base") if BASELINES & set(extent.groups) else None
     judge = Judge.from_pretrained(JUDGE) if data.is_storybook else None
@@ -162,6 +170,7 @@ def evaluate_model(
         "unchanged pixels": "kept" if backbone.settings.model_dump()["keep_unchanged"] else "as drawn",
         "data": data.name, "n": len(data.samples), "seed": seed, "quick": extent.quick,
         **describe_clip(clip, clip_name), "dino": dino_name or "none", "judge": JUDGE if judge else "none",
+        "asked": asked.model if asked else "none",
         "device": backbone.device.type,
         "versions": describe_versions(),
     }  # fmt: skip
@@ -173,7 +182,8 @@ def evaluate_model(
     }  # fmt: skip
     return evaluate(
         editor, base, data.samples, judge=judge, clip=clip, dino=dino, extent=extent, seed=seed, out=out, about=about,
-        marks=marks, notes=domain_notes(backbone, data), say=say,
+        marks=marks, notes=domain_notes(backbone, data),
+        vision=vision, say=say,
     )  # fmt: skip
 
 

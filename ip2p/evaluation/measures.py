@@ -1,8 +1,8 @@
 """What is measured of each edited picture: pixel truth, the judge's reading, CLIP's scores."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from ip2p.measuring.published import (
     magic_brush,
     pie_bench,
 )
+from ip2p.measuring.ranking import MIN_CHANGE
 from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook.judge import Judge, outcomes
 
@@ -58,6 +59,10 @@ MEASURES: dict[str, Measure] = {
     "success": Measure("judge: success", True, "the judge reads the requested value"),
     "preservation": Measure("judge: preservation", True, "the judge reads all else as before, and the same layout"),
     "product": Measure("judge: both", True, "success x preservation, scene by scene"),
+    "asked": Measure("vision model: both", True, "a vision model's marks of edit x kept, the mean of both orders"),
+    "asked_edit": Measure("vision model: edit", True, "its mark of whether the edit is done"),
+    "asked_kept": Measure("vision model: kept", True, "its mark of whether all else is as before"),
+    "asked_clean": Measure("vision model: clean", True, "its mark of whether both pictures are drawn whole"),
     "clip_direction": Measure(
         "CLIP direction", False, "cosine of the change of the pictures and the change of the captions"
     ),
@@ -94,17 +99,18 @@ class Batch:
     Args:
         samples: samples.
         pictures: their pictures.
-        images: CLIP embeddings of the inputs, if there is a CLIP.
+        embedded: embeddings by "clip" or "dino" and what is embedded: "input", "target", "caption", "edited caption";
+            what a sample lacks has one that means nothing.
     """
 
     samples: Sequence[Sample]
     pictures: Sequence[Pictures]
-    images: Tensor | None = None
+    embedded: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
 
     def take(self, rows: Sequence[int]) -> "Batch":
         """Take some of the rows."""
-        images = None if self.images is None else self.images[list(rows)]
-        return Batch([self.samples[row] for row in rows], [self.pictures[row] for row in rows], images)
+        embedded = {name: each[list(rows)] for name, each in self.embedded.items()}
+        return Batch([self.samples[row] for row in rows], [self.pictures[row] for row in rows], embedded)
 
 
 class Measurer:
@@ -121,9 +127,19 @@ class Measurer:
         self.lpips = find_lpips()
 
     def prepare(self, samples: Sequence[Sample], pictures: Sequence[Pictures]) -> Batch:
-        """Make a batch: embed the inputs once for all methods."""
-        images = self.clip.embed_images([each.source for each in pictures]) if self.clip and pictures else None
-        return Batch(samples, pictures, images)
+        """Make a batch: embed inputs, targets and captions once for all methods."""
+        embedded: dict[tuple[str, str], Tensor] = {}
+        sources, targets = [each.source for each in pictures], [each.target or each.source for each in pictures]
+        as_others = any(not each.case for each in samples)
+        if self.clip and samples:
+            embedded["clip", "input"] = self.clip.embed_images(sources)
+            texts = self.clip.embed_texts([text for each in samples for text in (each.caption, each.edited_caption)])
+            embedded["clip", "caption"], embedded["clip", "edited caption"] = texts[::2], texts[1::2]
+            if as_others:
+                embedded["clip", "target"] = self.clip.embed_images(targets)
+        if self.dino and as_others:
+            embedded["dino", "input"], embedded["dino", "target"] = map(self.dino.embed, (sources, targets))
+        return Batch(samples, pictures, embedded)
 
     def measure(self, batch: Batch, edited: Sequence[Image.Image], *, clip_only: bool = False) -> list[Measured]:
         """Measure the edited pictures of a batch, in order.
@@ -140,7 +156,7 @@ class Measurer:
             self._compare_pixels(batch, made, found)
             self._judge(batch, made, found, read)
             self._compare_as_others(batch, made, found)
-        self._embed(batch, made, found)
+        self._embed(batch, made, found, clip_only=clip_only)
         rounded = [{name: round(value, 6) for name, value in each.items() if math.isfinite(value)} for each in found]
         return [Measured(figures, values) for figures, values in zip(rounded, read, strict=True)]
 
@@ -166,8 +182,8 @@ class Measurer:
         sources, targets, masks = zip(*(batch.pictures[row] for row in rows), strict=True)
         before, after = [each.caption for each in samples], [each.edited_caption for each in samples]
         figures = {
-            "MagicBrush": magic_brush(edited, targets, after, clip=self.clip, dino=self.dino),
-            "Emu Edit": emu_edit(sources, edited, before, after, dino=self.dino),
+            "MagicBrush": magic_brush(edited, targets, after),
+            "Emu Edit": emu_edit(sources, edited, before, after),
             "PIE-Bench": pie_bench(sources, edited, masks, dino=self.dino, lpips=self.lpips),
             "masked": kept_parts(sources, edited, masks),
         }
@@ -193,20 +209,49 @@ class Measurer:
             }  # fmt: skip
             read[row] = reading.values(place)
 
-    def _embed(self, batch: Batch, made: Sequence[Image.Image], found: list[Figures]) -> None:
-        """Score by CLIP; what has no captions has no direction."""
-        if self.clip is None or batch.images is None or not made:
+    def _embed(self, batch: Batch, made: Sequence[Image.Image], found: list[Figures], *, clip_only: bool) -> None:
+        """Score by CLIP and DINO, each of which sees the edited pictures once; without captions there is no direction.
+
+        MagicBrush and Emu Edit have the same scores by other names.
+        """
+        if not made:
             return
-        images = self.clip.embed_images(made)
-        for row, sample in enumerate(batch.samples):
-            found[row]["clip_image"] = float((batch.images[row] * images[row]).sum().clamp(-1, 1))
-            if sample.edited_caption:
-                (text,) = self.clip.embed_texts([sample.edited_caption])
-                found[row]["clip_edited"] = float((images[row] * text).sum().clamp(-1, 1))
-            if sample.has_direction:
-                before, after = self.clip.embed_texts([sample.caption, sample.edited_caption])
-                change = images[row] - batch.images[row]
-                found[row]["clip_direction"] = float(F.cosine_similarity(change, after - before, dim=-1).clamp(-1, 1))
+        if self.clip and ("clip", "input") in batch.embedded:
+            images = self.clip.embed_images(made)
+            inputs, before, after = (batch.embedded["clip", name] for name in ("input", "caption", "edited caption"))
+            near, told = _cosines(images, inputs), _cosines(images, after)
+            change = images - inputs
+            direction = F.cosine_similarity(change, after - before, dim=-1).clamp(-1, 1)
+            direction[change.norm(dim=-1) < MIN_CHANGE] = 0  # rounding has no direction
+            for row, sample in enumerate(batch.samples):
+                found[row]["clip_image"] = near[row]
+                if sample.edited_caption:
+                    found[row]["clip_edited"] = told[row]
+                if sample.has_direction:
+                    found[row]["clip_direction"] = float(direction[row])
+            if not clip_only:
+                self._match_targets("CLIP-I", batch, _cosines(images, batch.embedded.get(("clip", "target"))), found)
+                for row, sample in enumerate(batch.samples):
+                    if not sample.case and sample.edited_caption.strip():
+                        found[row]["MagicBrush CLIP-T"] = told[row]
+        if self.dino and not clip_only and ("dino", "input") in batch.embedded:
+            images = self.dino.embed(made)
+            self._match_targets("DINO", batch, _cosines(images, batch.embedded["dino", "target"]), found)
+            for row, near_input in enumerate(_cosines(images, batch.embedded["dino", "input"])):
+                if not batch.samples[row].case:
+                    found[row]["Emu Edit DINO"] = near_input
+
+    @staticmethod
+    def _match_targets(name: str, batch: Batch, values: Sequence[float], found: list[Figures]) -> None:
+        """Add a similarity to the target, as MagicBrush has it, to the rows without a scene that have a target."""
+        for row, value in enumerate(values):
+            if not batch.samples[row].case and batch.pictures[row].target is not None:
+                found[row][f"MagicBrush {name}"] = value
+
+
+def _cosines(images: Tensor, others: Tensor | None) -> list[float]:
+    """Cosines of unit vectors, row by row; none without others."""
+    return [] if others is None else [float(each) for each in (images * others).sum(-1).clamp(-1, 1)]
 
 
 def describe_clip(clip: ClipScorer | None, name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ state of the class token.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +16,53 @@ from torch import Tensor
 from transformers import AutoConfig, Dinov2Model, ViTModel
 
 from ip2p.measuring.clip import Preprocessing, read_preprocessing
-from ip2p.measuring.layout import IMAGENET_MEAN, IMAGENET_STD
 from ip2p.models.folder_checks import require_network
 from ip2p.models.loading import explain, load_whole
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.tensors import to_tensor
 
 DINO_HINT = "Give a folder with a ViTModel or Dinov2Model in safetensors, or a hub id such as facebook/dino-vits16"
+DINOV2_HINT = "Give a folder with a Dinov2Model in safetensors, or a hub id such as facebook/dinov2-small"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_SIDE = 224
+"""Largest side of the pictures that a model is shown: of DINOv2, 16 x 16 patches of 14 pixels."""
 BORDER = 256 / 224
 """What the short side is resized to before the middle is cropped, in sides of the crop."""
+
+
+class LoadedDino(NamedTuple):
+    """A DINO, with its normalization and the side of the pictures that it reads, in whole patches."""
+
+    model: ViTModel | Dinov2Model
+    preprocessing: Preprocessing
+
+
+def load_dino(name: str | Path, device: str | torch.device, *, only_second: bool = False) -> LoadedDino:
+    """Load a DINO or DINOv2 in fp32.
+
+    Args:
+        name: folder, or hub id such as facebook/dino-vits16.
+        device: device to compute on.
+        only_second: whether it must be a DINOv2.
+
+    Raises:
+        ModelError: there is no such model, or it is of another kind, or not in safetensors.
+    """
+    what, hint = ("DINOv2", DINOV2_HINT) if only_second else ("DINO", DINO_HINT)
+    with explain(f"the {what} model {name}", hint):
+        if (folder := Path(name)).is_dir():
+            require_network(folder, f"the {what} model {name}", file="model", pickle_file="pytorch_model.bin")
+        config = AutoConfig.from_pretrained(name)
+        if config.model_type not in (("dinov2",) if only_second else ("vit", "dinov2")):
+            raise ValueError(f"it is a {config.model_type}")
+        if config.model_type == "vit":
+            model: Any = load_whole(ViTModel, name, dtype=torch.float32, add_pooling_layer=False)
+        else:
+            model = load_whole(Dinov2Model, name, dtype=torch.float32)
+        side = min(MAX_SIDE, config.image_size)
+        side -= side % config.patch_size
+        preprocessing = read_preprocessing(name, side, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return LoadedDino(model.to(device), preprocessing)
 
 
 class Dino:
@@ -53,20 +90,7 @@ class Dino:
         Raises:
             ModelError: there is no such model, or it is of another kind, or not in safetensors.
         """
-        with explain(f"the DINO model {name}", DINO_HINT):
-            if (folder := Path(name)).is_dir():
-                require_network(folder, f"the DINO model {name}", file="model", pickle_file="pytorch_model.bin")
-            config = AutoConfig.from_pretrained(name)
-            if config.model_type not in ("vit", "dinov2"):
-                raise ValueError(f"it is a {config.model_type}")
-            if config.model_type == "vit":
-                model: Any = load_whole(ViTModel, name, dtype=torch.float32, add_pooling_layer=False)
-            else:
-                model = load_whole(Dinov2Model, name, dtype=torch.float32)
-            side = min(MAX_SIDE, config.image_size)
-            side -= side % config.patch_size
-            preprocessing = read_preprocessing(name, side, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        return cls(model.to(device), preprocessing, batch=batch)
+        return cls(*load_dino(name, device), batch=batch)
 
     @torch.inference_mode()
     def embed(self, images: Sequence[Image.Image]) -> Float[Tensor, "b d"]:

@@ -8,24 +8,17 @@ what stands where and not how it is painted (Tumanyan et al., Splicing ViT featu
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
-from transformers import Dinov2Model
+from transformers import Dinov2Model, ViTModel
 
-from ip2p.measuring.clip import Preprocessing, read_preprocessing
-from ip2p.models.folder_checks import require_network
-from ip2p.models.loading import explain, load_whole
+from ip2p.measuring.clip import Preprocessing
+from ip2p.measuring.dino import load_dino
 from ip2p.pictures.tensors import to_tensor
-
-DINO_HINT = "Give a folder with a Dinov2Model in safetensors, or a hub id such as facebook/dinov2-small"
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-MAX_SIDE = 224
-"""Side in pixels at which pictures are compared: 16 x 16 patches of 14 pixels."""
 
 
 class DinoLayout:
@@ -37,8 +30,9 @@ class DinoLayout:
         batch: number of pictures in one call of the model.
     """
 
-    def __init__(self, model: Dinov2Model, preprocessing: Preprocessing, *, batch: int = 32) -> None:
-        self.model, self.preprocessing, self.batch = model.eval(), preprocessing, batch
+    def __init__(self, model: Dinov2Model | ViTModel, preprocessing: Preprocessing, *, batch: int = 32) -> None:
+        model.train(False)
+        self.model, self.preprocessing, self.batch = model, preprocessing, batch
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str | torch.device = "cpu", batch: int = 32) -> "DinoLayout":
@@ -52,16 +46,7 @@ class DinoLayout:
         Raises:
             ModelError: there is no such model, or it is not a DINOv2 model in safetensors.
         """
-        with explain(f"the DINOv2 model {name}", DINO_HINT):
-            if (folder := Path(name)).is_dir():
-                require_network(folder, f"the DINOv2 model {name}", file="model", pickle_file="pytorch_model.bin")
-            model: Any = load_whole(Dinov2Model, name, dtype=torch.float32)
-            if model.config.model_type != "dinov2":
-                raise ValueError(f"it is a {model.config.model_type}")
-            side = min(MAX_SIDE, model.config.image_size)
-            side -= side % model.config.patch_size
-            preprocessing = read_preprocessing(name, side, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        return cls(model.to(device), preprocessing, batch=batch)
+        return cls(*load_dino(name, device, only_second=True), batch=batch)
 
     @torch.inference_mode()
     def distances(self, before: Sequence[Image.Image], after: Sequence[Image.Image]) -> list[float]:

@@ -1,18 +1,14 @@
 """A tiny random CLIP, the config of a build of seconds, and a server that speaks OpenAI's API."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from llm_server import Server
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from ip2p.config import load_config
-from ip2p.data_gen.api import client
 from ip2p.data_gen.config import DatasetConfig
-from ip2p.data_gen.writers.api import batch_writer
 
 CAPTIONS = (
     "a red barn in summer", "a blue castle at night", "a dog on a hill", "a photo of a green car", "two cats",
@@ -67,18 +63,3 @@ def make_config(settings: list[str]) -> Callable[..., DatasetConfig]:
         return load_config(DatasetConfig, None, [*settings, *others])
 
     return make
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """Start a local server of a language model, with short pauses between retries."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARY-0123456789")
-    monkeypatch.setattr(client, "ROUND_PAUSE", 0.01)
-    monkeypatch.setattr(batch_writer, "POLL_SECONDS", 0.0)
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from ip2p.data_gen import pipeline
-from ip2p.data_gen.api.ledger import LEDGER_FILE, Ledger
 from ip2p.data_gen.build_folder import STAGES
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.errors import DataError
+from ip2p.remote.ledger import LEDGER_FILE, Ledger
 from ip2p.shards import atomic_dir, hash_file
 
 ROOT = Path(__file__).parents[2]

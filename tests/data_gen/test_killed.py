@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from llm_server import Server, answer_by_rules, read_question
 
-from ip2p.data_gen.api.ledger import LEDGER_FILE, Ledger
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.records import Caption, Reason, content_id
+from ip2p.remote.ledger import LEDGER_FILE, Ledger
 
 DRIVER = """
 import os, sys
 from pathlib import Path
 from ip2p.data_gen.config import TriplesConfig
-from ip2p.data_gen.api import client
+from ip2p.remote import client
 from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.errors import WriterError
 from ip2p.records import Caption, content_id

@@ -10,6 +10,7 @@ from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.vocabulary import Vocabulary, read_vocabulary
 from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
+from ip2p.train.exact import read_exact
 from ip2p.train.result import loss_chart, save_editor, write_report
 
 
@@ -35,6 +36,24 @@ def test_an_editor_knows_the_words_of_its_base_and_of_its_instructions(editor_ba
     editor_base.vocabulary = None
     save_editor(editor_base, tmp_path / "open", config, State(), pairs=pairs)
     assert read_vocabulary(tmp_path / "open") is None
+
+
+def test_a_card_leads_with_pixel_truth_where_it_was_measured(editor_base: Backbone, tmp_path: Path) -> None:
+    rows = [
+        {"step": 5, "pixel_truth": 0.1, "pixel_accuracy": 0.2, "pixel_preservation": 0.3},
+        {"step": 7, "pixel_truth": 0.4321, "pixel_accuracy": 0.5, "pixel_preservation": 0.987},
+        {"step": 8, "loss": 1.0},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    exact = read_exact(tmp_path / "metrics.jsonl")
+    pairs = Dataset.from_dict({"edit_prompt": ["make it winter"]})
+    config = FinetuneConfig(base="base", dataset="data", validation_exact=4)
+    save_editor(editor_base, tmp_path / "editor", config, State(), pairs=pairs, exact=exact)
+    card = (tmp_path / "editor" / "README.md").read_text()
+    assert "**Pixel truth 43.2 %** at step 7, against the exact targets of 4 held-out" in card and "98.7 %" in card
+    assert card.index("Pixel truth") < card.index("| made from")
+    save_editor(editor_base, tmp_path / "plain", config, State(), pairs=pairs)
+    assert "Pixel truth" not in (tmp_path / "plain" / "README.md").read_text()
 
 
 def test_a_loss_that_is_not_a_number_is_not_drawn(tmp_path: Path) -> None:

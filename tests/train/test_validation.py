@@ -68,9 +68,9 @@ def test_pixel_truth_is_full_for_the_exact_target_and_none_for_a_copy(
     assert make(Oracle, backbone, pairs_folder, tmp_path, size=256, exact=2).pixel_truth() == {}  # any other base
     backbone.vocabulary = Vocabulary(COMMON, ())
     oracle = make(Oracle, backbone, pairs_folder, tmp_path, size=256, exact=2)
-    assert oracle.pixel_truth() == {"pixel_truth": 1.0, "pixel_preservation": 1.0}
+    assert oracle.pixel_truth() == {"pixel_truth": 1.0, "pixel_accuracy": 1.0, "pixel_preservation": 1.0}
     copy = make(Copy, backbone, pairs_folder, tmp_path, size=256, exact=2)
-    assert copy.pixel_truth() == {"pixel_truth": 0.0, "pixel_preservation": 1.0}
+    assert copy.pixel_truth() == {"pixel_truth": 0.0, "pixel_accuracy": 0.0, "pixel_preservation": 1.0}
     drawn = make(Validation, backbone, pairs_folder, tmp_path, size=32, exact=2)
     first = drawn.pixel_truth()
     assert 0 <= first["pixel_truth"] < 0.9 and first == drawn.pixel_truth()

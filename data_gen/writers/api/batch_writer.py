@@ -17,10 +17,13 @@ import openai
 from openai.types import Batch
 from pydantic import BaseModel
 
-from ip2p.data_gen.api.client import check_answers
-from ip2p.data_gen.api.completions import parse_completion, read_completion
-from ip2p.data_gen.api.connection import connect
-from ip2p.data_gen.api.faults import (
+from ip2p.data_gen.writers.api.writer import ApiWriter
+from ip2p.errors import WriterError
+from ip2p.plurals import counted
+from ip2p.remote.client import check_answers
+from ip2p.remote.completions import parse_completion, read_completion
+from ip2p.remote.connection import connect
+from ip2p.remote.faults import (
     RESUME_HINT,
     Action,
     classify_error,
@@ -29,13 +32,10 @@ from ip2p.data_gen.api.faults import (
     read_refusal,
     redact,
 )
-from ip2p.data_gen.api.ledger import Answer, Cost, total
-from ip2p.data_gen.api.reply_text import show
-from ip2p.data_gen.api.request_format import ReplyFormat, RequestFormat, parse_request_format
-from ip2p.data_gen.api.sender import Outcome, Question
-from ip2p.data_gen.writers.api.writer import ApiWriter
-from ip2p.errors import WriterError
-from ip2p.plurals import counted
+from ip2p.remote.ledger import Answer, Cost, total
+from ip2p.remote.reply_text import show
+from ip2p.remote.request_format import ReplyFormat, RequestFormat, parse_request_format
+from ip2p.remote.sender import Outcome, Question
 
 ENDPOINT: Final = "/v1/chat/completions"
 MAX_REQUESTS = 50_000

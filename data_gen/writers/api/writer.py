@@ -5,18 +5,19 @@ from pathlib import Path
 
 import openai
 
-from ip2p.data_gen.api.asker import Asker
-from ip2p.data_gen.api.connection import connect
-from ip2p.data_gen.api.faults import RESUME_HINT, describe
-from ip2p.data_gen.api.prices import tokens_about, tokens_at_most
-from ip2p.data_gen.api.sender import Question
-from ip2p.data_gen.api.server import Task, question_key, writing_server
 from ip2p.data_gen.config import TriplesConfig
+from ip2p.data_gen.servers import writing_server
 from ip2p.data_gen.triples.proposals import Message, Proposal
 from ip2p.data_gen.writers.prompts import ask, reply_model
 from ip2p.data_gen.writers.replies import find_edits, read_reply
 from ip2p.errors import WriterError
 from ip2p.records import Caption, Reason
+from ip2p.remote.asker import Asker
+from ip2p.remote.connection import connect
+from ip2p.remote.faults import RESUME_HINT, describe
+from ip2p.remote.prices import tokens_about, tokens_at_most
+from ip2p.remote.sender import Question
+from ip2p.remote.server import Task, question_key
 
 TOKENS_PER_EDIT = 60
 """Estimated number of tokens for each edit in an answer."""

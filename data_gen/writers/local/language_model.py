@@ -18,11 +18,11 @@ from transformers import (
 )
 from transformers.utils.import_utils import is_gguf_available
 
-from ip2p.data_gen.api.reply_text import opens_thought
 from ip2p.data_gen.triples.proposals import Message
 from ip2p.data_gen.writers.prompts import messages
 from ip2p.errors import ModelError, one_line
 from ip2p.models.loading import load_whole, quiet
+from ip2p.remote.reply_text import opens_thought
 
 PROMPT_FILE = "writer.json"
 """Beside the weights of a fine-tuned writer: how it wants to be asked."""

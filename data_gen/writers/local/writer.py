@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 
-from ip2p.data_gen.api.reply_text import MAX_UNREAD, show
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.proposals import Message, Proposal
 from ip2p.data_gen.writers.local.language_model import load_language_model
@@ -19,6 +18,7 @@ from ip2p.data_gen.writers.replies import is_whole, read_reply
 from ip2p.errors import ConfigError, WriterError
 from ip2p.plurals import counted
 from ip2p.records import Caption, Reason
+from ip2p.remote.reply_text import MAX_UNREAD, show
 from ip2p.seeding import generator
 
 TOKENS_PER_EDIT = 120

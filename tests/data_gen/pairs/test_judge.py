@@ -20,12 +20,12 @@ from PIL import Image
 
 from ip2p.config import load_config
 from ip2p.data_gen import pipeline
-from ip2p.data_gen.api.ledger import JUDGE_LEDGER, Ledger, read_spending
 from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.pairs.judge import price_of_judging
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.manifest import verify_dataset
 from ip2p.records import Reason
+from ip2p.remote.ledger import JUDGE_LEDGER, Ledger, read_spending
 from ip2p.shards import read_shards
 
 pytestmark = pytest.mark.filterwarnings("ignore:text longer")

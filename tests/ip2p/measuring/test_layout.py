@@ -9,7 +9,8 @@ from PIL import Image, ImageOps
 from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model
 
 from ip2p.errors import ModelError
-from ip2p.measuring.layout import IMAGENET_MEAN, IMAGENET_STD, DinoLayout
+from ip2p.measuring.dino import IMAGENET_MEAN, IMAGENET_STD
+from ip2p.measuring.layout import DinoLayout
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.render import render
 

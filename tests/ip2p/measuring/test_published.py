@@ -13,8 +13,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, Dinov2Config, Din
 
 from ip2p.errors import ModelError
 from ip2p.measuring.clip import OPENAI_MEAN, OPENAI_STD, ClipScorer
-from ip2p.measuring.dino import Dino
-from ip2p.measuring.layout import IMAGENET_MEAN, IMAGENET_STD
+from ip2p.measuring.dino import IMAGENET_MEAN, IMAGENET_STD, Dino
 from ip2p.measuring.published import count_undefined, emu_edit, find_lpips, kept_parts, magic_brush, pie_bench, psnr_of
 from ip2p.measuring.ssim import ssim
 from ip2p.storybook.edits import evaluation_cases

