@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
+from ip2p.config import load_config
 from ip2p.editing.editor import Editor
 from ip2p.errors import ConfigError, run_program
 from ip2p.measuring.pixel_truth import pixel_truth
@@ -29,6 +29,7 @@ from ip2p.storybook.judge import Judge
 from ip2p.storybook.language import vocabulary
 from ip2p.storybook.render import render
 from ip2p.train.checkpoint import State, load_newest
+from ip2p.train.config import FinetuneConfig
 from ip2p.train.storybook.bundle import RECORD_FILE, ModelDescription, card, record
 
 EDITOR = ModelDescription(
@@ -106,7 +107,7 @@ def settings_text(backbone: Backbone, given: Mapping[str, str]) -> str:
 
 def training_command(state: State) -> str:
     """Return the command of a run, with the settings in which it differs from configs/storybook_finetune.yaml."""
-    usual = yaml.safe_load(FINETUNE_CONFIG.read_text())
+    usual = load_config(FinetuneConfig, FINETUNE_CONFIG, []).model_dump(mode="json")
     changed = {
         name: value for name, value in state.config.items()
         if name in usual and name not in PLACES and value != usual[name]
