@@ -283,8 +283,7 @@ def run(parsed: argparse.Namespace) -> None:
     if "rows" in parsed.parts:
         figures["rows"] = count_edit_rows(storybook, image, text, console)
     if "seconds" in parsed.parts:
-        side = storybook.ours.backbone.image_size
-        console.print(f"the storybook editor, {side} x {side}")
+        console.print("the storybook editor, 128 x 128")
         figures["seconds"] = measure_seconds(storybook, image, text, parsed.repeats, console)
         with tempfile.TemporaryDirectory() as folder:
             large = EditorPair(write_proportioned_editor(Path(folder) / "model", storybook.ours.backbone))

@@ -327,7 +327,7 @@ PRESETS: dict[str, Preset] = {
     "paper": Preset({**_EXACT, "scheduler": "euler_a", "steps": 100}, 300, None),
 }
 """Presets by name. exact equals the pipeline of diffusers, balanced stays close to it, fast is a solver with few steps,
-and paper is the setting of arXiv 2211.09800. Decibels are of six edits with the earlier bundled editor, of 128 px."""
+and paper is the setting of arXiv 2211.09800. Decibels are of six edits with the bundled editor."""
 
 
 def with_preset(kind: type[SamplingSettings], name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

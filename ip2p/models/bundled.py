@@ -5,13 +5,18 @@ from pathlib import Path
 from ip2p.errors import ModelError
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
-DEFAULT_BASE, DEFAULT_EDITOR = "storybook-base", "storybook-editor"
+WORLD_256 = BUNDLED / "256"
+"""Models of the current storybook world, 256 px; those beside it are of the former one, 128 px."""
+
+DEFAULT_BASE, DEFAULT_EDITOR = "storybook-128-base", "storybook-128-editor"
+"""Default models, until their successors of 256 px are trained."""
 
 _FOLDERS = {
+    "storybook-base": WORLD_256 / "base",
+    "storybook-clip-a": WORLD_256 / "clip-a",
+    "storybook-judge": WORLD_256 / "judge",
     DEFAULT_BASE: BUNDLED / "base",
     DEFAULT_EDITOR: BUNDLED / "editor",
-    "storybook-clip-a": BUNDLED / "clip-a",
-    "storybook-judge": BUNDLED / "judge",
 }
 BUNDLED_NAMES = tuple(_FOLDERS)
 
@@ -26,6 +31,6 @@ def bundled_path(name: str) -> Path:
         raise ModelError(f"there is no bundled model {name!r}", f"Give one of {', '.join(BUNDLED_NAMES)}")
     path = _FOLDERS[name]
     if not any(path.rglob("*.safetensors")):
-        how = "python train/storybook/" + ("editor.py" if name == DEFAULT_EDITOR else "base.py")
+        how = "python train/finetune.py" if name == DEFAULT_EDITOR else "python train/storybook/base.py"
         raise ModelError(f"the weights of {name} are missing in {path}", f"Install ip2p again, or run `{how}`")
     return path

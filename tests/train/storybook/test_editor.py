@@ -83,5 +83,5 @@ def test_misspelt_words_of_a_training_are_no_words_of_the_editor() -> None:
 
 
 def test_the_command_of_a_run_has_what_was_unusual_and_no_folders() -> None:
-    config = {"steps": 7, "batch": 32, "dataset": "/a/b", "out": "/c", "base": "/d", "flip": False, "min_snr_gamma": 5.0}
+    config = {"steps": 7, "batch": 32, "dataset": "/a/b", "out": "/c", "base": "/d", "min_snr_gamma": 5.0}
     assert training_command(State(config=config)) == "accelerate launch train/finetune.py steps=7 min_snr_gamma=5.0"
