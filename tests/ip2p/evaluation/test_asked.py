@@ -96,9 +96,12 @@ def test_a_budget_that_ends_leaves_the_first_samples_judged(
     assert "22 of 22 pictures" in whole.note and len(server.requests) == 44 > spent
 
 
-def test_a_price_that_is_not_known_is_asked_for(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_price_that_is_not_known_is_asked_for(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["evaluate", "--judge", "openai:some-model", "--judge-url", "https://judge.example.com/v1"]
-    assert cli.run([*arguments, "--scenes", "1", "--output", "unused"]) == 2
+    assert cli.run([*arguments, "--scenes", "1", "--output", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "out").exists()
     assert "--judge-budget is 1" in (said := capsys.readouterr().err) and "--judge-prices" in said
     assert cli.run(["evaluate", "--judge", "some-model"]) == 2
     assert "Give --judge openai:MODEL" in capsys.readouterr().err
