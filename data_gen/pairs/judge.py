@@ -25,6 +25,7 @@ from ip2p.measuring.vision_verdicts import (
     VerdictReply,
     ask_about,
     average,
+    count_tokens,
     count_verdicts,
     read_verdict,
     texts_about,
@@ -174,7 +175,7 @@ class Judge:
 
     @property
     def _room(self) -> int:
-        return 2 * self.server.reply_tokens + self.server.max_reasoning_tokens
+        return self.server.room(self.server.reply_tokens)
 
     def _look_up(self, pairs: Sequence[Pair]) -> list[Asked]:
         """Find the keys of pairs, and return what was not answered yet."""
@@ -205,7 +206,7 @@ class Judge:
         asker = Asker(self.server, self.folder, TASK, seed=SEED, say=self.say, ledger=JUDGE_LEDGER)
         try:
             light = [self._question(asker, each) for each in left]
-            read = sum(tokens_about(SYSTEM) + _tokens_of(each.pair.triple, tokens_about, TOKENS) for each in left)
+            read = sum(count_tokens(each.pair.triple, tokens_about, TOKENS) for each in left)
             likely = asker.price.of(read, TOKENS_WRITTEN * len(left))
             share = Cost(likely.tokens_in // len(left), likely.tokens_out // len(left), likely.usd / len(left))
             with asker.session(light, likely) as advance:
@@ -234,7 +235,7 @@ class Judge:
 
     def _question(self, asker: Asker, asked: Asked, messages: Sequence[Mapping[str, Any]] = ()) -> Question:
         """Make a question; without messages it stands for its key and its cost."""
-        most = tokens_at_most(SYSTEM) + _tokens_of(asked.pair.triple, tokens_at_most, MOST_TOKENS)
+        most = count_tokens(asked.pair.triple, tokens_at_most, MOST_TOKENS)
         return asker.make_question(asked.key, messages, wanted=1, read=most, written=self.server.reply_tokens)
 
     def _settle(self, pairs: Sequence[Pair]) -> None:
@@ -273,11 +274,6 @@ def price_of_judging(config: DatasetConfig, triples: int) -> str:
     usd = "USD unknown" if price.source == "not known" else f"{read.usd:.2f} to {written.usd:.2f} USD"
     limit = f", limited to {scores.judge_max_usd:g} USD" if scores.judge_max_usd else ""
     return f"{scores.judge}, {usd}{limit} for {least} to {most} questions, without reasoning (price: {price.source})"
-
-
-def _tokens_of(triple: Triple, count: Callable[[str], int], picture: int) -> int:
-    """Count the tokens of a question about a pair, without what all questions say."""
-    return count(triple.caption) + count(triple.instruction) + count(triple.edited_caption) + 40 + 2 * picture
 
 
 def _affordable(left: Sequence[Asked], asker: Asker, most: Cost, likely: Cost) -> list[Asked]:

@@ -15,7 +15,6 @@ from PIL import Image
 from ip2p.errors import BudgetError, ConfigError
 from ip2p.measuring.vision_verdicts import (
     MOST_TOKENS,
-    SYSTEM,
     TOKENS,
     TOKENS_WRITTEN,
     Edit,
@@ -23,6 +22,7 @@ from ip2p.measuring.vision_verdicts import (
     VerdictReply,
     ask_about,
     average,
+    count_tokens,
     count_verdicts,
     read_verdict,
     texts_about,
@@ -134,7 +134,7 @@ class VisionJudge:
         asker = Asker(self.server, self.folder, TASK, seed=SEED, say=self.say, ledger=JUDGE_LEDGER)
         try:
             light = [self._question(asker, key, each.words, ()) for key, each, _ in asked]
-            read = sum(_tokens_of(each.words, tokens_about, TOKENS) for _, each, _ in asked)
+            read = sum(count_tokens(each.words, tokens_about, TOKENS) for _, each, _ in asked)
             with asker.session(light, asker.price.of(read, TOKENS_WRITTEN * len(asked))) as advance:
                 questions = self._with_pictures(asker, asked)
                 while some := list(islice(questions, AT_ONCE)):
@@ -151,7 +151,7 @@ class VisionJudge:
             yield self._question(asker, key, each.words, ask_about(each.words, each.pictures, edited_first))
 
     def _question(self, asker: Asker, key: str, words: Edit, messages: Sequence[Any]) -> Question:
-        read = _tokens_of(words, tokens_at_most, MOST_TOKENS)
+        read = count_tokens(words, tokens_at_most, MOST_TOKENS)
         return asker.make_question(key, messages, wanted=1, read=read, written=self.server.reply_tokens)
 
     def _key(self, edit: JudgedEdit, edited_first: bool) -> str:
@@ -159,7 +159,7 @@ class VisionJudge:
 
     @property
     def _room(self) -> int:
-        return 2 * self.server.reply_tokens + self.server.max_reasoning_tokens
+        return self.server.room(self.server.reply_tokens)
 
     def _read_paid(self) -> dict[str, Answer]:
         own = self.folder / JUDGE_LEDGER
@@ -176,8 +176,3 @@ def encode_png(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.convert("RGB").save(stream, "PNG")
     return stream.getvalue()
-
-
-def _tokens_of(words: Edit, count: Callable[[str], int], picture: int) -> int:
-    texts = (SYSTEM, words.caption, words.instruction, words.edited_caption)
-    return sum(map(count, texts)) + 40 + 2 * picture

@@ -6,7 +6,7 @@ first. So a pair can be asked about in both orders, and each picture is named in
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -95,6 +95,17 @@ def ask_about(edit: Edit, pictures: Mapping[str, Any], edited_first: bool) -> li
         picture = {"url": thumbnail(pictures[name]["bytes"], SIDE)}
         parts += [{"type": "text", "text": NAMES[name]}, {"type": "image_url", "image_url": picture}]
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": parts}]
+
+
+def count_tokens(edit: Edit, count: Callable[[str], int], picture: int) -> int:
+    """Count the tokens of a question about an edit.
+
+    Args:
+        edit: its words.
+        count: function that counts the tokens of a text.
+        picture: tokens of a picture.
+    """
+    return sum(map(count, (SYSTEM, edit.caption, edit.instruction, edit.edited_caption))) + 40 + 2 * picture
 
 
 def read_verdict(text: str) -> Verdict | None:

@@ -157,8 +157,7 @@ class Asker:
             read: most tokens that the messages have.
             written: most tokens of an answer, without reasoning.
         """
-        room = 2 * written + self.server.max_reasoning_tokens
-        return Question(key, messages, wanted, self.price.of(read, written), room)
+        return Question(key, messages, wanted, self.price.of(read, written), self.server.room(written))
 
     def close(self) -> None:
         """Close the ledger, so that other runs may write to the folder."""

@@ -60,6 +60,14 @@ class ServerSettings:
             return self.names[name]
         return self.prefix.rstrip("._") if name == "model" and self.prefix.endswith("_") else f"{self.prefix}{name}"
 
+    def room(self, written: int) -> int:
+        """Return the largest number of tokens that an answer may have: twice its own, and those of reasoning.
+
+        Args:
+            written: most tokens of an answer, without reasoning.
+        """
+        return 2 * written + self.max_reasoning_tokens
+
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that every request has besides those that ip2p chooses."""
         effort = {"reasoning_effort": self.reasoning_effort} if self.reasoning_effort else {}
