@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ip2p.train.optimizer import Muon, build_optimizer, orthogonalize
+from ip2p.train.optimizer import NEWTON_SCHULZ, Muon, build_optimizer, computes_bf16, orthogonalize
 
 
 def network() -> nn.Sequential:
@@ -39,6 +39,22 @@ def test_orthogonalise_evens_out_the_singular_values_and_keeps_directions(shape:
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)
     exact = u @ v
     assert torch.nn.functional.cosine_similarity(result.flatten(1), exact.flatten(1)).min() > 0.97
+
+
+@pytest.mark.parametrize("smallest", [-1.0, -6.0, -10.0])
+def test_wide_matrices_become_what_plain_iterations_make_of_them(smallest: float) -> None:
+    generator = torch.Generator().manual_seed(2)
+    rows = torch.linalg.qr(torch.randn(2, 24, 24, generator=generator, dtype=torch.float64)).Q
+    columns = torch.linalg.qr(torch.randn(2, 216, 24, generator=generator, dtype=torch.float64)).Q
+    matrices = (rows * torch.logspace(0, smallest, 24, dtype=torch.float64)) @ columns.mT
+    a, b, c = NEWTON_SCHULZ
+    plain = matrices / matrices.norm(dim=(1, 2), keepdim=True)
+    for _ in range(5):
+        gram = plain @ plain.mT
+        plain = a * plain + (b * gram + c * gram @ gram) @ plain
+    result = orthogonalize(matrices.float()).double()
+    bf16 = computes_bf16(torch.device("cpu"))
+    assert (result - plain).norm() / plain.norm() < (0.05 if bf16 else 1e-3)
 
 
 def test_matrices_and_kernels_go_to_muon_and_the_rest_to_adamw() -> None:
