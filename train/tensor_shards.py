@@ -98,7 +98,7 @@ class TensorShards:
         return {self._path(name) for name in names}
 
     def fill(self, names: Sequence[str], make: Callable[[int], None], *, rank: int, ranks: int, say: Say) -> None:
-        """Make the shards that are missing or damaged, this rank its share, and wait for those of the others.
+        """Make the shards that are missing or damaged, each name once, this rank its share, and wait for the others'.
 
         Args:
             names: names of all shards, the same on all ranks.
@@ -109,7 +109,8 @@ class TensorShards:
         """
         if rank == 0:
             sweep_temporaries(self.folder)
-        share = range(rank, len(names), ranks)
+        firsts = {name: index for index, name in reversed(list(enumerate(names)))}
+        share = sorted(firsts.values())[rank::ranks]
         missing = [index for index in share if not self.is_whole(names[index])]
         if missing and len(missing) < len(share):
             say(f"{len(share) - len(missing)} of {len(share)} shards are there")

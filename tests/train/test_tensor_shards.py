@@ -52,6 +52,21 @@ def test_shards_of_other_ranks_are_waited_for(tmp_path: Path, monkeypatch: pytes
     assert sorted(made) == [(0, 0), (0, 2), (1, 1)]
 
 
+def test_a_shard_that_several_rows_name_is_made_once(tmp_path: Path) -> None:
+    names, made = ["a", "b", "a", "c", "b", "a"], []
+    for rank in (1, 0):
+        shards = TensorShards(tmp_path / str(rank), {})
+
+        def make(index: int, shards: TensorShards = shards) -> None:
+            made.append(index)
+            shards.write(names[index], {"x": torch.zeros(1)}, rows=1)
+
+        for name in ("a", "b", "c")[1 - rank :: 2]:  # those of the other rank
+            shards.write(name, {"x": torch.zeros(1)}, rows=1)
+        shards.fill(names, make, rank=rank, ranks=2, say=lambda _: None)
+    assert made == [1, 0, 3]
+
+
 def test_shards_of_other_makers_are_not_seen(tmp_path: Path) -> None:
     TensorShards(tmp_path, {"seed": 1}).write("a", {"x": torch.zeros(1)}, rows=1)
     assert TensorShards(tmp_path, {"seed": 1}).is_whole("a")
