@@ -17,7 +17,7 @@ help: ## say what the targets do
 
 setup: $(INSTALLED) ## create .venv and install ip2p into it
 
-demo: $(INSTALLED) ## draw a picture, make it winter, and write runs/demo/winter.png
+demo: $(INSTALLED) ## draw a picture, edit it in eight ways, and write runs/demo/edits.png
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) ## run all tests

@@ -1,8 +1,8 @@
-"""Draw a picture, edit it in four ways, and put them side by side: `make demo`.
+"""Draw a picture, edit it in eight ways, and put all of them on one sheet: `make demo`.
 
 On the command line the first two pictures are
 
-    ip2p generate "a red barn by a lake in summer" --seed 5 -o before.png
+    ip2p generate "a white cottage by a lake in summer" --seed 5 -o before.png
     ip2p edit before.png "make it winter" --seed 5 -o after.png
 """
 
@@ -16,12 +16,16 @@ from ip2p.models.bundled import DEFAULT_BASE
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.write import save_picture
 
-CAPTION = "a red barn by a lake in summer"
-INSTRUCTIONS = ["make it winter", "make it night", "turn the barn into a castle", "make it a watercolor"]
+CAPTION = "a white cottage by a lake in summer"
+INSTRUCTIONS = [
+    "make it winter", "make it night", "make it a watercolor", "turn the cottage into a castle", "paint the walls blue",
+    "add a rainbow", "add a cow", "move it to the beach",
+]  # fmt: skip
+COLUMNS = 3
 
 
 def main() -> None:
-    """Write before.png, one picture for each instruction, and winter.png with all of them."""
+    """Write before.png, one picture for each instruction, and edits.png with all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=5, help="seed of the noise")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder to write to")
@@ -36,9 +40,14 @@ def main() -> None:
     for instruction, edit in zip(INSTRUCTIONS, edits, strict=True):
         save_picture(edit.image, parsed.out / f"{instruction.replace(' ', '-')}.png", edit.parameters)
 
-    sheet = contact_sheet([[before, *(edit.image for edit in edits)]], header=[CAPTION, *INSTRUCTIONS])
-    save_picture(sheet, parsed.out / "winter.png", {"caption": CAPTION, "seed": parsed.seed})
-    print(f"wrote {parsed.out / 'winter.png'}")
+    pictures, texts = [before, *(edit.image for edit in edits)], [CAPTION, *INSTRUCTIONS]
+    starts = range(0, len(pictures), COLUMNS)
+    sheet = contact_sheet(
+        [pictures[start : start + COLUMNS] for start in starts],
+        captions=[texts[start : start + COLUMNS] for start in starts],
+    )
+    save_picture(sheet, parsed.out / "edits.png", {"caption": CAPTION, "seed": parsed.seed})
+    print(f"wrote {parsed.out / 'edits.png'}")
 
 
 if __name__ == "__main__":

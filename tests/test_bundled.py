@@ -10,7 +10,7 @@ from ip2p.editing.editor import Editor
 from ip2p.editing.generation import generate
 from ip2p.measuring.clip import ClipScorer
 from ip2p.models.backbone import load_backbone
-from ip2p.models.bundled import BUNDLED, BUNDLED_NAMES, DEFAULT_BASE, DEFAULT_EDITOR, WORLD_256, bundled_path
+from ip2p.models.bundled import BUNDLED, BUNDLED_NAMES, DEFAULT_BASE, DEFAULT_EDITOR, bundled_path
 from ip2p.pictures.tensors import to_tensor
 from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.judge import Judge
@@ -38,13 +38,13 @@ def test_every_model_has_a_name_and_a_card() -> None:
     assert models == {bundled_path(name) for name in BUNDLED_NAMES}
     for name in BUNDLED_NAMES:
         card = (bundled_path(name) / "README.md").read_text()
-        assert name in card and ("train/storybook/base.py" in card or "train/finetune.py" in card)
+        assert name in card and ("train/storybook/base.py" in card or "train/storybook/editor.py" in card)
     assert (BUNDLED_BASE, BUNDLED_EDITOR) == (DEFAULT_BASE, DEFAULT_EDITOR)
 
 
-@pytest.mark.parametrize("name", ["base", "clip-a", "judge"])
+@pytest.mark.parametrize("name", ["base", "clip-a", "editor", "judge"])
 def test_training_can_go_on_from_what_is_bundled(name: str) -> None:
-    come = read_record(WORLD_256, "diffusion" if name == "base" else name)
+    come = read_record(BUNDLED, "diffusion" if name == "base" else name)
     assert come.step > 0 and come.samples > come.step and come.seconds > 60
 
 
@@ -75,9 +75,9 @@ def test_the_base_model_draws_pictures_of_the_world() -> None:
 @pytest.mark.slow
 @torch.no_grad()
 def test_the_editor_edits() -> None:
-    """The editor of 128 px makes a summer scene lighter and whiter for "make it winter", and darker for night."""
+    """The editor makes a summer scene lighter and whiter for "make it winter", and darker for night."""
     (picture,) = generate(load_backbone(DEFAULT_BASE), ["a red barn by a lake in summer"], seeds=[5])
     winter, night = Editor.from_pretrained().edit(picture, ["make it winter", "make it night"], seeds=[5])
     before, white, dark = (to_tensor([image])[0] for image in (picture, winter.image, night.image))
     assert dark.mean() < before.mean() - 0.2
-    assert white[:, 96:].amin(0).mean() > before[:, 96:].amin(0).mean() + 0.3, "snow on the ground"
+    assert white[:, 192:].amin(0).mean() > before[:, 192:].amin(0).mean() + 0.3, "snow on the ground"

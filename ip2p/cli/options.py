@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ip2p.editing.editor import Editor
     from ip2p.models.backbone import Backbone
 
-BUNDLED_EDITOR = "storybook-128-editor"
-BUNDLED_BASE = "storybook-128-base"
+BUNDLED_EDITOR = "storybook-editor"
+BUNDLED_BASE = "storybook-base"
 PHOTO_EDITOR = "timbrooks/instruct-pix2pix"
 
 Output = Annotated[

@@ -196,9 +196,9 @@ class Backbone:
         if want == "editor" and not self.is_editor:
             raise ModelError(
                 f"{self.name} is no editor: its UNet takes {channels} channels, not {2 * latent}{inpainting}",
-                "Give an editor, such as storybook-128-editor, or make one of it with `ip2p finetune`"
+                "Give an editor, such as storybook-editor, or make one of it with `ip2p finetune`"
                 if not inpainting
-                else "Give an editor, such as storybook-128-editor",
+                else "Give an editor, such as storybook-editor",
             )
         if want == "base" and channels != latent:
             raise ModelError(

@@ -5,18 +5,15 @@ from pathlib import Path
 from ip2p.errors import ModelError
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
-WORLD_256 = BUNDLED / "256"
-"""Models of the current storybook world, 256 px; those beside it are of the former one, 128 px."""
+"""Folder of the models of storybook's world."""
 
-DEFAULT_BASE, DEFAULT_EDITOR = "storybook-128-base", "storybook-128-editor"
-"""Default models, until their successors of 256 px are trained."""
+DEFAULT_BASE, DEFAULT_EDITOR = "storybook-base", "storybook-editor"
 
 _FOLDERS = {
-    "storybook-base": WORLD_256 / "base",
-    "storybook-clip-a": WORLD_256 / "clip-a",
-    "storybook-judge": WORLD_256 / "judge",
     DEFAULT_BASE: BUNDLED / "base",
     DEFAULT_EDITOR: BUNDLED / "editor",
+    "storybook-clip-a": BUNDLED / "clip-a",
+    "storybook-judge": BUNDLED / "judge",
 }
 BUNDLED_NAMES = tuple(_FOLDERS)
 

@@ -84,7 +84,7 @@ def locate(name: str | Path, *, raw: bool = False) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"there is no folder {name}, and it cannot be fetched from the hub ({type(error).__name__})",
-            "Check the name and the network, or give a folder; bundled are storybook-128-editor and storybook-base",
+            "Check the name and the network, or give a folder; bundled are storybook-editor and storybook-base",
         ) from error
 
 

@@ -8,10 +8,10 @@ Train in this order, because each model needs the earlier ones:
     clip-b        for evaluation only
     diffusion     text encoder and UNet, from captions to latents
     decoder       trains the decoder further, with a frozen encoder
-    export        writes all models into ip2p/bundled/256, with cards measured on held-out scenes
+    export        writes all models into ip2p/bundled, with cards measured on held-out scenes
 
 Each call is one session: it resumes from the state of the last one, and is safe to kill. Without such a state,
-`--begin-with ip2p/bundled/256` starts from finished models. `python train/storybook/reproduce.py` makes all of them.
+`--begin-with ip2p/bundled` starts from finished models. `python train/storybook/reproduce.py` makes all of them.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import torch
 
 from ip2p.device import best_device
 from ip2p.errors import ModelError, run_program
-from ip2p.models.bundled import WORLD_256
+from ip2p.models.bundled import BUNDLED
 from ip2p.train.checkpoint import State
 from ip2p.train.storybook.autoencoder import (
     AutoencoderTask,
@@ -139,10 +139,10 @@ def main() -> int:
     )
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
     parser.add_argument(
-        "--begin-with", type=Path, help="folder of finished models to start from, such as ip2p/bundled/256"
+        "--begin-with", type=Path, help="folder of finished models to start from, such as ip2p/bundled"
     )
     parser.add_argument(
-        "--out", type=Path, default=WORLD_256, help="folder of exported models (default: ip2p/bundled/256)"
+        "--out", type=Path, default=BUNDLED, help="folder of exported models (default: ip2p/bundled)"
     )
     parser.add_argument("--only", choices=EXPORTED, help="export this model only")
     parser.add_argument(

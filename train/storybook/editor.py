@@ -1,6 +1,6 @@
 """Export a fine-tuned editor as storybook-editor: `python train/storybook/editor.py runs/editor/editor`.
 
-It writes fp16 weights into ip2p/bundled/256/editor, with a card measured on held-out scenes. Of several folders the
+It writes fp16 weights into ip2p/bundled/editor, with a card measured on held-out scenes. Of several folders the
 mean of their weights is exported (arXiv 2203.05482): runs/a/editor runs/b/editor --shares 0.6 0.4. Settings that the
 editor is to have by itself, such as `--set keep_unchanged=true` or `--set text_scale=3`, go into its ip2p.json.
 """
@@ -20,7 +20,7 @@ from ip2p.editing.editor import Editor
 from ip2p.errors import ConfigError, run_program
 from ip2p.measuring.pixel_truth import pixel_truth
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
-from ip2p.models.bundled import WORLD_256
+from ip2p.models.bundled import BUNDLED
 from ip2p.models.vocabulary import Vocabulary
 from ip2p.pictures.tensors import to_tensor
 from ip2p.settings import SETTINGS_FILE, EditSettings, require_known
@@ -161,7 +161,7 @@ def main() -> int:
     parser.add_argument("editors", nargs="+", type=Path, help="folders of editors that train/finetune.py wrote")
     parser.add_argument("--shares", nargs="+", type=float, help="share of each in the mean (default: equal)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="sampling settings of its own")
-    parser.add_argument("--out", type=Path, default=WORLD_256, help="folder of all models (default: ip2p/bundled/256)")
+    parser.add_argument("--out", type=Path, default=BUNDLED, help="folder of all models (default: ip2p/bundled)")
     parser.add_argument("--measure", type=int, default=200, help="held-out scenes to measure on (default: 200)")
     parsed = parser.parse_args()
     return run_program(lambda: export(parsed))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from ip2p.models.bundled import WORLD_256
+from ip2p.models.bundled import BUNDLED
 from ip2p.shards import atomic_write
 from ip2p.train.checkpoint import load_newest
 from ip2p.train.storybook.base import SCENE_COUNT, checkpoints
@@ -150,7 +150,7 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
-    parser.add_argument("--out", type=Path, default=WORLD_256, help="folder of the models (default: ip2p/bundled/256)")
+    parser.add_argument("--out", type=Path, default=BUNDLED, help="folder of the models (default: ip2p/bundled)")
     parser.add_argument("--scenes", type=int, default=SCENE_COUNT, help=f"training scenes (default: {SCENE_COUNT})")
     parser.add_argument("--minutes-scale", type=float, default=1.0, help="factor of all minutes (default: 1)")
     parser.add_argument("--steps", type=int, help="limit of optimizer steps for each model, for a trial")

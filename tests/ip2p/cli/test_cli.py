@@ -66,8 +66,8 @@ BAD = {
     "a pickle": (["edit", "barn.png", "make it winter", "--model", "a.ckpt"], "--allow-pickle"),
     "no LoRA": ([*NO_MODEL, "--lora", "none.safetensors:2"], "no file none.safetensors"),
     "no embedding": ([*NO_MODEL, "--embedding", "x.safetensors"], "no file x.safetensors"),
-    "what cannot be converted": (["convert", "storybook-128-editor", "a.safetensors"], "AutoencoderTiny"),
-    "an unknown precision": (["convert", "storybook-128-editor", "folder/a", "--dtype", "int8"], "fp32, fp16, bf16"),
+    "what cannot be converted": (["convert", "storybook-editor", "a.safetensors"], "AutoencoderTiny"),
+    "an unknown precision": (["convert", "storybook-editor", "folder/a", "--dtype", "int8"], "fp32, fp16, bf16"),
     "an unknown base": (["generate", "a barn", "--model", "folder"], "folder"),
     "an unknown config": (["finetune", "--config", "missing.yaml"], "no config file missing.yaml"),
     "an unknown key": (["finetune", "baze=x"], "Did you mean base?"),
@@ -306,7 +306,7 @@ def test_warnings_of_ours_are_one_line_and_those_of_libraries_none(
 def test_doctor_tells_versions_device_and_weights(capsys: pytest.CaptureFixture[str]) -> None:
     code = cli.run(["doctor"])
     output, errors = capsys.readouterr()
-    assert all(name in output for name in ("torch", "device", "storybook-128-editor", "disk"))
+    assert all(name in output for name in ("torch", "device", "storybook-editor", "disk"))
     assert (code == 0) == (errors == "")
 
 

@@ -118,7 +118,7 @@ def test_a_folder_of_somebody_elses_is_left_alone(editor_folder: Path, base_fold
 
 
 def test_an_editor_of_another_world_is_told(editor_folder: Path) -> None:
-    photo_editor, storybook_editor = load_backbone(editor_folder), load_backbone("storybook-128-editor")
+    photo_editor, storybook_editor = load_backbone(editor_folder), load_backbone("storybook-editor")
     scenes = load_storybook(4, 5, free=False)
     photos = Data("photos", scenes.samples, is_storybook=False)
     (told,) = domain_notes(photo_editor, scenes)
