@@ -96,6 +96,7 @@ class Batches:
         resize: smallest and largest short side, in pixels, to which a pair is resized before a square crop, uniformly;
             None for the side of the crop.
         workers: threads that decode pictures; 0 for as many as there are cores, 8 at most.
+        starts: first row of each data set among the pairs, in order.
 
     Attributes:
         stride: distance of the first positions of two batches that this process takes in sequence; 0 if unknown.
@@ -114,6 +115,7 @@ class Batches:
         without: Container[int] = frozenset(),
         resize: tuple[int, int] | None = None,
         workers: int = 0,
+        starts: Sequence[int] = (0,),
     ) -> None:
         self.stream = pairs if isinstance(pairs, PairStream) else None
         self.pairs = pairs.table() if isinstance(pairs, PairStream) else keep_encoded(pairs)
@@ -125,6 +127,7 @@ class Batches:
         self.shapes = shapes
         self.without = without
         self.resize = resize
+        self.starts = starts
         self.instructions: list[str] = list(self.pairs["edit_prompt"])
         self.stride = 0
         self._cache: LatentCache | None = None
@@ -242,7 +245,7 @@ class Batches:
             return self.encode(rows, [Augmentation(flip, 0.5, 0.5)] * len(rows))
 
         flips = (False, True) if self.flip else (False,)
-        pairs = CachedPairs(len(self.pairs), self._files, encode, flips, self.size)
+        pairs = CachedPairs(len(self.pairs), self._files, encode, flips, self.size, self.starts)
         self._cache = fill_latents(pairs, self.backbone, folder, dtype=dtype, ranks=ranks, say=say)
 
     @property

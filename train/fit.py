@@ -289,7 +289,7 @@ class Run(TrainingLoop):
         )  # fmt: skip
         return Watch(
             self.out, self.state.step, validation, self.learner, self.metrics, self.progress,
-            log=self.log, save=self._save_editor,
+            log=self.log, save=self._save_best,
         )  # fmt: skip
 
     def finish(self) -> RunResult:
@@ -324,6 +324,11 @@ class Run(TrainingLoop):
         save_editor(
             folded, folder, self.config, state, pairs=self.batches.table, curve=self._curve, exact=exact, extra=extra
         )
+
+    def _save_best(self, folder: Path, state: State, extra: Mapping[str, str]) -> None:
+        """Write the best editor so far, and in its folder lora/ its LoRA files where there are any."""
+        self._save_editor(folder, state, extra)
+        save_lora_files(self.backbone, self.config, folder / "lora", say=lambda _: None)
 
     def _precision(self, state: State, place: PartialState) -> str:
         """Return the name of the dtype: of the resumed run, as requested, or as measured on the first rank."""

@@ -4,14 +4,16 @@ Only pairs that always get the same crop have them, which are the square ones; o
 Mirrored latents are encoded from the mirrored picture, because an autoencoder does not commute with mirroring. A shard
 is named by the files of the pictures that it keeps, and its folder by the weights of the autoencoder and by all that is
 done to a picture before it; so another crop, model or picture never meets old latents, and what is equal is encoded
-once.
+once. Each data set begins a shard, so one that grows or leaves does not move the others.
 """
 
 import hashlib
 import math
 import shutil
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -41,6 +43,7 @@ class CachedPairs(NamedTuple):
         encode: function that encodes rows, mirrored or not.
         flips: the mirrorings that are wanted: (False,) or (False, True).
         size: side of the crop in pixels.
+        starts: first row of each data set, in order.
     """
 
     total: int
@@ -48,6 +51,13 @@ class CachedPairs(NamedTuple):
     encode: Callable[[Sequence[int], bool], Latents]
     flips: tuple[bool, ...]
     size: int
+    starts: Sequence[int] = (0,)
+
+    @property
+    def spans(self) -> list[range]:
+        """Rows of each shard."""
+        ends = pairwise([*self.starts, self.total])
+        return [range(row, min(row + SHARD, end)) for start, end in ends for row in range(start, end, SHARD)]
 
 
 class LatentCache:
@@ -56,16 +66,19 @@ class LatentCache:
     Args:
         shards: where they are.
         names: names of the shards, in the order of the rows.
+        starts: first row of each shard.
         flips: the mirrorings of each row, in order.
     """
 
-    def __init__(self, shards: TensorShards, names: Sequence[str], flips: Sequence[bool]) -> None:
-        self.shards, self.names, self.flips = shards, names, flips
+    def __init__(
+        self, shards: TensorShards, names: Sequence[str], starts: Sequence[int], flips: Sequence[bool]
+    ) -> None:
+        self.shards, self.names, self.starts, self.flips = shards, names, starts, flips
 
     def find(self, row: int, flip: bool) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return condition, mean and standard deviation of a row in fp32; None if it is encoded anew each time."""
-        index, offset = divmod(row, SHARD)
-        tensors = self.shards.read(self.names[index])
+        index = bisect_right(self.starts, row) - 1
+        offset, tensors = row - self.starts[index], self.shards.read(self.names[index])
         place = int(torch.searchsorted(tensors["rows"], offset))
         if place == len(tensors["rows"]) or tensors["rows"][place] != offset:
             return None
@@ -109,15 +122,15 @@ def fill_latents(
     size = pairs.total * math.prod(shape) * DTYPES[dtype].itemsize
     mirrored = ", mirrored too" if len(pairs.flips) > 1 else ""
     say(f"latents of {pairs.total} pairs{mirrored}: {size / 1e6:,.1f} MB of {dtype} at most in {shards.folder}")
-    share = range(ranks.rank, math.ceil(pairs.total / SHARD), ranks.total)
+    spans = pairs.spans
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
-        found = ranks.interleave(list(pool.map(lambda index: _inputs(pairs, index), share)))
+        found = ranks.interleave(list(pool.map(lambda span: _inputs(pairs, span), spans[ranks.rank :: ranks.total])))
     names = [name for name, _ in found]
     if ranks.rank == 0:
         _require_space(shards, names, size)
 
     def make(index: int) -> None:
-        rows = [index * SHARD + offset for offset in found[index][1]]
+        rows = [spans[index][offset] for offset in found[index][1]]
         latents = torch.empty((len(rows), *shape), dtype=DTYPES[dtype])
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
@@ -128,7 +141,7 @@ def fill_latents(
         shards.write(names[index], {"rows": offsets, "latents": latents}, rows=len(rows))
 
     shards.fill(names, make, rank=ranks.rank, ranks=ranks.total, say=say)
-    cache = LatentCache(shards, names, pairs.flips)
+    cache = LatentCache(shards, names, [span.start for span in spans], pairs.flips)
     if others := pairs.total - cache.pairs:
         say(f"{others} pairs get another crop each time: these are encoded at every step")
     return cache
@@ -143,10 +156,10 @@ def _shape(backbone: Backbone, pairs: CachedPairs) -> tuple[int, int, int, int, 
     return len(pairs.flips), 3 if bool(std.any()) else 2, channels, height, width
 
 
-def _inputs(pairs: CachedPairs, index: int) -> tuple[str, list[int]]:
+def _inputs(pairs: CachedPairs, span: range) -> tuple[str, list[int]]:
     """Return the name of a shard and the offsets of the rows that it keeps: the name hashes these and their files."""
     digest, offsets = hashlib.sha256(), []
-    for offset, row in enumerate(range(index * SHARD, min((index + 1) * SHARD, pairs.total))):
+    for offset, row in enumerate(span):
         files = pairs.files(row)
         if files is None:
             continue

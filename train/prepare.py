@@ -147,4 +147,5 @@ def make_batches(
     return Batches(
         pairs.train, backbone, size=size, seed=config.seed, flip=config.flip, order=order, shapes=shapes,
         without=pairs.without, resize=config.resize, workers=config.workers,
+        starts=[part.rows.start for part in pairs.parts],
     )  # fmt: skip

@@ -135,6 +135,15 @@ def test_a_run_with_lora_on_an_editor_leaves_editor_and_files_that_agree(
     assert (after - before).abs().max() > 10 * (after - editor).abs().max()
 
 
+def test_the_best_editor_of_a_run_with_lora_has_its_files(
+    sd_editor_folder: Path, pairs_folder: Path, tmp_path: Path
+) -> None:
+    run(sd_editor_folder, pairs_folder, tmp_path / "run", "steps=4", "validate_every=1", "validation_edits=0")
+    best, ours = tmp_path / "run" / "best", load_backbone(sd_editor_folder)
+    merge_loras(ours, [LoraFile(best / "lora" / KOHYA_FILE)])
+    torch.testing.assert_close(outcome(ours)[1], outcome(load_backbone(best))[1], atol=1e-2, rtol=1e-2)
+
+
 def test_a_run_with_lora_on_a_base_learns_the_new_channels_and_leaves_an_editor(
     tiny_base: Path, pairs_folder: Path, tmp_path: Path
 ) -> None:

@@ -204,6 +204,22 @@ def test_after_a_kill_only_what_is_missing_is_encoded(
     assert sorted(rows) == list(range(12, 20)) and "3 of 5 shards are there" in said
 
 
+def test_a_data_set_that_grows_or_leaves_does_not_move_the_others(
+    pairs_folder: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latent_cache, "SHARD", 4)
+    pairs = open_pairs(pairs_folder).train
+    both = Batches(pairs, backbone, size=32, seed=1, flip=False, starts=[0, 6])
+    keep(both, tmp_path)
+    assert both._cache and both._cache.starts == [0, 4, 6, 10, 14, 18]
+    fresh = batches_of(pairs, backbone, flip=False).at(range(20))[1]
+    torch.testing.assert_close(both.at(range(20))[1], fresh, rtol=0, atol=0)
+    later = Batches(pairs.select([*range(6, 20), *range(7)]), backbone, size=32, seed=1, flip=False, starts=[0, 14])
+    rows = encoded(later, monkeypatch)
+    keep(later, tmp_path)
+    assert sorted(rows) == [18, 19, 20]
+
+
 def test_each_rank_encodes_its_share(
     pairs_folder: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,16 +54,17 @@ MODEL_STAGES = (
     TrainingStage("decoder", 60, 5),
 )
 PIPELINE_STAGES = TrainingStage("data set", 400, 15), TrainingStage("editor", 600, 25)
-"""Stages with configs of their own; the minutes are those that the bundled configs take."""
+"""Stages with configs of their own; the data set resumes by itself, and the editor stops after its minutes."""
+CAPTIONS = 7000
+"""Captions of the data set, of which each gives one triple and about one kept pair."""
+FEWEST_CAPTIONS = 100
+PHRASINGS = 3
+"""Instructions of each pair that the editor is trained on."""
 
 
 def plan(parsed: argparse.Namespace) -> list[tuple[TrainingStage, float]]:
     """Return each stage with its remaining minutes on this device."""
-    rows = []
-    for stage in MODEL_STAGES:
-        minutes = parsed.minutes_scale * (stage.gpu if parsed.device == "cuda" else stage.cpu)
-        rows.append((stage, max(0.0, minutes - _minutes_so_far(parsed, stage.model))))
-    return rows
+    return [(stage, max(0.0, _minutes(stage, parsed) - _minutes_so_far(parsed, stage.model))) for stage in MODEL_STAGES]
 
 
 def show(rows: list[tuple[TrainingStage, float]], scale: float) -> None:
@@ -78,7 +79,9 @@ def show(rows: list[tuple[TrainingStage, float]], scale: float) -> None:
         state = f"{left:.0f}" if left > MIN_MINUTES else "done"
         table.add_row(stage.model, f"{scale * stage.cpu:.0f}", f"{scale * stage.gpu:.0f}", state)
     for stage in PIPELINE_STAGES:
-        table.add_row(stage.model, f"about {stage.cpu:.0f}", f"about {stage.gpu:.0f}", "resumes by itself")
+        table.add_row(
+            stage.model, f"about {scale * stage.cpu:.0f}", f"about {scale * stage.gpu:.0f}", "resumes by itself"
+        )
     total = [sum(scale * getattr(stage, device) for stage in MODEL_STAGES) / 60 for device in ("cpu", "gpu")]
     console = Console()
     console.print(table)
@@ -98,13 +101,22 @@ def commands(parsed: argparse.Namespace, rows: list[tuple[TrainingStage, float]]
     todo.append([*base, "export", "--out", str(parsed.out), "--measure", str(parsed.measure), *common])
     if not parsed.models_only:
         data, run = parsed.state / "data", parsed.state / "editor"
+        captions = max(FEWEST_CAPTIONS, round(CAPTIONS * parsed.minutes_scale))
+        minutes = _minutes(PIPELINE_STAGES[1], parsed)
         todo.append(
-            [sys.executable, "data_gen/pipeline.py", f"out={data}", f"pairs.model={parsed.out / 'base'}",
-             f"scores.clip={parsed.out / 'clip-a'}"]
+            [sys.executable, "data_gen/pipeline.py", f"out={data}", f"captions.count={captions}",
+             f"pairs.model={parsed.out / 'base'}", f"scores.clip={parsed.out / 'clip-a'}"]
         )  # fmt: skip
+        phrased = parsed.state / "phrased"
+        todo.append(
+            [sys.executable, "train/storybook/phrasings.py", str(data / "packed"), "--out", str(phrased), "--count",
+             str(PHRASINGS)]
+        )  # fmt: skip
+        sets = ",".join(str(phrased / f"phrasing-{number}") for number in range(PHRASINGS))
         todo.append(
             [str(Path(sys.executable).with_name("accelerate")), "launch", "train/finetune.py",
-             f"base={parsed.out / 'base'}", f"dataset={data / 'packed'}", f"out={run}"]
+             f"base={parsed.out / 'base'}", f"dataset=[{sets}]", f"out={run}",
+             f"minutes={minutes:g}", "steps=1000000"]
         )  # fmt: skip
         export = [sys.executable, "train/storybook/editor.py", str(run / "editor"), "--out", str(parsed.out)]
         todo.append([*export, "--measure", str(parsed.measure)])
@@ -136,6 +148,12 @@ def reproduce(parsed: argparse.Namespace, run: Callable[[list[str]], int]) -> in
         for what, values in measured.items():
             print(f"{model}: {what}: " + ", ".join(f"{name} {value:g}" for name, value in values.items()))
     return 0
+
+
+def _minutes(stage: TrainingStage, parsed: argparse.Namespace) -> float:
+    """Return the minutes of a stage on the device that is asked for."""
+    minutes: float = parsed.minutes_scale * (stage.gpu if parsed.device == "cuda" else stage.cpu)
+    return minutes
 
 
 def _minutes_so_far(parsed: argparse.Namespace, model: str) -> float:

@@ -1,0 +1,150 @@
+"""Further instructions for the pairs of storybook: `python train/storybook/phrasings.py PACKED --out FOLDER`.
+
+A person may ask for an edit in many ways, and a pair has one instruction. This writes data sets phrasing-0, phrasing-1
+and so on: the first with the instructions of the pairs, the others with further ones of the storybook language. In
+each, every pair is there the other way round, too, where an instruction undoes its edit. All have the same pictures in
+the same order, so that training keeps the latents once: dataset=[FOLDER/phrasing-0,FOLDER/phrasing-1,...].
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets import Dataset, Features, Image, Value
+
+from ip2p.errors import ConfigError, DataError, run_program
+from ip2p.seeding import derive_seed
+from ip2p.shards import atomic_dir
+from ip2p.storybook.edits import edit_between_captions
+from ip2p.storybook.language import instruction, parse
+from ip2p.storybook.phrases import UNSAID
+from ip2p.storybook.scene import RESERVED, Edit, Scene, natural_layout, values
+
+FEATURES = Features(
+    {"original_prompt": Value("string"), "original_image": Image(), "edit_prompt": Value("string"),
+     "edited_prompt": Value("string"), "edited_image": Image()}
+)  # fmt: skip
+OPPOSITE = {
+    "original_prompt": "edited_prompt", "edited_prompt": "original_prompt",
+    "original_image": "edited_image", "edited_image": "original_image",
+}  # fmt: skip
+SPLITS = ("train", "test")
+ENDING = "-00000-of-00001.parquet"
+
+
+class Phrased(NamedTuple):
+    """A pair with several phrasings of its instruction.
+
+    Attributes:
+        row: captions and pictures, as stored.
+        instructions: as many as are asked for.
+    """
+
+    row: Mapping[str, Any]
+    instructions: list[str]
+
+
+def phrase(row: Mapping[str, Any], count: int, seed: int) -> Iterator[Phrased]:
+    """Yield a pair, and the same pair the other way round if the storybook language can ask for that.
+
+    Args:
+        row: row of a packed data set, with its pictures as stored.
+        count: number of instructions of each.
+        seed: seed of the run; a row's phrasings depend on it and on the row's id.
+    """
+    rng = random.Random(derive_seed(seed, "phrasings", str(row["id"])))
+    before, after = row["original_prompt"], row["edited_prompt"]
+    edit, undo = edit_between_captions(before, after), edit_between_captions(after, before)
+    more = [_write(before, edit, rng) if edit else row["edit_prompt"] for _ in range(count - 1)]
+    yield Phrased({name: row[name] for name in FEATURES}, [row["edit_prompt"], *more])
+    if undo and undo.kind != RESERVED.no_triple:
+        back = {name: row[OPPOSITE.get(name, name)] for name in FEATURES}
+        yield Phrased(back, [_write(after, undo, rng) for _ in range(count)])
+
+
+def _write(caption: str, edit: Edit, rng: random.Random) -> str:
+    attributes = {name: allowed[0] for name, allowed in values("base").items()} | UNSAID | parse(caption)
+    return instruction(edit, Scene(**attributes, layout=natural_layout(attributes, rng)), rng)
+
+
+def read_packed(folder: Path, split: str) -> list[dict[str, Any]]:
+    """Read the rows of a packed data set that are no inverses of others, with their pictures as stored.
+
+    Raises:
+        DataError: it has no pairs to train on, or it is no packed data set with captions.
+    """
+    files = sorted(map(str, folder.glob(f"{split}-*.parquet")))
+    if not files and split == "test":
+        return []
+    if not files:
+        raise DataError(f"{folder} has no {split}-*.parquet", "Give the folder packed/ of a build by `make dataset`")
+    table = Dataset.from_parquet(files)
+    if missing := sorted({"id", *FEATURES} - set(table.column_names)):
+        raise DataError(
+            f"{folder} has no column {', '.join(missing)}", "Give the folder packed/ of a build by `make dataset`"
+        )
+    for name in ("original_image", "edited_image"):
+        table = table.cast_column(name, Image(decode=False))
+    return [row for row in table if not row.get("inverse_of")]
+
+
+def write(folder: Path, splits: Mapping[str, list[Phrased]], count: int) -> None:
+    """Write a data set for each phrasing.
+
+    Args:
+        folder: folder to write; replaced if this program wrote it.
+        splits: pairs of each split.
+        count: number of phrasings.
+
+    Raises:
+        ConfigError: the folder is a file, or has other files.
+    """
+    ours = {f"{split}{ENDING}" for split in SPLITS}
+    if folder.exists() and not (folder.is_dir() and all(_is_ours(each, ours) for each in folder.iterdir())):
+        raise ConfigError(f"{folder} has files that this program did not write", "Give another folder as --out")
+    with atomic_dir(folder) as work:
+        for number in range(count):
+            for split, pairs in splits.items():
+                rows = [{**each.row, "edit_prompt": each.instructions[number]} for each in pairs]
+                (work / f"phrasing-{number}").mkdir(exist_ok=True)
+                table = Dataset.from_list(rows, features=FEATURES)
+                table.to_parquet(str(work / f"phrasing-{number}" / f"{split}{ENDING}"))
+
+
+def _is_ours(folder: Path, files: Collection[str]) -> bool:
+    return folder.name.startswith("phrasing-") and folder.is_dir() and {file.name for file in folder.iterdir()} <= files
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("packed", nargs="+", type=Path, help="folders of packed data sets of storybook")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new data sets")
+    parser.add_argument(
+        "--count", type=int, choices=range(1, 31), metavar="N", default=3, help="phrasings of each edit (default: 3)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the phrasings")
+    parsed = parser.parse_args()
+
+    def run() -> None:
+        splits = {
+            split: [
+                each
+                for folder in parsed.packed
+                for row in read_packed(folder, split)
+                for each in phrase(row, parsed.count, parsed.seed)
+            ]
+            for split in SPLITS
+        }
+        write(parsed.out, {split: pairs for split, pairs in splits.items() if pairs}, parsed.count)
+        told = " and ".join(f"{len(pairs)} pairs to {split}" for split, pairs in splits.items())
+        print(f"{parsed.count} phrasings of {told}, those the other way round included: {parsed.out}")
+
+    return run_program(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
