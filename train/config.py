@@ -119,7 +119,10 @@ class FinetuneConfig(Reading):
         description="share of samples trained without text, and as many each without image and without both",
     )
     min_snr_gamma: float | None = Field(
-        default=None, gt=0, description="gamma of the min-SNR weights of the loss, such as 5; null for equal weights"
+        default=None,
+        gt=0,
+        description="gamma of the min-SNR weights of the loss, such as 5; null for equal weights. Where v is predicted, "
+        "noisy timesteps, which decide what is edited, then hardly count",
     )
     noise_offset: float = Field(
         default=0.0, ge=0, le=1, description="offset noise for each channel of a picture, such as 0.1; 0 for none"

@@ -51,7 +51,7 @@ def test_scales_of_the_bundled_editor_do_what_they_are_called() -> None:
         Editor.from_pretrained(device="cpu"), image, "make it winter", text_scales=[0.5, 4.0], image_scales=[1.0, 4.0],
         seed=3, steps=10,
     ).sheet  # fmt: skip
-    cells = to_tensor([cell(sheet, row, column, rows=2, side=128) for row in (0, 1) for column in (1, 2)])
+    cells = to_tensor([cell(sheet, row, column, rows=2, side=256) for row in (0, 1) for column in (1, 2)])
     season = Judge.from_pretrained("storybook-judge").read(cells).attributes["season"]
     winter = ATTRIBUTES["season"].index("winter")
     assert season[1] == winter and season[2] != winter  # much text and little picture; little text and much picture
