@@ -76,11 +76,11 @@ def read_packed(folder: Path, split: str) -> list[dict[str, Any]]:
     Raises:
         DataError: it has no pairs to train on, or it is no packed data set with captions.
     """
-    files = sorted(map(str, folder.glob(f"{split}-*.parquet")))
+    files = sorted(map(str, folder.glob(f"data/{split}-*.parquet")))
     if not files and split == "test":
         return []
     if not files:
-        raise DataError(f"{folder} has no {split}-*.parquet", "Give the folder packed/ of a build by `make dataset`")
+        raise DataError(f"{folder} has no data/{split}-*.parquet", "Give the folder packed/ of a build by `make dataset`")
     table = Dataset.from_parquet(files)
     if missing := sorted({"id", *FEATURES} - set(table.column_names)):
         raise DataError(

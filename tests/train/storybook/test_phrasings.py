@@ -32,8 +32,8 @@ def row(number: int, before: str = BEFORE, after: str = AFTER, **more: str | Non
 def packed(tmp_path: Path) -> Path:
     folder = tmp_path / "packed"
     rows = [*(row(number) for number in range(6)), row(9, AFTER, BEFORE, inverse_of="pair-1")]
-    Dataset.from_list(rows, features=PACKED).to_parquet(str(folder / "train-00000.parquet"))
-    Dataset.from_list([row(7)], features=PACKED).to_parquet(str(folder / "test-00000.parquet"))
+    Dataset.from_list(rows, features=PACKED).to_parquet(str(folder / "data" / "train-00000.parquet"))
+    Dataset.from_list([row(7)], features=PACKED).to_parquet(str(folder / "data" / "test-00000.parquet"))
     return folder
 
 
