@@ -2,7 +2,7 @@
 
 On the command line the first two pictures are
 
-    ip2p generate "a white cottage by a lake in summer" --seed 5 -o before.png
+    ip2p generate "a white cottage with a red roof by a lake in summer, in daylight" --seed 5 -o before.png
     ip2p edit before.png "make it winter" --seed 5 -o after.png
 """
 
@@ -16,10 +16,10 @@ from ip2p.models.bundled import DEFAULT_BASE
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.write import save_picture
 
-CAPTION = "a white cottage by a lake in summer"
+CAPTION = "a white cottage with a red roof by a lake in summer, in daylight"
 INSTRUCTIONS = [
     "make it winter", "make it night", "make it a watercolor", "turn the cottage into a castle", "paint the walls blue",
-    "add a rainbow", "add a cow", "move it to the beach",
+    "add a rainbow", "add a fox", "move it to the beach",
 ]  # fmt: skip
 COLUMNS = 3
 

@@ -1,24 +1,25 @@
 """Draw the contact sheets of docs/storybook.md: `python examples/storybook.py --out docs/storybook`.
 
-The scenes need no model. `--models` adds sheets by the bundled models: reconstructions beside their pictures, and
-pictures that the base model draws from held-out captions.
+The scenes need no model. `--models` adds sheets by the bundled models: reconstructions beside their pictures,
+pictures that the base model draws from held-out captions, and edits of held-out scenes.
 """
 
 import argparse
 import dataclasses
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image
 
+from ip2p import Editor
 from ip2p.editing.generation import generate
 from ip2p.models.backbone import load_backbone
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images, to_tensor
 from ip2p.pictures.write import save_picture
-from ip2p.storybook.edits import evaluation_cases
+from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES, EDIT_KINDS, Scene, natural_layout, sample_scene
 
@@ -46,14 +47,31 @@ def scenes() -> Image.Image:
 
 def edits() -> Image.Image:
     """Draw an edit of every kind: the scene, and its exact target."""
-    first = {case.edit.kind: case for case in reversed(evaluation_cases(200))}
-    shown = [first[kind] for kind in EDIT_KINDS if kind in first]
-    rows = [[render(case.scene), render(case.target)] for case in shown]
+    cases = _one_of_each_kind(2024)
+    return _before_and_after(cases, [render(case.target) for case in cases])
+
+
+def edited() -> Image.Image:
+    """Let the bundled editor make a held-out edit of every kind: the scene, and what became of it."""
+    cases = _one_of_each_kind(7)
+    scenes, asked = [render(case.scene) for case in cases], [case.instruction for case in cases]
+    made = Editor.from_pretrained().edit(scenes, asked, seeds=range(len(cases)))
+    return _before_and_after(cases, [each.image for each in made])
+
+
+def _one_of_each_kind(seed: int) -> list[Case]:
+    """Return the first held-out edit of every kind."""
+    first = {case.edit.kind: case for case in reversed(evaluation_cases(200, seed))}
+    return [first[kind] for kind in EDIT_KINDS if kind in first]
+
+
+def _before_and_after(cases: Sequence[Case], after: Sequence[Image.Image]) -> Image.Image:
+    """Put scenes and pictures after an edit side by side, two edits in a row."""
+    rows = [[render(case.scene), picture] for case, picture in zip(cases, after, strict=True)]
     half = -(-len(rows) // 2)
     pairs = [[*left, *right] for left, right in zip(rows[:half], [*rows[half:], []], strict=False)]
-    texts = [f"{case.edit.kind}: {case.instruction}" for case in shown]
-    labels = ["   |   ".join(texts[row::half]) for row in range(half)]
-    return contact_sheet(pairs, labels)
+    texts = [f"{case.edit.kind}: {case.instruction}" for case in cases]
+    return contact_sheet(pairs, ["   |   ".join(texts[row::half]) for row in range(half)])
 
 
 def reconstructions() -> Image.Image:
@@ -77,7 +95,7 @@ def captions() -> Image.Image:
 
 
 WORLD: tuple[Callable[[], Image.Image], ...] = (attributes, scenes, edits)
-MODELS: tuple[Callable[[], Image.Image], ...] = (reconstructions, captions)
+MODELS: tuple[Callable[[], Image.Image], ...] = (reconstructions, captions, edited)
 
 
 def _plain(**values: str) -> Scene:

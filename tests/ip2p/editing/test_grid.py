@@ -56,7 +56,8 @@ def test_scales_of_the_bundled_editor_do_what_they_are_called() -> None:
     winter = ATTRIBUTES["season"].index("winter")
     assert season[1] == winter and season[2] != winter  # much text and little picture; little text and much picture
     away = (cells - to_tensor([image])).square().flatten(1).mean(1)
-    assert torch.all(away[[0, 2]] < away[[1, 3]]) and torch.all(away[[2, 3]] < away[[0, 1]])
+    assert torch.all(away[[0, 2]] < away[[1, 3]])
+    assert away[3] < away[1]  # with so little text as 0.5, both are the picture itself
 
 
 def test_grids_of_nothing_or_without_end_are_refused(editor_folder: Path) -> None:
