@@ -121,7 +121,7 @@ class FinetuneConfig(Reading):
     min_snr_gamma: float | None = Field(
         default=None,
         gt=0,
-        description="gamma of the min-SNR weights of the loss, such as 5; null for equal weights. Where v is predicted, "
+        description="gamma of the min-SNR weights of the loss, such as 5; null for equal weights. With v-prediction, "
         "noisy timesteps, which decide what is edited, then hardly count",
     )
     noise_offset: float = Field(

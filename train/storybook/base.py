@@ -138,12 +138,8 @@ def main() -> int:
         "--unet", default="thin", choices=tuple(UNETS), help="UNet of the diffusion model (default: thin)"
     )
     parser.add_argument("--state", type=Path, default=Path("state"), help="folder of training state (default: state)")
-    parser.add_argument(
-        "--begin-with", type=Path, help="folder of finished models to start from, such as ip2p/bundled"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=BUNDLED, help="folder of exported models (default: ip2p/bundled)"
-    )
+    parser.add_argument("--begin-with", type=Path, help="folder of finished models to start from, such as ip2p/bundled")
+    parser.add_argument("--out", type=Path, default=BUNDLED, help="folder of exported models (default: ip2p/bundled)")
     parser.add_argument("--only", choices=EXPORTED, help="export this model only")
     parser.add_argument(
         "--measure", type=int, default=500, help="held-out scenes to measure exported models on (default: 500)"

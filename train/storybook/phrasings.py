@@ -80,7 +80,9 @@ def read_packed(folder: Path, split: str) -> list[dict[str, Any]]:
     if not files and split == "test":
         return []
     if not files:
-        raise DataError(f"{folder} has no data/{split}-*.parquet", "Give the folder packed/ of a build by `make dataset`")
+        raise DataError(
+            f"{folder} has no data/{split}-*.parquet", "Give the folder packed/ of a build by `make dataset`"
+        )
     table = Dataset.from_parquet(files)
     if missing := sorted({"id", *FEATURES} - set(table.column_names)):
         raise DataError(
