@@ -73,7 +73,7 @@ class EditorPair:
         self, image: Image.Image, text: str, scheduler: str, scales: tuple[float, float], **more: Any
     ) -> Any:
         """Edit a picture by ip2p's editor, with the same seed."""
-        chosen: Any = {"steps": STEPS} | more
+        chosen: Any = {"steps": STEPS, "keep_unchanged": False} | more
         return self.ours.edit(
             image, text, seeds=SEED, scheduler=scheduler, text_scale=scales[0], image_scale=scales[1],
             **chosen,
@@ -283,7 +283,7 @@ def run(parsed: argparse.Namespace) -> None:
     if "rows" in parsed.parts:
         figures["rows"] = count_edit_rows(storybook, image, text, console)
     if "seconds" in parsed.parts:
-        console.print("the storybook editor, 128 x 128")
+        console.print(f"the storybook editor, {image.width} x {image.height}")
         figures["seconds"] = measure_seconds(storybook, image, text, parsed.repeats, console)
         with tempfile.TemporaryDirectory() as folder:
             large = EditorPair(write_proportioned_editor(Path(folder) / "model", storybook.ours.backbone))

@@ -93,7 +93,7 @@ class LatentCache:
     @property
     def size(self) -> int:
         """Bytes of the shards."""
-        return sum(manifest.size for name in self.names if (manifest := self.shards.manifest(name)))
+        return sum(manifest.size for name in set(self.names) if (manifest := self.shards.manifest(name)))
 
 
 def fill_latents(
@@ -183,7 +183,7 @@ def _require_space(shards: TensorShards, names: Sequence[str], size: int) -> Non
             f"the folder of kept latents {shards.folder} cannot be made ({reason(error)})",
             "Give another folder as cache_folder=, or cache_latents=false",
         ) from error
-    missing = size * sum(shards.manifest(name) is None for name in names) / max(1, len(names))
+    missing = size * sum(shards.manifest(name) is None for name in set(names)) / max(1, len(names))
     free = shutil.disk_usage(shards.folder).free
     if missing > free:
         raise DataError(

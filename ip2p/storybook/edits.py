@@ -77,7 +77,7 @@ def edit_between_captions(caption: str, edited_caption: str) -> Edit | None:
     changed = [name for name in ATTRIBUTES if before.get(name) != after.get(name)]
     if len(changed) != 1 or not {"building", "place"} <= before.keys() & after.keys():
         return None
-    return _edit(before, changed[0], after[changed[0]]) if changed[0] in after else None
+    return _edit(before, changed[0], after[changed[0]]) if changed[0] in before.keys() & after.keys() else None
 
 
 def _edit(attributes: Mapping[str, str], name: str, value: str) -> Edit:

@@ -142,8 +142,11 @@ def export(parsed: argparse.Namespace) -> None:
         measured = measure_editor(backbone, judge, evaluation_cases(parsed.measure))
         figures = {f"On {parsed.measure} held-out scenes, by the judge and against the exact targets (%)": measured}
     shown = f" --shares {' '.join(map(str, shares))}" if len(folders) > 1 else ""
+    shown += f" --set {' '.join(parsed.set)}" if parsed.set else ""
+    shown += f" --measure {parsed.measure}"
     commands = [
         "python data_gen/pipeline.py",
+        "python train/storybook/phrasings.py data/storybook/packed --out data/phrased",
         *map(training_command, states),
         f"python train/storybook/editor.py{shown}",
     ]

@@ -3,13 +3,14 @@
 A person may ask for an edit in many ways, and a pair has one instruction. This writes data sets phrasing-0, phrasing-1
 and so on: the first with the instructions of the pairs, the others with further ones of the storybook language. In
 each, every pair is there the other way round, too, where an instruction undoes its edit. All have the same pictures in
-the same order, so that training keeps the latents once: dataset=[FOLDER/phrasing-0,FOLDER/phrasing-1,...].
+the same order, so that training keeps the latents once: "dataset=[FOLDER/phrasing-0,FOLDER/phrasing-1]". To
+candidates=one, a further phrasing is a triple of its own.
 """
 
 import argparse
 import random
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ FEATURES = Features(
     {"original_prompt": Value("string"), "original_image": Image(), "edit_prompt": Value("string"),
      "edited_prompt": Value("string"), "edited_image": Image()}
 )  # fmt: skip
+MASK = "edit_mask"
+"""Where the pair differs, the same in both directions; a packed data set may lack it."""
 OPPOSITE = {
     "original_prompt": "edited_prompt", "edited_prompt": "original_prompt",
     "original_image": "edited_image", "edited_image": "original_image",
@@ -59,9 +62,10 @@ def phrase(row: Mapping[str, Any], count: int, seed: int) -> Iterator[Phrased]:
     before, after = row["original_prompt"], row["edited_prompt"]
     edit, undo = edit_between_captions(before, after), edit_between_captions(after, before)
     more = [_write(before, edit, rng) if edit else row["edit_prompt"] for _ in range(count - 1)]
-    yield Phrased({name: row[name] for name in FEATURES}, [row["edit_prompt"], *more])
+    names = [*FEATURES, MASK] if row.get(MASK) else [*FEATURES]
+    yield Phrased({name: row[name] for name in names}, [row["edit_prompt"], *more])
     if undo and undo.kind != RESERVED.no_triple:
-        back = {name: row[OPPOSITE.get(name, name)] for name in FEATURES}
+        back = {name: row[OPPOSITE.get(name, name)] for name in names}
         yield Phrased(back, [_write(after, undo, rng) for _ in range(count)])
 
 
@@ -88,7 +92,7 @@ def read_packed(folder: Path, split: str) -> list[dict[str, Any]]:
         raise DataError(
             f"{folder} has no column {', '.join(missing)}", "Give the folder packed/ of a build by `make dataset`"
         )
-    for name in ("original_image", "edited_image"):
+    for name in {"original_image", "edited_image", MASK} & set(table.column_names):
         table = table.cast_column(name, Image(decode=False))
     return [row for row in table if not row.get("inverse_of")]
 
@@ -100,20 +104,33 @@ def write(folder: Path, splits: Mapping[str, list[Phrased]], count: int) -> None
         folder: folder to write; replaced if this program wrote it.
         splits: pairs of each split.
         count: number of phrasings.
-
-    Raises:
-        ConfigError: the folder is a file, or has other files.
     """
-    ours = {f"{split}{ENDING}" for split in SPLITS}
-    if folder.exists() and not (folder.is_dir() and all(_is_ours(each, ours) for each in folder.iterdir())):
-        raise ConfigError(f"{folder} has files that this program did not write", "Give another folder as --out")
     with atomic_dir(folder) as work:
         for number in range(count):
             for split, pairs in splits.items():
                 rows = [{**each.row, "edit_prompt": each.instructions[number]} for each in pairs]
                 (work / f"phrasing-{number}").mkdir(exist_ok=True)
-                table = Dataset.from_list(rows, features=FEATURES)
+                masked = all(MASK in row for row in rows)
+                features = Features({**FEATURES, MASK: Image()}) if masked else FEATURES
+                table = Dataset.from_list([{name: row[name] for name in features} for row in rows], features=features)
                 table.to_parquet(str(work / f"phrasing-{number}" / f"{split}{ENDING}"))
+
+
+def require_ours(folder: Path, packed: Sequence[Path]) -> None:
+    """Check that a folder may be written.
+
+    Args:
+        folder: folder to write.
+        packed: folders of data sets, which training and packing want as they are.
+
+    Raises:
+        ConfigError: it is a file, has other files than those of this program, or lies in a packed data set.
+    """
+    if any(folder.resolve().is_relative_to(each.resolve()) for each in packed):
+        raise ConfigError(f"{folder} lies in a packed data set, which takes no other files", "Give another --out")
+    ours = {f"{split}{ENDING}" for split in SPLITS}
+    if folder.exists() and not (folder.is_dir() and all(_is_ours(each, ours) for each in folder.iterdir())):
+        raise ConfigError(f"{folder} has files that this program did not write", "Give another folder as --out")
 
 
 def _is_ours(folder: Path, files: Collection[str]) -> bool:
@@ -132,6 +149,7 @@ def main() -> int:
     parsed = parser.parse_args()
 
     def run() -> None:
+        require_ours(parsed.out, parsed.packed)
         splits = {
             split: [
                 each
@@ -141,6 +159,8 @@ def main() -> int:
             ]
             for split in SPLITS
         }
+        if not splits["train"]:
+            raise DataError(f"no pair to train on in {', '.join(map(str, parsed.packed))}", "Build a larger data set")
         write(parsed.out, {split: pairs for split, pairs in splits.items() if pairs}, parsed.count)
         told = " and ".join(f"{len(pairs)} pairs to {split}" for split, pairs in splits.items())
         print(f"{parsed.count} phrasings of {told}, those the other way round included: {parsed.out}")

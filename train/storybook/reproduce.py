@@ -19,6 +19,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from ip2p.device import best_device
 from ip2p.models.bundled import BUNDLED
 from ip2p.shards import atomic_write
 from ip2p.train.checkpoint import load_newest
@@ -58,6 +59,9 @@ PIPELINE_STAGES = TrainingStage("data set", 400, 15), TrainingStage("editor", 60
 CAPTIONS = 7000
 """Captions of the data set, of which each gives one triple and about one kept pair."""
 FEWEST_CAPTIONS = 100
+MOST_STEPS = 1_000_000
+OWN_SETTINGS = ("keep_unchanged=true", "text_scale=3.5", "image_scale=1.5")
+"""Sampling settings of the bundled editor: docs/decisions.md."""
 PHRASINGS = 3
 """Instructions of each pair that the editor is trained on."""
 
@@ -101,7 +105,7 @@ def commands(parsed: argparse.Namespace, rows: list[tuple[TrainingStage, float]]
     todo.append([*base, "export", "--out", str(parsed.out), "--measure", str(parsed.measure), *common])
     if not parsed.models_only:
         data, run = parsed.state / "data", parsed.state / "editor"
-        captions = max(FEWEST_CAPTIONS, round(CAPTIONS * parsed.minutes_scale))
+        captions = FEWEST_CAPTIONS if parsed.steps else max(FEWEST_CAPTIONS, round(CAPTIONS * parsed.minutes_scale))
         minutes = _minutes(PIPELINE_STAGES[1], parsed)
         todo.append(
             [sys.executable, "data_gen/pipeline.py", f"out={data}", f"captions.count={captions}",
@@ -116,10 +120,10 @@ def commands(parsed: argparse.Namespace, rows: list[tuple[TrainingStage, float]]
         todo.append(
             [str(Path(sys.executable).with_name("accelerate")), "launch", "train/finetune.py",
              f"base={parsed.out / 'base'}", f"dataset=[{sets}]", f"out={run}",
-             f"minutes={minutes:g}", "steps=1000000"]
+             f"minutes={minutes:g}", f"steps={parsed.steps or MOST_STEPS}"]
         )  # fmt: skip
         export = [sys.executable, "train/storybook/editor.py", str(run / "editor"), "--out", str(parsed.out)]
-        todo.append([*export, "--measure", str(parsed.measure)])
+        todo.append([*export, "--measure", str(parsed.measure), "--set", *OWN_SETTINGS])
     return todo
 
 
@@ -180,6 +184,7 @@ def main() -> int:
     parser.add_argument("--models-only", action="store_true", help="leave out the data set and the editor")
     parser.add_argument("--plan", action="store_true", help="show the plan and run nothing")
     parsed = parser.parse_args()
+    parsed.device = parsed.device or best_device().type
     # The programs run in the repository's root.
     parsed.state, parsed.out = parsed.state.resolve(), parsed.out.resolve()
     return reproduce(parsed, lambda command: subprocess.run(command, cwd=ROOT, check=False).returncode)
