@@ -34,6 +34,7 @@ from rich.table import Table
 
 from ip2p.config import load_config
 from ip2p.errors import Ip2pError, run_program
+from ip2p.evaluation.samples import storybook_samples
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
 from ip2p.models.bundled import DEFAULT_BASE
 from ip2p.models.loading import quiet
