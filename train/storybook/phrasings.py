@@ -10,7 +10,7 @@ candidates=one, a further phrasing is a triple of its own.
 import argparse
 import random
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,7 +133,7 @@ def require_ours(folder: Path, packed: Sequence[Path]) -> None:
         raise ConfigError(f"{folder} has files that this program did not write", "Give another folder as --out")
 
 
-def _is_ours(folder: Path, files: Collection[str]) -> bool:
+def _is_ours(folder: Path, files: set[str]) -> bool:
     return folder.name.startswith("phrasing-") and folder.is_dir() and {file.name for file in folder.iterdir()} <= files
 
 
