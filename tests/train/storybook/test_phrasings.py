@@ -20,7 +20,7 @@ PACKED = Features(
 )  # fmt: skip
 
 
-def row(number: int, before: str = BEFORE, after: str = AFTER, **more: str | None) -> dict[str, Any]:
+def row(number: int, before: str = BEFORE, after: str = AFTER, **more: Any) -> dict[str, Any]:
     pictures = [to_png(PillowImage.new("RGB", (32, 32), (number, level, 0))) for level in (50, 200)]
     return {
         "original_prompt": before, "original_image": pictures[0], "edit_prompt": "make it winter",
@@ -86,5 +86,24 @@ def test_a_folder_with_other_files_is_left_alone(
     (tmp_path / "mine" / "phrasing-0" / "notes.txt").write_text("mine")
     assert run(monkeypatch, packed, "--out", tmp_path / "mine") == 2
     assert "did not write" in capsys.readouterr().err and (tmp_path / "mine/phrasing-0/notes.txt").is_file()
-    assert run(monkeypatch, tmp_path, "--out", tmp_path / "new") == 2
+    assert run(monkeypatch, tmp_path / "mine", "--out", tmp_path / "new") == 2
     assert "make dataset" in capsys.readouterr().err and not (tmp_path / "new").exists()
+    assert run(monkeypatch, packed, "--out", packed / "phrased") == 2
+    assert "takes no other files" in capsys.readouterr().err and not (packed / "phrased").exists()
+
+
+def test_masks_of_changed_pixels_are_kept_both_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = to_png(PillowImage.new("L", (32, 32), 255))
+    rows = [row(number, edit_mask=mask) for number in range(3)]
+    table = Dataset.from_list(rows, features=Features({**PACKED, "edit_mask": Image()}))
+    table.to_parquet(str(tmp_path / "packed" / "data" / "train-00000.parquet"))
+    assert run(monkeypatch, tmp_path / "packed", "--out", tmp_path / "phrased", "--count", "1") == 0
+    written = Dataset.from_parquet(str(tmp_path / "phrased/phrasing-0/train-00000-of-00001.parquet"))
+    assert [each.getextrema() for each in written["edit_mask"]] == [(255, 255)] * 6
+
+
+def test_what_one_caption_names_and_the_other_does_not_is_no_known_edit() -> None:
+    assert edit_between_captions("a barn by a lake", "a red barn by a lake") is None
+    assert edit_between_captions("a red barn by a lake in winter", "a red barn by a lake") is None
