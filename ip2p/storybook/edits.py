@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from ip2p.seeding import derive_seed
 from ip2p.storybook.language import caption, edited_caption, instruction, parse
 from ip2p.storybook.phrases import UNSAID
-from ip2p.storybook.scene import ATTRIBUTES, EDIT_KINDS, RESERVED, Edit, Scene, Vocabulary, sample_scene, values
+from ip2p.storybook.scene import (
+    ATTRIBUTES,
+    EDIT_KINDS,
+    RESERVED,
+    Edit,
+    Scene,
+    Vocabulary,
+    natural_layout,
+    sample_scene,
+    values,
+)
 
 _BY_ATTRIBUTE = {"building": "swap_building", "color": "recolor"}
 
@@ -78,6 +88,17 @@ def edit_between_captions(caption: str, edited_caption: str) -> Edit | None:
     if len(changed) != 1 or not {"building", "place"} <= before.keys() & after.keys():
         return None
     return _edit(before, changed[0], after[changed[0]]) if changed[0] in before.keys() & after.keys() else None
+
+
+def scene_of(named: Mapping[str, str], rng: random.Random) -> Scene:
+    """A scene that a caption may describe; what the caption does not name is as `UNSAID` says.
+
+    Args:
+        named: attributes that the caption names, see `ip2p.storybook.language.parse`.
+        rng: source of the layout, on which no sentence depends.
+    """
+    attributes = {name: allowed[0] for name, allowed in values("base").items()} | UNSAID | dict(named)
+    return Scene(**attributes, layout=natural_layout(attributes, rng))
 
 
 def _edit(attributes: Mapping[str, str], name: str, value: str) -> Edit:

@@ -19,17 +19,15 @@ from datasets import Dataset, Features, Image, Value
 from ip2p.errors import ConfigError, DataError, run_program
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir
-from ip2p.storybook.edits import edit_between_captions
+from ip2p.storybook.edits import edit_between_captions, scene_of
 from ip2p.storybook.language import instruction, parse
-from ip2p.storybook.phrases import UNSAID
-from ip2p.storybook.scene import RESERVED, Edit, Scene, natural_layout, values
+from ip2p.storybook.scene import RESERVED, Edit
+from ip2p.train.masks import MASK_COLUMN
 
 FEATURES = Features(
     {"original_prompt": Value("string"), "original_image": Image(), "edit_prompt": Value("string"),
      "edited_prompt": Value("string"), "edited_image": Image()}
 )  # fmt: skip
-MASK = "edit_mask"
-"""Where the pair differs, the same in both directions; a packed data set may lack it."""
 OPPOSITE = {
     "original_prompt": "edited_prompt", "edited_prompt": "original_prompt",
     "original_image": "edited_image", "edited_image": "original_image",
@@ -62,7 +60,7 @@ def phrase(row: Mapping[str, Any], count: int, seed: int) -> Iterator[Phrased]:
     before, after = row["original_prompt"], row["edited_prompt"]
     edit, undo = edit_between_captions(before, after), edit_between_captions(after, before)
     more = [_write(before, edit, rng) if edit else row["edit_prompt"] for _ in range(count - 1)]
-    names = [*FEATURES, MASK] if row.get(MASK) else [*FEATURES]
+    names = [*FEATURES, MASK_COLUMN] if row.get(MASK_COLUMN) else [*FEATURES]
     yield Phrased({name: row[name] for name in names}, [row["edit_prompt"], *more])
     if undo and undo.kind != RESERVED.no_triple:
         back = {name: row[OPPOSITE.get(name, name)] for name in names}
@@ -70,8 +68,7 @@ def phrase(row: Mapping[str, Any], count: int, seed: int) -> Iterator[Phrased]:
 
 
 def _write(caption: str, edit: Edit, rng: random.Random) -> str:
-    attributes = {name: allowed[0] for name, allowed in values("base").items()} | UNSAID | parse(caption)
-    return instruction(edit, Scene(**attributes, layout=natural_layout(attributes, rng)), rng)
+    return instruction(edit, scene_of(parse(caption), rng), rng)
 
 
 def read_packed(folder: Path, split: str) -> list[dict[str, Any]]:
@@ -92,7 +89,7 @@ def read_packed(folder: Path, split: str) -> list[dict[str, Any]]:
         raise DataError(
             f"{folder} has no column {', '.join(missing)}", "Give the folder packed/ of a build by `make dataset`"
         )
-    for name in {"original_image", "edited_image", MASK} & set(table.column_names):
+    for name in {"original_image", "edited_image", MASK_COLUMN} & set(table.column_names):
         table = table.cast_column(name, Image(decode=False))
     return [row for row in table if not row.get("inverse_of")]
 
@@ -110,8 +107,8 @@ def write(folder: Path, splits: Mapping[str, list[Phrased]], count: int) -> None
             for split, pairs in splits.items():
                 rows = [{**each.row, "edit_prompt": each.instructions[number]} for each in pairs]
                 (work / f"phrasing-{number}").mkdir(exist_ok=True)
-                masked = all(MASK in row for row in rows)
-                features = Features({**FEATURES, MASK: Image()}) if masked else FEATURES
+                masked = all(MASK_COLUMN in row for row in rows)
+                features = Features({**FEATURES, MASK_COLUMN: Image()}) if masked else FEATURES
                 table = Dataset.from_list([{name: row[name] for name in features} for row in rows], features=features)
                 table.to_parquet(str(work / f"phrasing-{number}" / f"{split}{ENDING}"))
 

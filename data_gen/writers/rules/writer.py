@@ -8,10 +8,9 @@ from ip2p.data_gen.triples.proposals import Message, Proposal
 from ip2p.data_gen.writers.rules.english import english_edits
 from ip2p.records import Caption, Reason
 from ip2p.seeding import derive_seed
-from ip2p.storybook.edits import apply, edit_to, possible_edits
+from ip2p.storybook.edits import apply, edit_to, possible_edits, scene_of
 from ip2p.storybook.language import edited_caption, instruction, parse
-from ip2p.storybook.phrases import UNSAID
-from ip2p.storybook.scene import Edit, Scene, is_held_out, natural_layout, values
+from ip2p.storybook.scene import Edit, Scene, is_held_out, values
 
 SAID_ALWAYS = frozenset({"building", "color", "place", "season", "time"})
 """What every caption in the storybook language names, and few others do."""
@@ -65,8 +64,7 @@ def storybook_edits(text: str, rng: random.Random) -> list[Proposal]:
     named = parse(text)
     if not named.keys() >= SAID_ALWAYS:
         return []
-    attributes = {name: allowed[0] for name, allowed in values("base").items()} | UNSAID | named
-    scene = Scene(**attributes, layout=natural_layout(attributes, rng))  # sentences do not depend on the layout
+    scene = scene_of(named, rng)
     return [
         Proposal(
             instruction(edit, scene, rng),
@@ -74,8 +72,8 @@ def storybook_edits(text: str, rng: random.Random) -> list[Proposal]:
             edit.kind,
             inverse=_undo(edit, scene, text),
         )
-        for edit in possible_edits(attributes)
-        if not is_held_out(attributes | {edit.attribute: edit.value})
+        for edit in possible_edits(scene.attributes)
+        if not is_held_out(scene.attributes | {edit.attribute: edit.value})
     ]
 
 
