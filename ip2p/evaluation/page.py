@@ -17,6 +17,12 @@ TEMPLATE = Path(__file__).with_name("evaluation.html")
 THUMBNAIL = 192
 RANKED_BY = ("iou", "clip_direction", "clip_image")
 """Measures that samples are ranked by: the first that is there."""
+LABELS = {
+    "n": "samples", "quick": "quick (--quick)", "clip": "CLIP", "clip_side": "CLIP sees (px)",
+    "clip_mean": "CLIP's mean", "clip_std": "CLIP's standard deviation", "clip_range": "CLIP's range",
+    "clip_resize": "CLIP's resizing", "dino": "DINO", "asked": "vision model asked",
+}  # fmt: skip
+"""What the page calls the facts of a report whose keys are not words."""
 
 
 class Shown(NamedTuple):
@@ -67,7 +73,13 @@ def render_evaluation(
 
 
 def _facts(evaluation: Evaluation) -> dict[str, str]:
-    return {name: str(value) for name, value in evaluation.about.items()}
+    return {LABELS.get(name, name): _in_words(value) for name, value in evaluation.about.items()}
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(f"{each:g}" for each in value) if isinstance(value, list) else str(value)
 
 
 def _line(name: str, found: Mapping[str, Interval], columns: Sequence[Column]) -> Line:

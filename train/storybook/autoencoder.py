@@ -25,7 +25,7 @@ LATENT_PIXEL = 8
 LATENT_NOISE = 0.03
 SHEET_ROWS = 6
 EDGE_WEIGHT = 1.0  # weight of the edge strength in the loss
-DECODER_WIDTH, DECODER_BLOCKS = 48, (4, 3, 2, 0)  # size of the decoder when only it is trained
+DECODER_WIDTH, DECODER_BLOCKS = 48, (6, 4, 2, 1)  # size of the decoder when only it is trained
 DECODER_EDGE_WEIGHT = 2.0  # weight of the edge strength then
 MSE_WEIGHT = 2.0  # weight of the squared error then
 NORMALIZATION_PICTURES = 400  # pictures from which mean and standard deviation of the latents are computed
@@ -98,8 +98,8 @@ class AutoencoderTask(_CropTask):
 class DecoderTask(_CropTask):
     """Trains a larger decoder with a frozen encoder, so that the latents stay the same for models trained on them.
 
-    It begins as `grow_decoder` makes it. The loss is that of the autoencoder, with more weight on the edges, plus the
-    squared error, which PSNR measures.
+    It begins as `grow_decoder` makes it; its block at full resolution draws sharper edges. The loss is that of the
+    autoencoder, with more weight on the edges, plus the squared error, which PSNR measures.
 
     Args:
         world: training pictures.
@@ -162,13 +162,15 @@ def make_autoencoder() -> Any:
 
 
 def grow_decoder(vae: Any) -> Any:
-    """Return the autoencoder with a decoder of DECODER_WIDTH and DECODER_BLOCKS that decodes to the same pictures.
+    """Return the autoencoder with a decoder of DECODER_WIDTH and DECODER_BLOCKS that begins with what it knows.
 
     As in Net2Net (arXiv 1511.05641): the channels that are there already keep their weights and read nothing from those
-    that are added, and each added residual block adds zero. Both learn to be of use.
+    that are added, and each added residual block adds zero, so that it decodes to the same pictures. Both learn to be
+    of use. The first block at a resolution that had none is no such block: its ReLU cuts what is negative there, which
+    takes about a minute to learn again.
 
     Args:
-        vae: autoencoder with at most as many channels, and with blocks already at each resolution that gets more.
+        vae: autoencoder with at most as many channels and blocks.
     """
     config = dict(vae.config, decoder_block_out_channels=(DECODER_WIDTH,) * 4, num_decoder_blocks=DECODER_BLOCKS)
     config.pop("block_out_channels", None)  # written by the class, which does not take it

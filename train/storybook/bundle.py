@@ -194,11 +194,12 @@ def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state:
     save_backbone(backbone, folder, pipeline_class=backbone.pipeline_class, extra=extra)
 
 
-def record(state: State, figures: Mapping[str, Mapping[str, float]]) -> str:
-    """Return the progress of a training and the figures measured then, as JSON."""
+def record(state: State, figures: Mapping[str, Mapping[str, float]], commands: Sequence[str] = ()) -> str:
+    """Return the progress of a training, the figures measured then, and the commands that made the model, as JSON."""
     progress = state.model_dump(include={"step", "updates", "samples", "seconds", "precision"})
     rounded = {what: {name: round(value, 2) for name, value in values.items()} for what, values in figures.items()}
-    return json.dumps({**progress, "figures": rounded}, indent=1) + "\n"
+    made_by = {"commands": list(commands)} if commands else {}
+    return json.dumps({**progress, "figures": rounded, **made_by}, indent=1) + "\n"
 
 
 def read_record(bundled: Path, model: str) -> State:

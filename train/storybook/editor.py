@@ -2,7 +2,8 @@
 
 It writes fp16 weights into ip2p/bundled/editor, with a card measured on held-out scenes. Of several folders the
 mean of their weights is exported (arXiv 2203.05482): runs/a/editor runs/b/editor --shares 0.6 0.4. Settings that the
-editor is to have by itself, such as `--set keep_unchanged=true` or `--set text_scale=3`, go into its ip2p.json.
+editor is to have by itself, such as `--set keep_unchanged=true` or `--set text_scale=3`, go into its ip2p.json. Where a
+run went on from the bundled editor, the card has the commands and the totals of both.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from ip2p.storybook.language import vocabulary
 from ip2p.storybook.render import render
 from ip2p.train.checkpoint import State, load_newest
 from ip2p.train.config import FinetuneConfig
-from ip2p.train.storybook.bundle import RECORD_FILE, ModelDescription, card, record
+from ip2p.train.storybook.bundle import RECORD_FILE, ModelDescription, card, read_record, record
 
 BASE_NAME, EDITOR_NAME = "storybook-base", "storybook-editor"
 EDITOR = ModelDescription(
@@ -116,6 +117,19 @@ def training_command(state: State) -> str:
     return " ".join(["accelerate launch train/finetune.py", *(f"{name}={value}" for name, value in changed.items())])
 
 
+def earlier_training(folder: Path) -> tuple[list[str], State]:
+    """Read the commands that made an exported editor, and the progress of its training; none if it has no record."""
+    path = folder / RECORD_FILE
+    commands = json.loads(path.read_text()).get("commands", []) if path.is_file() else []
+    return commands, read_record(folder.parent, folder.name)
+
+
+def add_progress(state: State, earlier: State) -> State:
+    """Return the progress of a run with that of an earlier one added."""
+    counts = {name: getattr(state, name) + getattr(earlier, name) for name in ("step", "updates", "samples", "seconds")}
+    return state.model_copy(update=counts)
+
+
 def export(parsed: argparse.Namespace) -> None:
     """Write the editor.
 
@@ -136,6 +150,9 @@ def export(parsed: argparse.Namespace) -> None:
     backbone = dataclasses.replace(backbone, own_settings=written)
     found = [load_newest(folder.resolve().parent / "checkpoints", warn=print) for folder in folders]
     states = [each.state for each in found if each] or [State()]
+    goes_on = any(state.config.get("base") == EDITOR_NAME for state in states)
+    before, progress = earlier_training(parsed.out / "editor") if goes_on else ([], State())
+    total = add_progress(states[-1], progress)
     figures = {}
     if parsed.measure:
         judge = Judge.from_pretrained(parsed.out / "judge")
@@ -145,14 +162,15 @@ def export(parsed: argparse.Namespace) -> None:
     shown += f" --set {' '.join(parsed.set)}" if parsed.set else ""
     shown += f" --measure {parsed.measure}"
     commands = [
+        *before,
         "python data_gen/pipeline.py",
         "python train/storybook/phrasings.py data/storybook/packed --out data/phrased",
         *map(training_command, states),
         f"python train/storybook/editor.py{shown}",
     ]
     extra = {
-        "README.md": card(EDITOR, commands, states[-1], figures, f"pairs that {BASE_NAME} drew"),
-        RECORD_FILE: record(states[-1], figures), SETTINGS_FILE: text,
+        "README.md": card(EDITOR, commands, total, figures, f"pairs that {BASE_NAME} drew"),
+        RECORD_FILE: record(total, figures, commands), SETTINGS_FILE: text,
     }  # fmt: skip
     save_backbone(backbone, parsed.out / "editor", pipeline_class=backbone.pipeline_class, extra=extra)
     print(f"wrote {parsed.out / 'editor'}")

@@ -56,6 +56,7 @@ def test_the_bounds_hold_and_all_is_written(editor_folder: Path, base_folder: Pa
     assert read_report(tmp_path).model_dump_json() == found.model_dump_json()  # unlike NaN, text equals itself
     page = (tmp_path / "evaluation.html").read_text()
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "") and page.count("<img") >= 9
+    assert "<th>CLIP sees (px)</th><td>128</td>" in page and "clip_" not in page
     assert all(sample.load().source.size == (256, 256) for sample in load_storybook(1, 5, free=False).samples)
 
 

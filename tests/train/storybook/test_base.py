@@ -14,6 +14,7 @@ from ip2p.measuring.clip import ClipScorer
 from ip2p.models.backbone import load_backbone
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.scene import RESERVED
+from ip2p.train.storybook import autoencoder
 from ip2p.train.storybook.autoencoder import grow_decoder, make_autoencoder, normalize_latents
 from ip2p.train.storybook.world import SCENE_MAKERS, World
 
@@ -114,7 +115,8 @@ def test_normalised_latents_have_mean_zero_and_spread_one(tmp_path: Path) -> Non
     assert torch.allclose(vae.decoder.layers(after)[..., 40:-40, 40:-40], decoded[..., 40:-40, 40:-40], atol=1e-3)
 
 
-def test_a_grown_decoder_decodes_to_the_same_pictures() -> None:
+def test_a_grown_decoder_decodes_to_the_same_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autoencoder, "DECODER_BLOCKS", (*autoencoder.DECODER_BLOCKS[:3], 0))
     torch.manual_seed(0)
     small, latents = make_autoencoder(), torch.randn(1, 4, 4, 4)
     grown = grow_decoder(small)
@@ -123,6 +125,9 @@ def test_a_grown_decoder_decodes_to_the_same_pictures() -> None:
     torch.testing.assert_close(again.decode(latents).sample, small.decode(latents).sample)
     weights = [sum(each.numel() for each in vae.decoder.parameters()) for vae in (small, grown, again)]
     assert weights[0] < weights[1] == weights[2]
+    monkeypatch.undo()  # a block at full resolution, where there was none
+    full = grow_decoder(grown)
+    torch.testing.assert_close(grow_decoder(full).decode(latents).sample, full.decode(latents).sample)
 
 
 @pytest.mark.parametrize("kind", SCENE_MAKERS)

@@ -14,7 +14,7 @@ from ip2p.errors import ConfigError, ModelError
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.bundled import bundled_path
 from ip2p.models.vocabulary import Vocabulary
-from ip2p.train.checkpoint import State
+from ip2p.train.checkpoint import Checkpoint, State, save_checkpoint
 from ip2p.train.storybook.bundle import read_record
 from ip2p.train.storybook.editor import EXAMPLES, export, known_words, training_command
 
@@ -58,6 +58,22 @@ def test_the_mean_of_two_editors_is_exported_with_card_and_settings(
     assert read_record(out, "editor") == State()
     (figures,) = json.loads((out / "editor" / "training.json").read_text())["figures"].values()
     assert all(0 <= value <= 100 for value in figures.values()) and "pixel truth" in figures
+
+
+def test_an_editor_that_goes_on_from_the_bundled_one_has_the_commands_and_totals_of_both(
+    editor_folder: Path, tmp_path: Path
+) -> None:
+    out, run = tmp_path / "bundled", tmp_path / "run"
+    backbone = load_backbone(editor_folder)
+    save_backbone(backbone, run / "editor", pipeline_class=backbone.pipeline_class)
+    for base, steps in (("storybook-base", 4), ("storybook-editor", 3)):
+        state = State(step=steps, updates=steps, samples=10 * steps, seconds=60.0 * steps, config={"base": base})
+        save_checkpoint(run / "checkpoints", Checkpoint(state, {}, {}), keep=1)
+        export(arguments(run / "editor", out=out))
+        shutil.rmtree(run / "checkpoints")
+    assert (read_record(out, "editor").samples, read_record(out, "editor").step) == (70, 7)
+    card = (out / "editor" / "README.md").read_text()
+    assert card.count("accelerate launch train/finetune.py") == 2 and "70 samples in 7 steps and 7 minutes" in card
 
 
 def test_what_cannot_be_exported_is_told_and_nothing_is_written(
