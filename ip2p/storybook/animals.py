@@ -131,8 +131,8 @@ def balloon(brush: Brush) -> None:
 
 
 def bird(brush: Brush) -> None:
-    """A large white bird with dark spread wings and an orange beak."""
-    feather: Color = (58, 66, 104)
+    """A large white bird with blue-gray spread wings and an orange beak."""
+    feather: Color = (112, 122, 184)
     brush.polygon([(-0.08, 0.44), (-0.6, 1.04), (-1.0, 0.92), (-0.74, 0.66), (-0.4, 0.3)], feather)
     brush.polygon([(0.02, 0.48), (0.36, 1.1), (0.78, 1.1), (0.62, 0.74), (0.36, 0.34)], feather)
     brush.polygon([(-0.4, 0.42), (-0.88, 0.44), (-0.8, 0.18)], feather)

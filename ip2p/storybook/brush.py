@@ -82,7 +82,7 @@ class Brush:
         self.polygon(points, color, None)
         if snow:
             low, high = min(y for _, y in points), max(y for _, y in points)
-            cut = low + 0.42 * (high - low)
+            cut = low + 0.56 * (high - low)
             cap = _above(points, cut)
             self.polygon(cap, SNOW, None)
             self._droop(cap, cut)

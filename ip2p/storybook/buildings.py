@@ -71,7 +71,7 @@ def cottage(brush: Brush, look: Look) -> None:
 def windmill(brush: Brush, look: Look) -> None:
     """A tapering mill with a domed cap and four wide sails."""
     brush.polygon([(-0.3, 0), (0.3, 0), (0.2, 0.7), (-0.2, 0.7)], look.wall)
-    brush.roof([(-0.28, 0.68), (0.28, 0.68), (0.2, 0.9), (0, 1.02), (-0.2, 0.9)], look.roof, look.snow)
+    brush.roof([(-0.38, 0.66), (0.38, 0.66), (0.3, 0.94), (0, 1.14), (-0.3, 0.94)], look.roof, look.snow)
     brush.box((-0.13, 0, 0.13, 0.29), WHITE)
     brush.box((-0.09, 0, 0.09, 0.26), look.door)
     cx, cy = 0.0, 0.6
@@ -85,7 +85,7 @@ def windmill(brush: Brush, look: Look) -> None:
 
 
 def lighthouse(brush: Brush, look: Look) -> None:
-    """A slender tower with white bands, a lamp room and a pointed cap."""
+    """A slender tower with white bands, a lamp room and a domed cap."""
     band = WHITE if look.wall[2] < 200 or look.wall[0] < 200 else (172, 178, 192)
 
     def half(y: float) -> float:
@@ -97,7 +97,7 @@ def lighthouse(brush: Brush, look: Look) -> None:
         brush.polygon(corners, band if k == 1 else look.wall)
     brush.box((-0.24, 0.73, 0.24, 0.78), STONE)
     brush.window((-0.13, 0.78, 0.13, 0.9), look.lit)
-    brush.roof([(-0.22, 0.89), (0.22, 0.89), (0, 1.12)], look.roof, look.snow)
+    brush.roof([(-0.32, 0.87), (0.32, 0.87), (0.22, 1.04), (0, 1.2), (-0.22, 1.04)], look.roof, look.snow)
     brush.arch((-0.12, 0, 0.12, 0.25), WHITE)
     brush.arch((-0.09, 0, 0.09, 0.22), look.door)
 

@@ -70,7 +70,7 @@ def draw_clouds(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, sid
     """Draw one cloud or three, colored by time of day and weather, away from other things in the sky."""
     drift = [(rng.uniform(-0.025, 0.025), rng.uniform(-0.012, 0.012)) for _ in CLOUDS]
     count = {"none": 0, "one": 1, "three": 3}[scene.clouds]
-    if scene.weather == "clear" or (scene.weather, scene.time) == ("fog", "night"):
+    if scene.weather == "clear" or scene.time == "night":  # other clouds would be as dark as the night
         color = CLOUD_COLORS[scene.time]
     else:
         color = light(scene.time, "clear")(CLOUD_COLORS[scene.weather])
@@ -123,7 +123,7 @@ def draw_reflection(canvas: Image.Image, shown: Image.Image, scene: Scene, side:
 def draw_trees(draw: ImageDraw.ImageDraw, scene: Scene, rng: random.Random, side: int) -> None:
     """Draw two trees at the right and one at the left, dressed by the season; firs in the mountains."""
     spots = [(0.9 + rng.uniform(-0.025, 0.025), 0.3), (0.78 + rng.uniform(-0.02, 0.02), 0.22), (0.05, 0.2)]
-    foot = scene.layout.horizon + 0.11
+    foot = scene.layout.horizon + (0.17 if scene.place == "beach" else 0.11)  # on the sand, not in the sea
     tint = light(scene.time, scene.weather)
     for x, height in spots:
         brush = Brush(draw, x * side, foot * side, height * side, tint)
@@ -299,8 +299,9 @@ def _tree(brush: Brush, season: str) -> None:
 def _fir(brush: Brush, season: str) -> None:
     """Draw three tiers of needles, with snow in winter and tinged by the season otherwise."""
     brush.box((-0.06, 0, 0.06, 0.2), (112, 78, 58))
-    _, _, leaves, _ = SEASONS[season]
-    needles = (38, 96, 78) if season == "winter" else mix((38, 104, 66), leaves, 0.55)
+    near, _, leaves, _ = SEASONS[season]
+    tinge = {"spring": mix((38, 104, 66), near, 0.4), "winter": (38, 96, 78)}
+    needles = tinge.get(season) or mix((38, 104, 66), leaves, 0.55)
     for low, half in ((0.14, 0.34), (0.4, 0.27), (0.66, 0.2)):
         brush.polygon([(-half, low), (half, low), (0, low + 0.42)], needles)
         if season == "winter":

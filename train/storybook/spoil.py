@@ -23,6 +23,10 @@ Box = tuple[float, float, float, float]
 ATTRIBUTE_NAMES = tuple(ATTRIBUTES)
 DEPENDENT_ATTRIBUTES = {"building": ("color", "roof", "door")}
 """Attributes that cannot be read once an object has lost its shape."""
+LARGE_ATTRIBUTES = ("place", "weather")
+"""Attributes of the whole picture, of which half still resembles the whole."""
+LARGE_SHARE = 0.5
+"""Share of the pictures with an edit of these that are mixed with the edited one, besides those of SPOILED_SHARES."""
 
 SPOILED_SHARES = {"between": 0.15, "half": 0.12, "melted": 0.1, "smeared": 0.08, "vague": 0.05}
 """Share of the pictures spoiled in each way; the others stay clean."""
@@ -82,6 +86,8 @@ def spoil_picture(
         edited: the scene after an edit of one attribute.
         rng: random generator.
     """
+    if edit_between(scene, edited).attribute in LARGE_ATTRIBUTES and rng.random() < LARGE_SHARE:
+        return rng.choice((blend_pictures, join_pictures))(example, scene, other, edited, rng)
     drawn = rng.random()
     for way, share in SPOILED_SHARES.items():
         drawn -= share
@@ -179,13 +185,14 @@ def region(scene: Scene, name: str) -> Box:
 def _make_object_spoiler(
     change: Callable[[Tensor, Tensor, random.Random], Tensor],
 ) -> Callable[[JudgeExample, Scene, random.Random], JudgeExample]:
-    """Make a function that spoils the region of one object in the scene and leaves its parts out of the loss."""
+    """Make a function that spoils the region of one object in the scene; its parts are unclear with it."""
 
     def spoil(example: JudgeExample, scene: Scene, rng: random.Random) -> JudgeExample:
         name = rng.choice([name for name in OBJECTS if scene.attributes[name] != "none"])
         mask = _mask(region(scene, name), example.picture.shape[-1])
         changed = example._replace(picture=change(example.picture, mask, rng))
-        return changed.unclear(name).ignoring(*DEPENDENT_ATTRIBUTES.get(name, ()))
+        details = DEPENDENT_ATTRIBUTES.get(name, ())
+        return changed.unclear(name, *details[1:]).ignoring(*details[:1])  # the walls' color may still show
 
     return spoil
 

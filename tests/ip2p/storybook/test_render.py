@@ -56,6 +56,24 @@ def test_every_value_shows_in_every_style_at_every_hour(style: str, time: str, n
             assert (np.abs(picture - other).mean(2) > 8).sum() >= 200
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("style", values("base")["style"])
+@pytest.mark.parametrize("time", ATTRIBUTES["time"])
+@pytest.mark.parametrize("weather", values("base")["weather"])
+def test_clouds_show_in_every_weather(style: str, time: str, weather: str) -> None:
+    drawn = [scene(style=style, time=time, weather=weather, clouds=clouds) for clouds in ATTRIBUTES["clouds"]]
+    for number, one in enumerate(drawn):
+        assert all((difference(one, other) > 8).sum() >= 1000 for other in drawn[:number])
+
+
+@pytest.mark.parametrize("season", ["summer", "winter"])
+@pytest.mark.parametrize("building", values("base")["building"])
+def test_every_building_shows_its_roof_in_snow_too(building: str, season: str) -> None:
+    drawn = [scene(building=building, season=season, roof=roof) for roof in ATTRIBUTES["roof"]]
+    for number, one in enumerate(drawn):
+        assert all((difference(one, other) > 12).sum() >= 240 for other in drawn[:number])
+
+
 @pytest.mark.parametrize("season", ATTRIBUTES["season"])
 def test_an_edit_leaves_the_rest_in_place(season: str) -> None:
     animal = difference(scene(season=season), scene(season=season, animal="cow"))

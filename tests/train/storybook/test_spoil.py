@@ -97,7 +97,8 @@ def test_a_spoiled_thing_differs_there_alone_and_is_not_whole() -> None:
             assert target(example, things[0]) == len(ATTRIBUTES[things[0]])
             assert (example.picture != picture).any(0).float().mean() < 0.6
             if things == ["building"]:
-                assert target(example, "roof") == target(example, "door") == target(example, "color") == IGNORED
+                assert target(example, "color") == IGNORED
+                assert all(target(example, name) == len(ATTRIBUTES[name]) for name in ("roof", "door"))
         elif torch.equal(example.picture, picture):
             assert example.attributes == attribute_target(SCENE) and example.whole == whole_target(SCENE)
     assert seen == set(OBJECTS)
@@ -108,6 +109,18 @@ def test_a_vague_picture_shows_no_thing() -> None:
     assert example.whole == [0, 0, 0]
     assert all(target(example, name) == len(ATTRIBUTES[name]) for name in (*OBJECTS, "door"))
     assert target(example, "season") == IGNORED
+
+
+def test_half_a_place_and_half_the_rain_are_shown_often() -> None:
+    picture = drawn(SCENE)
+    for name, value in (("weather", "rain"), ("place", "meadow"), ("season", "summer")):
+        edited = edited_scene(SCENE, edit_to(SCENE, name, value))
+        examples = [
+            spoil_picture(clean_example(picture, SCENE), SCENE, drawn(edited), edited, random.Random(seed))
+            for seed in range(60)
+        ]
+        share = sum(target(each, name) == len(ATTRIBUTES[name]) for each in examples) / len(examples)
+        assert (share > 0.4) == (name != "season"), f"{name} is unclear in {share:.0%}"
 
 
 def test_about_half_stay_as_they_are_and_a_batch_is_stacked() -> None:
