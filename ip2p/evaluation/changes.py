@@ -4,11 +4,12 @@ The judge misreads, too. What it reads otherwise from exact targets through the 
 exceeds that is the editor's.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ip2p.evaluation.results import Result
 from ip2p.evaluation.samples import Sample
+from ip2p.storybook.edits import Case
 from ip2p.storybook.scene import ATTRIBUTES
 
 
@@ -17,12 +18,12 @@ class Moved(NamedTuple):
 
     Attributes:
         share: share of the edits, 0 to 1.
-        floor: the same of exact targets; 0 where these were not measured.
+        floor: the same of exact targets; None where these were not measured.
         edits: number of edits.
     """
 
     share: float
-    floor: float
+    floor: float | None
     edits: int
 
 
@@ -31,6 +32,7 @@ Matrix = dict[str, dict[str, Moved]]
 UNMEASURED = {
     "viewpoint": "scenes have one viewpoint, and no instruction asks for another",
     "isolating one of two objects": "a scene has one building and one animal at most",
+    "swapping two objects": "a building and an animal have places of their own",
     "counting": "things of a scene are single",
 }
 """Probes of which an evaluation on storybook says nothing, and why."""
@@ -54,13 +56,14 @@ def moved_attributes(
             chosen = [row for row in rows if cases[row.sample].edit.attribute != name]
             others = [row for row in floor.get(kind, []) if cases[row.sample].edit.attribute != name]
             if chosen:
-                shares = [
-                    sum(row.read[name] != cases[row.sample].scene.attributes[name] for row in each) / max(1, len(each))
-                    for each in (chosen, others)
-                ]
-                moved = Moved(round(shares[0], 4), round(shares[1], 4), len(chosen))
-                matrix.setdefault(kind, {})[name] = moved
+                least = _share_moved(others, name, cases) if others else None
+                matrix.setdefault(kind, {})[name] = Moved(_share_moved(chosen, name, cases), least, len(chosen))
     return matrix
+
+
+def _share_moved(rows: Sequence[Result], name: str, cases: Mapping[str, Case]) -> float:
+    """Share of the rows in which the judge reads another value of an attribute than the scene has."""
+    return round(sum(row.read[name] != cases[row.sample].scene.attributes[name] for row in rows) / len(rows), 4)
 
 
 def _by_kind(results: Sequence[Result], known: Collection[str]) -> dict[str, list[Result]]:

@@ -1,8 +1,9 @@
 """Trade-off curves (InstructPix2Pix, Figure 8): how far edits go in their direction against how much they keep.
 
 x is the mean CLIP direction, y the mean CLIP similarity of the pictures. Along a curve one setting changes: the image
-scale of an editor, the strength of SDEdit. Its area is that of all points (u, v) in the unit square which some point of
-the curve exceeds in both, so that both ends and every point between them count.
+scale of an editor, the strength of SDEdit. A curve is straight lines between those of its points that no other exceeds
+in both, so that neither a curve that turns back nor the number of its points matters. Its area is what lies below and
+left of it in the unit square.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,10 @@ from ip2p.pictures.pages import Area, Chart, Curve, Label
 CLIP_PAIR = X, Y = "clip_direction", "clip_image"
 """Measures of the two axes."""
 COLORS = ("#1663b0", "#5aa0dd", "#c4472c", "#7a7a2e", "#777")
+MIN_SAMPLES = 2
 Array = npt.NDArray[np.float64]
+Points = Mapping[str, Mapping[str, Sequence[Result]]]
+"""Results by curve and setting."""
 
 
 class TradeOffPoint(NamedTuple):
@@ -48,15 +52,38 @@ class TradeOff(NamedTuple):
     above: Interval | None = None
 
 
-def trade_offs(points: Mapping[str, Mapping[str, Sequence[Result]]], seed: int) -> list[TradeOff]:
+def leave_out_failed(points: Points) -> tuple[Points, list[str]]:
+    """Leave out the points that no sample has both measures of, and say which.
+
+    Args:
+        points: results by curve and setting.
+
+    Returns:
+        The others, and a note for each that is left out.
+    """
+    failed = {
+        (name, setting): f"{name} at {setting} is not in the curves: no sample has both of their measures there."
+        for name, curve in points.items() for setting, rows in curve.items() if not _measured(rows)
+    }  # fmt: skip
+    whole = {
+        name: {setting: rows for setting, rows in curve.items() if (name, setting) not in failed}
+        for name, curve in points.items()
+    }
+    return {name: curve for name, curve in whole.items() if curve}, list(failed.values())
+
+
+def trade_offs(points: Points, seed: int) -> list[TradeOff]:
     """Compute curves with intervals, of the samples that have both measures at every point of every curve.
 
     Args:
         points: results by curve and setting; the first curve is compared with the others.
         seed: seed of the bootstrap.
+
+    Returns:
+        The curves; none with fewer than two such samples, which have no interval.
     """
     samples = _common_samples([each for curve in points.values() for each in curve.values()])
-    if not samples:
+    if len(samples) < MIN_SAMPLES:
         return []
     tables = {name: _tabulate(list(curve.values()), samples) for name, curve in points.items()}
     first = next(iter(tables))
@@ -76,8 +103,12 @@ def trade_offs(points: Mapping[str, Mapping[str, Sequence[Result]]], seed: int) 
 
 def _common_samples(results: Sequence[Sequence[Result]]) -> list[str]:
     """Names of the samples that have both measures at every point."""
-    names = [{each.sample for each in rows if {X, Y} <= each.figures.keys()} for rows in results]
+    names = [_measured(rows) for rows in results]
     return sorted(set.intersection(*names)) if names else []
+
+
+def _measured(rows: Sequence[Result]) -> set[str]:
+    return {each.sample for each in rows if {X, Y} <= each.figures.keys()}
 
 
 def _tabulate(points: Sequence[Sequence[Result]], samples: Sequence[str]) -> Array:
@@ -86,14 +117,23 @@ def _tabulate(points: Sequence[Sequence[Result]], samples: Sequence[str]) -> Arr
     return np.array([[[row[name][measure] for row in rows] for measure in (X, Y)] for name in samples])
 
 
+def _reached(x: Array, y: Array) -> tuple[Array, Array]:
+    """Sort the points of curves (..., points) by x; one that another exceeds in both gives way to the next that none
+    does."""
+    order = np.argsort(x, axis=-1)
+    x, y = np.take_along_axis(x, order, -1), np.take_along_axis(y, order, -1)
+    best = np.maximum.accumulate(y[..., ::-1], axis=-1)[..., ::-1]
+    places = np.where(y == best, np.arange(y.shape[-1]), y.shape[-1])
+    nearest = np.minimum.accumulate(places[..., ::-1], axis=-1)[..., ::-1]
+    return np.take_along_axis(x, nearest, -1), np.take_along_axis(y, nearest, -1)
+
+
 def _area(rows: Array) -> Array:
-    """Area of the unit square below and left of some point, of each resample (resamples, n, 2 x points)."""
-    means = rows.mean(axis=1).reshape(len(rows), 2, -1)
-    x, y = np.clip(means, 0, 1).transpose(1, 0, 2)
-    order = np.argsort(-x, axis=1)
-    x, y = np.take_along_axis(x, order, 1), np.take_along_axis(y, order, 1)
-    widths = x - np.concatenate([x[:, 1:], np.zeros((len(x), 1))], axis=1)
-    return np.asarray((widths * np.maximum.accumulate(y, axis=1)).sum(1), np.float64)
+    """Area of the unit square below the curve of each resample (resamples, n, 2 x points)."""
+    means = np.clip(rows.mean(axis=1), 0, 1).reshape(len(rows), 2, -1)
+    x, y = _reached(means[:, 0], means[:, 1])
+    between = (x[:, 1:] - x[:, :-1]) * (y[:, 1:] + y[:, :-1]) / 2
+    return np.asarray(x[:, 0] * y[:, 0] + between.sum(1), np.float64)
 
 
 def _compare(first: Array, other: Array, seed: int) -> Interval | None:
@@ -114,8 +154,7 @@ def _compare(first: Array, other: Array, seed: int) -> Interval | None:
 
 def _height(at: Array, x: Array, y: Array) -> Array:
     """Height of a curve at some x, by straight lines between its points."""
-    order = np.argsort(x)
-    return np.asarray(np.interp(at, x[order], y[order]), np.float64)
+    return np.asarray(np.interp(at, *_reached(x, y)), np.float64)
 
 
 def curve_chart(curves: Sequence[TradeOff]) -> Chart:

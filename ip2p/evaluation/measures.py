@@ -40,11 +40,13 @@ class Measure(NamedTuple):
         title: title of its column.
         percent: whether it is a share, shown in per cent.
         meaning: what it is, one sentence.
+        yes_or_no: whether it is 0 or 1 for a picture.
     """
 
     title: str
     percent: bool
     meaning: str
+    yes_or_no: bool = False
 
 
 MEASURES: dict[str, Measure] = {
@@ -56,7 +58,7 @@ MEASURES: dict[str, Measure] = {
     "kept": Measure("pixels kept", True, "share of the other pixels that are as in the input"),
     "sharpness": Measure("sharpness", False, "energy of edges against that of the exact target; below 1 is blurred"),
     "psnr": Measure("PSNR", False, "PSNR against the exact target in dB"),
-    "success": Measure("judge: success", True, "the judge reads the requested value"),
+    "success": Measure("judge: success", True, "the judge reads the requested value", yes_or_no=True),
     "preservation": Measure("judge: preservation", True, "the judge reads all else as before, and the same layout"),
     "product": Measure("judge: both", True, "success x preservation, scene by scene"),
     "asked": Measure("vision model: both", True, "a vision model's marks of edit x kept, the mean of both orders"),
@@ -220,14 +222,15 @@ class Measurer:
             images = self.clip.embed_images(made)
             inputs, before, after = (batch.embedded["clip", name] for name in ("input", "caption", "edited caption"))
             near, told = _cosines(images, inputs), _cosines(images, after)
-            change = images - inputs
-            direction = F.cosine_similarity(change, after - before, dim=-1).clamp(-1, 1)
+            change, asked = images - inputs, after - before
+            direction = F.cosine_similarity(change, asked, dim=-1).clamp(-1, 1)
             direction[change.norm(dim=-1) < MIN_CHANGE] = 0  # rounding has no direction
+            told_apart = asked.norm(dim=-1) >= MIN_CHANGE  # other words may be the same tokens
             for row, sample in enumerate(batch.samples):
                 found[row]["clip_image"] = near[row]
                 if sample.edited_caption:
                     found[row]["clip_edited"] = told[row]
-                if sample.has_direction:
+                if sample.has_direction and told_apart[row]:
                     found[row]["clip_direction"] = float(direction[row])
             if not clip_only:
                 self._match_targets("CLIP-I", batch, _cosines(images, batch.embedded.get(("clip", "target"))), found)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ip2p.evaluation.measures import MEASURES, Measure
 from ip2p.evaluation.results import Result
-from ip2p.measuring.intervals import Interval, bootstrap
+from ip2p.measuring.intervals import Interval, bootstrap, share_interval
 from ip2p.measuring.tables import markdown_table
 
 OVERALL = "all"
@@ -38,7 +38,10 @@ def score_methods(results: Mapping[str, Sequence[Result]], seed: int) -> Scores:
 
 def _score(rows: Sequence[Result], seed: int) -> dict[str, Interval]:
     values = {name: [row.figures[name] for row in rows if name in row.figures] for name in MEASURES}
-    return {name: bootstrap(each, seed=seed) for name, each in values.items() if each}
+    return {
+        name: share_interval(each) if MEASURES[name].yes_or_no else bootstrap(each, seed=seed)
+        for name, each in values.items() if each
+    }  # fmt: skip
 
 
 def columns_of(scores: Scores) -> list[Column]:

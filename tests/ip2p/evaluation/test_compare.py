@@ -5,12 +5,13 @@ import pytest
 
 from ip2p.errors import DataError
 from ip2p.evaluation.compare import compare_evaluations, comparison_table
+from ip2p.evaluation.measures import MEASURES
 from ip2p.evaluation.report import Evaluation, MethodReport
 
 
 def evaluation(gain: float, *, noise: float = 0.0, **about: object) -> Evaluation:
     """Forty samples of widely different figures, all better by `gain`."""
-    rng, own = np.random.default_rng(0), np.random.default_rng(int(1000 * gain) + 5)
+    rng, own = np.random.default_rng(0), np.random.default_rng(int(1000 * gain) + 6)
     figures = {f"s-{k}": {"iou": rng.random() / 2 + gain + noise * own.normal()} for k in range(40)}
     return Evaluation(
         about={"data": "storybook", "seed": 1, "clip": "a"} | about,
@@ -27,6 +28,23 @@ def test_a_small_gain_on_every_sample_is_beyond_chance() -> None:
     ]  # fmt: skip
     assert found[0].second - found[0].first == pytest.approx(found[0].difference.interval.value)
     assert "| editor | all" in comparison_table(found)
+
+
+def test_what_is_beyond_chance_can_be_said_among_all_kinds_and_measures() -> None:
+    """Fifteen kinds and ten measures: what chance alone gives seldom enough is asked of enough draws."""
+    rng = np.random.default_rng(3)
+    names = list(MEASURES)[:10]
+    before = {f"s-{k}": {name: rng.random() / 2 for name in names} for k in range(300)}
+    after = {sample: {name: value + 0.1 for name, value in each.items()} for sample, each in before.items()}
+    first, second = (
+        Evaluation(
+            about={"data": "storybook", "seed": 1}, samples={name: f"kind {int(name[2:]) % 15}" for name in figures},
+            methods={"editor": MethodReport(settings={}, rows=60, figures=figures)}, scores={},
+        )
+        for figures in (before, after)
+    )  # fmt: skip
+    found = compare_evaluations(first, second)
+    assert len(found) == 16 * len(names) and all(each.difference.beyond_chance for each in found)
 
 
 def test_noise_is_not() -> None:

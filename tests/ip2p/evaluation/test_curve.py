@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ip2p.evaluation.curve import curve_chart, trade_offs
+from ip2p.evaluation.curve import curve_chart, leave_out_failed, trade_offs
 from ip2p.evaluation.results import Result
 
 
@@ -19,12 +19,22 @@ def results(x: float, y: float, count: int = 40, spread: float = 0.01) -> list[R
     ]  # fmt: skip
 
 
-def test_the_area_is_that_of_the_points_below() -> None:
+def test_the_area_is_what_lies_below_the_lines_between_points() -> None:
     (curve,) = trade_offs({"editor": {"a": results(0.2, 0.9, spread=0), "b": results(0.6, 0.5, spread=0)}}, seed=0)
-    assert curve.area.value == pytest.approx(0.2 * 0.9 + 0.4 * 0.5)
+    assert curve.area.value == pytest.approx(0.2 * 0.9 + 0.4 * 0.7)
     assert [(point.x.value, point.y.value) for point in curve.points] == [
         (pytest.approx(0.2), pytest.approx(0.9)), (pytest.approx(0.6), pytest.approx(0.5))
     ]  # fmt: skip
+
+
+def test_neither_more_points_of_a_line_nor_a_turn_back_change_a_curve() -> None:
+    line = {str(x): results(x, 0.9 - x / 2, spread=0) for x in (0.2, 0.3, 0.4, 0.5, 0.6)}
+    few = {name: line[name] for name in ("0.2", "0.6")}
+    turned = {"first": results(0.3, 0.5, spread=0), **few}
+    areas = [trade_offs({"editor": each}, seed=0)[0].area.value for each in (line, few, turned)]
+    assert areas[1:] == [pytest.approx(areas[0])] * 2
+    _, other = trade_offs({"editor": turned, "SDEdit": line}, seed=0)
+    assert other.above is not None and other.above.value == pytest.approx(0, abs=1e-6)
 
 
 def test_a_point_that_another_exceeds_adds_nothing() -> None:
@@ -47,7 +57,16 @@ def test_only_samples_with_both_measures_everywhere_count() -> None:
     short[0] = short[0]._replace(figures={"clip_image": 0.1})
     found = trade_offs({"editor": {"a": results(0.2, 0.9), "b": short}}, seed=0)
     assert found[0].samples == 29
-    assert trade_offs({"editor": {"a": [Result("s", "season", "failed")]}}, seed=0) == []
+    assert trade_offs({"editor": {"a": results(0.4, 0.8, count=1)}}, seed=0) == [], "one sample has no interval"
+
+
+def test_a_point_that_failed_everywhere_is_left_out_and_named() -> None:
+    failed = [Result("s-1", "season", "failed")]
+    points = {"editor": {"s 1": results(0.2, 0.9), "s 2": failed}, "SDEdit": {"0.5": failed}}
+    whole, notes = leave_out_failed(points)
+    assert {name: list(curve) for name, curve in whole.items()} == {"editor": ["s 1"]}
+    assert ["editor at s 2" in notes[0], "SDEdit at 0.5" in notes[1]] == [True, True]
+    assert leave_out_failed({"editor": {"s 1": results(0.2, 0.9)}})[1] == []
 
 
 def test_the_chart_has_every_curve_with_its_intervals() -> None:

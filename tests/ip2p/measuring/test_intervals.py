@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ip2p.measuring.intervals import bootstrap, compare, holm, paired_difference, sign_flip_chance
+from ip2p.measuring.intervals import bootstrap, compare, holm, paired_difference, share_interval, sign_flip_chance
 
 TRIALS = 1500
 """So many that chance moves the share that is covered by half a percent."""
@@ -24,6 +24,17 @@ def test_intervals_cover_the_truth(shape: str) -> None:
         found = bootstrap(draw(), seed=trial, resamples=400)
         covered += found.low <= truth <= found.high
     assert 0.93 <= covered / TRIALS <= 0.97
+
+
+@pytest.mark.parametrize(("truth", "count"), [(0.9, 13), (0.95, 13), (0.97, 33), (0.8, 200), (0.5, 13)])
+def test_shares_of_yes_and_no_are_covered_even_where_nearly_all_say_yes(truth: float, count: int) -> None:
+    """Counts are whole numbers, so that the coverage of any interval jumps about what it says."""
+    rng = np.random.default_rng(0)
+    found = [share_interval(rng.random(count) < truth) for _ in range(TRIALS)]
+    assert 0.92 <= np.mean([each.low <= truth <= each.high for each in found]) <= 0.99
+    every = share_interval([1.0] * 13)
+    assert (every.value, every.high, every.rows) == (1, 1, 13) and 0.7 < every.low < 0.8
+    assert share_interval([0.0, math.nan]).rows == 1 and math.isnan(share_interval([]).value)
 
 
 def test_differences_of_pairs_are_covered_too() -> None:
