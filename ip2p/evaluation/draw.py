@@ -45,13 +45,14 @@ def plan_work(methods: Sequence[Method], samples: Sequence[Sample], about: Mappi
         about: what all results depend on: models, judge, CLIP.
     """
     plan = []
+    described = [each.describe() for each in samples]
     for number, start in enumerate(range(0, len(samples), BATCH_SIZE)):
         for method in methods:
             chosen = samples[: method.limit][start : start + BATCH_SIZE]
             if chosen:
                 key = {
                     "about": dict(about), "method": method.name, "settings": dict(method.settings),
-                    "samples": [each.describe() for each in chosen], "whole": method.tabled,
+                    "samples": described[start : start + len(chosen)], "whole": method.tabled,
                 }  # fmt: skip
                 plan.append(Work(method, number, chosen, fingerprint(key)))
     return plan

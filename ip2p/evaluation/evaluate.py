@@ -152,7 +152,7 @@ def summarize(
 
 def describe_versions() -> str:
     """Describe the versions that figures depend on."""
-    return ", ".join(f"{name} {version(name)}" for name in ("ip2p", "torch", "diffusers", "transformers"))
+    return ", ".join(f"{name} {version(name)}" for name in ("ip2p", "torch", "diffusers", "transformers", "pillow"))
 
 
 def _write(

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
-from ip2p import measuring
+from ip2p import measuring, storybook
 from ip2p.editing.editor import Editor
+from ip2p.evaluation import measures, methods
 from ip2p.evaluation.evaluate import describe_versions, evaluate, require_folder
 from ip2p.evaluation.measures import describe_clip
 from ip2p.evaluation.methods import Extent
@@ -178,7 +179,7 @@ def evaluate_model(
         "editor": fingerprint_model(editor_name)[:16], "options": {name: str(each) for name, each in loading.items()},
         "base": fingerprint_model(base_name)[:16] if base else "", "judge": _mark(JUDGE) if judge else "",
         "clip": (_mark(clip_name), list(clip.preprocessing)) if clip else "", "device": backbone.device.type,
-        "dino": _mark(dino_name) if dino_name else "", "measures": _hash_measures(),
+        "dino": _mark(dino_name) if dino_name else "", "measures": _hash_measures(), "versions": describe_versions(),
     }  # fmt: skip
     return evaluate(
         editor, base, data.samples, judge=judge, clip=clip, dino=dino, extent=extent, seed=seed, out=out, about=about,
@@ -188,9 +189,11 @@ def evaluate_model(
 
 
 def _hash_measures() -> str:
-    """Hash the code that measures, so that a run does not go on with figures of another definition."""
+    """Hash the code that renders and measures, so that a run does not go on with figures of another definition."""
     digest = hashlib.sha256()
-    for file in sorted(Path(measuring.__file__).parent.glob("*.py")):
+    rooms = (Path(measuring.__file__).parent, Path(storybook.__file__).parent)
+    files = [file for room in rooms for file in sorted(room.glob("*.py"))]
+    for file in (*files, Path(measures.__file__), Path(methods.__file__)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

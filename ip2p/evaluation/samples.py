@@ -1,5 +1,6 @@
 """What an evaluation is made on: samples of storybook scenes, with exact targets, or of anybody's triplets."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ class Sample:
         load: function that reads or renders its pictures.
         caption, edited_caption: captions before and after the edit; empty if they are not known.
         case: scene and edit that the judge knows; None for pictures of others.
+        hash_pictures: function that hashes what its pictures are made of.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Sample:
     caption: str = ""
     edited_caption: str = ""
     case: Case | None = field(default=None, repr=False, compare=False)
+    hash_pictures: Callable[[], str] = field(default=str, repr=False, compare=False)
 
     @property
     def has_direction(self) -> bool:
@@ -61,9 +64,9 @@ class Sample:
         return bool(self.caption.strip() and self.edited_caption.strip() and self.caption != self.edited_caption)
 
     def describe(self) -> dict[str, str | int]:
-        """Describe what its pictures depend on, for fingerprints."""
+        """Describe what its results depend on, for fingerprints; this reads its stored pictures."""
         names = ("name", "kind", "instruction", "seed", "caption", "edited_caption")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"pictures": self.hash_pictures()}
 
 
 def storybook_samples(count: int, seed: int, *, stage: str = "evaluate") -> list[Sample]:
@@ -88,7 +91,7 @@ def samples_of_cases(cases: Sequence[Case], seed: int, stage: str) -> list[Sampl
         Sample(
             name=f"{stage}-{number:04d}", kind=case.edit.kind, instruction=case.instruction,
             seed=derive_seed(seed, stage, str(number)), load=_renderer(case), caption=case.caption,
-            edited_caption=case.edited_caption, case=case,
+            edited_caption=case.edited_caption, case=case, hash_pictures=_hasher(case),
         )
         for number, case in enumerate(cases)
     ]  # fmt: skip
@@ -113,7 +116,7 @@ def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) 
         Sample(
             name=row.place, kind=row.task or UNKNOWN_TASK, instruction=row.instruction or UNKNOWN_TASK,
             seed=derive_seed(seed, "evaluate", row.place), load=_loader(row), caption=row.caption,
-            edited_caption=row.edited_caption,
+            edited_caption=row.edited_caption, hash_pictures=row.hash_pictures,
         )
         for row in (tested or rows)[:limit]
     ]  # fmt: skip
@@ -125,3 +128,7 @@ def _loader(row: Triplet) -> Callable[[], Pictures]:
 
 def _renderer(case: Case) -> Callable[[], Pictures]:
     return lambda: Pictures(render(case.scene), render(case.target))
+
+
+def _hasher(case: Case) -> Callable[[], str]:
+    return lambda: hashlib.sha256(repr((case.scene, case.edit)).encode()).hexdigest()[:16]

@@ -4,6 +4,7 @@ They are read from every layout of `ip2p.pairs`, one by one; pictures are decode
 triplet lacks is told by name, so that the measures that need it count it and do not score it.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from ip2p.errors import DataError, ImageError
 from ip2p.pairs.columns import NONE, Reading
 from ip2p.pairs.read import stored_pairs
-from ip2p.pairs.rows import NO_EDITED_COLUMN, StoredPair
+from ip2p.pairs.rows import NO_EDITED_COLUMN, SIDES, StoredPair
 from ip2p.pairs.stored import Stored, read_stored
 from ip2p.pictures.read import check_shape, decode_image
 
@@ -91,6 +92,17 @@ class Triplet:
             target, lacks = None, [*lacks, "target of another size"]
         mask, lack = self._load_mask(source.size)
         return Pictures(source, target, mask, (*lacks, lack) if lack else tuple(lacks))
+
+    def hash_pictures(self) -> str:
+        """Hash the stored bytes of its pictures, and why it cannot be used; a picture that is not there has none."""
+        digest = hashlib.sha256(self.fault.encode(errors="replace"))
+        for side in SIDES:
+            try:
+                data = read_stored(getattr(self._stored, side), side)
+            except ImageError:
+                data = b""
+            digest.update(hashlib.sha256(data).digest())
+        return digest.hexdigest()[:16]
 
     def _decode(self, stored: Stored | None, side: str) -> Image.Image:
         name = f"{self.place}, the {side}"

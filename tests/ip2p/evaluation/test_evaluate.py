@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 
 from ip2p import cli
 from ip2p.errors import DataError
-from ip2p.evaluation import draw
+from ip2p.evaluation import draw, load
 from ip2p.evaluation.load import Data, choose_data, domain_notes, evaluate_model, load_storybook
 from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, require_groups
 from ip2p.evaluation.report import Evaluation, read_report
@@ -125,8 +127,7 @@ def test_an_editor_of_another_world_is_told(editor_folder: Path) -> None:
     (told,) = domain_notes(photo_editor, scenes)
     assert "no model of the storybook world" in told
     assert domain_notes(storybook_editor, scenes) == [] and domain_notes(photo_editor, photos) == []
-    strange = [sample.__class__(**sample.describe() | {"instruction": "add an espresso"}, load=sample.load)
-               for sample in scenes.samples]  # type: ignore[arg-type]  # fmt: skip
+    strange = [replace(sample, instruction="add an espresso") for sample in scenes.samples]
     (told,) = domain_notes(storybook_editor, Data("photos", strange, is_storybook=False))
     assert "4 of 4 instructions" in told
 
@@ -167,6 +168,50 @@ def test_anybodys_triplets_are_measured_by_task(editor_folder: Path, triplets: P
     copy = found.scores[COPY]["all"]
     assert copy["MagicBrush L1"].value > 0.1 and copy["Emu Edit L1"].value == 0 and "PIE-Bench SSIM" not in copy
     assert "without two different captions" in next(iter(found.undefined))
+
+
+def test_other_pictures_under_the_same_names_are_measured_anew(
+    editor_folder: Path, triplets: Path, tmp_path: Path
+) -> None:
+    def measure() -> Evaluation:
+        data = choose_data(str(editor_folder), str(triplets), 1, 1, free=False, say=lambda _: None)
+        return evaluate_model(
+            str(editor_folder), "", data, seed=1, out=tmp_path / "out", clip_name="none", say=lambda _: None,
+            extent=Extent(groups=("copy",)),
+        )  # fmt: skip
+
+    first = measure()
+    Image.new("RGB", (40, 32), "red").save(triplets / "0-target.png")
+    assert measure().scores[COPY]["all"]["psnr"] != first.scores[COPY]["all"]["psnr"]
+
+
+def test_a_mark_knows_scenes_versions_and_the_code_that_measures(
+    editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes, others = (load_storybook(1, seed, free=False).samples[0].describe() for seed in (5, 6))
+    assert scenes["pictures"] != others["pictures"]
+    seen: list[object] = []
+
+    def see(*_: object, marks: dict[str, str], **__: object) -> Evaluation:
+        seen.append(marks["versions"] + marks["measures"])
+        return Evaluation(about={}, samples={}, methods={}, scores={})
+
+    monkeypatch.setattr(load, "evaluate", see)
+
+    def look(**changed: object) -> None:
+        for name, value in changed.items():
+            monkeypatch.setattr(load, name, value)
+        evaluate_model(
+            str(editor_folder), "", load_storybook(1, 5, free=False), seed=5, out=tmp_path, extent=Extent(("copy",)),
+            clip_name="none", say=lambda _: None,
+        )  # fmt: skip
+
+    (tmp_path / "other.py").write_text("changed")
+    look()
+    look(describe_versions=lambda: "torch 1")
+    look(measures=SimpleNamespace(__file__=str(tmp_path / "other.py")))
+    look(storybook=SimpleNamespace(__file__=str(tmp_path / "other.py")))
+    assert len(set(seen)) == 4
 
 
 def test_an_editors_own_test_split_is_the_default(editor_folder: Path, triplets: Path, tmp_path: Path) -> None:
