@@ -128,12 +128,18 @@ def _do(work: Work, loaded: _Loaded, measurer: Measurer, unets: Sequence[torch.n
         done = []
     found = {
         batch.samples[row].name: Result(
-            batch.samples[row].name, batch.samples[row].kind, "", each.figures, each.read, count / len(rows),
-            encode_picture(drawn[row]) if work.method.tabled else None,
+            batch.samples[row].name, batch.samples[row].kind, figures=each.figures, read=each.read, lacks=each.lacks,
+            rows=count / len(rows), picture=encode_picture(drawn[row]) if work.method.tabled else None,
         )
         for row, each in zip(done, measured, strict=True)
     }  # fmt: skip
-    return [found.get(each.name) or Result(each.name, each.kind, faults[each.name]) for each in work.samples]
+    return [found.get(each.name) or _failed(each, faults[each.name], loaded) for each in work.samples]
+
+
+def _failed(sample: Sample, fault: str, loaded: _Loaded) -> Result:
+    """A result without figures; what its pictures lack is told where they could be read."""
+    place = loaded.places.get(sample.name)
+    return Result(sample.name, sample.kind, fault, lacks=() if place is None else loaded.batch.pictures[place].lacks)
 
 
 def _lack(method: Method, sample: Sample, loaded: _Loaded) -> str:

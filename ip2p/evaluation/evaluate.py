@@ -21,6 +21,7 @@ from ip2p.evaluation.report import (
     PARTS,
     REPORT_FILE,
     Evaluation,
+    count_undefined,
     report_methods,
     unmeasured_probes,
 )  # fmt: skip
@@ -138,15 +139,12 @@ def summarize(
         if each.point and any(not method.tabled for method in methods):
             points.setdefault(each.point.curve, {})[each.point.setting] = results[each.name]
     reports, faults = report_methods(methods, results)
-    undefined = {
-        "without two different captions, which have no direction": sum(not each.has_direction for each in samples),
-    }
     return Evaluation(
         about=dict(about), samples={each.name: each.kind for each in samples}, methods=reports,
         scores=score_methods(tabled, seed), curves=trade_offs(points, seed) if points else [],
         moved=moved_attributes(samples, results.get(EDITOR, ()), results.get(BOUND)),
         unmeasured=unmeasured_probes(any(each.case for each in samples)),
-        undefined={name: count for name, count in undefined.items() if count}, faults=faults, notes=list(notes),
+        undefined=count_undefined(samples, results), faults=faults, notes=list(notes),
     )  # fmt: skip
 
 

@@ -26,11 +26,13 @@ class Pictures(NamedTuple):
         source: picture before the edit.
         target: exact target; None if there is none.
         mask: white where the edit may change pixels; None if it is not known.
+        lacks: what measures need and they do not have, in words.
     """
 
     source: Image.Image
     target: Image.Image | None = None
     mask: Image.Image | None = None
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) 
 
 
 def _loader(row: Triplet) -> Callable[[], Pictures]:
-    return lambda: Pictures(*row.load()[:3])
+    return lambda: Pictures(*row.load())
 
 
 def _renderer(case: Case) -> Callable[[], Pictures]:

@@ -20,8 +20,8 @@ from ip2p.pairs.stored import Stored, read_stored
 from ip2p.pictures.read import check_shape, decode_image
 
 Lack = Literal[
-    "no target", "target of another size", "no mask", "mask of another size", "mask without an edit", "no captions",
-    "equal captions",
+    "no target", "target of another size", "no mask", "mask that cannot be read", "mask of another size",
+    "mask without an edit", "no captions", "equal captions",
 ]  # fmt: skip
 """What some measures need and a triplet does not have."""
 HALF = 128
@@ -110,11 +110,13 @@ class Triplet:
 
     def _load_mask(self, size: tuple[int, int]) -> tuple[Image.Image | None, Lack | None]:
         """Decode the mask; a mask that cannot be read is none."""
+        if self._stored.mask is None:
+            return None, "no mask"
         try:
             name = f"{self.place}, the mask"
             mask = to_mask(decode_image(read_stored(self._stored.mask, name), name, frame=0))
         except ImageError:
-            return None, "no mask"
+            return None, "mask that cannot be read"
         if mask.size != size:
             return None, "mask of another size"
         return (mask, None) if mask.getbbox() else (None, "mask without an edit")

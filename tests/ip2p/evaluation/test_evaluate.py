@@ -170,6 +170,28 @@ def test_anybodys_triplets_are_measured_by_task(editor_folder: Path, triplets: P
     assert "without two different captions" in next(iter(found.undefined))
 
 
+def test_what_rows_lack_is_counted_by_reason(editor_folder: Path, triplets: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (triplets / "metadata.jsonl").read_text().splitlines()]
+    Image.new("L", (8, 8), 255).save(triplets / "mask.png")
+    (triplets / "torn-mask.png").write_bytes(b"no picture")
+    lines[0] |= {"edit_mask": "mask.png", "edited_image": lines[0]["original_image"]}
+    lines[2] |= {"edit_mask": "torn-mask.png"}
+    (triplets / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    data = choose_data(str(editor_folder), str(triplets), None, 1, free=False, say=lambda _: None)
+    found = evaluate_model(
+        str(editor_folder), "", data, seed=1, out=tmp_path / "out", clip_name="none", say=lambda _: None,
+        extent=Extent(groups=("bound", "copy")),
+    )  # fmt: skip
+    assert found.undefined == {
+        "without two different captions, which have no direction": 4, "mask of another size": 1,
+        "mask that cannot be read": 1, "no mask": 1, "no pixel truth (nothing changes)": 1,
+        "target of another size": 1,
+    }  # fmt: skip
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    for told in ("1 of 4 samples: no pixel truth (nothing changes)", "1 of 4 samples: mask of another size"):
+        assert told in str(found) and told in page
+
+
 def test_other_pictures_under_the_same_names_are_measured_anew(
     editor_folder: Path, triplets: Path, tmp_path: Path
 ) -> None:

@@ -183,7 +183,7 @@ def test_what_a_triplet_lacks_is_counted_and_not_an_error(tmp_path: Path) -> Non
     lacks = [each.load().lacks for number, each in enumerate(found) if number != 5]
     assert lacks == [
         (), ("target of another size",), ("mask without an edit",), ("mask of another size",), ("no mask",),
-        ("no mask",),
+        ("mask that cannot be read",),
     ]  # fmt: skip
     with pytest.raises(ImageError, match="test-0.parquet, row 5, the target"):
         found[5].load()
