@@ -4,9 +4,11 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
+
+import yaml
 
 from ip2p import measuring, storybook
 from ip2p.editing.editor import Editor
@@ -36,6 +38,11 @@ PHOTO_CLIP = "openai/clip-vit-large-patch14"
 NONE = "none"
 SCENES = 200
 CARD = "README.md"
+SETTINGS_BLOCK = re.compile(r"^```yaml\s*^(.*?)^```", re.MULTILINE | re.DOTALL)
+"""Settings of a training in a card."""
+HELD_OUT, TESTS = "made for evaluation", "test split"
+ALL_ROWS, LEARNT_ROWS = "all rows, without a test split", "all rows, among them training pairs"
+"""Which part of the data the samples are."""
 
 
 class Data(NamedTuple):
@@ -45,11 +52,15 @@ class Data(NamedTuple):
         name: name of the data in the report.
         samples: samples.
         is_storybook: whether they are scenes of the bundled world.
+        split: which part of the data they are.
+        notes: what a reader has to know of them.
     """
 
     name: str
     samples: list[Sample]
     is_storybook: bool
+    split: str = HELD_OUT
+    notes: tuple[str, ...] = ()
 
 
 def load_storybook(scenes: int, seed: int, *, free: bool) -> Data:
@@ -59,15 +70,30 @@ def load_storybook(scenes: int, seed: int, *, free: bool) -> Data:
     return Data("storybook, held-out scenes", storybook_samples(scenes, seed), True)
 
 
-def load_triplets(source: str, seed: int, *, limit: int | None = None) -> Data:
-    """Load the test split of anybody's triplets, or all of them if they have none; see `triplet_samples`."""
-    return Data(source, triplet_samples(source, seed, limit=limit), False)
+def load_triplets(source: str, seed: int, *, limit: int | None = None, learnt: Sequence[str] = ()) -> Data:
+    """Load the test split of anybody's triplets, or all of them if they have none; see `triplet_samples`.
+
+    Args:
+        source: file, folder, or name of a data set on the hub.
+        seed: seed of all noise.
+        limit: number of samples; None for all.
+        learnt: data sets that the editor was trained on.
+    """
+    samples, are_tests = triplet_samples(source, seed, limit=limit)
+    if are_tests:
+        return Data(source, samples, False, TESTS)
+    if Path(source).resolve() not in [Path(each).resolve() for each in learnt]:
+        return Data(source, samples, False, ALL_ROWS)
+    note = f"{source} has no test split: these figures are of rows that the editor was trained on, too."
+    return Data(source, samples, False, LEARNT_ROWS, (note,))
 
 
 def choose_data(
     editor_name: str, pairs: str | None, scenes: int | None, seed: int, *, free: bool, say: Callable[[str], None]
 ) -> Data:
     """Choose what an editor is measured on: triplets that are given, those that its card names, or held-out scenes.
+
+    Storybook's editors are measured on held-out scenes, which have exact targets, unlike the pairs that they learnt.
 
     Args:
         editor_name: name of the editor.
@@ -80,26 +106,41 @@ def choose_data(
     Raises:
         DataError: the triplets cannot be read.
     """
-    if pairs is None and scenes is None and not free and (own := own_data(editor_name)):
-        say(f"measured on the test split of {own}, which the card of {editor_name} names; --scenes takes storybook's")
-        pairs = own
+    learnt = named_data(editor_name)
     if pairs is not None:
-        return load_triplets(pairs, seed, limit=scenes)
-    return load_storybook(scenes or SCENES, seed, free=free)
+        return load_triplets(pairs, seed, limit=scenes, learnt=learnt)
+    if scenes is not None or free or "vocabulary" in read_json(Path(editor_name) / SETTINGS_FILE):
+        return load_storybook(scenes or SCENES, seed, free=free)
+    here = [name for name in learnt if Path(name).exists()]
+    data = load_triplets(here[0], seed, learnt=learnt) if here else load_storybook(SCENES, seed, free=False)
+    if here:
+        say(f"measured on {here[0]}, {data.split}: the card of {editor_name} names it; --scenes takes storybook's")
+    told = tuple(
+        f"The card of {editor_name} names the data set {name}, which is not at hand and not measured; "
+        f"--pairs {name} asks for it."
+        for name in learnt
+        if name not in here
+    )
+    return data._replace(notes=data.notes + told)
 
 
-def own_data(editor_name: str) -> str | None:
-    """The data set that the card of an editor in a folder names, if it is there; None for editors of storybook.
-
-    Storybook's editors are measured on held-out scenes, which have exact targets, unlike the pairs that they learnt.
-    """
-    folder = Path(editor_name)
-    if editor_name in BUNDLED_NAMES or not (folder / CARD).is_file() or not folder.is_dir():
-        return None
-    if "vocabulary" in read_json(folder / SETTINGS_FILE):
-        return None
-    named = re.findall(r"^dataset: *(\S+)$", (folder / CARD).read_text(errors="replace"), re.MULTILINE)
-    return next((each for each in named if Path(each).exists()), None)
+def named_data(editor_name: str) -> list[str]:
+    """The data sets that the card of an editor in a folder names: paths, and names on the hub."""
+    card = Path(editor_name) / CARD
+    if editor_name in BUNDLED_NAMES or not card.is_file():
+        return []
+    for block in SETTINGS_BLOCK.findall(card.read_text(errors="replace")):
+        try:
+            settings = yaml.safe_load(block)
+        except yaml.YAMLError:
+            continue
+        if isinstance(settings, dict) and (named := settings.get("dataset")):
+            paths = [
+                each.get("path") if isinstance(each, dict) else each
+                for each in (named if isinstance(named, list) else [named])
+            ]
+            return [each for each in paths if isinstance(each, str)]
+    return []
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -169,7 +210,7 @@ def evaluate_model(
     about = {
         "editor": editor_name, "weights": backbone.weights or "its own", "base": base_name if base else "none",
         "unchanged pixels": "kept" if backbone.settings.model_dump()["keep_unchanged"] else "as drawn",
-        "data": data.name, "n": len(data.samples), "seed": seed, "quick": extent.quick,
+        "data": data.name, "split": data.split, "n": len(data.samples), "seed": seed, "quick": extent.quick,
         **describe_clip(clip, clip_name), "dino": dino_name or "none", "judge": JUDGE if judge else "none",
         "asked": asked.model if asked else "none",
         "device": backbone.device.type,
@@ -183,7 +224,7 @@ def evaluate_model(
     }  # fmt: skip
     return evaluate(
         editor, base, data.samples, judge=judge, clip=clip, dino=dino, extent=extent, seed=seed, out=out, about=about,
-        marks=marks, notes=domain_notes(backbone, data),
+        marks=marks, notes=[*data.notes, *domain_notes(backbone, data)],
         vision=vision, say=say,
     )  # fmt: skip
 

@@ -99,7 +99,14 @@ def samples_of_cases(cases: Sequence[Case], seed: int, stage: str) -> list[Sampl
     ]  # fmt: skip
 
 
-def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) -> list[Sample]:
+class TripletSamples(NamedTuple):
+    """Samples of triplets, and whether they are those of a test split."""
+
+    samples: list[Sample]
+    are_tests: bool
+
+
+def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) -> TripletSamples:
     """Make samples of anybody's triplets: of their test split, if they have one; a bad one fails when it is loaded.
 
     Args:
@@ -114,7 +121,7 @@ def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) 
     if not rows:
         raise DataError(f"{source} has no rows", "Give a file or folder with input, target and instruction in each row")
     tested = [row for row in rows if row.split == "test"]
-    return [
+    samples = [
         Sample(
             name=row.place, kind=row.task or UNKNOWN_TASK, instruction=row.instruction or UNKNOWN_TASK,
             seed=derive_seed(seed, "evaluate", row.place), load=_loader(row), caption=row.caption,
@@ -122,6 +129,7 @@ def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) 
         )
         for row in (tested or rows)[:limit]
     ]  # fmt: skip
+    return TripletSamples(samples, bool(tested))
 
 
 def _loader(row: Triplet) -> Callable[[], Pictures]:

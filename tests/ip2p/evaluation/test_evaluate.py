@@ -19,6 +19,10 @@ from ip2p.evaluation.report import Evaluation, read_report
 from ip2p.evaluation.results import ResultFolder
 from ip2p.models.backbone import load_backbone
 from ip2p.settings import PRESETS
+from ip2p.train.checkpoint import State
+from ip2p.train.config import FinetuneConfig
+from ip2p.train.held_out import HeldOutCurve
+from ip2p.train.result import model_card
 
 # The tiny models spell most words; what they cannot read to its end does not matter here.
 pytestmark = pytest.mark.filterwarnings("ignore:text longer than:UserWarning")
@@ -236,6 +240,27 @@ def test_a_mark_knows_scenes_versions_and_the_code_that_measures(
     assert len(set(seen)) == 4
 
 
+def test_a_card_names_data_sets_in_every_form_that_a_config_has(editor_folder: Path, tmp_path: Path) -> None:
+    model, spaced = tmp_path / "model", tmp_path / "a folder"
+    shutil.copytree(editor_folder, model)
+    for dataset, named in (
+        (str(spaced), [str(spaced)]), ("owner/name", ["owner/name"]), ({"path": "b", "weight": 2}, ["b"]),
+        (["owner/name", {"path": str(spaced)}], ["owner/name", str(spaced)]),
+    ):  # fmt: skip
+        settings = FinetuneConfig.model_validate({"dataset": dataset})
+        card = model_card(settings, State(config={}), model, pairs=3, curve=HeldOutCurve())
+        (model / "README.md").write_text(card)
+        assert load.named_data(str(model)) == named
+    said: list[str] = []
+    found = choose_data(str(model), None, None, 1, free=False, say=said.append)
+    assert (
+        found.is_storybook
+        and not said
+        and len(found.notes) == 2
+        and "owner/name, which is not at hand" in found.notes[0]
+    )
+
+
 def test_an_editors_own_test_split_is_the_default(editor_folder: Path, triplets: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model"
     shutil.copytree(editor_folder, copy)
@@ -244,5 +269,11 @@ def test_an_editors_own_test_split_is_the_default(editor_folder: Path, triplets:
     (copy / "README.md").write_text(f"# Editor\n\n```yaml\nbase: x\ndataset: {triplets}\n```\n")
     assert choose_data(str(copy), None, None, 1, free=False, say=said.append).name == str(triplets)
     assert "card" in said[0] and choose_data(str(copy), None, 3, 1, free=False, say=said.append).is_storybook
+    found = choose_data(str(copy), None, None, 1, free=False, say=said.append)
+    assert found.split == "all rows, among them training pairs" and "no test split" in found.notes[0]
+    assert choose_data(str(copy), str(triplets), None, 1, free=False, say=said.append) == found
+    (triplets / "metadata.jsonl").rename(triplets / "test.jsonl")
+    found = choose_data(str(copy), None, None, 1, free=False, say=said.append)
+    assert (found.split, found.notes) == ("test split", ()) and "test split" in said[-1]
     (copy / "ip2p.json").write_text(json.dumps({"vocabulary": {"words": "a barn"}}))
     assert choose_data(str(copy), None, None, 1, free=False, say=said.append).is_storybook
