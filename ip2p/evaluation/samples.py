@@ -1,7 +1,7 @@
 """What an evaluation is made on: samples of storybook scenes, with exact targets, or of anybody's triplets."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -117,19 +117,33 @@ def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) 
     Raises:
         DataError: it does not exist, has none of the known layouts, or has no rows.
     """
-    rows = list(read_triplets(source))
+    rows = _choose_rows(read_triplets(source), limit)
     if not rows:
         raise DataError(f"{source} has no rows", "Give a file or folder with input, target and instruction in each row")
-    tested = [row for row in rows if row.split == "test"]
     samples = [
         Sample(
             name=row.place, kind=row.task or UNKNOWN_TASK, instruction=row.instruction or UNKNOWN_TASK,
             seed=derive_seed(seed, "evaluate", row.place), load=_loader(row), caption=row.caption,
             edited_caption=row.edited_caption, hash_pictures=row.hash_pictures,
         )
-        for row in (tested or rows)[:limit]
+        for row in rows
     ]  # fmt: skip
-    return TripletSamples(samples, bool(tested))
+    return TripletSamples(samples, rows[0].split == "test")
+
+
+def _choose_rows(rows: Iterable[Triplet], limit: int | None) -> list[Triplet]:
+    """Take the first rows of the test split, or of all without one; no more are held, or read, than are needed."""
+    tests: list[Triplet] = []
+    others: list[Triplet] = []
+    for row in rows:
+        if row.split == "test":
+            tests.append(row)
+            others.clear()
+        elif not tests and (limit is None or len(others) < limit):
+            others.append(row)
+        if len(tests) == limit:
+            break
+    return tests or others
 
 
 def _loader(row: Triplet) -> Callable[[], Pictures]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,12 @@ from PIL import Image
 
 from ip2p import cli
 from ip2p.errors import DataError
-from ip2p.evaluation import draw, load
+from ip2p.evaluation import draw, load, samples
 from ip2p.evaluation.load import Data, choose_data, domain_notes, evaluate_model, load_storybook
 from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, require_groups
 from ip2p.evaluation.report import Evaluation, read_report
 from ip2p.evaluation.results import ResultFolder
+from ip2p.measuring.triplets import Triplet, read_triplets
 from ip2p.models.backbone import load_backbone
 from ip2p.settings import PRESETS
 from ip2p.train.checkpoint import State
@@ -238,6 +240,25 @@ def test_a_mark_knows_scenes_versions_and_the_code_that_measures(
     look(measures=SimpleNamespace(__file__=str(tmp_path / "other.py")))
     look(storybook=SimpleNamespace(__file__=str(tmp_path / "other.py")))
     assert len(set(seen)) == 4
+
+
+def test_no_more_rows_are_read_than_are_needed(triplets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (row, *_) = read_triplets(triplets)
+    read: list[str] = []
+
+    def rows(splits: str) -> Iterator[Triplet]:
+        for each in splits:
+            read.append(each)
+            yield replace(row, place=str(len(read)), split={"t": "test", "r": "train"}[each])
+
+    for splits, limit, names, seen in (
+        ("rrtrt", None, "3 5", "rrtrt"), ("rrttr", 1, "3", "rrt"), ("rrr", 2, "1 2", "rrr"), ("rr", None, "1 2", "rr"),
+    ):  # fmt: skip
+        read.clear()
+        monkeypatch.setattr(samples, "read_triplets", lambda _, splits=splits: rows(splits))
+        found = samples.triplet_samples("made", 1, limit=limit)
+        assert ([each.name for each in found.samples], "".join(read)) == (names.split(), seen)
+        assert found.are_tests == ("t" in splits)
 
 
 def test_a_card_names_data_sets_in_every_form_that_a_config_has(editor_folder: Path, tmp_path: Path) -> None:
