@@ -12,6 +12,7 @@ import yaml
 
 from ip2p import measuring, storybook
 from ip2p.editing.editor import Editor
+from ip2p.errors import ConfigError
 from ip2p.evaluation import measures, methods
 from ip2p.evaluation.evaluate import describe_versions, evaluate, require_folder
 from ip2p.evaluation.measures import describe_clip
@@ -20,6 +21,7 @@ from ip2p.evaluation.report import Evaluation
 from ip2p.evaluation.samples import Sample, free_samples, storybook_samples, triplet_samples
 from ip2p.measuring.clip import ClipScorer
 from ip2p.measuring.dino import Dino
+from ip2p.measuring.published import missing_for_lpips
 from ip2p.measuring.vision_judge import VisionJudge
 from ip2p.models.backbone import Backbone, LoadingOptions
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
@@ -34,6 +36,8 @@ BASELINES = {"sdedit", "p2p", "text"}
 """Methods that the base model draws."""
 JUDGE, STORYBOOK_CLIPS = "storybook-judge", ("storybook-clip-b", "storybook-clip-a")
 """The judge, and the CLIPs of the storybook world, the one that filtered no pairs first."""
+FILTER_CLIP = "storybook-clip-a"
+"""The CLIP that filtered the pairs of storybook's editors."""
 PHOTO_CLIP = "openai/clip-vit-large-patch14"
 NONE = "none"
 SCENES = 200
@@ -104,8 +108,13 @@ def choose_data(
         say: function that prints a line.
 
     Raises:
+        ConfigError: free instructions are asked for with triplets or a number.
         DataError: the triplets cannot be read.
     """
+    if free and (pairs is not None or scenes is not None):
+        other = "--scenes" if pairs is None else "--pairs"
+        fix = "Leave out one of them: --free has sixty scenes of its own"
+        raise ConfigError(f"--free and {other} exclude each other", fix)
     learnt = named_data(editor_name)
     if pairs is not None:
         return load_triplets(pairs, seed, limit=scenes, learnt=learnt)
@@ -221,10 +230,11 @@ def evaluate_model(
         "base": fingerprint_model(base_name)[:16] if base else "", "judge": _mark(JUDGE) if judge else "",
         "clip": (_mark(clip_name), list(clip.preprocessing)) if clip else "", "device": backbone.device.type,
         "dino": _mark(dino_name) if dino_name else "", "measures": _hash_measures(), "versions": describe_versions(),
+        "lpips": missing_for_lpips(),
     }  # fmt: skip
     return evaluate(
         editor, base, data.samples, judge=judge, clip=clip, dino=dino, extent=extent, seed=seed, out=out, about=about,
-        marks=marks, notes=[*data.notes, *domain_notes(backbone, data)],
+        marks=marks, notes=[*data.notes, *domain_notes(backbone, data, base), *clip_notes(clip_name, data)],
         vision=vision, say=say,
     )  # fmt: skip
 
@@ -239,21 +249,46 @@ def _hash_measures() -> str:
     return digest.hexdigest()[:16]
 
 
-def domain_notes(backbone: Backbone, data: Data) -> list[str]:
-    """Tell a reader that an editor is measured on pictures of another world than its own."""
-    words = backbone.vocabulary
-    if data.is_storybook and words is None:
-        return [
+def domain_notes(backbone: Backbone, data: Data, base: Backbone | None = None) -> list[str]:
+    """Tell a reader that an editor, or the base of the baselines, draws pictures of another world than its own."""
+    notes = []
+    if data.is_storybook and backbone.vocabulary is None:
+        notes.append(
             f"{backbone.name} is no model of the storybook world: these figures say how it edits drawings that it has "
             "never seen. For photographs, give triplets of your own by --pairs."
-        ]
-    unknown = sum(bool(words and words.unknown_words(each.instruction)) for each in data.samples)
-    if not data.is_storybook and unknown > len(data.samples) / 2:
-        return [
-            f"{backbone.name} knows the storybook world alone: {unknown} of {len(data.samples)} instructions have "
-            "words that it has never read. These figures say nothing about editors of photographs."
-        ]
-    return []
+        )
+    if told := _unread(backbone, data, [each.instruction for each in data.samples], "instructions"):
+        notes.append(f"{told} These figures say nothing about editors of photographs.")
+    if base is not None and data.is_storybook and base.vocabulary is None:
+        notes.append(
+            f"{base.name}, which draws the baselines, is no model of the storybook world; give another --base."
+        )
+    captions = [each.edited_caption for each in data.samples if each.has_direction]
+    if base is not None and (told := _unread(base, data, captions, "captions")):
+        notes.append(
+            f"{told} It draws the baselines, which say nothing about those of photographs; give another --base."
+        )
+    return notes
+
+
+def _unread(backbone: Backbone, data: Data, texts: Sequence[str], name: str) -> str:
+    """Say that a model of the storybook world cannot read most texts of other pictures; empty if it can."""
+    words = backbone.vocabulary
+    unknown = sum(bool(words and words.unknown_words(each)) for each in texts)
+    if data.is_storybook or unknown <= len(texts) / 2:
+        return ""
+    known = f"{backbone.name} knows the storybook world alone"
+    return f"{known}: {unknown} of {len(texts)} {name} have words that it has never read."
+
+
+def clip_notes(clip_name: str, data: Data) -> list[str]:
+    """Tell a reader that the CLIP that measures storybook's editors chose what they learnt from."""
+    if not data.is_storybook or clip_name != FILTER_CLIP:
+        return []
+    return [
+        f"{FILTER_CLIP} measures, which also filtered the pairs of storybook's editors: its figures may flatter them. "
+        "Pixel truth and the judge are not so bound."
+    ]
 
 
 def _choose_clip(data: Data) -> str:

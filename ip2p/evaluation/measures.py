@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
@@ -113,6 +114,16 @@ class Batch:
         """Take some of the rows."""
         embedded = {name: each[list(rows)] for name, each in self.embedded.items()}
         return Batch([self.samples[row] for row in rows], [self.pictures[row] for row in rows], embedded)
+
+    @classmethod
+    def join(cls, batches: Sequence["Batch"]) -> "Batch":
+        """Join batches, which have the same kinds of embeddings."""
+        kinds = batches[0].embedded if batches else ()
+        return cls(
+            [sample for each in batches for sample in each.samples],
+            [pictures for each in batches for pictures in each.pictures],
+            {kind: torch.cat([each.embedded[kind] for each in batches]) for kind in kinds},
+        )
 
 
 class Measurer:

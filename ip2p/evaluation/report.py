@@ -15,7 +15,8 @@ from ip2p.evaluation.measures import MEASURES, Figures
 from ip2p.evaluation.methods import Method
 from ip2p.evaluation.results import Result
 from ip2p.evaluation.samples import Sample
-from ip2p.evaluation.scores import OVERALL, Scores, kinds_table, overall_table, show
+from ip2p.evaluation.scores import OVERALL, Scores, columns_of, kinds_table, overall_table, show
+from ip2p.measuring.published import LPIPS_NEEDS
 
 REPORT_FILE, PAGE_FILE, CURVE_FILE, PARTS = "evaluation.json", "evaluation.html", "curve.svg", "parts"
 
@@ -153,6 +154,15 @@ def count_undefined(samples: Sequence[Sample], results: Mapping[str, Sequence[Re
     counts = Counter(why for why, _ in lacks)
     found = {"without two different captions, which have no direction": undirected} if undirected else {}
     return found | {why: counts[why] for why in sorted(counts)}
+
+
+def lpips_notes(scores: Scores) -> list[str]:
+    """Tell that a measure of PIE-Bench is missing beside its others."""
+    names = {each.name for each in columns_of(scores)}
+    if "PIE-Bench MSE" not in names or "PIE-Bench LPIPS" in names:
+        return []
+    needs = " and ".join(LPIPS_NEEDS)
+    return [f"PIE-Bench LPIPS is not measured, for it needs {needs}: `pip install {' '.join(LPIPS_NEEDS)}`"]
 
 
 def unmeasured_probes(is_storybook: bool) -> dict[str, str]:

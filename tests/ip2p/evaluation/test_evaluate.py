@@ -16,8 +16,9 @@ from ip2p.errors import DataError
 from ip2p.evaluation import draw, load, samples
 from ip2p.evaluation.load import Data, choose_data, domain_notes, evaluate_model, load_storybook
 from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, require_groups
-from ip2p.evaluation.report import Evaluation, read_report
+from ip2p.evaluation.report import Evaluation, lpips_notes, read_report
 from ip2p.evaluation.results import ResultFolder
+from ip2p.measuring.intervals import Interval
 from ip2p.measuring.triplets import Triplet, read_triplets
 from ip2p.models.backbone import load_backbone
 from ip2p.settings import PRESETS
@@ -60,6 +61,7 @@ def test_the_bounds_hold_and_all_is_written(editor_folder: Path, base_folder: Pa
         and found.methods[TEXT_TO_IMAGE].rows == 20
         and not found.faults
     )
+    assert [note for note in found.notes if "also filtered the pairs" in note]
     assert {len(each.figures) for each in found.methods.values()} == {2, 3}  # baselines on the first two
     assert read_report(tmp_path).model_dump_json() == found.model_dump_json()  # unlike NaN, text equals itself
     page = (tmp_path / "evaluation.html").read_text()
@@ -136,11 +138,32 @@ def test_an_editor_of_another_world_is_told(editor_folder: Path) -> None:
     strange = [replace(sample, instruction="add an espresso") for sample in scenes.samples]
     (told,) = domain_notes(storybook_editor, Data("photos", strange, is_storybook=False))
     assert "4 of 4 instructions" in told
+    (told,) = domain_notes(storybook_editor, scenes, photo_editor)
+    assert "draws the baselines, is no model of the storybook world" in told
+    strange = [replace(sample, edited_caption="an espresso machine") for sample in scenes.samples]
+    (told,) = domain_notes(photo_editor, Data("photos", strange, is_storybook=False), storybook_editor)
+    assert "4 of 4 captions" in told and "give another --base" in told
+    assert domain_notes(storybook_editor, scenes, storybook_editor) == []
 
 
 def test_unknown_methods_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["evaluate", "--methods", "editor,magic"]) == 2
     assert "there is no method 'magic'. Give some of editor, bound" in capsys.readouterr().err
+
+
+def test_choices_of_data_that_exclude_each_other_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for other, value in (("--pairs", "folder"), ("--scenes", "3")):
+        assert cli.run(["evaluate", "--free", other, value]) == 2
+        assert f"--free and {other} exclude each other" in capsys.readouterr().err
+
+
+def test_a_missing_measure_of_pie_bench_is_told() -> None:
+    figure = Interval(0.5, 0.4, 0.6, 9)
+
+    def notes(*names: str) -> list[str]:
+        return lpips_notes({"editor": {"all": {f"PIE-Bench {name}": figure for name in names}}})
+
+    assert "torchmetrics" in notes("MSE", "SSIM")[0] and not notes("MSE", "LPIPS") and not notes()
 
 
 @pytest.fixture
