@@ -86,10 +86,16 @@ def load_triplets(source: str, seed: int, *, limit: int | None = None, learnt: S
     samples, are_tests = triplet_samples(source, seed, limit=limit)
     if are_tests:
         return Data(source, samples, False, TESTS)
-    if Path(source).resolve() not in [Path(each).resolve() for each in learnt]:
+    if not any(_overlap(source, each) for each in learnt):
         return Data(source, samples, False, ALL_ROWS)
     note = f"{source} has no test split: these figures are of rows that the editor was trained on, too."
     return Data(source, samples, False, LEARNT_ROWS, (note,))
+
+
+def _overlap(first: str, second: str) -> bool:
+    """Whether two data sets are the same, or one is a folder of the other, as the packed pairs of a build are."""
+    one, other = Path(first).resolve(), Path(second).resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def choose_data(

@@ -316,6 +316,8 @@ def test_an_editors_own_test_split_is_the_default(editor_folder: Path, triplets:
     found = choose_data(str(copy), None, None, 1, free=False, say=said.append)
     assert found.split == "all rows, among them training pairs" and "no test split" in found.notes[0]
     assert choose_data(str(copy), str(triplets), None, 1, free=False, say=said.append) == found
+    inside = choose_data(str(copy), str(triplets / "metadata.jsonl"), None, 1, free=False, say=said.append)
+    assert inside.split == found.split
     (triplets / "metadata.jsonl").rename(triplets / "test.jsonl")
     found = choose_data(str(copy), None, None, 1, free=False, say=said.append)
     assert (found.split, found.notes) == ("test split", ()) and "test split" in said[-1]
