@@ -208,7 +208,7 @@ def test_pictures_are_decoded_when_they_are_loaded(tmp_path: Path) -> None:
 def test_bytes_of_tables_are_read_when_they_are_loaded(tmp_path: Path) -> None:
     """Of parquet files in row groups, of an arrow folder; whatever the order."""
     rows: list[dict[str, object]] = [
-        {"source": as_bytes(RED.resize((16 + k, 16))), "target": as_bytes(BLUE.resize((16 + k, 16))), "instruction": "x"}
+        {"source": as_bytes(red := RED.resize((16 + k, 16))), "target": as_bytes(red), "instruction": "x"}
         for k in range(5)
     ]  # fmt: skip
     features = Features({"source": Picture(), "target": Picture(), "instruction": Value("string")})
