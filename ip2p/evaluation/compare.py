@@ -13,7 +13,7 @@ from ip2p.evaluation.scores import OVERALL, show
 from ip2p.measuring.intervals import Difference, Interval, compare
 from ip2p.measuring.tables import markdown_table
 
-SAME_DATA = ("data", "seed", "clip", "clip_side", "clip_range", "clip_resize")
+SAME_DATA = ("data", "seed", "clip", "clip_side", "clip_range", "clip_resize", "dino", "judge")
 """What two evaluations must have in common for their figures to be comparable."""
 ASKED = ("asked", "asked_edit", "asked_kept", "asked_clean")
 """Measures of a vision model, compared where both evaluations asked the same one."""
@@ -51,7 +51,7 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> list[Compared]
         if first.about.get(name) != second.about.get(name):
             raise DataError(
                 f"the evaluations differ in {name}: {first.about.get(name)} and {second.about.get(name)}",
-                "Evaluate both on the same data, with the same seed and CLIP",
+                "Evaluate both on the same data, with the same seed, CLIP, DINO and judge",
             )
     one_model = first.about.get("asked") == second.about.get("asked")
     measures = [name for name in MEASURES if one_model or name not in ASKED]

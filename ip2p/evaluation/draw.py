@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ip2p.errors import Ip2pError, one_line
-from ip2p.evaluation.measures import Batch, Measurer
+from ip2p.evaluation.measures import Batch, Measured, Measurer
 from ip2p.evaluation.methods import Method, counted_rows
 from ip2p.evaluation.results import Result, ResultFolder, encode_picture
 from ip2p.evaluation.samples import Pictures, Sample
@@ -45,13 +45,14 @@ def plan_work(methods: Sequence[Method], samples: Sequence[Sample], about: Mappi
         about: what all results depend on: models, judge, CLIP.
     """
     plan = []
+    described = [each.describe() for each in samples]
     for number, start in enumerate(range(0, len(samples), BATCH_SIZE)):
         for method in methods:
             chosen = samples[: method.limit][start : start + BATCH_SIZE]
             if chosen:
                 key = {
                     "about": dict(about), "method": method.name, "settings": dict(method.settings),
-                    "samples": [each.describe() for each in chosen], "whole": method.tabled,
+                    "samples": described[start : start + len(chosen)], "whole": method.tabled,
                 }  # fmt: skip
                 plan.append(Work(method, number, chosen, fingerprint(key)))
     return plan
@@ -107,8 +108,22 @@ def _load(samples: Sequence[Sample], measurer: Measurer) -> _Loaded:
             good.append((sample, sample.load()))
         except Exception as error:  # whatever is wrong with one picture, the others can be measured
             faults[sample.name] = _describe(error)
-    batch = measurer.prepare([sample for sample, _ in good], [pictures for _, pictures in good])
-    return _Loaded(batch, {sample.name: row for row, (sample, _) in enumerate(good)}, faults)
+    batch, failed = _prepare(good, measurer)
+    return _Loaded(batch, {sample.name: row for row, sample in enumerate(batch.samples)}, faults | failed)
+
+
+def _prepare(good: Sequence[tuple[Sample, Pictures]], measurer: Measurer) -> tuple[Batch, dict[str, str]]:
+    """Prepare samples, one by one if they fail together; with faults by name."""
+    try:
+        return measurer.prepare([sample for sample, _ in good], [pictures for _, pictures in good]), {}
+    except Exception:  # which of them it was is found below
+        alone, faults = [], {}
+    for sample, pictures in good:
+        try:
+            alone.append(measurer.prepare([sample], [pictures]))
+        except Exception as error:
+            faults[sample.name] = f"not measured: {_describe(error)}"
+    return Batch.join(alone), faults
 
 
 def _do(work: Work, loaded: _Loaded, measurer: Measurer, unets: Sequence[torch.nn.Module]) -> list[Result]:
@@ -119,20 +134,22 @@ def _do(work: Work, loaded: _Loaded, measurer: Measurer, unets: Sequence[torch.n
     drawn, failed, count = _draw(work.method, batch, unets)
     faults |= failed
     done = [row for row, each in enumerate(batch.samples) if not faults[each.name]]
-    try:
-        measured = measurer.measure(batch.take(done), [drawn[row] for row in done], clip_only=not work.method.tabled)
-    except Exception as error:
-        measured = []
-        faults |= {batch.samples[row].name: f"not measured: {_describe(error)}" for row in done}
-        done = []
+    measured, failed = _measure(measurer, batch, {row: drawn[row] for row in done}, clip_only=not work.method.tabled)
+    faults |= failed
     found = {
         batch.samples[row].name: Result(
-            batch.samples[row].name, batch.samples[row].kind, "", each.figures, each.read, count / len(rows),
-            encode_picture(drawn[row]) if work.method.tabled else None,
+            batch.samples[row].name, batch.samples[row].kind, figures=each.figures, read=each.read, lacks=each.lacks,
+            rows=count / len(rows), picture=encode_picture(drawn[row]) if work.method.tabled else None,
         )
-        for row, each in zip(done, measured, strict=True)
+        for row, each in measured.items()
     }  # fmt: skip
-    return [found.get(each.name) or Result(each.name, each.kind, faults[each.name]) for each in work.samples]
+    return [found.get(each.name) or _failed(each, faults[each.name], loaded) for each in work.samples]
+
+
+def _failed(sample: Sample, fault: str, loaded: _Loaded) -> Result:
+    """A result without figures; what its pictures lack is told where they could be read."""
+    place = loaded.places.get(sample.name)
+    return Result(sample.name, sample.kind, fault, lacks=() if place is None else loaded.batch.pictures[place].lacks)
 
 
 def _lack(method: Method, sample: Sample, loaded: _Loaded) -> str:
@@ -164,6 +181,23 @@ def _draw(
             except Exception as error:
                 faults[sample.name] = _describe(error)
         return drawn, faults, rows()
+
+
+def _measure(
+    measurer: Measurer, batch: Batch, drawn: Mapping[int, Image.Image], *, clip_only: bool
+) -> tuple[dict[int, Measured], dict[str, str]]:
+    """Measure the drawn pictures of a batch by row, one by one if they fail together; with faults by name."""
+    try:
+        measured = measurer.measure(batch.take(list(drawn)), list(drawn.values()), clip_only=clip_only)
+        return dict(zip(drawn, measured, strict=True)), {}
+    except Exception:  # which of them it was is found below
+        found, faults = {}, {}
+    for row, image in drawn.items():
+        try:
+            (found[row],) = measurer.measure(batch.take([row]), [image], clip_only=clip_only)
+        except Exception as error:
+            faults[batch.samples[row].name] = f"not measured: {_describe(error)}"
+    return found, faults
 
 
 def _describe(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ip2p.editing.editor import Editor
+from ip2p.errors import ConfigError, WriterError
 from ip2p.evaluation.asked import ask_judge
 from ip2p.evaluation.changes import moved_attributes
 from ip2p.evaluation.curve import curve_chart, trade_offs
@@ -21,6 +22,8 @@ from ip2p.evaluation.report import (
     PARTS,
     REPORT_FILE,
     Evaluation,
+    count_undefined,
+    lpips_notes,
     report_methods,
     unmeasured_probes,
 )  # fmt: skip
@@ -74,11 +77,11 @@ def evaluate(
         about: what the report says of models and data; it has "editor", "data" and "seed".
         marks: what results depend on besides: hashes of models and the like.
         notes: what a reader has to know.
-        vision: vision model that is asked about the pictures of the tables; None asks nobody.
+        vision: vision model that is asked about the pictures of the tables; one that cannot be asked is told in a
+            note; None asks nobody.
         say: function that prints a line.
 
     Raises:
-        ConfigError, WriterError: the vision model cannot be asked.
         DataError: the folder has files of these names that no evaluation made.
         BusyError: another run is writing to it.
     """
@@ -98,8 +101,11 @@ def evaluate(
             batches.setdefault(work.method.slug, []).append(work.number)
         results = {each.name: folder.read(each.slug, batches.get(each.slug, [])) for each in methods}
         if vision:
-            asked = ask_judge(samples, {each.name: results[each.name] for each in methods if each.tabled}, vision)
-            results, notes = results | asked.results, [*notes, asked.note]
+            try:
+                asked = ask_judge(samples, {each.name: results[each.name] for each in methods if each.tabled}, vision)
+                results, notes = results | asked.results, [*notes, asked.note]
+            except (ConfigError, WriterError) as error:  # what is drawn and measured by then is worth a report
+                notes = [*notes, f"The marks of {vision.server.model} are not among the measures: {error}"]
         found = summarize(methods, samples, results, about=about, seed=seed, notes=notes)
         _write(found, samples, {each.name: results[each.name] for each in methods if each.tabled}, out)
     return found
@@ -138,21 +144,19 @@ def summarize(
         if each.point and any(not method.tabled for method in methods):
             points.setdefault(each.point.curve, {})[each.point.setting] = results[each.name]
     reports, faults = report_methods(methods, results)
-    undefined = {
-        "without two different captions, which have no direction": sum(not each.has_direction for each in samples),
-    }
+    scores = score_methods(tabled, seed)
     return Evaluation(
         about=dict(about), samples={each.name: each.kind for each in samples}, methods=reports,
-        scores=score_methods(tabled, seed), curves=trade_offs(points, seed) if points else [],
+        scores=scores, curves=trade_offs(points, seed) if points else [],
         moved=moved_attributes(samples, results.get(EDITOR, ()), results.get(BOUND)),
         unmeasured=unmeasured_probes(any(each.case for each in samples)),
-        undefined={name: count for name, count in undefined.items() if count}, faults=faults, notes=list(notes),
+        undefined=count_undefined(samples, results), faults=faults, notes=[*notes, *lpips_notes(scores)],
     )  # fmt: skip
 
 
 def describe_versions() -> str:
     """Describe the versions that figures depend on."""
-    return ", ".join(f"{name} {version(name)}" for name in ("ip2p", "torch", "diffusers", "transformers"))
+    return ", ".join(f"{name} {version(name)}" for name in ("ip2p", "torch", "diffusers", "transformers", "pillow"))
 
 
 def _write(

@@ -4,12 +4,16 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
-from ip2p import measuring
+import yaml
+
+from ip2p import measuring, storybook
 from ip2p.editing.editor import Editor
+from ip2p.errors import ConfigError
+from ip2p.evaluation import measures, methods
 from ip2p.evaluation.evaluate import describe_versions, evaluate, require_folder
 from ip2p.evaluation.measures import describe_clip
 from ip2p.evaluation.methods import Extent
@@ -17,6 +21,7 @@ from ip2p.evaluation.report import Evaluation
 from ip2p.evaluation.samples import Sample, free_samples, storybook_samples, triplet_samples
 from ip2p.measuring.clip import ClipScorer
 from ip2p.measuring.dino import Dino
+from ip2p.measuring.published import missing_for_lpips
 from ip2p.measuring.vision_judge import VisionJudge
 from ip2p.models.backbone import Backbone, LoadingOptions
 from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
@@ -31,10 +36,17 @@ BASELINES = {"sdedit", "p2p", "text"}
 """Methods that the base model draws."""
 JUDGE, STORYBOOK_CLIPS = "storybook-judge", ("storybook-clip-b", "storybook-clip-a")
 """The judge, and the CLIPs of the storybook world, the one that filtered no pairs first."""
+FILTER_CLIP = "storybook-clip-a"
+"""The CLIP that filtered the pairs of storybook's editors."""
 PHOTO_CLIP = "openai/clip-vit-large-patch14"
 NONE = "none"
 SCENES = 200
 CARD = "README.md"
+SETTINGS_BLOCK = re.compile(r"^```yaml\s*^(.*?)^```", re.MULTILINE | re.DOTALL)
+"""Settings of a training in a card."""
+HELD_OUT, TESTS = "made for evaluation", "test split"
+ALL_ROWS, LEARNT_ROWS = "all rows, without a test split", "all rows, among them training pairs"
+"""Which part of the data the samples are."""
 
 
 class Data(NamedTuple):
@@ -44,11 +56,15 @@ class Data(NamedTuple):
         name: name of the data in the report.
         samples: samples.
         is_storybook: whether they are scenes of the bundled world.
+        split: which part of the data they are.
+        notes: what a reader has to know of them.
     """
 
     name: str
     samples: list[Sample]
     is_storybook: bool
+    split: str = HELD_OUT
+    notes: tuple[str, ...] = ()
 
 
 def load_storybook(scenes: int, seed: int, *, free: bool) -> Data:
@@ -58,15 +74,36 @@ def load_storybook(scenes: int, seed: int, *, free: bool) -> Data:
     return Data("storybook, held-out scenes", storybook_samples(scenes, seed), True)
 
 
-def load_triplets(source: str, seed: int, *, limit: int | None = None) -> Data:
-    """Load the test split of anybody's triplets, or all of them if they have none; see `triplet_samples`."""
-    return Data(source, triplet_samples(source, seed, limit=limit), False)
+def load_triplets(source: str, seed: int, *, limit: int | None = None, learnt: Sequence[str] = ()) -> Data:
+    """Load the test split of anybody's triplets, or all of them if they have none; see `triplet_samples`.
+
+    Args:
+        source: file, folder, or name of a data set on the hub.
+        seed: seed of all noise.
+        limit: number of samples; None for all.
+        learnt: data sets that the editor was trained on.
+    """
+    samples, are_tests = triplet_samples(source, seed, limit=limit)
+    if are_tests:
+        return Data(source, samples, False, TESTS)
+    if not any(_overlap(source, each) for each in learnt):
+        return Data(source, samples, False, ALL_ROWS)
+    note = f"{source} has no test split: these figures are of rows that the editor was trained on, too."
+    return Data(source, samples, False, LEARNT_ROWS, (note,))
+
+
+def _overlap(first: str, second: str) -> bool:
+    """Whether two data sets are the same, or one is a folder of the other, as the packed pairs of a build are."""
+    one, other = Path(first).resolve(), Path(second).resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def choose_data(
     editor_name: str, pairs: str | None, scenes: int | None, seed: int, *, free: bool, say: Callable[[str], None]
 ) -> Data:
     """Choose what an editor is measured on: triplets that are given, those that its card names, or held-out scenes.
+
+    Storybook's editors are measured on held-out scenes, which have exact targets, unlike the pairs that they learnt.
 
     Args:
         editor_name: name of the editor.
@@ -77,28 +114,48 @@ def choose_data(
         say: function that prints a line.
 
     Raises:
+        ConfigError: free instructions are asked for with triplets or a number.
         DataError: the triplets cannot be read.
     """
-    if pairs is None and scenes is None and not free and (own := own_data(editor_name)):
-        say(f"measured on the test split of {own}, which the card of {editor_name} names; --scenes takes storybook's")
-        pairs = own
+    if free and (pairs is not None or scenes is not None):
+        other = "--scenes" if pairs is None else "--pairs"
+        fix = "Leave out one of them: --free has sixty scenes of its own"
+        raise ConfigError(f"--free and {other} exclude each other", fix)
+    learnt = named_data(editor_name)
     if pairs is not None:
-        return load_triplets(pairs, seed, limit=scenes)
-    return load_storybook(scenes or SCENES, seed, free=free)
+        return load_triplets(pairs, seed, limit=scenes, learnt=learnt)
+    if scenes is not None or free or "vocabulary" in read_json(Path(editor_name) / SETTINGS_FILE):
+        return load_storybook(scenes or SCENES, seed, free=free)
+    here = [name for name in learnt if Path(name).exists()]
+    data = load_triplets(here[0], seed, learnt=learnt) if here else load_storybook(SCENES, seed, free=False)
+    if here:
+        say(f"measured on {here[0]}, {data.split}: the card of {editor_name} names it; --scenes takes storybook's")
+    told = tuple(
+        f"The card of {editor_name} names the data set {name}, which is not at hand and not measured; "
+        f"--pairs {name} asks for it."
+        for name in learnt
+        if name not in here
+    )
+    return data._replace(notes=data.notes + told)
 
 
-def own_data(editor_name: str) -> str | None:
-    """The data set that the card of an editor in a folder names, if it is there; None for editors of storybook.
-
-    Storybook's editors are measured on held-out scenes, which have exact targets, unlike the pairs that they learnt.
-    """
-    folder = Path(editor_name)
-    if editor_name in BUNDLED_NAMES or not (folder / CARD).is_file() or not folder.is_dir():
-        return None
-    if "vocabulary" in read_json(folder / SETTINGS_FILE):
-        return None
-    named = re.findall(r"^dataset: *(\S+)$", (folder / CARD).read_text(errors="replace"), re.MULTILINE)
-    return next((each for each in named if Path(each).exists()), None)
+def named_data(editor_name: str) -> list[str]:
+    """The data sets that the card of an editor in a folder names: paths, and names on the hub."""
+    card = Path(editor_name) / CARD
+    if editor_name in BUNDLED_NAMES or not card.is_file():
+        return []
+    for block in SETTINGS_BLOCK.findall(card.read_text(errors="replace")):
+        try:
+            settings = yaml.safe_load(block)
+        except yaml.YAMLError:
+            continue
+        if isinstance(settings, dict) and (named := settings.get("dataset")):
+            paths = [
+                each.get("path") if isinstance(each, dict) else each
+                for each in (named if isinstance(named, list) else [named])
+            ]
+            return [each for each in paths if isinstance(each, str)]
+    return []
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -168,7 +225,7 @@ def evaluate_model(
     about = {
         "editor": editor_name, "weights": backbone.weights or "its own", "base": base_name if base else "none",
         "unchanged pixels": "kept" if backbone.settings.model_dump()["keep_unchanged"] else "as drawn",
-        "data": data.name, "n": len(data.samples), "seed": seed, "quick": extent.quick,
+        "data": data.name, "split": data.split, "n": len(data.samples), "seed": seed, "quick": extent.quick,
         **describe_clip(clip, clip_name), "dino": dino_name or "none", "judge": JUDGE if judge else "none",
         "asked": asked.model if asked else "none",
         "device": backbone.device.type,
@@ -178,38 +235,66 @@ def evaluate_model(
         "editor": fingerprint_model(editor_name)[:16], "options": {name: str(each) for name, each in loading.items()},
         "base": fingerprint_model(base_name)[:16] if base else "", "judge": _mark(JUDGE) if judge else "",
         "clip": (_mark(clip_name), list(clip.preprocessing)) if clip else "", "device": backbone.device.type,
-        "dino": _mark(dino_name) if dino_name else "", "measures": _hash_measures(),
+        "dino": _mark(dino_name) if dino_name else "", "measures": _hash_measures(), "versions": describe_versions(),
+        "lpips": missing_for_lpips(),
     }  # fmt: skip
     return evaluate(
         editor, base, data.samples, judge=judge, clip=clip, dino=dino, extent=extent, seed=seed, out=out, about=about,
-        marks=marks, notes=domain_notes(backbone, data),
+        marks=marks, notes=[*data.notes, *domain_notes(backbone, data, base), *clip_notes(clip_name, data)],
         vision=vision, say=say,
     )  # fmt: skip
 
 
 def _hash_measures() -> str:
-    """Hash the code that measures, so that a run does not go on with figures of another definition."""
+    """Hash the code that renders and measures, so that a run does not go on with figures of another definition."""
     digest = hashlib.sha256()
-    for file in sorted(Path(measuring.__file__).parent.glob("*.py")):
+    rooms = (Path(measuring.__file__).parent, Path(storybook.__file__).parent)
+    files = [file for room in rooms for file in sorted(room.glob("*.py"))]
+    for file in (*files, Path(measures.__file__), Path(methods.__file__)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def domain_notes(backbone: Backbone, data: Data) -> list[str]:
-    """Tell a reader that an editor is measured on pictures of another world than its own."""
-    words = backbone.vocabulary
-    if data.is_storybook and words is None:
-        return [
+def domain_notes(backbone: Backbone, data: Data, base: Backbone | None = None) -> list[str]:
+    """Tell a reader that an editor, or the base of the baselines, draws pictures of another world than its own."""
+    notes = []
+    if data.is_storybook and backbone.vocabulary is None:
+        notes.append(
             f"{backbone.name} is no model of the storybook world: these figures say how it edits drawings that it has "
             "never seen. For photographs, give triplets of your own by --pairs."
-        ]
-    unknown = sum(bool(words and words.unknown_words(each.instruction)) for each in data.samples)
-    if not data.is_storybook and unknown > len(data.samples) / 2:
-        return [
-            f"{backbone.name} knows the storybook world alone: {unknown} of {len(data.samples)} instructions have "
-            "words that it has never read. These figures say nothing about editors of photographs."
-        ]
-    return []
+        )
+    if told := _unread(backbone, data, [each.instruction for each in data.samples], "instructions"):
+        notes.append(f"{told} These figures say nothing about editors of photographs.")
+    if base is not None and data.is_storybook and base.vocabulary is None:
+        notes.append(
+            f"{base.name}, which draws the baselines, is no model of the storybook world; give another --base."
+        )
+    captions = [each.edited_caption for each in data.samples if each.has_direction]
+    if base is not None and (told := _unread(base, data, captions, "captions")):
+        notes.append(
+            f"{told} It draws the baselines, which say nothing about those of photographs; give another --base."
+        )
+    return notes
+
+
+def _unread(backbone: Backbone, data: Data, texts: Sequence[str], name: str) -> str:
+    """Say that a model of the storybook world cannot read most texts of other pictures; empty if it can."""
+    words = backbone.vocabulary
+    unknown = sum(bool(words and words.unknown_words(each)) for each in texts)
+    if data.is_storybook or unknown <= len(texts) / 2:
+        return ""
+    known = f"{backbone.name} knows the storybook world alone"
+    return f"{known}: {unknown} of {len(texts)} {name} have words that it has never read."
+
+
+def clip_notes(clip_name: str, data: Data) -> list[str]:
+    """Tell a reader that the CLIP that measures storybook's editors chose what they learnt from."""
+    if not data.is_storybook or clip_name != FILTER_CLIP:
+        return []
+    return [
+        f"{FILTER_CLIP} measures, which also filtered the pairs of storybook's editors: its figures may flatter them. "
+        "Pixel truth and the judge are not so bound."
+    ]
 
 
 def _choose_clip(data: Data) -> str:

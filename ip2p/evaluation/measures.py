@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
@@ -88,10 +89,12 @@ class Measured(NamedTuple):
     Attributes:
         figures: figures by name.
         read: values of the attributes as the judge reads them, by name; empty without a judge.
+        lacks: why figures are not there, in words.
     """
 
     figures: Figures
     read: dict[str, str]
+    lacks: list[str]
 
 
 @dataclass
@@ -113,6 +116,16 @@ class Batch:
         """Take some of the rows."""
         embedded = {name: each[list(rows)] for name, each in self.embedded.items()}
         return Batch([self.samples[row] for row in rows], [self.pictures[row] for row in rows], embedded)
+
+    @classmethod
+    def join(cls, batches: Sequence["Batch"]) -> "Batch":
+        """Join batches, which have the same kinds of embeddings."""
+        kinds = batches[0].embedded if batches else ()
+        return cls(
+            [sample for each in batches for sample in each.samples],
+            [pictures for each in batches for pictures in each.pictures],
+            {kind: torch.cat([each.embedded[kind] for each in batches]) for kind in kinds},
+        )
 
 
 class Measurer:
@@ -154,15 +167,18 @@ class Measurer:
         made = [resize(image, each.source.size) for image, each in zip(edited, batch.pictures, strict=True)]
         found: list[Figures] = [{} for _ in made]
         read: list[dict[str, str]] = [{} for _ in made]
+        lacks = [list(each.lacks) for each in batch.pictures]
         if not clip_only:
-            self._compare_pixels(batch, made, found)
+            self._compare_pixels(batch, made, found, lacks)
             self._judge(batch, made, found, read)
             self._compare_as_others(batch, made, found)
         self._embed(batch, made, found, clip_only=clip_only)
         rounded = [{name: round(value, 6) for name, value in each.items() if math.isfinite(value)} for each in found]
-        return [Measured(figures, values) for figures, values in zip(rounded, read, strict=True)]
+        return [Measured(*row) for row in zip(rounded, read, lacks, strict=True)]
 
-    def _compare_pixels(self, batch: Batch, made: Sequence[Image.Image], found: list[Figures]) -> None:
+    def _compare_pixels(
+        self, batch: Batch, made: Sequence[Image.Image], found: list[Figures], lacks: list[list[str]]
+    ) -> None:
         """Compare with exact targets, where there are some."""
         for row, (image, each) in enumerate(zip(made, batch.pictures, strict=True)):
             if each.target is None:
@@ -174,6 +190,7 @@ class Measurer:
                 "kept": float(truth.mean_preservation), "sharpness": float(truth.sharpness),
                 "psnr": float(psnr(picture, target)),
             }  # fmt: skip
+            lacks[row] += [f"no pixel truth ({fault})" for fault in truth.faults if fault]
 
     def _compare_as_others(self, batch: Batch, made: Sequence[Image.Image], found: list[Figures]) -> None:
         """Measure pictures without a scene as others have published it."""
@@ -181,7 +198,7 @@ class Measurer:
         if not rows:
             return
         edited, samples = [made[row] for row in rows], [batch.samples[row] for row in rows]
-        sources, targets, masks = zip(*(batch.pictures[row] for row in rows), strict=True)
+        sources, targets, masks, _ = zip(*(batch.pictures[row] for row in rows), strict=True)
         before, after = [each.caption for each in samples], [each.edited_caption for each in samples]
         figures = {
             "MagicBrush": magic_brush(edited, targets, after),

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from ip2p.evaluation.curve import curve_chart
 from ip2p.evaluation.methods import BOUND, EDITOR, PROMPT_TO_PROMPT, SDEDIT
-from ip2p.evaluation.report import Evaluation, describe_curve, describe_faults
+from ip2p.evaluation.report import Evaluation, describe_curve, describe_faults, describe_undefined
 from ip2p.evaluation.results import Result, encode_picture
 from ip2p.evaluation.samples import Sample
-from ip2p.evaluation.scores import OVERALL, Column, columns_of, show
+from ip2p.evaluation.scores import OVERALL, Column, cells, columns_of
 from ip2p.measuring.intervals import Interval
 from ip2p.pictures.pages import render_page, thumbnail
 
@@ -65,7 +65,7 @@ def render_evaluation(
         ],
         chart=curve_chart(evaluation.curves) if evaluation.curves else None,
         curves=[describe_curve(each, evaluation.curves[0].name) for each in evaluation.curves],
-        failed=describe_faults(evaluation.faults),
+        failed=describe_faults(evaluation.faults), undefined=describe_undefined(evaluation),
         sheets=list(_sheets(samples, results)), side=THUMBNAIL, shade=_shade,
         thumbnail=lambda picture: thumbnail(picture, THUMBNAIL),
         attributes=list(dict.fromkeys(name for row in evaluation.moved.values() for name in row)),
@@ -83,8 +83,7 @@ def _in_words(value: object) -> str:
 
 
 def _line(name: str, found: Mapping[str, Interval], columns: Sequence[Column]) -> Line:
-    count = max((each.rows for each in found.values()), default=0)
-    return Line(name, count, [show(found.get(each.name), each.measure) for each in columns])
+    return Line(name, *cells(found, columns))
 
 
 def _shade(share: float, floor: float) -> str:

@@ -1,5 +1,6 @@
 """What an evaluation came to, as JSON and as text."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from ip2p.evaluation.draw import NO_CAPTIONS, NO_TARGET
 from ip2p.evaluation.measures import MEASURES, Figures
 from ip2p.evaluation.methods import Method
 from ip2p.evaluation.results import Result
-from ip2p.evaluation.scores import OVERALL, Scores, kinds_table, overall_table, show
+from ip2p.evaluation.samples import Sample
+from ip2p.evaluation.scores import OVERALL, Scores, columns_of, kinds_table, overall_table, show
+from ip2p.measuring.published import LPIPS_NEEDS
 
 REPORT_FILE, PAGE_FILE, CURVE_FILE, PARTS = "evaluation.json", "evaluation.html", "curve.svg", "parts"
 
@@ -49,7 +52,7 @@ class Evaluation(BaseModel):
         curves: trade-off curves, that of the editor first.
         moved: what the editor changed that nobody asked for, by kind and attribute: [share, floor, edits].
         unmeasured: probes of which this says nothing, and why.
-        undefined: number of samples without exact target, and without two captions.
+        undefined: number of samples that some measures leave out, by reason: no target, no mask, no two captions.
         faults: what failed.
         notes: what a reader has to know.
     """
@@ -77,12 +80,13 @@ class Evaluation(BaseModel):
 
     def __str__(self) -> str:
         first = next(iter(self.scores))
+        chosen = ", ".join(filter(None, (self.about.get("split"), f"seed {self.about['seed']}")))
         parts = [
             f"{self.about['editor']} on {len(self.samples)} samples of {self.about['data']} "
-            f"(seed {self.about['seed']}). Means with 95 % bootstrap intervals over samples.",
+            f"({chosen}). Means with 95 % bootstrap intervals over samples.",
             overall_table(self.scores), f"{first}, by kind of edit", kinds_table(self.scores, first),
             *(describe_curve(each, self.curves[0].name) for each in self.curves), *self.notes,
-            *describe_faults(self.faults),
+            *describe_undefined(self), *describe_faults(self.faults),
         ]  # fmt: skip
         return "\n\n".join(parts)
 
@@ -96,6 +100,12 @@ def describe_curve(curve: TradeOff, first: str) -> str:
     above, low, high = curve.above[:3]
     verdict = "above it" if low > 0 else "below it" if high < 0 else "neither above nor below it beyond chance"
     return f"{text}; where both reach, the curve of {first} is {verdict}: {above:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def describe_undefined(evaluation: Evaluation) -> list[str]:
+    """Describe how many samples some measures leave out, a line for each reason."""
+    total = len(evaluation.samples)
+    return [f"{count} of {total} samples: {why}" for why, count in evaluation.undefined.items()]
 
 
 def describe_faults(faults: Sequence[Fault]) -> list[str]:
@@ -130,6 +140,29 @@ def report_methods(
                 figures={each.sample: each.figures for each in rows if not each.fault},
             )  # fmt: skip
     return reports, faults
+
+
+def count_undefined(samples: Sequence[Sample], results: Mapping[str, Sequence[Result]]) -> dict[str, int]:
+    """Count the samples that some measures leave out by reason, each once, whatever the methods.
+
+    Args:
+        samples: samples.
+        results: results by method.
+    """
+    undirected = sum(not each.has_direction for each in samples)
+    lacks = {(why, each.sample) for rows in results.values() for each in rows for why in each.lacks}
+    counts = Counter(why for why, _ in lacks)
+    found = {"without two different captions, which have no direction": undirected} if undirected else {}
+    return found | {why: counts[why] for why in sorted(counts)}
+
+
+def lpips_notes(scores: Scores) -> list[str]:
+    """Tell that a measure of PIE-Bench is missing beside its others."""
+    names = {each.name for each in columns_of(scores)}
+    if "PIE-Bench MSE" not in names or "PIE-Bench LPIPS" in names:
+        return []
+    needs = " and ".join(LPIPS_NEEDS)
+    return [f"PIE-Bench LPIPS is not measured, for it needs {needs}: `pip install {' '.join(LPIPS_NEEDS)}`"]
 
 
 def unmeasured_probes(is_storybook: bool) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ip2p.shards import is_shard_done, read_shard, write_shard
 SCHEMA = pa.schema(
     [
         ("sample", pa.string()), ("kind", pa.string()), ("fault", pa.string()), ("figures", pa.string()),
-        ("read", pa.string()), ("rows", pa.float64()), ("picture", pa.binary()),
+        ("read", pa.string()), ("lacks", pa.list_(pa.string())), ("rows", pa.float64()), ("picture", pa.binary()),
     ]
 )  # fmt: skip
 QUALITY = 92
@@ -30,6 +30,7 @@ class Result(NamedTuple):
         fault: why there is no picture, or nothing to measure; empty if there is.
         figures: figures by name.
         read: attributes as the judge reads them.
+        lacks: why some figures are not there, in words.
         rows: UNet rows that the picture took, the mean over its batch.
         picture: edited picture as JPEG; None where it is not kept.
     """
@@ -39,6 +40,7 @@ class Result(NamedTuple):
     fault: str = ""
     figures: Figures = {}  # noqa: RUF012  (a default that nobody changes)
     read: dict[str, str] = {}  # noqa: RUF012
+    lacks: Sequence[str] = ()
     rows: float = 0.0
     picture: bytes | None = None
 

@@ -1,6 +1,7 @@
 """What an evaluation is made on: samples of storybook scenes, with exact targets, or of anybody's triplets."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -25,11 +26,13 @@ class Pictures(NamedTuple):
         source: picture before the edit.
         target: exact target; None if there is none.
         mask: white where the edit may change pixels; None if it is not known.
+        lacks: what measures need and they do not have, in words.
     """
 
     source: Image.Image
     target: Image.Image | None = None
     mask: Image.Image | None = None
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Sample:
         load: function that reads or renders its pictures.
         caption, edited_caption: captions before and after the edit; empty if they are not known.
         case: scene and edit that the judge knows; None for pictures of others.
+        hash_pictures: function that hashes what its pictures are made of.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Sample:
     caption: str = ""
     edited_caption: str = ""
     case: Case | None = field(default=None, repr=False, compare=False)
+    hash_pictures: Callable[[], str] = field(default=str, repr=False, compare=False)
 
     @property
     def has_direction(self) -> bool:
@@ -61,9 +66,9 @@ class Sample:
         return bool(self.caption.strip() and self.edited_caption.strip() and self.caption != self.edited_caption)
 
     def describe(self) -> dict[str, str | int]:
-        """Describe what its pictures depend on, for fingerprints."""
+        """Describe what its results depend on, for fingerprints; this reads its stored pictures."""
         names = ("name", "kind", "instruction", "seed", "caption", "edited_caption")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"pictures": self.hash_pictures()}
 
 
 def storybook_samples(count: int, seed: int, *, stage: str = "evaluate") -> list[Sample]:
@@ -88,13 +93,20 @@ def samples_of_cases(cases: Sequence[Case], seed: int, stage: str) -> list[Sampl
         Sample(
             name=f"{stage}-{number:04d}", kind=case.edit.kind, instruction=case.instruction,
             seed=derive_seed(seed, stage, str(number)), load=_renderer(case), caption=case.caption,
-            edited_caption=case.edited_caption, case=case,
+            edited_caption=case.edited_caption, case=case, hash_pictures=_hasher(case),
         )
         for number, case in enumerate(cases)
     ]  # fmt: skip
 
 
-def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) -> list[Sample]:
+class TripletSamples(NamedTuple):
+    """Samples of triplets, and whether they are those of a test split."""
+
+    samples: list[Sample]
+    are_tests: bool
+
+
+def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) -> TripletSamples:
     """Make samples of anybody's triplets: of their test split, if they have one; a bad one fails when it is loaded.
 
     Args:
@@ -105,23 +117,42 @@ def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) 
     Raises:
         DataError: it does not exist, has none of the known layouts, or has no rows.
     """
-    rows = list(read_triplets(source))
+    rows = _choose_rows(read_triplets(source), limit)
     if not rows:
         raise DataError(f"{source} has no rows", "Give a file or folder with input, target and instruction in each row")
-    tested = [row for row in rows if row.split == "test"]
-    return [
+    samples = [
         Sample(
             name=row.place, kind=row.task or UNKNOWN_TASK, instruction=row.instruction or UNKNOWN_TASK,
             seed=derive_seed(seed, "evaluate", row.place), load=_loader(row), caption=row.caption,
-            edited_caption=row.edited_caption,
+            edited_caption=row.edited_caption, hash_pictures=row.hash_pictures,
         )
-        for row in (tested or rows)[:limit]
+        for row in rows
     ]  # fmt: skip
+    return TripletSamples(samples, rows[0].split == "test")
+
+
+def _choose_rows(rows: Iterable[Triplet], limit: int | None) -> list[Triplet]:
+    """Take the first rows of the test split, or of all without one; no more are held, or read, than are needed."""
+    tests: list[Triplet] = []
+    others: list[Triplet] = []
+    for row in rows:
+        if row.split == "test":
+            tests.append(row)
+            others.clear()
+        elif not tests and (limit is None or len(others) < limit):
+            others.append(row)
+        if len(tests) == limit:
+            break
+    return tests or others
 
 
 def _loader(row: Triplet) -> Callable[[], Pictures]:
-    return lambda: Pictures(*row.load()[:3])
+    return lambda: Pictures(*row.load())
 
 
 def _renderer(case: Case) -> Callable[[], Pictures]:
     return lambda: Pictures(render(case.scene), render(case.target))
+
+
+def _hasher(case: Case) -> Callable[[], str]:
+    return lambda: hashlib.sha256(repr((case.scene, case.edit)).encode()).hexdigest()[:16]

@@ -59,6 +59,23 @@ def show(interval: Interval | None, measure: Measure, *, bounds: bool = True) ->
     return f"{value} ({low} to {high})" if bounds and math.isfinite(interval.low) else value
 
 
+def cells(found: Mapping[str, Interval], columns: Sequence[Column], *, bounds: bool = True) -> tuple[int, list[str]]:
+    """Format a line of a table: its number of samples, and its figures, with their own numbers where these differ.
+
+    Args:
+        found: intervals by measure.
+        columns: measures.
+        bounds: whether to show the bounds of intervals.
+    """
+    count = max((each.rows for each in found.values()), default=0)
+    told = []
+    for name, measure in columns:
+        interval = found.get(name)
+        own = f", n {interval.rows}" if interval and interval.rows != count else ""
+        told.append(show(interval, measure, bounds=bounds) + own)
+    return count, told
+
+
 def overall_table(scores: Scores) -> str:
     """Table in Markdown with one line for each method, over all kinds."""
     columns = columns_of(scores)
@@ -77,5 +94,5 @@ def kinds_table(scores: Scores, method: str) -> str:
 
 
 def _line(name: str, found: Mapping[str, Interval], columns: Sequence[Column], *, bounds: bool = True) -> list[str]:
-    count = max((each.rows for each in found.values()), default=0)
-    return [name, str(count), *(show(found.get(each.name), each.measure, bounds=bounds) for each in columns)]
+    count, figures = cells(found, columns, bounds=bounds)
+    return [name, str(count), *figures]

@@ -39,6 +39,7 @@ MAGIC_BRUSH = ("L1", "L2", "CLIP-I", "DINO", "CLIP-T")
 EMU_EDIT = ("CLIP_dir", "CLIP_im", "CLIP_out", "L1", "DINO")
 PIE_BENCH = ("structure distance", "PSNR", "LPIPS", "MSE", "SSIM")
 KEPT = ("PSNR kept", "SSIM kept")
+LPIPS_NEEDS = ("torchmetrics", "torchvision")
 MAX_PSNR = 100.0
 """PSNR of equal pictures in dB, so that means stay finite; one level of one channel of a megapixel has 112."""
 
@@ -168,9 +169,14 @@ def psnr_of(error: float) -> float:
     return math.nan if math.isnan(error) else min(MAX_PSNR, -10 * math.log10(max(error, 1e-30)))
 
 
+def missing_for_lpips() -> list[str]:
+    """Name the packages that LPIPS needs and that are not here."""
+    return [name for name in LPIPS_NEEDS if find_spec(name) is None]
+
+
 def find_lpips() -> Lpips | None:
-    """Load LPIPS with SqueezeNet, as PIE-Bench takes it; None without torchmetrics and torchvision, which it needs."""
-    if find_spec("torchmetrics") is None or find_spec("torchvision") is None:
+    """Load LPIPS with SqueezeNet, as PIE-Bench takes it; None without the packages that it needs."""
+    if missing_for_lpips():
         return None
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 

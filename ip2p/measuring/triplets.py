@@ -1,10 +1,11 @@
 """Triplets of anybody: input, instruction and, where there are any, exact target, mask, captions and task.
 
-They are read from every layout of `ip2p.pairs`, one by one; pictures are decoded when a triplet is loaded. What a
-triplet lacks is told by name, so that the measures that need it count it and do not score it.
+They are read from every layout of `ip2p.pairs`, one by one; pictures are read and decoded when a triplet is loaded.
+What a triplet lacks is told by name, so that the measures that need it count it and do not score it.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,13 +15,14 @@ from PIL import Image
 from ip2p.errors import DataError, ImageError
 from ip2p.pairs.columns import NONE, Reading
 from ip2p.pairs.read import stored_pairs
-from ip2p.pairs.rows import NO_EDITED_COLUMN, StoredPair
+from ip2p.pairs.row_reader import RowReader
+from ip2p.pairs.rows import NO_EDITED_COLUMN, SIDES, StoredPair
 from ip2p.pairs.stored import Stored, read_stored
 from ip2p.pictures.read import check_shape, decode_image
 
 Lack = Literal[
-    "no target", "target of another size", "no mask", "mask of another size", "mask without an edit", "no captions",
-    "equal captions",
+    "no target", "target of another size", "no mask", "mask that cannot be read", "mask of another size",
+    "mask without an edit", "no captions", "equal captions",
 ]  # fmt: skip
 """What some measures need and a triplet does not have."""
 HALF = 128
@@ -63,7 +65,7 @@ class Triplet:
     task: str
     split: str
     fault: str
-    _stored: StoredPair = field(repr=False, compare=False)
+    _stored: Callable[[], StoredPair] = field(repr=False, compare=False)
 
     @property
     def lacks(self) -> tuple[Lack, ...]:
@@ -81,28 +83,42 @@ class Triplet:
         """
         if self.fault:
             raise DataError(f"{self.place}: {self.fault}", ROW_HINT)
-        source = self._decode(self._stored.source, "source")
-        target = self._decode(self._stored.edited, "target") if self._stored.edited else None
+        stored = self._stored()
+        source = self._decode(stored.source, "source")
+        target = self._decode(stored.edited, "target") if stored.edited else None
         check_shape(source.size, f"{self.place}, the source")
         lacks: list[Lack] = []
         if target is None:
             lacks.append("no target")
         elif target.size != source.size:
             target, lacks = None, [*lacks, "target of another size"]
-        mask, lack = self._load_mask(source.size)
+        mask, lack = self._load_mask(stored.mask, source.size)
         return Pictures(source, target, mask, (*lacks, lack) if lack else tuple(lacks))
+
+    def hash_pictures(self) -> str:
+        """Hash the stored bytes of its pictures, and why it cannot be used; a picture that is not there has none."""
+        stored, digest = self._stored(), hashlib.sha256(self.fault.encode(errors="replace"))
+        for side in SIDES:
+            try:
+                data = read_stored(getattr(stored, side), side)
+            except ImageError:
+                data = b""
+            digest.update(hashlib.sha256(data).digest())
+        return digest.hexdigest()[:16]
 
     def _decode(self, stored: Stored | None, side: str) -> Image.Image:
         name = f"{self.place}, the {side}"
         return decode_image(read_stored(stored, name), name, frame=0).convert("RGB")
 
-    def _load_mask(self, size: tuple[int, int]) -> tuple[Image.Image | None, Lack | None]:
+    def _load_mask(self, stored: Stored | None, size: tuple[int, int]) -> tuple[Image.Image | None, Lack | None]:
         """Decode the mask; a mask that cannot be read is none."""
+        if stored is None:
+            return None, "no mask"
         try:
             name = f"{self.place}, the mask"
-            mask = to_mask(decode_image(read_stored(self._stored.mask, name), name, frame=0))
+            mask = to_mask(decode_image(read_stored(stored, name), name, frame=0))
         except ImageError:
-            return None, "no mask"
+            return None, "mask that cannot be read"
         if mask.size != size:
             return None, "mask of another size"
         return (mask, None) if mask.getbbox() else (None, "mask without an edit")
@@ -125,11 +141,19 @@ def read_triplets(source: str | Path, reading: Reading | None = None) -> Iterato
     first = next(stored_pairs(source, reading), None)
     if first and NO_EDITED_COLUMN in first.fault:
         reading = reading.model_copy(update={"columns": reading.columns.model_copy(update={"edited": NONE})})
+    rows = RowReader(source, reading)
     for pair in stored_pairs(source, reading):
         fault = pair.fault or ("no source picture" if pair.source is None else "")
         fault = fault or ("" if pair.instruction else "no instruction")
         yield Triplet(
-            pair.place, pair.instruction, pair.caption, pair.edited_caption, pair.kind, pair.split, fault, pair
+            pair.place,
+            pair.instruction,
+            pair.caption,
+            pair.edited_caption,
+            pair.kind,
+            pair.split,
+            fault,
+            rows.release(pair),
         )
 
 

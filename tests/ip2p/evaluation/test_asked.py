@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_server import MODEL, Request, Server, ServerReply, completion
+from llm_server import MODEL, Request, Server, ServerReply, completion, failure
 from PIL import Image
 
 from ip2p import cli
@@ -124,6 +124,18 @@ def test_marks_stand_in_the_report(
     written = (tmp_path / "evaluation.json").read_bytes()
     assert cli.run(command) == 0
     assert len(server.requests) == 8 and (tmp_path / "evaluation.json").read_bytes() == written
+
+
+def test_a_model_that_refuses_leaves_the_report(server: Server, editor_folder: Path, tmp_path: Path) -> None:
+    server.script = lambda _: failure(401, "who are you?")
+    command = [
+        "evaluate", "--model", str(editor_folder), "--scenes", "1", "--methods", "copy", "--clip", "none", "--judge",
+        f"openai:{MODEL}", "--judge-url", server.url, "--output", str(tmp_path),
+    ]  # fmt: skip
+    assert cli.run(command) == 0
+    report = read_report(tmp_path)
+    assert report.scores["copy of the input"]["all"]["iou"].value == 0
+    assert f"marks of {MODEL} are not among the measures" in report.notes[-1] and "key" in report.notes[-1]
 
 
 def test_marks_of_different_models_are_not_compared() -> None:

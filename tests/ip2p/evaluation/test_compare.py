@@ -56,5 +56,8 @@ def test_noise_is_not() -> None:
 def test_other_data_are_refused() -> None:
     with pytest.raises(DataError, match="differ in seed: 1 and 2"):
         compare_evaluations(evaluation(0), evaluation(0, seed=2))
+    for name in ("dino", "judge"):
+        with pytest.raises(DataError, match=f"differ in {name}: none and another"):
+            compare_evaluations(evaluation(0, **{name: "none"}), evaluation(0, **{name: "another"}))
     with pytest.raises(DataError, match="no sample in common"):
         compare_evaluations(evaluation(0), evaluation(0).model_copy(update={"methods": {}}))

@@ -1,6 +1,6 @@
 """The run: every sample of every method once, faults named and survived, resumed where it was stopped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from torch import nn
 from ip2p.errors import ModelError
 from ip2p.evaluation import draw as module
 from ip2p.evaluation.draw import NO_CAPTIONS, NO_TARGET, plan_work, run_plan
-from ip2p.evaluation.measures import Batch, Measurer
+from ip2p.evaluation.measures import Batch, Measured, Measurer
 from ip2p.evaluation.methods import Method, counted_rows
 from ip2p.evaluation.results import Result, ResultFolder
 from ip2p.evaluation.samples import Pictures, Sample
@@ -29,9 +29,9 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(tmp_path: Path) -> Run:
     """Function that measures a method and returns its results."""
 
-    def run(method: Method, samples: list[Sample]) -> list[Result]:
+    def run(method: Method, samples: list[Sample], measurer: Measurer | None = None) -> list[Result]:
         folder, plan = ResultFolder(tmp_path / "parts"), plan_work([method], samples, {})
-        run_plan(plan, Measurer(None, None), folder, unets=(), say=lambda _: None)
+        run_plan(plan, measurer or Measurer(None, None), folder, unets=(), say=lambda _: None)
         return folder.read(method.slug, [work.number for work in plan])
 
     return run
@@ -60,6 +60,29 @@ def test_a_fault_of_one_sample_is_its_own(run: Run, make_sample: MakeSample, tar
     found = run(Method("editor", "editor", draw), samples)
     assert ["s-0", "s-2"] == [each.sample for each in found if each.fault]
     assert "a.png" in found[0].fault and "not finite" in found[2].fault
+    assert all(each.figures["iou"] == 1 for each in found if not each.fault)
+
+
+@pytest.mark.parametrize("place", ["prepare", "measure"])
+def test_a_sample_that_cannot_be_measured_fails_alone(
+    place: str, run: Run, make_sample: MakeSample, targets: Method
+) -> None:
+    class Torn(Measurer):
+        def prepare(self, samples: Sequence[Sample], pictures: Sequence[Pictures]) -> Batch:
+            self.meet("prepare", samples)
+            return super().prepare(samples, pictures)
+
+        def measure(self, batch: Batch, edited: Sequence[Image.Image], *, clip_only: bool = False) -> list[Measured]:
+            self.meet("measure", batch.samples)
+            return super().measure(batch, edited, clip_only=clip_only)
+
+        def meet(self, where: str, samples: Sequence[Sample]) -> None:
+            if where == place and any(each.name == "s-1" for each in samples):
+                raise ValueError("no numbers")
+
+    found = run(targets, [make_sample(k) for k in range(4)], Torn(None, None))
+    assert [bool(each.fault) for each in found] == [False, True, False, False]
+    assert "not measured: ValueError: no numbers" in found[1].fault
     assert all(each.figures["iou"] == 1 for each in found if not each.fault)
 
 

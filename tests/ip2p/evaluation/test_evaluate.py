@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,13 +13,19 @@ from PIL import Image
 
 from ip2p import cli
 from ip2p.errors import DataError
-from ip2p.evaluation import draw
+from ip2p.evaluation import draw, load, samples
 from ip2p.evaluation.load import Data, choose_data, domain_notes, evaluate_model, load_storybook
 from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, require_groups
-from ip2p.evaluation.report import Evaluation, read_report
+from ip2p.evaluation.report import Evaluation, lpips_notes, read_report
 from ip2p.evaluation.results import ResultFolder
+from ip2p.measuring.intervals import Interval
+from ip2p.measuring.triplets import Triplet, read_triplets
 from ip2p.models.backbone import load_backbone
 from ip2p.settings import PRESETS
+from ip2p.train.checkpoint import State
+from ip2p.train.config import FinetuneConfig
+from ip2p.train.held_out import HeldOutCurve
+from ip2p.train.result import model_card
 
 # The tiny models spell most words; what they cannot read to its end does not matter here.
 pytestmark = pytest.mark.filterwarnings("ignore:text longer than:UserWarning")
@@ -52,6 +61,7 @@ def test_the_bounds_hold_and_all_is_written(editor_folder: Path, base_folder: Pa
         and found.methods[TEXT_TO_IMAGE].rows == 20
         and not found.faults
     )
+    assert [note for note in found.notes if "also filtered the pairs" in note]
     assert {len(each.figures) for each in found.methods.values()} == {2, 3}  # baselines on the first two
     assert read_report(tmp_path).model_dump_json() == found.model_dump_json()  # unlike NaN, text equals itself
     page = (tmp_path / "evaluation.html").read_text()
@@ -125,15 +135,35 @@ def test_an_editor_of_another_world_is_told(editor_folder: Path) -> None:
     (told,) = domain_notes(photo_editor, scenes)
     assert "no model of the storybook world" in told
     assert domain_notes(storybook_editor, scenes) == [] and domain_notes(photo_editor, photos) == []
-    strange = [sample.__class__(**sample.describe() | {"instruction": "add an espresso"}, load=sample.load)
-               for sample in scenes.samples]  # type: ignore[arg-type]  # fmt: skip
+    strange = [replace(sample, instruction="add an espresso") for sample in scenes.samples]
     (told,) = domain_notes(storybook_editor, Data("photos", strange, is_storybook=False))
     assert "4 of 4 instructions" in told
+    (told,) = domain_notes(storybook_editor, scenes, photo_editor)
+    assert "draws the baselines, is no model of the storybook world" in told
+    strange = [replace(sample, edited_caption="an espresso machine") for sample in scenes.samples]
+    (told,) = domain_notes(photo_editor, Data("photos", strange, is_storybook=False), storybook_editor)
+    assert "4 of 4 captions" in told and "give another --base" in told
+    assert domain_notes(storybook_editor, scenes, storybook_editor) == []
 
 
 def test_unknown_methods_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["evaluate", "--methods", "editor,magic"]) == 2
     assert "there is no method 'magic'. Give some of editor, bound" in capsys.readouterr().err
+
+
+def test_choices_of_data_that_exclude_each_other_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for other, value in (("--pairs", "folder"), ("--scenes", "3")):
+        assert cli.run(["evaluate", "--free", other, value]) == 2
+        assert f"--free and {other} exclude each other" in capsys.readouterr().err
+
+
+def test_a_missing_measure_of_pie_bench_is_told() -> None:
+    figure = Interval(0.5, 0.4, 0.6, 9)
+
+    def notes(*names: str) -> list[str]:
+        return lpips_notes({"editor": {"all": {f"PIE-Bench {name}": figure for name in names}}})
+
+    assert "torchmetrics" in notes("MSE", "SSIM")[0] and not notes("MSE", "LPIPS") and not notes()
 
 
 @pytest.fixture
@@ -169,6 +199,112 @@ def test_anybodys_triplets_are_measured_by_task(editor_folder: Path, triplets: P
     assert "without two different captions" in next(iter(found.undefined))
 
 
+def test_what_rows_lack_is_counted_by_reason(editor_folder: Path, triplets: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (triplets / "metadata.jsonl").read_text().splitlines()]
+    Image.new("L", (8, 8), 255).save(triplets / "mask.png")
+    (triplets / "torn-mask.png").write_bytes(b"no picture")
+    lines[0] |= {"edit_mask": "mask.png", "edited_image": lines[0]["original_image"]}
+    lines[2] |= {"edit_mask": "torn-mask.png"}
+    (triplets / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    data = choose_data(str(editor_folder), str(triplets), None, 1, free=False, say=lambda _: None)
+    found = evaluate_model(
+        str(editor_folder), "", data, seed=1, out=tmp_path / "out", clip_name="none", say=lambda _: None,
+        extent=Extent(groups=("bound", "copy")),
+    )  # fmt: skip
+    assert found.undefined == {
+        "without two different captions, which have no direction": 4, "mask of another size": 1,
+        "mask that cannot be read": 1, "no mask": 1, "no pixel truth (nothing changes)": 1,
+        "target of another size": 1,
+    }  # fmt: skip
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    for told in ("1 of 4 samples: no pixel truth (nothing changes)", "1 of 4 samples: mask of another size"):
+        assert told in str(found) and told in page
+
+
+def test_other_pictures_under_the_same_names_are_measured_anew(
+    editor_folder: Path, triplets: Path, tmp_path: Path
+) -> None:
+    def measure() -> Evaluation:
+        data = choose_data(str(editor_folder), str(triplets), 1, 1, free=False, say=lambda _: None)
+        return evaluate_model(
+            str(editor_folder), "", data, seed=1, out=tmp_path / "out", clip_name="none", say=lambda _: None,
+            extent=Extent(groups=("copy",)),
+        )  # fmt: skip
+
+    first = measure()
+    Image.new("RGB", (40, 32), "red").save(triplets / "0-target.png")
+    assert measure().scores[COPY]["all"]["psnr"] != first.scores[COPY]["all"]["psnr"]
+
+
+def test_a_mark_knows_scenes_versions_and_the_code_that_measures(
+    editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes, others = (load_storybook(1, seed, free=False).samples[0].describe() for seed in (5, 6))
+    assert scenes["pictures"] != others["pictures"]
+    seen: list[object] = []
+
+    def see(*_: object, marks: dict[str, str], **__: object) -> Evaluation:
+        seen.append(marks["versions"] + marks["measures"])
+        return Evaluation(about={}, samples={}, methods={}, scores={})
+
+    monkeypatch.setattr(load, "evaluate", see)
+
+    def look(**changed: object) -> None:
+        for name, value in changed.items():
+            monkeypatch.setattr(load, name, value)
+        evaluate_model(
+            str(editor_folder), "", load_storybook(1, 5, free=False), seed=5, out=tmp_path, extent=Extent(("copy",)),
+            clip_name="none", say=lambda _: None,
+        )  # fmt: skip
+
+    (tmp_path / "other.py").write_text("changed")
+    look()
+    look(describe_versions=lambda: "torch 1")
+    look(measures=SimpleNamespace(__file__=str(tmp_path / "other.py")))
+    look(storybook=SimpleNamespace(__file__=str(tmp_path / "other.py")))
+    assert len(set(seen)) == 4
+
+
+def test_no_more_rows_are_read_than_are_needed(triplets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (row, *_) = read_triplets(triplets)
+    read: list[str] = []
+
+    def rows(splits: str) -> Iterator[Triplet]:
+        for each in splits:
+            read.append(each)
+            yield replace(row, place=str(len(read)), split={"t": "test", "r": "train"}[each])
+
+    for splits, limit, names, seen in (
+        ("rrtrt", None, "3 5", "rrtrt"), ("rrttr", 1, "3", "rrt"), ("rrr", 2, "1 2", "rrr"), ("rr", None, "1 2", "rr"),
+    ):  # fmt: skip
+        read.clear()
+        monkeypatch.setattr(samples, "read_triplets", lambda _, splits=splits: rows(splits))
+        found = samples.triplet_samples("made", 1, limit=limit)
+        assert ([each.name for each in found.samples], "".join(read)) == (names.split(), seen)
+        assert found.are_tests == ("t" in splits)
+
+
+def test_a_card_names_data_sets_in_every_form_that_a_config_has(editor_folder: Path, tmp_path: Path) -> None:
+    model, spaced = tmp_path / "model", tmp_path / "a folder"
+    shutil.copytree(editor_folder, model)
+    for dataset, named in (
+        (str(spaced), [str(spaced)]), ("owner/name", ["owner/name"]), ({"path": "b", "weight": 2}, ["b"]),
+        (["owner/name", {"path": str(spaced)}], ["owner/name", str(spaced)]),
+    ):  # fmt: skip
+        settings = FinetuneConfig.model_validate({"dataset": dataset})
+        card = model_card(settings, State(config={}), model, pairs=3, curve=HeldOutCurve())
+        (model / "README.md").write_text(card)
+        assert load.named_data(str(model)) == named
+    said: list[str] = []
+    found = choose_data(str(model), None, None, 1, free=False, say=said.append)
+    assert (
+        found.is_storybook
+        and not said
+        and len(found.notes) == 2
+        and "owner/name, which is not at hand" in found.notes[0]
+    )
+
+
 def test_an_editors_own_test_split_is_the_default(editor_folder: Path, triplets: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model"
     shutil.copytree(editor_folder, copy)
@@ -177,5 +313,13 @@ def test_an_editors_own_test_split_is_the_default(editor_folder: Path, triplets:
     (copy / "README.md").write_text(f"# Editor\n\n```yaml\nbase: x\ndataset: {triplets}\n```\n")
     assert choose_data(str(copy), None, None, 1, free=False, say=said.append).name == str(triplets)
     assert "card" in said[0] and choose_data(str(copy), None, 3, 1, free=False, say=said.append).is_storybook
+    found = choose_data(str(copy), None, None, 1, free=False, say=said.append)
+    assert found.split == "all rows, among them training pairs" and "no test split" in found.notes[0]
+    assert choose_data(str(copy), str(triplets), None, 1, free=False, say=said.append) == found
+    inside = choose_data(str(copy), str(triplets / "metadata.jsonl"), None, 1, free=False, say=said.append)
+    assert inside.split == found.split
+    (triplets / "metadata.jsonl").rename(triplets / "test.jsonl")
+    found = choose_data(str(copy), None, None, 1, free=False, say=said.append)
+    assert (found.split, found.notes) == ("test split", ()) and "test split" in said[-1]
     (copy / "ip2p.json").write_text(json.dumps({"vocabulary": {"words": "a barn"}}))
     assert choose_data(str(copy), None, None, 1, free=False, say=said.append).is_storybook

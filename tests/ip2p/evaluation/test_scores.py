@@ -36,6 +36,14 @@ def test_tables_have_all_methods_and_kinds() -> None:
     ]  # fmt: skip
 
 
+def test_a_measure_of_fewer_samples_says_how_many() -> None:
+    rows = [row._replace(figures={"psnr": 20.0}) if k < 3 else row for k, row in enumerate(results(0.5))]
+    found = score_methods({"editor": rows}, seed=0)
+    (line,) = overall_table(found).splitlines()[2:]
+    assert line.split("|")[2].strip() == "30" and line.split("|")[3].strip().endswith("), n 27")
+    assert "n 9" in kinds_table(found, "editor") and line.count("n ") == 1
+
+
 def test_an_interval_that_is_not_there_is_not_shown() -> None:
     assert show(Interval(0.5, math.nan, math.nan, 1), MEASURES["iou"]) == "50.0"
     assert show(None, MEASURES["iou"]) == "-"
