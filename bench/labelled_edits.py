@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from ip2p import Editor
-from ip2p.errors import DataError, run_program
+from ip2p.errors import ConfigError, DataError, run_program
 from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.read import open_image
@@ -97,6 +97,18 @@ def draw_folder(folder: Path, cases: Sequence[Case], editor: str) -> None:
     write_rows(folder, rows)
 
 
+def read_numbers(text: str) -> list[int]:
+    """Read numbers that are separated by commas.
+
+    Raises:
+        ConfigError: something is no number.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if wrong := [word for word in words if not word.isdecimal()]:
+        raise ConfigError(f"--accepted has {wrong[0]!r}, which is no number", "Give numbers as on the sheets: 0,3,7")
+    return [int(word) for word in words]
+
+
 def label(folder: Path, accepted: Sequence[int]) -> None:
     """Label the edits of a folder: true for the accepted ones, false for all others.
 
@@ -150,7 +162,7 @@ def run(parsed: argparse.Namespace) -> None:
     if not parsed.folder.exists():
         draw_folder(parsed.folder, evaluation_cases(parsed.count, parsed.seed), parsed.editor)
     if parsed.accepted is not None:
-        label(parsed.folder, [int(word) for word in parsed.accepted.split(",") if word.strip()])
+        label(parsed.folder, read_numbers(parsed.accepted))
     edits = read_edits(parsed.folder)
     said = {None: "", True: "; accepted", False: "; not accepted"}
     texts = [

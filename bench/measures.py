@@ -6,13 +6,16 @@ with a person's labels of edits, many of them unclear, see `labelled_edits.py`.
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from labelled_edits import read_labelled
 
+from ip2p.errors import run_program
 from ip2p.measuring.agreement import measure_agreement
-from ip2p.measuring.clip import ClipScorer
+from ip2p.measuring.clip import ClipScorer, PairScores
+from ip2p.measuring.dino import Dino
 from ip2p.measuring.intervals import Interval
 from ip2p.measuring.pixel_truth import PixelTruth, pixel_truth
 from ip2p.measuring.planted_faults import Measure, Trial, judge_measure, plant_faults
@@ -35,15 +38,16 @@ def truth_of(trials: Sequence[Trial]) -> PixelTruth:
     return pixel_truth(source, target, edited)
 
 
-def make_measures(clip: ClipScorer, judge: Judge, vision: VisionJudge | None) -> dict[str, Measure]:
-    """Make all measures by name; those of a vision model if there is one."""
+def make_measures(
+    clip: ClipScorer, judge: Judge, vision: VisionJudge | None, dino: Dino | None = None
+) -> dict[str, Measure]:
+    """Make all measures by name; those of a vision model and of DINO if there are these."""
 
-    def scores(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
-        found = clip.scores(
+    def scores(trials: Sequence[Trial]) -> PairScores:
+        return clip.scores(
             [each.source for each in trials], [each.edited for each in trials],
             [each.case.caption for each in trials], [each.case.edited_caption for each in trials],
         )  # fmt: skip
-        return found.direction.tolist(), found.edited.tolist()
 
     def believed(trials: Sequence[Trial]) -> list[float]:
         belief = judge.believe(to_tensor([each.edited for each in trials])).attributes
@@ -61,6 +65,11 @@ def make_measures(clip: ClipScorer, judge: Judge, vision: VisionJudge | None) ->
         texts = [each.case.edited_caption for each in trials]
         return magic_brush([each.edited for each in trials], [each.target for each in trials], texts, clip=clip)[name]
 
+    def near(trials: Sequence[Trial]) -> list[float]:
+        assert dino is not None
+        edited, target = (dino.embed([getattr(each, side) for each in trials]) for side in ("edited", "target"))
+        return (edited * target).sum(-1).tolist()
+
     def asked(trials: Sequence[Trial]) -> list[float]:
         assert vision is not None
         edits = [JudgedEdit(each.case, encode_png(each.source), encode_png(each.edited)) for each in trials]
@@ -72,12 +81,15 @@ def make_measures(clip: ClipScorer, judge: Judge, vision: VisionJudge | None) ->
         "nearer to the target": lambda trials: truth_of(trials).mean_nearer.tolist(),
         "L1 against the target": lambda trials: [-each for each in exact(trials, "L1")],
         "CLIP image against the target": lambda trials: exact(trials, "CLIP-I"),
-        "CLIP direction": lambda trials: scores(trials)[0],
-        "CLIP caption": lambda trials: scores(trials)[1],
+        "CLIP image against the input": lambda trials: scores(trials).image.tolist(),
+        "CLIP direction": lambda trials: scores(trials).direction.tolist(),
+        "CLIP caption": lambda trials: scores(trials).edited.tolist(),
         "judge: success": lambda trials: [success for success, _ in judged(trials)],
         "judge: probability": believed,
         "judge: success x preservation": lambda trials: [a * b for a, b in judged(trials)],
     }
+    if dino:
+        made["DINO against the target"] = near
     if vision:
         made[f"{vision.server.model}: edit x kept"] = asked
     return made
@@ -88,24 +100,16 @@ def show(found: Interval) -> str:
     return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--faults", type=int, default=60, help="number of edits into which faults are planted")
-    parser.add_argument(
-        "--folders", nargs="*", type=Path, default=[], help="folders of labelled edits (default: all of bench/eye)"
-    )
-    parser.add_argument("--clip", default="storybook-clip-a", help="CLIP: bundled name or folder")
-    parser.add_argument("--judge", help="vision model that is a measure, too: openai:MODEL")
-    parser.add_argument("--judge-url", default="", help="address of its server")
-    parser.add_argument("--judge-budget", type=float, default=1.0, help="most that it may cost, in USD (default: 1)")
-    parser.add_argument("--out", type=Path, default=Path("runs/measures"), help="folder of its answers")
-    parsed = parser.parse_args()
+def run(parsed: argparse.Namespace) -> None:
+    """Print how well each measure tells planted faults, and how often it agrees with the eye."""
     vision = None
     if parsed.judge:
         server = judge_server(parsed.judge, url=parsed.judge_url, budget=parsed.judge_budget)
         vision = VisionJudge(server, parsed.out, say=print)
-    measures = make_measures(ClipScorer.from_pretrained(parsed.clip), Judge.from_pretrained("storybook-judge"), vision)
+    dino = Dino.from_pretrained(parsed.dino) if parsed.dino else None
+    measures = make_measures(
+        ClipScorer.from_pretrained(parsed.clip), Judge.from_pretrained("storybook-judge"), vision, dino
+    )
     if parsed.faults:
         planted = plant_faults(parsed.faults, SEED)
         table = {name: judge_measure(measure, planted, seed=SEED) for name, measure in measures.items()}
@@ -124,5 +128,22 @@ def main() -> None:
     print(markdown_table(["measure", "AUC", "accuracy"], lines))
 
 
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--faults", type=int, default=60, help="number of edits into which faults are planted")
+    parser.add_argument(
+        "--folders", nargs="*", type=Path, default=[], help="folders of labelled edits (default: all of bench/eye)"
+    )
+    parser.add_argument("--clip", default="storybook-clip-a", help="CLIP: bundled name or folder")
+    parser.add_argument("--dino", help="DINO that is a measure, too: hub id or folder")
+    parser.add_argument("--judge", help="vision model that is a measure, too: openai:MODEL")
+    parser.add_argument("--judge-url", default="", help="address of its server")
+    parser.add_argument("--judge-budget", type=float, default=1.0, help="most that it may cost, in USD (default: 1)")
+    parser.add_argument("--out", type=Path, default=Path("runs/measures"), help="folder of its answers")
+    parsed = parser.parse_args()
+    return run_program(lambda: run(parsed))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,10 +11,10 @@ from ip2p.editing.editor import Editor
 from ip2p.errors import ConfigError, WriterError
 from ip2p.evaluation.asked import ask_judge
 from ip2p.evaluation.changes import moved_attributes
-from ip2p.evaluation.curve import curve_chart, trade_offs
+from ip2p.evaluation.curve import MIN_SAMPLES, curve_chart, leave_out_failed, trade_offs
 from ip2p.evaluation.draw import plan_work, run_plan
 from ip2p.evaluation.measures import Measurer
-from ip2p.evaluation.methods import BOUND, EDITOR, Extent, Method, make_methods
+from ip2p.evaluation.methods import BOUND, EDITOR, Extent, Method, make_methods, require_curve
 from ip2p.evaluation.page import render_evaluation
 from ip2p.evaluation.report import (
     CURVE_FILE,
@@ -82,10 +82,12 @@ def evaluate(
         say: function that prints a line.
 
     Raises:
+        ConfigError: there is to be a curve, and nothing that it could be of.
         DataError: the folder has files of these names that no evaluation made.
         BusyError: another run is writing to it.
     """
     require_folder(out)
+    require_curve(extent, clip is not None)
     methods = make_methods(editor, base, extent, batch=16)
     plan = plan_work(methods, samples, marks)
     out.mkdir(parents=True, exist_ok=True)
@@ -143,14 +145,18 @@ def summarize(
     for each in editor_first:
         if each.point and any(not method.tabled for method in methods):
             points.setdefault(each.point.curve, {})[each.point.setting] = results[each.name]
+    whole, left_out = leave_out_failed(points)
+    curves = trade_offs(whole, seed) if whole else []
+    if whole and not curves:
+        left_out.append(f"There is no curve: fewer than {MIN_SAMPLES} samples have both measures at every point.")
     reports, faults = report_methods(methods, results)
     scores = score_methods(tabled, seed)
     return Evaluation(
         about=dict(about), samples={each.name: each.kind for each in samples}, methods=reports,
-        scores=scores, curves=trade_offs(points, seed) if points else [],
+        scores=scores, curves=curves,
         moved=moved_attributes(samples, results.get(EDITOR, ()), results.get(BOUND)),
         unmeasured=unmeasured_probes(any(each.case for each in samples)),
-        undefined=count_undefined(samples, results), faults=faults, notes=[*notes, *lpips_notes(scores)],
+        undefined=count_undefined(samples, results), faults=faults, notes=[*notes, *left_out, *lpips_notes(scores)],
     )  # fmt: skip
 
 
@@ -166,4 +172,6 @@ def _write(
     atomic_write(out / PAGE_FILE, render_evaluation(evaluation, samples, results).encode())
     if evaluation.curves:
         atomic_write(out / CURVE_FILE, curve_chart(evaluation.curves).__html__().encode())
+    else:
+        (out / CURVE_FILE).unlink(missing_ok=True)  # of an earlier report
     atomic_write(out / REPORT_FILE, (evaluation.model_dump_json(indent=1) + "\n").encode())

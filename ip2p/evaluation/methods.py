@@ -114,6 +114,18 @@ def require_groups(names: Iterable[str]) -> tuple[Group, ...]:
     return tuple(group for group in GROUPS if group in wanted)
 
 
+def require_curve(extent: Extent, has_clip: bool) -> None:
+    """Check that a trade-off curve can be drawn if there is to be one.
+
+    Raises:
+        ConfigError: there is no CLIP, whose measures are its axes, or no editor, whose curve it is.
+    """
+    if extent.curve and not has_clip:
+        raise ConfigError("a curve needs CLIP, whose measures are its axes", "Leave out --curve, or give a --clip")
+    if extent.curve and "editor" not in extent.groups:
+        raise ConfigError("a curve is that of an editor", "Leave out --curve, or name editor among the --methods")
+
+
 def make_methods(editor: Editor, base: Backbone | None, extent: Extent, *, batch: int) -> list[Method]:
     """List the methods to measure, in the order of the tables.
 

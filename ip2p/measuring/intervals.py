@@ -6,9 +6,9 @@ the same rows: what one picture gains over the other, whose spread is smaller th
 
 Intervals are bias-corrected and accelerated, BCa (Efron, Better bootstrap confidence intervals, 1987), which cover
 skewed scores better than plain percentiles, and as wide as Student's t asks of few rows (Hesterberg, What teachers
-should know about the bootstrap, 2015), without which ten rows would cover 90 % in place of 95. Shares of yes and no have
-Wilson's interval (Probable inference, 1927): thirteen rows of yes are no proof of 100 %, and resamples know nothing
-else. NaN are rows without a figure: they are left out before anything is drawn.
+should know about the bootstrap, 2015), without which ten rows would cover 90 % in place of 95. Shares of yes and no
+have Wilson's interval (Probable inference, 1927): thirteen rows of yes are no proof of 100 %, and resamples know
+nothing else. NaN are rows without a figure: they are left out before anything is drawn.
 """
 
 import math

@@ -73,7 +73,7 @@ def mean_weights(backbones: Sequence[Backbone], shares: Sequence[float]) -> Back
 
 
 def measure_editor(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
-    """Measure success, preservation and pixel truth in percent; each case is edited with its number as the seed."""
+    """Measure pixel truth, and what the judge says, in percent; each case is edited with its number as the seed."""
     scenes, asked = [render(case.scene) for case in cases], [case.instruction for case in cases]
     edits = Editor(backbone).edit(scenes, asked, seeds=range(len(cases)))
     edited = to_tensor([edit.image for edit in edits])
@@ -82,8 +82,9 @@ def measure_editor(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> d
     truth = pixel_truth(source / 2 + 0.5, target / 2 + 0.5, edited / 2 + 0.5)
     both = [each.success * each.preservation for each in said]
     figures = {
+        "pixel truth": float(truth.score.nansum()), "edit accuracy": float(truth.mean_accuracy.nansum()),
         "success": sum(each.success for each in said), "preservation": sum(each.preservation for each in said),
-        "success x preservation": sum(both), "pixel truth": float(truth.score.nansum()),
+        "success x preservation": sum(both),
     }  # fmt: skip
     return {name: 100 * total / len(cases) for name, total in figures.items()}
 

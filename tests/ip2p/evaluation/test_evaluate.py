@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ip2p import cli
-from ip2p.errors import DataError
+from ip2p.errors import ConfigError, DataError
 from ip2p.evaluation import draw, load, samples
 from ip2p.evaluation.load import Data, choose_data, domain_notes, evaluate_model, load_storybook
 from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, require_groups
@@ -68,6 +68,25 @@ def test_the_bounds_hold_and_all_is_written(editor_folder: Path, base_folder: Pa
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "") and page.count("<img") >= 9
     assert "<th>CLIP sees (px)</th><td>128</td>" in page and "clip_" not in page
     assert all(sample.load().source.size == (256, 256) for sample in load_storybook(1, 5, free=False).samples)
+
+
+def test_a_curve_that_nothing_can_be_of_is_refused_and_an_old_one_goes(editor_folder: Path, tmp_path: Path) -> None:
+    data, extent = load_storybook(1, 5, free=False), Extent(groups=("editor",), quick=True, curve=True, curve_samples=1)
+
+    def evaluate(**changes: Any) -> Evaluation:
+        chosen = {"extent": extent, "clip_name": "storybook-clip-a"} | changes
+        return evaluate_model(str(editor_folder), "", data, seed=5, out=tmp_path, say=lambda _: None, **chosen)
+
+    with pytest.raises(ConfigError, match="a curve needs CLIP"):
+        evaluate(clip_name="none")
+    with pytest.raises(ConfigError, match="name editor among the --methods"):
+        evaluate(extent=replace(extent, groups=("copy",)))
+    assert not list(tmp_path.iterdir())
+    found = evaluate()
+    assert found.curves == [] and any("fewer than 2 samples" in note for note in found.notes)
+    (tmp_path / "curve.svg").write_text("<svg/>")
+    evaluate(extent=replace(extent, curve=False))
+    assert not (tmp_path / "curve.svg").exists()
 
 
 def test_an_editor_that_keeps_unchanged_pixels_is_measured_anew(editor_folder: Path, tmp_path: Path) -> None:
