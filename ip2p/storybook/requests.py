@@ -137,7 +137,7 @@ INSTRUCTIONS: dict[str, Phrasings] = {
             "turn it into a {weather_adjective} picture", "let it be {weather_adjective}", "add some {new}",
             "the same {building} {weather}", "the {new} is coming", "it is {weather_adjective} now",
             "let there be {new}",
-            "i would like some {new}", "make it a {weather_adjective} day", "i would like it to be {weather_adjective}",
+            "i would like some {new}", "make it a {weather_adjective} picture", "i would like it to be {weather_adjective}",
             "turn the weather {weather_adjective}", "give it {weather_adjective} weather", "the same picture {weather}",
             "the weather should be {weather_adjective}", "what if it were {weather}?", "we need some {new}",
         ),

@@ -9,6 +9,7 @@ Train in this order, because each model needs the earlier ones:
     diffusion     text encoder and UNet, from captions to latents
     decoder       trains the decoder further, with a frozen encoder
     export        writes all models into ip2p/bundled, with cards measured on held-out scenes
+    measure       measures the models in ip2p/bundled on held-out scenes, and writes nothing
 
 Each call is one session: it resumes from the state of the last one, and is safe to kill. Without such a state,
 `--begin-with ip2p/bundled` starts from finished models. `python train/storybook/reproduce.py` makes all of them.
@@ -32,9 +33,9 @@ from ip2p.train.storybook.autoencoder import (
     load_autoencoder,
     save_autoencoder,
 )
-from ip2p.train.storybook.bundle import export, read_record
+from ip2p.train.storybook.bundle import export, measure_models, read_record
 from ip2p.train.storybook.clip import SEEDS, ClipTask
-from ip2p.train.storybook.diffusion import UNETS, DiffusionTask, encode_world
+from ip2p.train.storybook.diffusion import UNETS, DiffusionTask, encode_world, hash_weights
 from ip2p.train.storybook.judge import JudgeTask
 from ip2p.train.storybook.session import Task, restore_averages, train_session
 from ip2p.train.storybook.tokens import make_tokenizer
@@ -77,8 +78,10 @@ def make_task(model: str, parsed: argparse.Namespace, device: torch.device) -> T
     if model == "decoder":
         return DecoderTask(world("base"), vae, device, SEED)
     scenes = world("base")
-    latents = encode_world(scenes, vae, parsed.state / f"latents-{len(scenes)}-{drawing_code()}.pt", device)
-    return DiffusionTask(scenes, vae, tokenizer, parsed.unet, latents, device, SEED)
+    encoder = hash_weights(vae.encoder)
+    path = parsed.state / f"latents-{len(scenes)}-{drawing_code()}-{encoder}.pt"
+    latents = encode_world(scenes, vae, path, device)
+    return DiffusionTask(scenes, vae, tokenizer, parsed.unet, latents, device, SEED, encoder=encoder)
 
 
 def checkpoints(state: Path, model: str, unet: str) -> Path:
@@ -111,12 +114,18 @@ def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
             export(task, state, parsed.out, scenes=parsed.measure)
 
 
+def measure_all(parsed: argparse.Namespace) -> None:
+    """Print what the finished models of a folder do on held-out scenes."""
+    for name, figures in measure_models(parsed.out, scenes=parsed.measure).items():
+        print(f"{name}: " + ", ".join(f"{what} {value:.1f}" for what, value in figures.items()), flush=True)
+
+
 def _finished_autoencoder(parsed: argparse.Namespace) -> Any:
-    """Load the autoencoder from the state folder, or else from the models to begin with; None if neither has one."""
-    finished = load_autoencoder(parsed.state / "autoencoder" / "finished")
-    if finished is None and parsed.begin_with:
-        return load_autoencoder(parsed.begin_with / "base" / "vae")
-    return finished
+    """Load the autoencoder from the state folder, or else from the models to begin with or to export to; None if none
+    has one."""
+    begun = parsed.begin_with or (parsed.out if parsed.model == "export" else None)
+    folders = [parsed.state / "autoencoder" / "finished", *([begun / "base" / "vae"] if begun else [])]
+    return next((found for each in folders if (found := load_autoencoder(each)) is not None), None)
 
 
 def _begin(task: Task, parsed: argparse.Namespace) -> State:
@@ -130,7 +139,7 @@ def _begin(task: Task, parsed: argparse.Namespace) -> State:
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=(*MODELS, "export"))
+    parser.add_argument("model", choices=(*MODELS, "export", "measure"))
     parser.add_argument("--minutes", type=float, default=20, help="time limit of this session (default: 20)")
     parser.add_argument("--steps", type=int, help="limit of optimizer steps in this session")
     parser.add_argument("--scenes", type=int, default=SCENE_COUNT, help=f"training scenes (default: {SCENE_COUNT})")
@@ -153,6 +162,8 @@ def main() -> int:
     )
     parsed = parser.parse_args()
     device = torch.device(parsed.device) if parsed.device else best_device()
+    if parsed.model == "measure":
+        return run_program(lambda: measure_all(parsed))
     work = export_all if parsed.model == "export" else train
     return run_program(lambda: work(parsed, device))
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ip2p.editing.generation import generate
+from ip2p.measuring.clip import ClipScorer
 from ip2p.measuring.psnr import psnr
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
 from ip2p.pictures.tensors import to_tensor
@@ -124,6 +125,28 @@ def measure_base(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> dic
     """Measure what the judge reads from pictures drawn from captions; what a caption does not name should be absent."""
     drawn = generate(backbone, [case.caption for case in cases], seeds=list(range(len(cases))), batch=25)
     return accuracies(judge, to_tensor(drawn), cases)
+
+
+def measure_models(folder: Path, *, scenes: int) -> dict[str, dict[str, float]]:
+    """Measure all finished models of a folder on held-out scenes, as their cards say.
+
+    Args:
+        folder: folder of all bundled models.
+        scenes: number of held-out scenes.
+
+    Returns:
+        Figures by what is measured.
+    """
+    cases, judge = evaluation_cases(scenes), Judge.from_pretrained(folder / "judge")
+    base = load_backbone(folder / "base", want="base")
+    found = {
+        "judge, pictures as drawn (%)": measure_judge(judge, cases),
+        RECONSTRUCTIONS: measure_autoencoder(base.vae, judge, cases),
+    }
+    for name in CLIPS:
+        if (folder / name).is_dir():
+            found[f"{name} (%)"] = measure_clip(ClipScorer.from_pretrained(folder / name), scenes)
+    return found | {"base, drawn from captions (%)": measure_base(base, judge, cases)}
 
 
 def export(task: object, state: State, out: Path, *, scenes: int) -> None:

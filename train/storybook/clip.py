@@ -48,7 +48,7 @@ class Towers(NamedTuple):
 
 SEEDS = {"clip-a": 1, "clip-b": 2}
 TOWERS = {"clip-a": Towers(192, 6, 160, 3), "clip-b": Towers(160, 4, 128, 3)}
-"""4 million and 2 million weights; with 4 million more, all bundled models together would exceed 64 MB."""
+"""4 million and 2 million weights: the one that only measures need not be as good as the one that filters."""
 IMAGE_SIDE = 128
 """Side of the pictures in pixels for the vision tower: a quarter of the patches that 256 px would have."""
 

@@ -1,5 +1,6 @@
 """The storybook base model: a text encoder and a UNet, trained together to turn captions into latents."""
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ class DiffusionTask:
         latents: latents of the world's pictures in fp16, shape (n, c, h, w).
         device: device to train on.
         seed: seed of order, captions, noise and initial weights.
+        encoder: hash of the encoder that the latents are from: a run goes on with no other.
     """
 
     batch = 32
@@ -70,7 +72,7 @@ class DiffusionTask:
 
     def __init__(
         self, world: World, vae: Any, tokenizer: CLIPTokenizer, unet: str, latents: Tensor,
-        device: torch.device, seed: int,
+        device: torch.device, seed: int, *, encoder: str = "",
     ) -> None:  # fmt: skip
         torch.manual_seed(seed)
         self.name, self.unet = f"diffusion-{unet}", unet
@@ -82,7 +84,9 @@ class DiffusionTask:
         )  # fmt: skip
         suit_attention(self.backbone.unet, device)
         self.modules: dict[str, nn.Module] = {"unet": self.backbone.unet, "text_encoder": self.backbone.text_encoder}
-        self.settings: Mapping[str, Any] = {"task": self.name, "seed": seed, "scenes": len(world)}
+        self.settings: Mapping[str, Any] = {
+            "task": self.name, "seed": seed, "scenes": len(world), "encoder": encoder,
+        }  # fmt: skip
         self.process = ForwardProcess(self.backbone.scheduler)
         self.order = ShuffledOrder(len(world), seed)
 
@@ -157,6 +161,14 @@ def make_schedule() -> DDIMScheduler:
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
         clip_sample=False, set_alpha_to_one=False, steps_offset=1,
     )  # fmt: skip
+
+
+def hash_weights(module: nn.Module) -> str:
+    """Hash the weights of a module: 12 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, weight in module.state_dict().items():
+        digest.update(name.encode() + weight.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 @torch.inference_mode()

@@ -86,10 +86,11 @@ def show(rows: list[tuple[TrainingStage, float]], scale: float) -> None:
         table.add_row(
             stage.model, f"about {scale * stage.cpu:.0f}", f"about {scale * stage.gpu:.0f}", "resumes by itself"
         )
-    total = [sum(scale * getattr(stage, device) for stage in MODEL_STAGES) / 60 for device in ("cpu", "gpu")]
     console = Console()
     console.print(table)
-    console.print(f"Without data set and editor {total[0]:.1f} hours on this CPU, {total[1]:.1f} on one H100.")
+    for what, stages in (("In all", (*MODEL_STAGES, *PIPELINE_STAGES)), ("Without data set and editor", MODEL_STAGES)):
+        hours = [scale * sum(getattr(stage, device) for stage in stages) / 60 for device in ("cpu", "gpu")]
+        console.print(f"{what} {hours[0]:.1f} hours on this CPU, {hours[1]:.1f} on one H100.")
     console.print("Weights are not reproduced bit for bit: they depend on processor, threads and speed.")
 
 
@@ -139,7 +140,9 @@ def reproduce(parsed: argparse.Namespace, run: Callable[[list[str]], int]) -> in
     """
     rows = plan(parsed)
     show(rows, parsed.minutes_scale)
-    for command in [] if parsed.plan else commands(parsed, rows):
+    if parsed.plan:
+        return 0
+    for command in commands(parsed, rows):
         status = run(command)
         if status:
             return status

@@ -62,7 +62,7 @@ def reproduce(state: Path, out: Path, *more: str) -> str:
 def test_the_models_are_made_in_order_and_exported(tmp_path: Path) -> None:
     state, out = tmp_path / "state", tmp_path / "bundled"
     plan = reproduce(state, out, "--plan")
-    assert "diffusion" in plan and "done" not in plan
+    assert "diffusion" in plan and "done" not in plan and "In all" in plan and not state.exists()
     reproduce(state, out)
     assert sorted(path.name for path in out.iterdir()) == ["base", "clip-a", "clip-b", "judge"]
     assert "64 samples in 2 steps" in (out / "base" / "README.md").read_text()
@@ -75,6 +75,11 @@ def test_the_models_are_made_in_order_and_exported(tmp_path: Path) -> None:
     assert "going on" not in base("judge", begun, "--begin-with", str(out))
     assert json.loads((out / "judge" / "training.json").read_text())["step"] == 2
     assert next((begun / "judge" / "checkpoints").iterdir()).name == "step-00000004", "counts go on"
+    base("diffusion", begun, "--begin-with", str(out))
+    base("export", begun, "--out", str(out), "--measure", "8", "--only", "diffusion")
+    assert "128 samples in 4 steps" in (out / "base" / "README.md").read_text()
+    measured = base("measure", begun, "--out", str(out), "--measure", "8")
+    assert all(name in measured for name in ("judge, ", "PSNR (dB)", "clip-a", "clip-b", "base, "))
     (picture,) = generate(load_backbone(out / "base", want="base"), ["a red barn"], seeds=[1], steps=2)
     assert picture.size == (256, 256)
     assert StableDiffusionPipeline.from_pretrained(out / "base", safety_checker=None).unet.config.in_channels == 4
