@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument(
         "--folders", nargs="*", type=Path, default=[], help="folders of labelled edits (default: all of bench/eye)"
     )
-    parser.add_argument("--clip", default="storybook-clip-a", help="CLIP: bundled name or folder")
+    parser.add_argument("--clip", default="storybook-clip-b", help="CLIP: bundled name or folder")
     parser.add_argument("--dino", help="DINO that is a measure, too: hub id or folder")
     parser.add_argument("--judge", help="vision model that is a measure, too: openai:MODEL")
     parser.add_argument("--judge-url", default="", help="address of its server")

@@ -42,7 +42,7 @@ def test_every_model_has_a_name_and_a_card() -> None:
     assert (BUNDLED_BASE, BUNDLED_EDITOR) == (DEFAULT_BASE, DEFAULT_EDITOR)
 
 
-@pytest.mark.parametrize("name", ["base", "clip-a", "editor", "judge"])
+@pytest.mark.parametrize("name", ["base", "clip-a", "clip-b", "editor", "judge"])
 def test_training_can_go_on_from_what_is_bundled(name: str) -> None:
     come = read_record(BUNDLED, "diffusion" if name == "base" else name)
     assert come.step > 0 and come.samples > come.step and come.seconds > 60
@@ -62,8 +62,9 @@ def test_reconstructions_show_what_was_drawn(judge: Judge) -> None:
 
 
 @pytest.mark.slow
-def test_clip_finds_captions() -> None:
-    figures = measure(ClipScorer.from_pretrained("storybook-clip-a"), 100)
+@pytest.mark.parametrize("name", ["storybook-clip-a", "storybook-clip-b"])
+def test_clips_find_captions(name: str) -> None:
+    figures = measure(ClipScorer.from_pretrained(name), 100)
     assert figures["retrieval"] >= 90 and figures["neighbours"] >= 50 and figures["direction"] >= 85
 
 

@@ -13,6 +13,7 @@ _FOLDERS = {
     DEFAULT_BASE: BUNDLED / "base",
     DEFAULT_EDITOR: BUNDLED / "editor",
     "storybook-clip-a": BUNDLED / "clip-a",
+    "storybook-clip-b": BUNDLED / "clip-b",
     "storybook-judge": BUNDLED / "judge",
 }
 BUNDLED_NAMES = tuple(_FOLDERS)
