@@ -13,10 +13,13 @@ from ip2p.evaluation.scores import OVERALL, show
 from ip2p.measuring.intervals import Difference, Interval, compare
 from ip2p.measuring.tables import markdown_table
 
-SAME_DATA = ("data", "seed", "clip", "clip_side", "clip_range", "clip_resize", "dino", "judge")
+SAME_DATA = ("data", "seed", "clip", "clip_side", "clip_range", "clip_resize", "judge")
 """What two evaluations must have in common for their figures to be comparable."""
-ASKED = ("asked", "asked_edit", "asked_kept", "asked_clean")
-"""Measures of a vision model, compared where both evaluations asked the same one."""
+MEASURED_BY = {
+    "asked": ("asked", "asked_edit", "asked_kept", "asked_clean"),
+    "dino": tuple(name for name in MEASURES if "DINO" in name or "structure distance" in name),
+}
+"""Measures of a vision model and of DINO, compared where both evaluations had the same one."""
 
 
 class Compared(NamedTuple):
@@ -51,10 +54,11 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> list[Compared]
         if first.about.get(name) != second.about.get(name):
             raise DataError(
                 f"the evaluations differ in {name}: {first.about.get(name)} and {second.about.get(name)}",
-                "Evaluate both on the same data, with the same seed, CLIP, DINO and judge",
+                "Evaluate both on the same data, with the same seed, CLIP and judge",
             )
-    one_model = first.about.get("asked") == second.about.get("asked")
-    measures = [name for name in MEASURES if one_model or name not in ASKED]
+    others = [whose for whose in MEASURED_BY if first.about.get(whose) != second.about.get(whose)]
+    left_out = {name for whose in others for name in MEASURED_BY[whose]}
+    measures = [name for name in MEASURES if name not in left_out]
     found = []
     for method in (name for name in first.methods if name in second.methods):
         before, after = first.methods[method].figures, second.methods[method].figures
@@ -74,7 +78,8 @@ def _compare(
 ) -> list[Compared]:
     """Compare all measures of a method on paired samples, over all kinds and by kind.
 
-    The two are corrected each by itself: what is asked first must not drown among the questions about kinds.
+    The two are corrected each by itself, at half the level: what is asked first must not drown among the questions
+    about kinds.
     """
     keys = list(product([OVERALL, *sorted(set(kinds.values()))], measures))
     rows = {}
@@ -87,10 +92,13 @@ def _compare(
         if both:
             rows[f"{kind}/{measure}"] = np.array(both).T
     overall = {name for name in rows if name.startswith(f"{OVERALL}/")}
+    families = [family for family in (overall, rows.keys() - overall) if family]
     differences = {
         name: found
-        for family in (overall, rows.keys() - overall)
-        for name, found in compare({name: tuple(rows[name]) for name in rows if name in family}, seed=0).items()
+        for family in families
+        for name, found in compare(
+            {name: tuple(rows[name]) for name in rows if name in family}, seed=0, families=len(families)
+        ).items()
     }
     return [
         Compared(method, kind, measure, float(each[0].mean()), float(each[1].mean()), differences[f"{kind}/{measure}"])

@@ -14,7 +14,7 @@ from ip2p.evaluation.changes import moved_attributes
 from ip2p.evaluation.curve import MIN_SAMPLES, curve_chart, leave_out_failed, trade_offs
 from ip2p.evaluation.draw import plan_work, run_plan
 from ip2p.evaluation.measures import Measurer
-from ip2p.evaluation.methods import BOUND, EDITOR, Extent, Method, make_methods, require_curve
+from ip2p.evaluation.methods import BOUND, EDITOR, Extent, Method, make_methods
 from ip2p.evaluation.page import render_evaluation
 from ip2p.evaluation.report import (
     CURVE_FILE,
@@ -82,12 +82,10 @@ def evaluate(
         say: function that prints a line.
 
     Raises:
-        ConfigError: there is to be a curve, and nothing that it could be of.
         DataError: the folder has files of these names that no evaluation made.
         BusyError: another run is writing to it.
     """
     require_folder(out)
-    require_curve(extent, clip is not None)
     methods = make_methods(editor, base, extent, batch=16)
     plan = plan_work(methods, samples, marks)
     out.mkdir(parents=True, exist_ok=True)
@@ -147,7 +145,7 @@ def summarize(
             points.setdefault(each.point.curve, {})[each.point.setting] = results[each.name]
     whole, left_out = leave_out_failed(points)
     curves = trade_offs(whole, seed) if whole else []
-    if whole and not curves:
+    if points and not curves:
         left_out.append(f"There is no curve: fewer than {MIN_SAMPLES} samples have both measures at every point.")
     reports, faults = report_methods(methods, results)
     scores = score_methods(tabled, seed)

@@ -16,7 +16,7 @@ from ip2p.errors import ConfigError
 from ip2p.evaluation import measures, methods
 from ip2p.evaluation.evaluate import describe_versions, evaluate, require_folder
 from ip2p.evaluation.measures import describe_clip
-from ip2p.evaluation.methods import Extent
+from ip2p.evaluation.methods import Extent, require_curve
 from ip2p.evaluation.report import Evaluation
 from ip2p.evaluation.samples import Sample, free_samples, storybook_samples, triplet_samples
 from ip2p.measuring.clip import ClipScorer
@@ -118,9 +118,9 @@ def choose_data(
         DataError: the triplets cannot be read.
     """
     if free and (pairs is not None or scenes is not None):
-        other = "--scenes" if pairs is None else "--pairs"
-        fix = "Leave out one of them: --free has sixty scenes of its own"
-        raise ConfigError(f"--free and {other} exclude each other", fix)
+        other = "scenes" if pairs is None else "pairs"
+        fix = "Leave out one of them: free has sixty scenes of its own"
+        raise ConfigError(f"free and {other} exclude each other", fix, arguments=("free", other))
     learnt = named_data(editor_name)
     if pairs is not None:
         return load_triplets(pairs, seed, limit=scenes, learnt=learnt)
@@ -130,7 +130,11 @@ def choose_data(
     data = load_triplets(here[0], seed, learnt=learnt) if here else load_storybook(SCENES, seed, free=False)
     if here:
         say(f"measured on {here[0]}, {data.split}: the card of {editor_name} names it; --scenes takes storybook's")
-    told = tuple(
+    others = tuple(
+        f"The card of {editor_name} names the data set {name}, too, which is not measured; --pairs {name} asks for it."
+        for name in here[1:]
+    )
+    told = others + tuple(
         f"The card of {editor_name} names the data set {name}, which is not at hand and not measured; "
         f"--pairs {name} asks for it."
         for name in learnt
@@ -204,16 +208,18 @@ def evaluate_model(
     Raises:
         ModelError: a model is missing or of another kind.
         DataError: the folder has files of these names that no evaluation made.
+        ConfigError: there is to be a curve, and nothing that it could be of.
         ConfigError, WriterError: the vision model cannot be asked.
     """
     require_folder(out)
+    clip_name = clip_name or _choose_clip(data)
+    require_curve(extent, data.samples, has_clip=clip_name != NONE)
     vision = VisionJudge(asked, out, say=say) if asked else None
     if vision:
         vision.require_access()
     editor = Editor(load_for_inference(editor_name, want="editor", **loading))
     base = load_for_inference(base_name, want="base") if BASELINES & set(extent.groups) else None
     judge = Judge.from_pretrained(JUDGE) if data.is_storybook else None
-    clip_name = clip_name or _choose_clip(data)
     clip = None if clip_name == NONE else ClipScorer.from_pretrained(clip_name)
     if clip:
         clip.preprocessing = clip.preprocessing._replace(original_range=original_range, original_resize=original_resize)

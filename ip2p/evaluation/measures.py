@@ -172,7 +172,7 @@ class Measurer:
             self._compare_pixels(batch, made, found, lacks)
             self._judge(batch, made, found, read)
             self._compare_as_others(batch, made, found)
-        self._embed(batch, made, found, clip_only=clip_only)
+        self._embed(batch, made, found, lacks, clip_only=clip_only)
         rounded = [{name: round(value, 6) for name, value in each.items() if math.isfinite(value)} for each in found]
         return [Measured(*row) for row in zip(rounded, read, lacks, strict=True)]
 
@@ -228,7 +228,15 @@ class Measurer:
             }  # fmt: skip
             read[row] = reading.values(place)
 
-    def _embed(self, batch: Batch, made: Sequence[Image.Image], found: list[Figures], *, clip_only: bool) -> None:
+    def _embed(
+        self,
+        batch: Batch,
+        made: Sequence[Image.Image],
+        found: list[Figures],
+        lacks: list[list[str]],
+        *,
+        clip_only: bool,
+    ) -> None:
         """Score by CLIP and DINO, each of which sees the edited pictures once; without captions there is no direction.
 
         MagicBrush and Emu Edit have the same scores by other names.
@@ -249,6 +257,8 @@ class Measurer:
                     found[row]["clip_edited"] = told[row]
                 if sample.has_direction and told_apart[row]:
                     found[row]["clip_direction"] = float(direction[row])
+                elif sample.has_direction:
+                    lacks[row].append("captions that CLIP cannot tell apart")
             if not clip_only:
                 self._match_targets("CLIP-I", batch, _cosines(images, batch.embedded.get(("clip", "target"))), found)
                 for row, sample in enumerate(batch.samples):

@@ -13,7 +13,9 @@ from ip2p.editing.generation import generate, img2img
 from ip2p.editing.inversion import edit_by_captions
 from ip2p.editing.requests import resize, working_size
 from ip2p.errors import ConfigError
+from ip2p.evaluation.curve import MIN_SAMPLES
 from ip2p.evaluation.measures import Batch
+from ip2p.evaluation.samples import Sample
 from ip2p.models.backbone import Backbone
 from ip2p.pictures.tensors import to_images, to_tensor
 from ip2p.settings import PRESETS
@@ -114,16 +116,27 @@ def require_groups(names: Iterable[str]) -> tuple[Group, ...]:
     return tuple(group for group in GROUPS if group in wanted)
 
 
-def require_curve(extent: Extent, has_clip: bool) -> None:
+def require_curve(extent: Extent, samples: Sequence[Sample], *, has_clip: bool) -> None:
     """Check that a trade-off curve can be drawn if there is to be one.
 
+    Args:
+        extent: how much is drawn.
+        samples: samples of the data.
+        has_clip: whether a CLIP measures.
+
     Raises:
-        ConfigError: there is no CLIP, whose measures are its axes, or no editor, whose curve it is.
+        ConfigError: there is no CLIP, whose measures are its axes, no editor, whose curve it is, or fewer than two
+            samples with a direction.
     """
-    if extent.curve and not has_clip:
-        raise ConfigError("a curve needs CLIP, whose measures are its axes", "Leave out --curve, or give a --clip")
-    if extent.curve and "editor" not in extent.groups:
-        raise ConfigError("a curve is that of an editor", "Leave out --curve, or name editor among the --methods")
+    if not extent.curve:
+        return
+    if not has_clip:
+        raise ConfigError("a curve needs CLIP, whose measures are its axes", "Leave out the curve, or give a CLIP")
+    if "editor" not in extent.groups:
+        raise ConfigError("a curve is that of an editor", "Leave out the curve, or name editor among the methods")
+    if sum(each.has_direction for each in samples[: extent.curve_samples]) < MIN_SAMPLES:
+        what = f"a curve needs {MIN_SAMPLES} samples with two different captions, which have a direction"
+        raise ConfigError(what, "Leave out the curve, or give more samples, or samples with captions")
 
 
 def make_methods(editor: Editor, base: Backbone | None, extent: Extent, *, batch: int) -> list[Method]:

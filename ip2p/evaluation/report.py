@@ -83,7 +83,7 @@ class Evaluation(BaseModel):
         chosen = ", ".join(filter(None, (self.about.get("split"), f"seed {self.about['seed']}")))
         parts = [
             f"{self.about['editor']} on {len(self.samples)} samples of {self.about['data']} "
-            f"({chosen}). Means with 95 % bootstrap intervals over samples.",
+            f"({chosen}). Means with 95 % intervals over samples.",
             overall_table(self.scores), f"{first}, by kind of edit", kinds_table(self.scores, first),
             *(describe_curve(each, self.curves[0].name) for each in self.curves), *self.notes,
             *describe_undefined(self), *describe_faults(self.faults),

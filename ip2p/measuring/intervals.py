@@ -151,6 +151,7 @@ def compare(
     strata: Sequence[str] | None = None,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
+    families: int = 1,
 ) -> dict[str, Difference]:
     """Compare two editors on the same rows in many measures, by name.
 
@@ -160,16 +161,18 @@ def compare(
     Args:
         measures: each measure of the first and the second editor, row by row.
         seed, strata, level, resamples: see `bootstrap`.
+        families: number of such groups of measures that share the probability of a false find.
     """
     gains = {name: np.asarray(second) - np.asarray(first) for name, (first, second) in measures.items()}
-    draws = max(resamples, SIGNS_PER_TEST * len(gains))
+    draws = max(resamples, SIGNS_PER_TEST * families * len(gains))
     chances = [sign_flip_chance(gain, seed=seed, resamples=draws) for gain in gains.values()]
+    corrected = [min(1.0, families * each) for each in holm(chances)]
     return {
         name: Difference(
             bootstrap(gain, seed=seed, strata=strata, level=level, resamples=resamples),
             p, adjusted, adjusted < 1 - level,
         )
-        for (name, gain), p, adjusted in zip(gains.items(), chances, holm(chances), strict=True)
+        for (name, gain), p, adjusted in zip(gains.items(), chances, corrected, strict=True)
     }  # fmt: skip
 
 

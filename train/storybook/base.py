@@ -9,7 +9,7 @@ Train in this order, because each model needs the earlier ones:
     diffusion     text encoder and UNet, from captions to latents
     decoder       trains the decoder further, with a frozen encoder
     export        writes all models into ip2p/bundled, with cards measured on held-out scenes
-    measure       measures the models in ip2p/bundled on held-out scenes, and writes nothing
+    measure       measures all of these in ip2p/bundled on held-out scenes, and writes nothing
 
 Each call is one session: it resumes from the state of the last one, and is safe to kill. Without such a state,
 `--begin-with ip2p/bundled` starts from finished models. `python train/storybook/reproduce.py` makes all of them.
@@ -25,7 +25,7 @@ import torch
 from ip2p.device import best_device
 from ip2p.errors import ModelError, run_program
 from ip2p.models.bundled import BUNDLED
-from ip2p.train.checkpoint import State
+from ip2p.train.checkpoint import State, check_same_settings
 from ip2p.train.storybook.autoencoder import (
     AutoencoderTask,
     DecoderTask,
@@ -110,13 +110,14 @@ def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
             task = make_task(model, parsed, device)
             state = restore_averages(task, parsed.state)
             assert state is not None
+            check_same_settings(state, config=task.settings, folder=parsed.state / task.name)
             print(f"exporting {model}, {state.samples:,} samples", flush=True)
             export(task, state, parsed.out, scenes=parsed.measure)
 
 
-def measure_all(parsed: argparse.Namespace) -> None:
+def measure_all(parsed: argparse.Namespace, device: torch.device) -> None:
     """Print what the finished models of a folder do on held-out scenes."""
-    for name, figures in measure_models(parsed.out, scenes=parsed.measure).items():
+    for name, figures in measure_models(parsed.out, scenes=parsed.measure, device=device).items():
         print(f"{name}: " + ", ".join(f"{what} {value:.1f}" for what, value in figures.items()), flush=True)
 
 
@@ -162,9 +163,7 @@ def main() -> int:
     )
     parsed = parser.parse_args()
     device = torch.device(parsed.device) if parsed.device else best_device()
-    if parsed.model == "measure":
-        return run_program(lambda: measure_all(parsed))
-    work = export_all if parsed.model == "export" else train
+    work = {"export": export_all, "measure": measure_all}.get(parsed.model, train)
     return run_program(lambda: work(parsed, device))
 
 

@@ -108,9 +108,10 @@ def accuracies(judge: Judge, pictures: Float[Tensor, "b 3 h w"], cases: Sequence
 
 def measure_autoencoder(vae: Any, judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
     """Measure PSNR in dB, sharpness in percent of the pictures', and what the judge reads from reconstructions."""
-    pictures = to_tensor([render(case.scene) for case in cases])
+    pictures, device = to_tensor([render(case.scene) for case in cases]), next(vae.parameters()).device
     with torch.inference_mode():
-        back = torch.cat([vae.decode(vae.encode(rows).latents).sample.clamp(-1, 1) for rows in pictures.split(20)])
+        parts = [vae.decode(vae.encode(rows.to(device)).latents).sample.clamp(-1, 1) for rows in pictures.split(20)]
+    back = torch.cat(parts).cpu()
     sharpness = laplacian(back).square().mean() / laplacian(pictures).square().mean()
     figures = {"PSNR (dB)": float(psnr(back, pictures).mean()), "edges (%)": 100 * float(sharpness)}
     return {**figures, **accuracies(judge, back, cases)}
@@ -127,25 +128,26 @@ def measure_base(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> dic
     return accuracies(judge, to_tensor(drawn), cases)
 
 
-def measure_models(folder: Path, *, scenes: int) -> dict[str, dict[str, float]]:
-    """Measure all finished models of a folder on held-out scenes, as their cards say.
+def measure_models(folder: Path, *, scenes: int, device: torch.device) -> dict[str, dict[str, float]]:
+    """Measure what is trained on pictures as drawn, all but the editor, on held-out scenes, as the cards say.
 
     Args:
         folder: folder of all bundled models.
         scenes: number of held-out scenes.
+        device: device to compute on.
 
     Returns:
         Figures by what is measured.
     """
-    cases, judge = evaluation_cases(scenes), Judge.from_pretrained(folder / "judge")
-    base = load_backbone(folder / "base", want="base")
+    cases, judge = evaluation_cases(scenes), Judge.from_pretrained(folder / "judge", device=device)
+    base = load_backbone(folder / "base", want="base", device=device)
     found = {
         "judge, pictures as drawn (%)": measure_judge(judge, cases),
         RECONSTRUCTIONS: measure_autoencoder(base.vae, judge, cases),
     }
     for name in CLIPS:
         if (folder / name).is_dir():
-            found[f"{name} (%)"] = measure_clip(ClipScorer.from_pretrained(folder / name), scenes)
+            found[f"{name} (%)"] = measure_clip(ClipScorer.from_pretrained(folder / name, device=device), scenes)
     return found | {"base, drawn from captions (%)": measure_base(base, judge, cases)}
 
 
@@ -217,12 +219,11 @@ def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state:
     save_backbone(backbone, folder, pipeline_class=backbone.pipeline_class, extra=extra)
 
 
-def record(state: State, figures: Mapping[str, Mapping[str, float]], commands: Sequence[str] = ()) -> str:
-    """Return the progress of a training, the figures measured then, and the commands that made the model, as JSON."""
+def record(state: State, figures: Mapping[str, Mapping[str, float]], **more: Any) -> str:
+    """Return the progress of a training, the figures measured then, and what else is to be kept, as JSON."""
     progress = state.model_dump(include={"step", "updates", "samples", "seconds", "precision"})
     rounded = {what: {name: round(value, 2) for name, value in values.items()} for what, values in figures.items()}
-    made_by = {"commands": list(commands)} if commands else {}
-    return json.dumps({**progress, "figures": rounded, **made_by}, indent=1) + "\n"
+    return json.dumps({**progress, "figures": rounded, **more}, indent=1) + "\n"
 
 
 def read_record(bundled: Path, model: str) -> State:

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,17 +22,18 @@ from ip2p.editing.editor import Editor
 from ip2p.errors import ConfigError, run_program
 from ip2p.measuring.pixel_truth import pixel_truth
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
-from ip2p.models.bundled import BUNDLED
+from ip2p.models.bundled import BUNDLED, bundled_path
 from ip2p.models.vocabulary import Vocabulary
 from ip2p.pictures.tensors import to_tensor
 from ip2p.settings import SETTINGS_FILE, EditSettings, require_known
+from ip2p.shards import fingerprint
 from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.language import vocabulary
 from ip2p.storybook.render import render
 from ip2p.train.checkpoint import State, load_newest
 from ip2p.train.config import FinetuneConfig
-from ip2p.train.storybook.bundle import RECORD_FILE, ModelDescription, card, read_record, record
+from ip2p.train.storybook.bundle import RECORD_FILE, ModelDescription, card, record
 
 BASE_NAME, EDITOR_NAME = "storybook-base", "storybook-editor"
 EDITOR = ModelDescription(
@@ -115,19 +117,33 @@ def training_command(state: State) -> str:
         name: value for name, value in state.config.items()
         if name in usual and name not in PLACES and value != usual[name]
     }  # fmt: skip
-    return " ".join(["accelerate launch train/finetune.py", *(f"{name}={value}" for name, value in changed.items())])
+    base = {"base": EDITOR_NAME} if state.config.get("base") == EDITOR_NAME else {}
+    words = [f"{name}={value}" for name, value in (base | changed).items()]
+    return " ".join(["accelerate launch train/finetune.py", *words])
 
 
-def earlier_training(folder: Path) -> tuple[list[str], State]:
-    """Read the commands that made an exported editor, and the progress of its training; none if it has no record."""
+def run_id(state: State) -> str:
+    """Name a run, however often it is exported: by its pairs and its folder."""
+    return fingerprint({"data": state.data, "out": state.config.get("out")})[:16]
+
+
+def earlier_record(folder: Path, state: State) -> dict[str, Any]:
+    """Read the record of the bundled editor that a run went on from; an empty one if it began with another model.
+
+    Args:
+        folder: folder of the bundled editor, which may be an earlier export of the same run.
+        state: progress of the run.
+    """
     path = folder / RECORD_FILE
-    commands = json.loads(path.read_text()).get("commands", []) if path.is_file() else []
-    return commands, read_record(folder.parent, folder.name)
+    if state.config.get("base") != EDITOR_NAME or not path.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found.get("earlier", {}) if found.get("run") == run_id(state) else found
 
 
-def add_progress(state: State, earlier: State) -> State:
-    """Return the progress of a run with that of an earlier one added."""
-    counts = {name: getattr(state, name) + getattr(earlier, name) for name in ("step", "updates", "samples", "seconds")}
+def add_progress(state: State, earlier: Mapping[str, Any]) -> State:
+    """Return the progress of a run with that of the record of an earlier one added."""
+    counts = {name: getattr(state, name) + earlier.get(name, 0) for name in ("step", "updates", "samples", "seconds")}
     return state.model_copy(update=counts)
 
 
@@ -151,9 +167,8 @@ def export(parsed: argparse.Namespace) -> None:
     backbone = dataclasses.replace(backbone, own_settings=written)
     found = [load_newest(folder.resolve().parent / "checkpoints", warn=print) for folder in folders]
     states = [each.state for each in found if each] or [State()]
-    goes_on = any(state.config.get("base") == EDITOR_NAME for state in states)
-    before, progress = earlier_training(parsed.out / "editor") if goes_on else ([], State())
-    total = add_progress(states[-1], progress)
+    earlier = earlier_record(bundled_path(EDITOR_NAME), states[-1])
+    total = add_progress(states[-1], earlier)
     figures = {}
     if parsed.measure:
         judge = Judge.from_pretrained(parsed.out / "judge")
@@ -163,7 +178,7 @@ def export(parsed: argparse.Namespace) -> None:
     shown += f" --set {' '.join(parsed.set)}" if parsed.set else ""
     shown += f" --measure {parsed.measure}"
     commands = [
-        *before,
+        *earlier.get("commands", []),
         "python data_gen/pipeline.py",
         "python train/storybook/phrasings.py data/storybook/packed --out data/phrased",
         *map(training_command, states),
@@ -171,7 +186,8 @@ def export(parsed: argparse.Namespace) -> None:
     ]
     extra = {
         "README.md": card(EDITOR, commands, total, figures, f"pairs that {BASE_NAME} drew"),
-        RECORD_FILE: record(total, figures, commands), SETTINGS_FILE: text,
+        RECORD_FILE: record(total, figures, commands=commands, run=run_id(states[-1]), earlier=earlier),
+        SETTINGS_FILE: text,
     }  # fmt: skip
     save_backbone(backbone, parsed.out / "editor", pipeline_class=backbone.pipeline_class, extra=extra)
     print(f"wrote {parsed.out / 'editor'}")

@@ -23,10 +23,10 @@ def scene(seed: int = 0, mirrored: bool = False, **attributes: str) -> Scene:
     return Scene(**(PLAIN | attributes), layout=layout)
 
 
-@functools.cache
+@functools.lru_cache(64)
 def pixels(drawn: Scene) -> np.ndarray:
     """Picture of a scene, drawn once."""
-    return np.asarray(render(drawn), np.float32)
+    return np.asarray(render(drawn), np.int16)
 
 
 def difference(a: Scene, b: Scene) -> np.ndarray:

@@ -61,19 +61,23 @@ def test_the_mean_of_two_editors_is_exported_with_card_and_settings(
 
 
 def test_an_editor_that_goes_on_from_the_bundled_one_has_the_commands_and_totals_of_both(
-    editor_folder: Path, tmp_path: Path
+    editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, run = tmp_path / "bundled", tmp_path / "run"
+    monkeypatch.setattr("ip2p.train.storybook.editor.bundled_path", lambda _: out / "editor")
     backbone = load_backbone(editor_folder)
     save_backbone(backbone, run / "editor", pipeline_class=backbone.pipeline_class)
     for base, steps in (("storybook-base", 4), ("storybook-editor", 3)):
-        state = State(step=steps, updates=steps, samples=10 * steps, seconds=60.0 * steps, config={"base": base})
+        config = {"base": base, "out": f"runs/{steps}"}
+        state = State(step=steps, updates=steps, samples=10 * steps, seconds=60.0 * steps, config=config)
         save_checkpoint(run / "checkpoints", Checkpoint(state, {}, {}), keep=1)
-        export(arguments(run / "editor", out=out))
+        for given in ([], ["text_scale=4"]):  # the same run with other settings is no further training
+            export(arguments(run / "editor", out=out, set=given))
         shutil.rmtree(run / "checkpoints")
     assert (read_record(out, "editor").samples, read_record(out, "editor").step) == (70, 7)
     card = (out / "editor" / "README.md").read_text()
     assert card.count("accelerate launch train/finetune.py") == 2 and "70 samples in 7 steps and 7 minutes" in card
+    assert card.count("accelerate launch train/finetune.py base=storybook-editor") == 1
 
 
 def test_what_cannot_be_exported_is_told_and_nothing_is_written(
