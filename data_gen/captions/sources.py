@@ -8,7 +8,8 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -85,19 +86,21 @@ def _read_jsonl(path: Path, column: str) -> Iterator[str]:
 
 def _read_csv(path: Path, column: str, delimiter: str) -> Iterator[str]:
     csv.field_size_limit(MAX_CELL)
-    rows = csv.DictReader(_lines(path, newline=""), delimiter=delimiter, strict=True)
-    try:
-        names = rows.fieldnames or []
-        if names and column not in names:
-            _raise_no_column(str(path), column, names)
-        for row in rows:
-            place = f"{path}, line {rows.line_num}"
-            if None in row:
-                raise DataError(f"{place} has more cells than the first line", "Quote texts that have commas or tabs")
-            yield _text(row, column, place)
-    except csv.Error as error:
-        fix = "Close every quotation mark, and double those inside of quoted cells"
-        raise DataError(f"{path} is not CSV from line {rows.line_num + 1} on ({error})", fix) from error
+    with closing(_lines(path, newline="")) as lines:  # an error leaves no open file
+        rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
+        try:
+            names = rows.fieldnames or []
+            if names and column not in names:
+                _raise_no_column(str(path), column, names)
+            for row in rows:
+                place = f"{path}, line {rows.line_num}"
+                if None in row:
+                    fix = "Quote texts that have commas or tabs"
+                    raise DataError(f"{place} has more cells than the first line", fix)
+                yield _text(row, column, place)
+        except csv.Error as error:
+            fix = "Close every quotation mark, and double those inside of quoted cells"
+            raise DataError(f"{path} is not CSV from line {rows.line_num + 1} on ({error})", fix) from error
 
 
 def _read_parquet(path: Path, column: str) -> Iterator[str]:
@@ -167,7 +170,7 @@ def _raise_unreadable(settings: CaptionsConfig, error: Exception) -> NoReturn:
     raise DataError(f"cannot read captions from {source} ({reason(error, 160)})", fix) from error
 
 
-def _lines(path: Path, newline: str | None = None) -> Iterator[str]:
+def _lines(path: Path, newline: str | None = None) -> Generator[str, None, None]:
     """Yield the lines of a text file, gzipped or not, with or without a byte order mark.
 
     Bytes that are not UTF-8 become surrogates, so that an error can name their line.

@@ -18,7 +18,7 @@ from ip2p.editing.requests import resize
 from ip2p.models.backbone import Backbone
 from ip2p.pictures.tensors import to_tensor
 
-ERROR_FACTOR = 2.0
+ERROR_FACTOR = 3.0
 """Differences up to this multiple of the autoencoder's median error are ignored; measured in docs/decisions.md."""
 MIN_ERROR = 1 / 127.5
 """Lower bound of the autoencoder's error: one gray level of 256."""
