@@ -27,9 +27,9 @@ def pixels(image: Image.Image) -> Any:
 
 
 def test_change_is_what_goes_beyond_the_autoencoders_own_error() -> None:
-    """The round trip errs by 0.04 everywhere: up to 0.08 is no change, from 0.16 a full one."""
+    """The round trip errs by 0.04 everywhere: up to 0.12 is no change, from 0.24 a full one."""
     source = torch.zeros(1, 3, 40, 40)
-    for away, share in ((0.0, 0.0), (0.07, 0.0), (0.12, 0.5), (0.17, 1.0)):
+    for away, share in ((0.0, 0.0), (0.11, 0.0), (0.18, 0.5), (0.25, 1.0)):
         edit = torch.full_like(source, 0.04)
         edit[..., :20] += away
         seen = change_per_pixel(source, torch.full_like(source, 0.04), edit, cell=8)[0, 0]
@@ -73,14 +73,14 @@ def test_an_edit_says_what_share_of_the_pixels_it_changed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["edit", str(COTTAGE), "--steps", "6", "--seed", "3", "-o"]
-    assert cli.run([*words, "same.png", "make it winter", "--text-scale", "0", "--image-scale", "2"]) == 0
+    assert cli.run([*words, "door.png", "paint the door blue"]) == 0
     captured = capsys.readouterr()
-    same = read_parameters("same.png")["changed"]
-    assert captured.out == f"same.png (seed 3, {same[0]:.0%} of the pixels changed)\n"
+    door = read_parameters("door.png")["changed"]
+    assert captured.out == f"door.png (seed 3, {door[0]:.0%} of the pixels changed)\n"
     assert cli.run([*words, "night.png", "make it night", "add a cow"]) == 0
     captured = capsys.readouterr()
     night, cow = read_parameters("night.png")["changed"]
-    assert same[0] < 0.4 < 0.6 < night and cow < night
+    assert door[0] < 0.4 < 0.8 < night and cow < night
     assert captured.out == f"night.png (seed 3, {night:.0%}, then {cow:.0%} of the pixels changed)\n"
 
 
