@@ -98,10 +98,14 @@ class Triplet:
     def hash_pictures(self) -> str:
         """Hash the stored bytes of its pictures, and why it cannot be used; a picture that is not there has none."""
         digest = hashlib.sha256(self.fault.encode(errors="replace"))
+        try:
+            stored = self._stored()
+        except DataError:  # loading it will say why
+            return digest.hexdigest()[:16]
         for side in SIDES:
             try:
-                data = read_stored(getattr(self._stored(), side), side)
-            except (DataError, ImageError):  # loading it will say why
+                data = read_stored(getattr(stored, side), side)
+            except ImageError:
                 data = b""
             digest.update(hashlib.sha256(data).digest())
         return digest.hexdigest()[:16]

@@ -35,11 +35,12 @@ from ip2p.train.storybook.autoencoder import (
 )
 from ip2p.train.storybook.bundle import export, measure_models, read_record
 from ip2p.train.storybook.clip import SEEDS, ClipTask
-from ip2p.train.storybook.diffusion import UNETS, DiffusionTask, encode_world, hash_weights
+from ip2p.train.storybook.diffusion import UNETS, DiffusionTask, encode_world
 from ip2p.train.storybook.judge import JudgeTask
 from ip2p.train.storybook.session import Task, restore_averages, train_session
 from ip2p.train.storybook.tokens import make_tokenizer
 from ip2p.train.storybook.world import World, drawing_code
+from ip2p.train.tensor_shards import hash_weights
 
 MODELS = ("autoencoder", "judge", "clip-a", "clip-b", "diffusion", "decoder")
 EXPORTED = ("judge", "clip-a", "clip-b", "diffusion", "decoder")
@@ -78,7 +79,7 @@ def make_task(model: str, parsed: argparse.Namespace, device: torch.device) -> T
     if model == "decoder":
         return DecoderTask(world("base"), vae, device, SEED)
     scenes = world("base")
-    encoder = hash_weights(vae.encoder)
+    encoder = hash_weights(vae.encoder)[:12]
     path = parsed.state / f"latents-{len(scenes)}-{drawing_code()}-{encoder}.pt"
     latents = encode_world(scenes, vae, path, device)
     return DiffusionTask(scenes, vae, tokenizer, parsed.unet, latents, device, SEED, encoder=encoder)

@@ -1,6 +1,5 @@
 """The storybook base model: a text encoder and a UNet, trained together to turn captions into latents."""
 
-import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -161,14 +160,6 @@ def make_schedule() -> DDIMScheduler:
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
         clip_sample=False, set_alpha_to_one=False, steps_offset=1,
     )  # fmt: skip
-
-
-def hash_weights(module: nn.Module) -> str:
-    """Hash the weights of a module: 12 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, weight in module.state_dict().items():
-        digest.update(name.encode() + weight.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 @torch.inference_mode()
