@@ -188,7 +188,7 @@ def _one_sample(backbone: Backbone, side: int, *, low: bool, checkpointing: bool
     channels = backbone.latent_channels
     tokens = torch.zeros(1, _tokens(backbone), dtype=torch.long, device="meta")
     latents = torch.zeros(1, channels, side, side, device="meta")
-    weights = {each.untyped_storage()._cdata for each in model.parameters()}
+    weights: set[int] = set()
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -199,6 +199,8 @@ def _one_sample(backbone: Backbone, side: int, *, low: bool, checkpointing: bool
 
     counter, fused = FlopCounterMode(display=False), _FusedAttention()
     with _mixed_precision(model, low), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        # Not before: weights in 16 bits have other storages than those in fp32.
+        weights.update(each.untyped_storage()._cdata for each in model.parameters())
         with counter, fused:
             model(latents, torch.zeros(1, dtype=torch.long, device="meta"), latents, tokens)
     return sum(each.untyped_storage().nbytes() for each in kept.values()), counter.get_total_flops() + fused.flops

@@ -57,6 +57,21 @@ def test_activations_are_those_that_a_real_network_keeps(sd_editor_folder: Path)
     assert parts["activations of 3 samples"] == pytest.approx(real, rel=0.05)
 
 
+def test_weights_in_16_bits_are_no_activations_wherever_they_lie(
+    sd_editor_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = estimate(load_backbone(sd_editor_folder), config("precision=bf16")).parts
+    held, convert = [], torch.nn.Module.to
+
+    def keep_the_former(module: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Module:
+        held.extend(each.untyped_storage() for each in module.parameters())  # so none of their addresses is used again
+        return convert(module, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, "to", keep_the_former)
+    assert estimate(load_backbone(sd_editor_folder), config("precision=bf16")).parts == usual
+    assert len(held) > 50
+
+
 def test_operations_of_a_convolution_are_counted_forward_and_backward(sd_editor_folder: Path) -> None:
     backbone = load_backbone(sd_editor_folder)
     flops = estimate(backbone, config()).flops
