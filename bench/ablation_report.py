@@ -17,7 +17,7 @@ from ip2p.pictures.pages import render_page
 from ip2p.shards import atomic_write
 
 TEMPLATE = Path(__file__).with_name("ablation.html")
-SHOWN = ("iou", "accuracy", "kept", "success", "preservation", "clip_direction", "clip_image")
+SHOWN = ("iou", "accuracy", "nearer", "kept", "success", "preservation", "clip_direction", "clip_image")
 """Measures in the table, of those that an evaluation has."""
 ALL = "all"
 

@@ -56,6 +56,9 @@ MEASURES: dict[str, Measure] = {
         "IoU of the pixels that should change and those that do, counted where they are right; mean over dE 1 to 10",
     ),
     "accuracy": Measure("edit accuracy", True, "share of the pixels to change that are as in the exact target"),
+    "nearer": Measure(
+        "nearer to the target", True, "share of the pixels to change that are nearer to the target than to the input"
+    ),
     "kept": Measure("pixels kept", True, "share of the other pixels that are as in the input"),
     "sharpness": Measure("sharpness", False, "energy of edges against that of the exact target; below 1 is blurred"),
     "psnr": Measure("PSNR", False, "PSNR against the exact target in dB"),
@@ -187,8 +190,8 @@ class Measurer:
             truth = pixel_truth(source / 2 + 0.5, target / 2 + 0.5, picture / 2 + 0.5)
             found[row] |= {
                 "iou": float(truth.score), "accuracy": float(truth.mean_accuracy),
-                "kept": float(truth.mean_preservation), "sharpness": float(truth.sharpness),
-                "psnr": float(psnr(picture, target)),
+                "nearer": float(truth.mean_nearer), "kept": float(truth.mean_preservation),
+                "sharpness": float(truth.sharpness), "psnr": float(psnr(picture, target)),
             }  # fmt: skip
             lacks[row] += [f"no pixel truth ({fault})" for fault in truth.faults if fault]
 

@@ -79,15 +79,23 @@ def edit_between(scene: Scene, edited: Scene) -> Edit:
 
 
 def edit_between_captions(caption: str, edited_caption: str) -> Edit | None:
-    """The edit from a caption in the storybook language to another one; None if there is not exactly one.
+    """The edit from a caption in the storybook language to another one; None if there is not exactly one."""
+    edits = edits_between_captions(caption, edited_caption)
+    return edits[0] if len(edits) == 1 else None
 
-    What a caption does not name is as `UNSAID` says.
+
+def edits_between_captions(caption: str, edited_caption: str) -> list[Edit]:
+    """List the edits from a caption in the storybook language to another one, one for each attribute that differs.
+
+    What a caption does not name is as `UNSAID` says. There are none where one of the captions does not name a building
+    and a place, or an attribute that the other one changes.
     """
     before, after = UNSAID | parse(caption), UNSAID | parse(edited_caption)
     changed = [name for name in ATTRIBUTES if before.get(name) != after.get(name)]
-    if len(changed) != 1 or not {"building", "place"} <= before.keys() & after.keys():
-        return None
-    return _edit(before, changed[0], after[changed[0]]) if changed[0] in before.keys() & after.keys() else None
+    both = before.keys() & after.keys()
+    if not {"building", "place", *changed} <= both:
+        return []
+    return [_edit(before, name, after[name]) for name in changed]
 
 
 def scene_of(named: Mapping[str, str], rng: random.Random) -> Scene:

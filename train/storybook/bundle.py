@@ -246,6 +246,8 @@ def card(
     state: State,
     figures: Mapping[str, Mapping[str, float]],
     data: str = "pictures of the storybook world alone",
+    tables: Mapping[str, str] | None = None,
+    limits: str = LIMITS,
 ) -> str:
     """Return the card of a bundled model in Markdown: what it is, how it was made, its figures, and its limits.
 
@@ -253,14 +255,16 @@ def card(
         about: description of the model.
         commands: commands that make it, in order.
         state: progress of the training.
-        figures: tables of figures, by caption.
+        figures: tables of figures with one row, by caption.
         data: what it was trained on.
+        tables: further tables in Markdown, by caption.
+        limits: what it cannot do.
     """
     header = ModelCardData(library_name=about.library, pipeline_tag=about.task, tags=["ip2p", "storybook"])
     text = ModelCard.from_template(
         header, template_path=str(CARD_TEMPLATE), about=about, commands=commands, state=state, data=data,
         figures=figures, device="a GPU" if torch.cuda.is_available() else f"a CPU ({platform.machine()})", table=_table,
-        limits=LIMITS,
+        tables=tables or {}, limits=limits,
     )  # fmt: skip
     return f"{text}\n"
 

@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,20 +20,24 @@ from torch import nn
 from ip2p.config import load_config
 from ip2p.editing.editor import Editor
 from ip2p.errors import ConfigError, run_program
-from ip2p.measuring.pixel_truth import pixel_truth
+from ip2p.evaluation.changes import UNMEASURED, Matrix, Moved, moved_attributes
+from ip2p.evaluation.draw import BATCH_SIZE
+from ip2p.evaluation.measures import MEASURES, Measurer
+from ip2p.evaluation.methods import Extent, make_methods
+from ip2p.evaluation.results import Result
+from ip2p.evaluation.samples import storybook_samples
+from ip2p.measuring.tables import markdown_table
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
 from ip2p.models.bundled import BUNDLED, bundled_path
 from ip2p.models.vocabulary import Vocabulary
-from ip2p.pictures.tensors import to_tensor
 from ip2p.settings import SETTINGS_FILE, EditSettings, require_known
 from ip2p.shards import fingerprint
-from ip2p.storybook.edits import Case, evaluation_cases
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.language import vocabulary
-from ip2p.storybook.render import render
+from ip2p.storybook.scene import ATTRIBUTES
 from ip2p.train.checkpoint import State, load_newest
 from ip2p.train.config import FinetuneConfig
-from ip2p.train.storybook.bundle import RECORD_FILE, ModelDescription, card, record
+from ip2p.train.storybook.bundle import LIMITS, RECORD_FILE, ModelDescription, card, record
 
 BASE_NAME, EDITOR_NAME = "storybook-base", "storybook-editor"
 EDITOR = ModelDescription(
@@ -49,6 +53,15 @@ EXAMPLES = (
     "move it to the beach",
 )  # fmt: skip
 """What the editor says that it can do, as far as its instructions had these words."""
+MEASURED = ("iou", "accuracy", "nearer", "kept", "success", "preservation", "product")
+"""Measures of the card, by their names in `ip2p.evaluation.measures.MEASURES`."""
+EVALUATION_SEED = 2024
+"""Seed of the held-out scenes, and of all noise; that of `ip2p evaluate` unless it is given another."""
+MOVED = (
+    "How often the judge reads another value of an attribute after an edit that was not of it, in per cent, and in\n"
+    "brackets how often it does so of exact targets; beside each kind the number of its edits"
+)
+EDITOR_LIMITS = f"{LIMITS}\nNot measured: " + "; ".join(f"{name} ({why})" for name, why in UNMEASURED.items()) + "."
 PLACES = ("base", "dataset", "out", "cache_folder")
 """Settings of a run that say where things were, and nothing about how it was trained."""
 FINETUNE_CONFIG = Path(__file__).parents[2] / "configs" / "storybook_finetune.yaml"
@@ -74,21 +87,60 @@ def mean_weights(backbones: Sequence[Backbone], shares: Sequence[float]) -> Back
     return backbones[0]
 
 
-def measure_editor(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> dict[str, float]:
-    """Measure pixel truth, and what the judge says, in percent; each case is edited with its number as the seed."""
-    scenes, asked = [render(case.scene) for case in cases], [case.instruction for case in cases]
-    edits = Editor(backbone).edit(scenes, asked, seeds=range(len(cases)))
-    edited = to_tensor([edit.image for edit in edits])
-    said = judge.measure(edited, cases)
-    source, target = to_tensor(scenes), to_tensor([render(case.target) for case in cases])
-    truth = pixel_truth(source / 2 + 0.5, target / 2 + 0.5, edited / 2 + 0.5)
-    both = [each.success * each.preservation for each in said]
-    figures = {
-        "pixel truth": float(truth.score.nansum()), "edit accuracy": float(truth.mean_accuracy.nansum()),
-        "success": sum(each.success for each in said), "preservation": sum(each.preservation for each in said),
-        "success x preservation": sum(both),
-    }  # fmt: skip
-    return {name: 100 * total / len(cases) for name, total in figures.items()}
+class Measured(NamedTuple):
+    """What was measured of an editor on held-out scenes.
+
+    Attributes:
+        editor: figures of its edits by their titles, in per cent.
+        bound: figures of the exact targets through its autoencoder.
+        moved: what its edits changed besides, by kind of edit.
+    """
+
+    editor: dict[str, float]
+    bound: dict[str, float]
+    moved: Matrix
+
+
+def measure_editor(backbone: Backbone, judge: Judge, count: int) -> Measured:
+    """Measure pixel truth, and what the judge reads, as `ip2p evaluate` does.
+
+    Args:
+        backbone: editor.
+        judge: judge that reads its pictures.
+        count: number of held-out scenes, each with one edit.
+    """
+    samples = storybook_samples(count, EVALUATION_SEED)
+    measurer = Measurer(judge, None)
+    batch = measurer.prepare(samples, [sample.load() for sample in samples])
+    edits, exact = (
+        [
+            Result(sample.name, sample.kind, figures=each.figures, read=each.read)
+            for sample, each in zip(samples, measurer.measure(batch, method.draw(batch)), strict=True)
+        ]
+        for method in make_methods(Editor(backbone), None, Extent(("editor", "bound")), batch=BATCH_SIZE)
+    )
+    return Measured(_means(edits), _means(exact), moved_attributes(samples, edits, exact))
+
+
+def _means(results: Sequence[Result]) -> dict[str, float]:
+    """Return the mean of each measure in MEASURED, in per cent, over the results that have it."""
+    found = {name: [each.figures[name] for each in results if name in each.figures] for name in MEASURED}
+    return {MEASURES[name].title: 100 * sum(values) / len(values) for name, values in found.items() if values}
+
+
+def matrix_table(moved: Matrix) -> str:
+    """Return a table in Markdown: in per cent, how often an edit moved what it should not; beside exact targets."""
+    rows = [
+        [f"{kind}, {max(each.edits for each in row.values())}", *(_cell(row.get(name)) for name in ATTRIBUTES)]
+        for kind, row in moved.items()
+    ]
+    return markdown_table(["edits of", *ATTRIBUTES], rows)
+
+
+def _cell(moved: Moved | None) -> str:
+    if moved is None:
+        return ""
+    return f"{100 * moved.share:.0f}" + (f" ({100 * moved.floor:.0f})" if moved.floor else "")
 
 
 def known_words(trained: Vocabulary) -> Vocabulary:
@@ -169,11 +221,14 @@ def export(parsed: argparse.Namespace) -> None:
     states = [each.state for each in found if each] or [State()]
     earlier = earlier_record(bundled_path(EDITOR_NAME), states[-1])
     total = add_progress(states[-1], earlier)
-    figures = {}
+    figures, tables = {}, {}
     if parsed.measure:
-        judge = Judge.from_pretrained(parsed.out / "judge")
-        measured = measure_editor(backbone, judge, evaluation_cases(parsed.measure))
-        figures = {f"On {parsed.measure} held-out scenes, by the judge and against the exact targets (%)": measured}
+        measured = measure_editor(backbone, Judge.from_pretrained(parsed.out / "judge"), parsed.measure)
+        figures = {
+            f"On {parsed.measure} held-out scenes, against the exact targets and by the judge (%)": measured.editor,
+            "The exact targets through its autoencoder, which no edit exceeds (%)": measured.bound,
+        }
+        tables = {MOVED: matrix_table(measured.moved)}
     shown = f" --shares {' '.join(map(str, shares))}" if len(folders) > 1 else ""
     shown += f" --set {' '.join(parsed.set)}" if parsed.set else ""
     shown += f" --measure {parsed.measure}"
@@ -185,7 +240,7 @@ def export(parsed: argparse.Namespace) -> None:
         f"python train/storybook/editor.py{shown}",
     ]
     extra = {
-        "README.md": card(EDITOR, commands, total, figures, f"pairs that {BASE_NAME} drew"),
+        "README.md": card(EDITOR, commands, total, figures, f"pairs that {BASE_NAME} drew", tables, EDITOR_LIMITS),
         RECORD_FILE: record(total, figures, commands=commands, run=run_id(states[-1]), earlier=earlier),
         SETTINGS_FILE: text,
     }  # fmt: skip

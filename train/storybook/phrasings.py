@@ -19,8 +19,8 @@ from datasets import Dataset, Features, Image, Value
 from ip2p.errors import ConfigError, DataError, run_program
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir
-from ip2p.storybook.edits import edit_between_captions, scene_of
-from ip2p.storybook.language import instruction, parse
+from ip2p.storybook.edits import edits_between_captions, scene_of
+from ip2p.storybook.language import instruction, instruction_for_both, parse
 from ip2p.storybook.scene import RESERVED, Edit
 from ip2p.train.masks import MASK_COLUMN
 
@@ -33,6 +33,8 @@ OPPOSITE = {
     "original_image": "edited_image", "edited_image": "original_image",
 }  # fmt: skip
 SPLITS = ("train", "test")
+MOST_EDITS = 2
+"""Edits that one instruction of the storybook language asks for, at most."""
 ENDING = "-00000-of-00001.parquet"
 
 
@@ -58,17 +60,25 @@ def phrase(row: Mapping[str, Any], count: int, seed: int) -> Iterator[Phrased]:
     """
     rng = random.Random(derive_seed(seed, "phrasings", str(row["id"])))
     before, after = row["original_prompt"], row["edited_prompt"]
-    edit, undo = edit_between_captions(before, after), edit_between_captions(after, before)
-    more = [_write(before, edit, rng) if edit else row["edit_prompt"] for _ in range(count - 1)]
+    edits, undo = edits_between_captions(before, after), edits_between_captions(after, before)
+    more = [_write(before, edits, rng) if _can_be_asked_for(edits) else row["edit_prompt"] for _ in range(count - 1)]
     names = [*FEATURES, MASK_COLUMN] if row.get(MASK_COLUMN) else [*FEATURES]
     yield Phrased({name: row[name] for name in names}, [row["edit_prompt"], *more])
-    if undo and undo.kind != RESERVED.no_triple:
+    if _can_be_asked_for(undo) and RESERVED.no_triple not in {each.kind for each in undo}:
         back = {name: row[OPPOSITE.get(name, name)] for name in names}
         yield Phrased(back, [_write(after, undo, rng) for _ in range(count)])
 
 
-def _write(caption: str, edit: Edit, rng: random.Random) -> str:
-    return instruction(edit, scene_of(parse(caption), rng), rng)
+def _can_be_asked_for(edits: Sequence[Edit]) -> bool:
+    return 0 < len(edits) <= MOST_EDITS
+
+
+def _write(caption: str, edits: Sequence[Edit], rng: random.Random) -> str:
+    scene = scene_of(parse(caption), rng)
+    if len(edits) == 1:
+        return instruction(edits[0], scene, rng)
+    first, second = edits
+    return instruction_for_both(first, second, scene, rng)
 
 
 def read_packed(folder: Path, split: str) -> list[dict[str, Any]]:

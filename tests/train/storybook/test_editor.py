@@ -11,12 +11,13 @@ import torch
 
 from ip2p import Editor
 from ip2p.errors import ConfigError, ModelError
+from ip2p.evaluation.changes import Moved
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.bundled import bundled_path
 from ip2p.models.vocabulary import Vocabulary
 from ip2p.train.checkpoint import Checkpoint, State, save_checkpoint
 from ip2p.train.storybook.bundle import read_record
-from ip2p.train.storybook.editor import EXAMPLES, export, known_words, training_command
+from ip2p.train.storybook.editor import EXAMPLES, export, known_words, matrix_table, training_command
 
 
 def arguments(*editors: Path, out: Path, **others: Any) -> argparse.Namespace:
@@ -56,8 +57,10 @@ def test_the_mean_of_two_editors_is_exported_with_card_and_settings(
     assert "storybook-editor" in card and "train/storybook/editor.py --shares 0.25 0.75" in card
     assert str(tmp_path) not in card and str(editor_folder) not in card, "folders of this machine are nobody's business"
     assert read_record(out, "editor") == State()
-    (figures,) = json.loads((out / "editor" / "training.json").read_text())["figures"].values()
-    assert all(0 <= value <= 100 for value in figures.values()) and "pixel truth" in figures
+    figures, bound = json.loads((out / "editor" / "training.json").read_text())["figures"].values()
+    assert figures.keys() == bound.keys() and all(0 <= value <= 100 for value in (figures | bound).values())
+    assert list(figures)[0] == "pixel truth" and figures != bound
+    assert "| edits of" in card and "| time, 1 " in card and "Not measured: viewpoint (" in card
 
 
 def test_an_editor_that_goes_on_from_the_bundled_one_has_the_commands_and_totals_of_both(
@@ -100,6 +103,13 @@ def test_misspelt_words_of_a_training_are_no_words_of_the_editor() -> None:
     found = known_words(Vocabulary(frozenset("make it winter wintr add a cow".split()), ("add a cwo",)))
     assert found.words == frozenset("make it winter add a cow".split())
     assert found.examples == ("add a cow", "make it winter") and set(found.examples) < set(EXAMPLES)
+
+
+def test_the_matrix_of_a_card_has_what_moved_beside_the_same_of_exact_targets() -> None:
+    table = matrix_table({"door": {"roof": Moved(0.5, 0.25, 4), "animal": Moved(0.25, 0.0, 4)}})
+    header, _, cells = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
+    found = dict(zip(header, cells, strict=True))
+    assert (found["edits of"], found["roof"], found["animal"], found["door"]) == ("door, 4", "50 (25)", "25", "")
 
 
 def test_the_command_of_a_run_has_what_was_unusual_and_no_folders() -> None:

@@ -1,5 +1,6 @@
 """Phrasings: more instructions of each pair, the other way round too, over equal pictures."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,21 @@ def test_a_pair_gets_instructions_there_and_back_that_differ() -> None:
     assert any("summer" in text.lower() for text in back.instructions)
     assert list(phrase(row(1), 12, seed=0)) == [there, back]
     assert next(phrase(row(1), 12, seed=1)).instructions != there.instructions
+
+
+def test_two_edits_are_asked_for_at_once_there_and_back() -> None:
+    after = "a red castle by a lake in winter"
+    there, back = phrase(row(1, after=after, edit_prompt="make it winter and swap the barn for a castle"), 8, seed=0)
+    for phrased, words in ((there, ("winter|snow", "castle|palace|fortress")), (back, ("summer", "barn|farmhouse"))):
+        assert len(set(phrased.instructions)) > 4
+        for text in phrased.instructions[1:]:
+            assert " and " in text, text
+        for word in words:
+            assert any(re.search(word, text.lower()) for text in phrased.instructions), (word, phrased.instructions)
+    third = row(1, after="a blue castle by a lake in winter")
+    assert [set(each.instructions) for each in phrase(third, 3, seed=0)] == [{"make it winter"}], "three are too many"
+    swapped = row(1, "a red barn by a lake with a balloon in the sky", "a blue barn by a lake with a bird in the sky")
+    assert len(list(phrase(swapped, 3, seed=0))) == 1, "the way back has an edit that no triple has"
 
 
 def test_what_no_triple_may_ask_for_is_not_asked_for() -> None:
