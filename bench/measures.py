@@ -117,6 +117,8 @@ def run(parsed: argparse.Namespace) -> None:
         lines = [[name, *(f"{found[fault].value:.2f}" for fault in faults)] for name, found in table.items()]
         print(f"AUC at telling faults from {parsed.faults} exact targets:\n")
         print(markdown_table(["measure", *faults], lines))
+        widest = max((each for found in table.values() for each in found.values()), key=lambda one: one.high - one.low)
+        print(f"\nThe widest 95 % interval is that of {show(widest)}.")
     edits = read_labelled(parsed.folders)
     labels = [bool(each.label) for each in edits]
     trials = [Trial(render(each.case.scene), render(each.case.target), each.edited, each.case) for each in edits]
