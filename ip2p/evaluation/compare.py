@@ -1,4 +1,4 @@
-"""Two evaluations side by side: what differs beyond chance, paired by sample."""
+"""What differs beyond chance, paired by sample: between two evaluations, and between the methods of one."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -8,7 +8,8 @@ import numpy as np
 
 from ip2p.errors import DataError
 from ip2p.evaluation.measures import MEASURES, Figures
-from ip2p.evaluation.report import Evaluation
+from ip2p.evaluation.methods import BOUND, COPY
+from ip2p.evaluation.report import Evaluation, MethodReport
 from ip2p.evaluation.scores import OVERALL, show
 from ip2p.measuring.intervals import Difference, Interval, compare
 from ip2p.measuring.tables import markdown_table
@@ -20,6 +21,9 @@ MEASURED_BY = {
     "dino": tuple(name for name in MEASURES if "DINO" in name or "structure distance" in name),
 }
 """Measures of a vision model and of DINO, compared where both evaluations had the same one."""
+
+LEADING = ("iou", "nearer", "product", "clip_direction", "clip_image")
+"""Measures in which the first method is held against the others."""
 
 
 class Compared(NamedTuple):
@@ -104,6 +108,38 @@ def _compare(
         Compared(method, kind, measure, float(each[0].mean()), float(each[1].mean()), differences[f"{kind}/{measure}"])
         for kind, measure in keys if (each := rows.get(f"{kind}/{measure}")) is not None
     ]  # fmt: skip
+
+
+def describe_others(methods: Mapping[str, MethodReport]) -> list[str]:
+    """Say in which measures the first method is better or worse than each other one that draws, a line for each.
+
+    The same samples are compared, and chances are corrected by Holm's method for all that is asked.
+
+    Args:
+        methods: methods in the order of the tables; the bound and the copy are left out.
+    """
+    drawn = [name for name in methods if name not in (BOUND, COPY)]
+    if len(drawn) < 2:
+        return []
+    first, *others = drawn
+    rows = {}
+    for name, measure in product(others, LEADING):
+        ours, theirs = methods[first].figures, methods[name].figures
+        shared = [sample for sample, each in theirs.items() if measure in each and measure in ours.get(sample, {})]
+        if shared:
+            rows[name, measure] = np.array([(theirs[each][measure], ours[each][measure]) for each in shared]).T
+    found = compare({f"{name}/{measure}": (pair[0], pair[1]) for (name, measure), pair in rows.items()}, seed=0)
+    lines: dict[str, list[str]] = {}
+    for name, measure in rows:
+        lines.setdefault(name, []).append(_describe_difference(measure, found[f"{name}/{measure}"]))
+    return [f"{first} beside {name}, on the same samples: {'; '.join(said)}" for name, said in lines.items()]
+
+
+def _describe_difference(measure: str, found: Difference) -> str:
+    verdict = "not beyond chance" if not found.beyond_chance else "higher" if found.interval.value > 0 else "lower"
+    sign = "+" if found.interval.value > 0 else ""
+    figures = f"{sign}{show(found.interval, MEASURES[measure])}, n {found.interval.rows}"
+    return f"{MEASURES[measure].title} {figures}, {verdict}"
 
 
 def comparison_table(compared: Sequence[Compared]) -> str:

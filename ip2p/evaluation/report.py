@@ -50,6 +50,7 @@ class Evaluation(BaseModel):
         methods: methods in the order of the tables.
         scores: means with intervals, by method, kind and measure: [mean, low, high, samples].
         curves: trade-off curves, that of the editor first.
+        beside: how the editor stands beside each other method, a line for each.
         moved: what the editor changed that nobody asked for, by kind and attribute: [share, floor, edits].
         unmeasured: probes of which this says nothing, and why.
         undefined: number of samples that some measures leave out, by reason: no target, no mask, no two captions.
@@ -64,6 +65,7 @@ class Evaluation(BaseModel):
     methods: dict[str, MethodReport]
     scores: Scores
     curves: list[TradeOff] = []
+    beside: list[str] = []
     moved: Matrix = {}
     unmeasured: dict[str, str] = {}
     undefined: dict[str, int] = {}
@@ -85,7 +87,7 @@ class Evaluation(BaseModel):
             f"{self.about['editor']} on {len(self.samples)} samples of {self.about['data']} "
             f"({chosen}). Means with 95 % intervals over samples.",
             overall_table(self.scores), f"{first}, by kind of edit", kinds_table(self.scores, first),
-            *(describe_curve(each, self.curves[0].name) for each in self.curves), *self.notes,
+            *self.beside, *(describe_curve(each, self.curves[0].name) for each in self.curves), *self.notes,
             *describe_undefined(self), *describe_faults(self.faults),
         ]  # fmt: skip
         return "\n\n".join(parts)

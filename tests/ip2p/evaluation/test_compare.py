@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ip2p.errors import DataError
-from ip2p.evaluation.compare import compare_evaluations, comparison_table
+from ip2p.evaluation.compare import compare_evaluations, comparison_table, describe_others
 from ip2p.evaluation.measures import MEASURES
 from ip2p.evaluation.report import Evaluation, MethodReport
 
@@ -73,3 +73,18 @@ def test_what_another_dino_measured_is_left_out() -> None:
 
     for dino, measures in (("one", {"iou", "Emu Edit DINO"}), ("other", {"iou"})):
         assert {each.measure for each in compare_evaluations(measured("one"), measured(dino))} == measures
+
+
+def test_the_editor_is_held_against_every_other_method_on_the_samples_of_both() -> None:
+    rng = np.random.default_rng(1)
+    ours = {f"s-{k}": {"iou": rng.random() / 2, "nearer": rng.random(), "sharpness": 1.0} for k in range(60)}
+    names = list(ours)
+    better = {name: {"iou": ours[name]["iou"] - 0.1, "nearer": ours[name]["nearer"] + 0.2} for name in names[:30]}
+    alike = {name: {"iou": ours[name]["iou"] + 0.1 * rng.normal()} for name in names[20:]} | {"s-99": {"iou": 0.0}}
+    figures = {"editor": ours, "copy of the input": better, "SDEdit 0.5": better, "SDEdit 0.9": alike, "text": {}}
+    methods = {name: MethodReport(settings={}, rows=0, figures=each) for name, each in figures.items()}
+    first, second = describe_others(methods)
+    assert first.startswith("editor beside SDEdit 0.5, on the same samples: pixel truth +10.0 (")
+    assert ", n 30, higher; nearer to the target -20.0 (" in first and first.endswith("lower")
+    assert second.startswith("editor beside SDEdit 0.9") and second.endswith(", n 40, not beyond chance")
+    assert describe_others({"editor": methods["editor"]}) == describe_others({}) == []
