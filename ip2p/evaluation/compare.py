@@ -1,4 +1,4 @@
-"""What differs beyond chance, paired by sample: between two evaluations, and between the methods of one."""
+"""What differs, and whether beyond chance: two evaluations, the methods of one, and kinds of phrasings."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -10,7 +10,9 @@ from ip2p.errors import DataError
 from ip2p.evaluation.measures import MEASURES, Figures
 from ip2p.evaluation.methods import BOUND, COPY
 from ip2p.evaluation.report import Evaluation, MethodReport
-from ip2p.evaluation.scores import OVERALL, show
+from ip2p.evaluation.results import Result
+from ip2p.evaluation.samples import Sample
+from ip2p.evaluation.scores import OVERALL, score_methods, show
 from ip2p.measuring.intervals import Difference, Interval, compare
 from ip2p.measuring.tables import markdown_table
 
@@ -140,6 +142,32 @@ def _describe_difference(measure: str, found: Difference) -> str:
     sign = "+" if found.interval.value > 0 else ""
     figures = f"{sign}{show(found.interval, MEASURES[measure])}, n {found.interval.rows}"
     return f"{MEASURES[measure].title} {figures}, {verdict}"
+
+
+def describe_phrasings(samples: Sequence[Sample], results: Sequence[Result], seed: int) -> list[str]:
+    """Say what a method comes to where instructions have phrasings of the training, and where they have held-out ones.
+
+    Args:
+        samples: samples with their cases.
+        results: results of the method.
+        seed: seed of the bootstrap.
+    """
+    rephrased = {sample.name: sample.case.is_rephrased for sample in samples if sample.case}
+    groups = {
+        words: [each for each in results if rephrased.get(each.sample) is held_out and not each.fault]
+        for words, held_out in (("phrased as in training", False), ("in held-out phrasings", True))
+    }
+    if not all(groups.values()):
+        return []
+    scores = score_methods(groups, seed)
+    said = [
+        f"{words} (n {len(groups[words])}): " + ", ".join(
+            f"{MEASURES[name].title} {show(found[OVERALL][name], MEASURES[name])}"
+            for name in LEADING if name in found[OVERALL]
+        )
+        for words, found in scores.items()
+    ]  # fmt: skip
+    return [f"Instructions {'; '.join(said)}"]
 
 
 def comparison_table(compared: Sequence[Compared]) -> str:

@@ -50,7 +50,7 @@ class Evaluation(BaseModel):
         methods: methods in the order of the tables.
         scores: means with intervals, by method, kind and measure: [mean, low, high, samples].
         curves: trade-off curves, that of the editor first.
-        beside: how the editor stands beside each other method, a line for each.
+        beside: how the editor stands beside each other method, and in held-out phrasings, a line for each.
         moved: what the editor changed that nobody asked for, by kind and attribute: [share, floor, edits].
         unmeasured: probes of which this says nothing, and why.
         undefined: number of samples that some measures leave out, by reason: no target, no mask, no two captions.

@@ -34,6 +34,7 @@ class Case:
         caption: caption of the scene.
         instruction: instruction for the edit.
         edited_caption: caption of the target, edited in place.
+        is_rephrased: whether the instruction has a phrasing that training never sees.
     """
 
     scene: Scene
@@ -41,6 +42,7 @@ class Case:
     caption: str
     instruction: str
     edited_caption: str
+    is_rephrased: bool = False
 
     @property
     def target(self) -> Scene:
@@ -148,5 +150,6 @@ def _case(seed: int, number: int) -> Case:
         scene = sample_scene(rng, "base", held_out=True)
         options = [edit for edit in possible_edits(scene.attributes) if edit.kind == kinds[place]]
     edit, text = rng.choice(options), caption(scene, rng)
-    asked = instruction(edit, scene, rng, held_out=turn % 2 == 1)
-    return Case(scene, edit, text, asked, edited_caption(text, scene, edit))
+    is_rephrased = turn % 2 == 1
+    asked = instruction(edit, scene, rng, held_out=is_rephrased)
+    return Case(scene, edit, text, asked, edited_caption(text, scene, edit), is_rephrased)
