@@ -62,9 +62,7 @@ def _others(scores: Scores, measure: str) -> list[tuple[str, str]]:
 
 
 def _figure(scores: Scores, method: str, measure: str, *, bounds: bool = True) -> str:
-    unit = " %" if MEASURES[measure].percent else ""
-    value, bracket, rest = show(scores[method][OVERALL][measure], MEASURES[measure], bounds=bounds).partition(" (")
-    return f"{value}{unit}{bracket}{rest}"
+    return show(scores[method][OVERALL][measure], MEASURES[measure], bounds=bounds, unit=True)
 
 
 def write_figures(file: Path, folder: Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ip2p.errors import DataError
 from ip2p.evaluation.measures import MEASURES, Figures
-from ip2p.evaluation.methods import BOUND, COPY
+from ip2p.evaluation.methods import BOUND, COPY, EDITOR
 from ip2p.evaluation.report import Evaluation, MethodReport
 from ip2p.evaluation.results import Result
 from ip2p.evaluation.samples import Sample
@@ -16,11 +16,14 @@ from ip2p.evaluation.scores import OVERALL, score_methods, show
 from ip2p.measuring.intervals import Difference, Interval, compare
 from ip2p.measuring.tables import markdown_table
 
-SAME_DATA = ("data", "seed", "clip", "clip_side", "clip_range", "clip_resize", "judge")
+SAME_DATA = (
+    "data", "samples", "seed", "measures", "judge", "judge_weights", "clip", "clip_weights", "clip_side", "clip_range",
+    "clip_resize",
+)  # fmt: skip
 """What two evaluations must have in common for their figures to be comparable."""
 MEASURED_BY = {
     "asked": ("asked", "asked_edit", "asked_kept", "asked_clean"),
-    "dino": tuple(name for name in MEASURES if "DINO" in name or "structure distance" in name),
+    "dino_weights": tuple(name for name in MEASURES if "DINO" in name or "structure distance" in name),
 }
 """Measures of a vision model and of DINO, compared where both evaluations had the same one."""
 
@@ -66,10 +69,11 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> list[Compared]
     left_out = {name for whose in others for name in MEASURED_BY[whose]}
     measures = [name for name in MEASURES if name not in left_out]
     found = []
-    for method in (name for name in first.methods if name in second.methods):
+    shared_methods = [name for name in first.methods if name in second.methods]
+    for method in shared_methods:
         before, after = first.methods[method].figures, second.methods[method].figures
         shared = {name: kind for name, kind in first.samples.items() if name in before and name in after}
-        found += _compare(method, measures, shared, before, after)
+        found += _compare(method, measures, shared, before, after, len(shared_methods))
     if not found:
         raise DataError("the evaluations have no sample in common", "Evaluate both on the same data and seed")
     return found
@@ -81,11 +85,12 @@ def _compare(
     kinds: Mapping[str, str],
     before: Mapping[str, Figures],
     after: Mapping[str, Figures],
+    methods: int,
 ) -> list[Compared]:
     """Compare all measures of a method on paired samples, over all kinds and by kind.
 
-    The two are corrected each by itself, at half the level: what is asked first must not drown among the questions
-    about kinds.
+    The two are corrected each by itself, at half the level of each of the `methods`: what is asked first must not drown
+    among the questions about kinds.
     """
     keys = list(product([OVERALL, *sorted(set(kinds.values()))], measures))
     rows = {}
@@ -103,7 +108,7 @@ def _compare(
         name: found
         for family in families
         for name, found in compare(
-            {name: tuple(rows[name]) for name in rows if name in family}, seed=0, families=len(families)
+            {name: tuple(rows[name]) for name in rows if name in family}, seed=0, families=methods * len(families)
         ).items()
     }
     return [
@@ -113,20 +118,19 @@ def _compare(
 
 
 def describe_others(methods: Mapping[str, MethodReport]) -> list[str]:
-    """Say in which measures the first method is better or worse than each other one that draws, a line for each.
+    """Say in which measures the editor is higher or lower than each other method that draws, a line for each.
 
     The same samples are compared, and chances are corrected by Holm's method for all that is asked.
 
     Args:
         methods: methods in the order of the tables; the bound and the copy are left out.
     """
-    drawn = [name for name in methods if name not in (BOUND, COPY)]
-    if len(drawn) < 2:
+    others = [name for name in methods if name not in (EDITOR, BOUND, COPY)]
+    if EDITOR not in methods or not others:
         return []
-    first, *others = drawn
     rows = {}
     for name, measure in product(others, LEADING):
-        ours, theirs = methods[first].figures, methods[name].figures
+        ours, theirs = methods[EDITOR].figures, methods[name].figures
         shared = [sample for sample, each in theirs.items() if measure in each and measure in ours.get(sample, {})]
         if shared:
             rows[name, measure] = np.array([(theirs[each][measure], ours[each][measure]) for each in shared]).T
@@ -134,14 +138,13 @@ def describe_others(methods: Mapping[str, MethodReport]) -> list[str]:
     lines: dict[str, list[str]] = {}
     for name, measure in rows:
         lines.setdefault(name, []).append(_describe_difference(measure, found[f"{name}/{measure}"]))
-    return [f"{first} beside {name}, on the same samples: {'; '.join(said)}" for name, said in lines.items()]
+    return [f"{EDITOR} beside {name}, on the same samples: {'; '.join(said)}" for name, said in lines.items()]
 
 
 def _describe_difference(measure: str, found: Difference) -> str:
     verdict = "not beyond chance" if not found.beyond_chance else "higher" if found.interval.value > 0 else "lower"
-    sign = "+" if found.interval.value > 0 else ""
-    figures = f"{sign}{show(found.interval, MEASURES[measure])}, n {found.interval.rows}"
-    return f"{MEASURES[measure].title} {figures}, {verdict}"
+    figures = show(found.interval, MEASURES[measure], unit=True, signed=True)
+    return f"{MEASURES[measure].title} {figures}, n {found.interval.rows}, {verdict}"
 
 
 def describe_phrasings(samples: Sequence[Sample], results: Sequence[Result], seed: int) -> list[str]:
@@ -162,7 +165,7 @@ def describe_phrasings(samples: Sequence[Sample], results: Sequence[Result], see
     scores = score_methods(groups, seed)
     said = [
         f"{words} (n {len(groups[words])}): " + ", ".join(
-            f"{MEASURES[name].title} {show(found[OVERALL][name], MEASURES[name])}"
+            f"{MEASURES[name].title} {show(found[OVERALL][name], MEASURES[name], unit=True)}"
             for name in LEADING if name in found[OVERALL]
         )
         for words, found in scores.items()

@@ -81,7 +81,8 @@ def run_plan(
         prepared: tuple[int, _Loaded] | None = None
         for work in left:
             if prepared is None or prepared[0] != work.number:
-                longest = max((each.samples for each in left if each.number == work.number), key=len)
+                # Over all works, done or not: how many are embedded together moves the last digits of embeddings.
+                longest = max((each.samples for each in plan if each.number == work.number), key=len)
                 prepared = work.number, _load(longest, measurer)
             results = _do(work, prepared[1], measurer, unets)
             folder.write(work.method.slug, work.number, results, work.mark)

@@ -29,7 +29,7 @@ from ip2p.models.folder import fingerprint_model
 from ip2p.models.inference import load_for_inference
 from ip2p.remote.server import ServerSettings
 from ip2p.settings import SETTINGS_FILE
-from ip2p.shards import hash_file
+from ip2p.shards import fingerprint, hash_file
 from ip2p.storybook.judge import Judge
 
 BASELINES = {"sdedit", "p2p", "text"}
@@ -39,6 +39,8 @@ JUDGE, STORYBOOK_CLIPS = "storybook-judge", ("storybook-clip-b", "storybook-clip
 FILTER_CLIP = "storybook-clip-a"
 """The CLIP that filtered the pairs of storybook's editors."""
 PHOTO_CLIP = "openai/clip-vit-large-patch14"
+MARKED = ("device", "versions", "measures", "judge_weights", "clip_weights", "dino_weights")
+"""Facts of a report that all its figures depend on."""
 NONE = "none"
 SCENES = 200
 CARD = "README.md"
@@ -234,15 +236,16 @@ def evaluate_model(
         "data": data.name, "split": data.split, "n": len(data.samples), "seed": seed, "quick": extent.quick,
         **describe_clip(clip, clip_name), "dino": dino_name or "none", "judge": JUDGE if judge else "none",
         "asked": asked.model if asked else "none",
-        "device": backbone.device.type,
-        "versions": describe_versions(),
+        "device": backbone.device.type, "versions": describe_versions(), "measures": _hash_measures(),
+        "samples": fingerprint({"samples": [each.describe() for each in data.samples]})[:16],
+        "judge_weights": _mark(JUDGE) if judge else "", "clip_weights": _mark(clip_name) if clip else "",
+        "dino_weights": _mark(dino_name) if dino_name else "",
     }  # fmt: skip
     marks = {
         "editor": fingerprint_model(editor_name)[:16], "options": {name: str(each) for name, each in loading.items()},
-        "base": fingerprint_model(base_name)[:16] if base else "", "judge": _mark(JUDGE) if judge else "",
-        "clip": (_mark(clip_name), list(clip.preprocessing)) if clip else "", "device": backbone.device.type,
-        "dino": _mark(dino_name) if dino_name else "", "measures": _hash_measures(), "versions": describe_versions(),
-        "lpips": missing_for_lpips(),
+        "base": fingerprint_model(base_name)[:16] if base else "", "lpips": missing_for_lpips(),
+        "clip": list(clip.preprocessing) if clip else "",
+        **{name: about[name] for name in MARKED},
     }  # fmt: skip
     return evaluate(
         editor, base, data.samples, judge=judge, clip=clip, dino=dino, extent=extent, seed=seed, out=out, about=about,

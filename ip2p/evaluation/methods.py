@@ -8,9 +8,11 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from PIL import Image
 
+from ip2p.editing.changes import change_mask, compare
 from ip2p.editing.editor import Editor
 from ip2p.editing.generation import generate, img2img
 from ip2p.editing.inversion import edit_by_captions
+from ip2p.editing.masks import paste
 from ip2p.editing.requests import resize, working_size
 from ip2p.errors import ConfigError
 from ip2p.evaluation.curve import MIN_SAMPLES
@@ -22,8 +24,8 @@ from ip2p.settings import PRESETS
 
 Group = Literal["editor", "bound", "copy", "sdedit", "p2p", "text"]
 GROUPS: tuple[Group, ...] = get_args(Group)
-"""Names of methods on the command line: the editor; the exact target through the autoencoder, which no edit can exceed;
-the unchanged input; SDEdit; Prompt-to-Prompt after inversion; text-to-image from the edited caption."""
+"""Names of methods on the command line: the editor; the exact target through its autoencoder, which no edit is likely
+to exceed; the unchanged input; SDEdit; Prompt-to-Prompt after inversion; text-to-image from the edited caption."""
 Need = Literal["", "captions", "target"]
 
 EDITOR, BOUND, COPY = "editor", "exact target through the autoencoder", "copy of the input"
@@ -172,8 +174,9 @@ def _editor_method(editor: Editor, name: str, settings: Mapping[str, Any], batch
 
 
 def _bound(backbone: Backbone) -> Method:
-    """The exact target through the editor's autoencoder at its resolution."""
+    """The exact target through the editor's autoencoder at its resolution, finished as its edits are."""
     side = backbone.settings.resolution or backbone.image_size
+    keeps = bool(backbone.settings.keep_unchanged)
 
     @torch.inference_mode()
     def draw(each: Batch) -> list[Image.Image]:
@@ -181,11 +184,15 @@ def _bound(backbone: Backbone) -> Method:
         for one in each.pictures:
             assert one.target is not None, "no target"
             size = working_size(one.target.size, side, backbone.downscale)
-            x = to_tensor([resize(one.target, size)]).to(backbone.device)
-            made += to_images(backbone.decode(backbone.encode_target(x)))
+            source, target = (to_tensor([resize(each, size)]).to(backbone.device) for each in (one.source, one.target))
+            (image,) = to_images(backbone.decode(backbone.encode_target(target)))
+            if keeps:
+                change = compare(backbone, source, [image])[0]
+                image = paste(resize(image, one.source.size), one.source, change_mask(change, one.source.size))
+            made.append(image)
         return made
 
-    return Method(BOUND, "bound", draw, {"resolution": side}, need="target")
+    return Method(BOUND, "bound", draw, {"resolution": side, "keep_unchanged": keeps}, need="target")
 
 
 def _baselines(base: Backbone, extent: Extent, batch: int) -> Iterator[Method]:

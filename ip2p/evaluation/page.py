@@ -21,6 +21,8 @@ LABELS = {
     "n": "samples", "quick": "quick (--quick)", "clip": "CLIP", "clip_side": "CLIP sees (px)",
     "clip_mean": "CLIP's mean", "clip_std": "CLIP's standard deviation", "clip_range": "CLIP's range",
     "clip_resize": "CLIP's resizing", "dino": "DINO", "asked": "vision model asked",
+    "measures": "hash of the measures", "samples": "hash of the samples", "judge_weights": "hash of the judge",
+    "clip_weights": "hash of CLIP", "dino_weights": "hash of DINO",
 }  # fmt: skip
 """What the page calls the facts of a report whose keys are not words."""
 

@@ -18,6 +18,8 @@ from ip2p.evaluation.samples import Sample
 from ip2p.evaluation.scores import OVERALL, Scores, columns_of, kinds_table, overall_table, show
 from ip2p.measuring.published import LPIPS_NEEDS
 
+HEADLINE = ("iou", "nearer", "kept", "success", "preservation", "product")
+"""Measures of the headline where there are exact targets."""
 REPORT_FILE, PAGE_FILE, CURVE_FILE, PARTS = "evaluation.json", "evaluation.html", "curve.svg", "parts"
 
 
@@ -77,20 +79,29 @@ class Evaluation(BaseModel):
         """The figures of the first method in one sentence."""
         name = next(iter(self.scores))
         found = self.scores[name].get(OVERALL, {})
-        said = [f"{each.title} {show(found[key], each)}" for key, each in MEASURES.items() if key in found]
-        return f"{name}, {len(self.samples)} samples: " + ", ".join(said[:4]) if said else f"{name}: nothing measured"
+        names = [key for key in HEADLINE if key in found] or [key for key in MEASURES if key in found][:4]
+        said = [f"{MEASURES[key].title} {show(found[key], MEASURES[key], unit=True)}" for key in names]
+        return f"{name}, {len(self.samples)} samples: " + ", ".join(said) if said else f"{name}: nothing measured"
 
     def __str__(self) -> str:
         first = next(iter(self.scores))
         chosen = ", ".join(filter(None, (self.about.get("split"), f"seed {self.about['seed']}")))
         parts = [
             f"{self.about['editor']} on {len(self.samples)} samples of {self.about['data']} "
-            f"({chosen}). Means with 95 % intervals over samples.",
+            f"({chosen}). Means with 95 % intervals over samples.{describe_seen(self.about)}",
             overall_table(self.scores), f"{first}, by kind of edit", kinds_table(self.scores, first),
             *self.beside, *(describe_curve(each, self.curves[0].name) for each in self.curves), *self.notes,
             *describe_undefined(self), *describe_faults(self.faults),
         ]  # fmt: skip
         return "\n\n".join(parts)
+
+
+def describe_seen(about: Mapping[str, Any]) -> str:
+    """Describe the CLIP that measured, and what it is shown; nothing without one."""
+    if "clip_side" not in about:
+        return ""
+    seen = f"{about['clip_side']} px, {about['clip_resize']}, in {about['clip_range']}"
+    return f" CLIP: {about['clip']} at {seen}."
 
 
 def describe_curve(curve: TradeOff, first: str) -> str:

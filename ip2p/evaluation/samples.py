@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +69,11 @@ class Sample:
     def describe(self) -> dict[str, str | int]:
         """Describe what its results depend on, for fingerprints; this reads its stored pictures."""
         names = ("name", "kind", "instruction", "seed", "caption", "edited_caption")
-        return {name: getattr(self, name) for name in names} | {"pictures": self.hash_pictures()}
+        return {name: getattr(self, name) for name in names} | {"pictures": self._pictures}
+
+    @cached_property
+    def _pictures(self) -> str:
+        return self.hash_pictures()
 
 
 def storybook_samples(count: int, seed: int, *, stage: str = "evaluate") -> list[Sample]:

@@ -50,12 +50,24 @@ def columns_of(scores: Scores) -> list[Column]:
     return [Column(name, measure) for name, measure in MEASURES.items() if name in there]
 
 
-def show(interval: Interval | None, measure: Measure, *, bounds: bool = True) -> str:
-    """Format a mean with its interval, in per cent where the measure is a share."""
+def show(
+    interval: Interval | None, measure: Measure, *, bounds: bool = True, unit: bool = False, signed: bool = False
+) -> str:
+    """Format a mean with its interval, in per cent where the measure is a share.
+
+    Args:
+        interval: mean with its interval; None where nothing was measured.
+        measure: measure that it is of.
+        bounds: whether to show the bounds.
+        unit: whether to show the sign of per cent, outside of tables whose titles have it.
+        signed: whether to show a plus, too, as of a difference.
+    """
     if interval is None:
         return "-"
     factor, digits = (100, 1) if measure.percent else (1, 1 if measure.title == "PSNR" else 3)
-    value, low, high = (f"{factor * each:.{digits}f}" for each in interval[:3])
+    numbers = [round(factor * each, digits) + 0.0 for each in interval[:3]]  # which makes -0.0 into 0.0
+    value, low, high = (f"{each:{'+' if signed else ''}.{digits}f}" for each in numbers)
+    value += " %" if unit and measure.percent else ""
     return f"{value} ({low} to {high})" if bounds and math.isfinite(interval.low) else value
 
 

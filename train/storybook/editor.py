@@ -140,7 +140,7 @@ def matrix_table(moved: Matrix) -> str:
 def _cell(moved: Moved | None) -> str:
     if moved is None:
         return ""
-    return f"{100 * moved.share:.0f}" + (f" ({100 * moved.floor:.0f})" if moved.floor else "")
+    return f"{100 * moved.share:.0f}" + (f" ({100 * moved.floor:.0f})" if moved.floor is not None else "")
 
 
 def known_words(trained: Vocabulary) -> Vocabulary:
@@ -226,7 +226,7 @@ def export(parsed: argparse.Namespace) -> None:
         measured = measure_editor(backbone, Judge.from_pretrained(parsed.out / "judge"), parsed.measure)
         figures = {
             f"On {parsed.measure} held-out scenes, against the exact targets and by the judge (%)": measured.editor,
-            "The exact targets through its autoencoder, which no edit exceeds (%)": measured.bound,
+            "The exact targets through its autoencoder, finished as its edits are (%)": measured.bound,
         }
         tables = {MOVED: matrix_table(measured.moved)}
     shown = f" --shares {' '.join(map(str, shares))}" if len(folders) > 1 else ""

@@ -61,15 +61,16 @@ def test_noise_is_hardly_ever() -> None:
 def test_other_data_are_refused() -> None:
     with pytest.raises(DataError, match="differ in seed: 1 and 2"):
         compare_evaluations(evaluation(0), evaluation(0, seed=2))
-    with pytest.raises(DataError, match="differ in judge: none and another"):
-        compare_evaluations(evaluation(0, judge="none"), evaluation(0, judge="another"))
+    for name in ("judge", "judge_weights", "clip_weights", "measures", "samples"):  # a name alone says too little
+        with pytest.raises(DataError, match=f"differ in {name}: none and another"):
+            compare_evaluations(evaluation(0, **{name: "none"}), evaluation(0, **{name: "another"}))
     with pytest.raises(DataError, match="no sample in common"):
         compare_evaluations(evaluation(0), evaluation(0).model_copy(update={"methods": {}}))
 
 
 def test_what_another_dino_measured_is_left_out() -> None:
     def measured(dino: str) -> Evaluation:
-        found = evaluation(0.1, dino=dino)
+        found = evaluation(0.1, dino="dino", dino_weights=dino)
         figures = {name: each | {"Emu Edit DINO": 0.5} for name, each in found.methods["editor"].figures.items()}
         return found.model_copy(update={"methods": {"editor": MethodReport(settings={}, rows=60, figures=figures)}})
 
@@ -86,10 +87,11 @@ def test_the_editor_is_held_against_every_other_method_on_the_samples_of_both() 
     figures = {"editor": ours, "copy of the input": better, "SDEdit 0.5": better, "SDEdit 0.9": alike, "text": {}}
     methods = {name: MethodReport(settings={}, rows=0, figures=each) for name, each in figures.items()}
     first, second = describe_others(methods)
-    assert first.startswith("editor beside SDEdit 0.5, on the same samples: pixel truth +10.0 (")
-    assert ", n 30, higher; nearer to the target -20.0 (" in first and first.endswith("lower")
+    assert first.startswith("editor beside SDEdit 0.5, on the same samples: pixel truth +10.0 % (")
+    assert ", n 30, higher; nearer to the target -20.0 % (" in first and first.endswith("lower")
     assert second.startswith("editor beside SDEdit 0.9") and second.endswith(", n 40, not beyond chance")
     assert describe_others({"editor": methods["editor"]}) == describe_others({}) == []
+    assert describe_others({name: each for name, each in methods.items() if name != "editor"}) == []
 
 
 def test_held_out_phrasings_are_told_apart_from_those_of_the_training() -> None:
@@ -102,8 +104,8 @@ def test_held_out_phrasings_are_told_apart_from_those_of_the_training() -> None:
     ]
     (line,) = describe_phrasings(samples, results, seed=0)
     assert line == (
-        "Instructions phrased as in training (n 30): pixel truth 40.0 (40.0 to 40.0); "
-        "in held-out phrasings (n 30): pixel truth 10.0 (10.0 to 10.0)"
+        "Instructions phrased as in training (n 30): pixel truth 40.0 % (40.0 to 40.0); "
+        "in held-out phrasings (n 30): pixel truth 10.0 % (10.0 to 10.0)"
     )
     others = [Sample(each.name, each.kind, each.instruction, each.seed, each.load) for each in samples]
     assert describe_phrasings(others, results, seed=0) == describe_phrasings(samples[:15], results, seed=0) == []

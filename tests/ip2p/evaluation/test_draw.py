@@ -1,5 +1,7 @@
 """The run: every sample of every method once, faults named and survived, resumed where it was stopped."""
 
+import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,13 +10,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from ip2p.editing.editor import Editor
 from ip2p.errors import ModelError
 from ip2p.evaluation import draw as module
 from ip2p.evaluation.draw import NO_CAPTIONS, NO_TARGET, plan_work, run_plan
 from ip2p.evaluation.measures import Batch, Measured, Measurer
-from ip2p.evaluation.methods import Method, counted_rows
+from ip2p.evaluation.methods import Extent, Method, counted_rows, make_methods
 from ip2p.evaluation.results import Result, ResultFolder
-from ip2p.evaluation.samples import Pictures, Sample
+from ip2p.evaluation.samples import Pictures, Sample, storybook_samples
 
 Run = Callable[..., list[Result]]
 MakeSample = Callable[..., Sample]
@@ -131,3 +134,38 @@ def test_rows_of_networks_are_counted() -> None:
         network(torch.zeros(4, 2))
     network(torch.zeros(9, 2))
     assert rows() == 7
+
+
+def test_a_resumed_batch_is_embedded_with_as_many_as_at_first(
+    make_sample: MakeSample, targets: Method, tmp_path: Path
+) -> None:
+    """Embeddings of one picture and of two differ in the last digit, and so would figures of a resumed run."""
+    sizes: list[int] = []
+
+    class Counting(Measurer):
+        def prepare(self, samples: Sequence[Sample], pictures: Sequence[Pictures]) -> Batch:
+            sizes.append(len(samples))
+            return super().prepare(samples, pictures)
+
+    short = Method("short", "text", targets.draw, limit=1)
+    plan = plan_work([targets, short], [make_sample(k) for k in range(2)], {})
+    folder = ResultFolder(tmp_path / "parts")
+    run_plan(plan, Counting(None, None), folder, unets=(), say=lambda _: None)
+    shutil.rmtree(tmp_path / "parts" / "short")
+    run_plan(plan, Counting(None, None), folder, unets=(), say=lambda _: None)
+    assert sizes == [2, 2]
+
+
+def test_the_bound_of_an_editor_that_keeps_unchanged_pixels_keeps_them_too() -> None:
+    """Else it would be no bound: an edit of a door would be nearer to its target than the target itself."""
+    editor = Editor.from_pretrained("storybook-editor")
+    sample = next(each for each in storybook_samples(40, 1) if each.kind == "door")
+    batch = Measurer(None, None).prepare([sample], [sample.load()])
+    found = {}
+    for keeps in (False, True):
+        own = {**editor.backbone.own_settings, "keep_unchanged": keeps}
+        editor.backbone = dataclasses.replace(editor.backbone, own_settings=own)
+        (bound,) = make_methods(editor, None, Extent(("bound",)), batch=1)
+        assert bound.settings["keep_unchanged"] is keeps
+        found[keeps] = Measurer(None, None).measure(batch, bound.draw(batch))[0].figures
+    assert found[True]["iou"] > 2 * found[False]["iou"] and found[True]["kept"] > 0.95 > found[False]["kept"]
