@@ -176,7 +176,7 @@ def _editor_method(editor: Editor, name: str, settings: Mapping[str, Any], batch
 def _bound(backbone: Backbone) -> Method:
     """The exact target through the editor's autoencoder at its resolution, finished as its edits are."""
     side = backbone.settings.resolution or backbone.image_size
-    keeps = bool(backbone.settings.keep_unchanged)
+    keeps = bool(backbone.settings.model_dump().get("keep_unchanged"))
 
     @torch.inference_mode()
     def draw(each: Batch) -> list[Image.Image]:
