@@ -43,7 +43,7 @@ def sentence(evaluation: Evaluation) -> str:
     about, samples = evaluation.about, counted(len(evaluation.samples), "sample")
     return (
         f"On {samples} of {about['data']}, {about['editor']} reaches {', '.join(parts)}; "
-        "95 % bootstrap intervals over samples in brackets."
+        "95 % intervals over samples in brackets."
     )
 
 
