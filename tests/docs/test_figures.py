@@ -40,7 +40,7 @@ def test_the_sentence_has_the_figures_of_the_file(tmp_path: Path) -> None:
     picture, said = figures.write_figures(tmp_path, tmp_path).split("\n\n")
     assert said == (
         "On 1 sample of held-out scenes, an-editor reaches 41.2 % (40.2 to 42.2) pixel truth (93.4 % for the exact "
-        "target through the autoencoder, 7.0 % for SDEdit 0.5), 90.0 % (89.0 to 91.0) pixels kept; 95 % bootstrap "
+        "target through the autoencoder, 7.0 % for SDEdit 0.5), 90.0 % (89.0 to 91.0) pixels kept; 95 % "
         "intervals over samples in brackets."
     )
     assert picture.endswith("(docs/curve.svg)")
