@@ -164,10 +164,13 @@ def read_triplets(source: str | Path, reading: Reading | None = None) -> Iterato
 def to_mask(image: Image.Image) -> Image.Image:
     """Make a mask black and white, of which the white part may change.
 
-    A picture with a hole, such as MagicBrush's, may change where it is transparent; all others where they are bright.
+    A picture with a hole, such as MagicBrush's, may change where it is transparent; all others where they are bright,
+    or, if they were stored as truth values, where they are 1.
     """
     if "A" in image.getbands():
         hole = image.getchannel("A").point(lambda value: 0 if value >= HALF else 255)
         if hole.getbbox():
             return hole
-    return image.convert("L").point(lambda value: 255 if value >= HALF else 0)
+    gray = image.convert("L")
+    white = 1 if gray.getextrema()[1] == 1 else HALF
+    return gray.point(lambda value: 255 if value >= white else 0)

@@ -228,3 +228,9 @@ def test_masks_of_any_mode() -> None:
     assert to_mask(corner()) == to_mask(corner().convert("RGB")) == to_mask(corner().convert("1")) == corner()
     opaque = corner().convert("RGBA")
     assert to_mask(opaque) == corner()
+
+
+def test_a_mask_of_truth_values_is_white_where_it_is_1() -> None:
+    stored = corner().point(lambda value: value // 255)
+    assert to_mask(stored) == to_mask(stored.convert("RGB")) == corner()
+    assert to_mask(Image.new("L", SIZE)).getbbox() is None
