@@ -8,6 +8,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from labelled_edits import read_labelled
@@ -72,7 +73,7 @@ def make_measures(
 
     def asked(trials: Sequence[Trial]) -> list[float]:
         assert vision is not None
-        edits = [JudgedEdit(each.case, encode_png(each.source), encode_png(each.edited)) for each in trials]
+        edits = [JudgedEdit(each.case, partial(encode_png, each.source), encode_png(each.edited)) for each in trials]
         return [each.edit * each.kept if each else math.nan for each in vision.judge(edits)]
 
     made: dict[str, Measure] = {
