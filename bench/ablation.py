@@ -32,6 +32,7 @@ from ablation_sets import (
     packed_ids,
     read_set,
     read_thresholds,
+    refiltered,
     write_set,
 )
 
@@ -136,12 +137,13 @@ class Ablation:
         names = ("minutes", "updates", "config", "scenes", "pairs", "seed", "curve_samples", "settings", "precision")
         asked = {name: getattr(self.parsed, name) for name in names}
         asked |= {"base": self.base, "drawn": self.mark, "thresholds": str(self.parsed.thresholds or "")}
+        asked |= refiltered(self.build)  # "all kept pairs" are those of the build as it was filtered then
         file = self.out / PLAN_FILE
         plan = json.loads(file.read_text()) if file.exists() else {"ablation": asked, "updates": self.parsed.updates}
-        if plan["ablation"] != asked:
-            name = next(each for each in asked if plan["ablation"].get(each) != asked[each])
+        if (begun := plan["ablation"]) != asked:
+            name = next(each for each in asked | begun if begun.get(each) != asked.get(each))
             raise ConfigError(
-                f"{name} was {plan['ablation'].get(name)!r} when {self.out} was begun, and is {asked[name]!r} now",
+                f"{name} was {begun.get(name)!r} when {self.out} was begun, and is {asked.get(name)!r} now",
                 "Give another folder by --out, or the same settings",
             )
         atomic_write(file, (json.dumps(plan, indent=1) + "\n").encode())

@@ -1,6 +1,7 @@
 """An ablation with tiny models: its sets, equal updates, kills, and what it says came out."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,32 @@ def test_sets_are_what_they_say(build: Path, main: Main, tmp_path: Path) -> None
     for each in sets.values():
         assert packed_ids(each.folder) == list(each.ids)
         assert packed_ids(each.folder, "test") == packed_ids(build / "packed", "test") != []
+
+
+def test_a_build_that_is_filtered_otherwise_meanwhile_is_told(
+    build: Path, main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "build"
+    shutil.copytree(build, own)
+
+    def run(command: list[str]) -> int:
+        return 1 if "launch" in command else run_here(command)
+
+    def filter_again(*settings: str) -> None:
+        assert cli.run(["dataset", "filter", f"out={own}", *settings]) == 0
+
+    filter_again()  # the settings know the folder of the copy from here on
+    arguments = ("--build", str(own), "--only", "all")
+    assert main(*arguments, run=run) == 2 and "ended with 1" in capsys.readouterr().err
+    filter_again("filter.direction=0.01", "filter.per_kind={recolor: {direction: 0.02}}")
+    assert main(*arguments, run=run) == 2
+    assert "filter.direction was 0.0 when" in (said := capsys.readouterr().err) and "is 0.01 now" in said
+    filter_again("filter.direction=0")
+    assert main(*arguments, run=run) == 2 and "filter.per_kind" in capsys.readouterr().err
+    assert main(*arguments, out="other", run=run) == 2 and "ended with 1" in capsys.readouterr().err
+    filter_again("filter.direction=0", "filter.per_kind={}")
+    assert main(*arguments, out="other", run=run) == 2
+    assert "filter.per_kind" in (said := capsys.readouterr().err) and "is None now" in said
 
 
 def test_thresholds_of_the_paper_and_none_at_all() -> None:
