@@ -32,12 +32,17 @@ from ablation_sets import (
     packed_ids,
     read_set,
     read_thresholds,
+    refiltered,
     write_set,
 )
 
 from ip2p.data_gen.build_file import read_build_file
 from ip2p.errors import ConfigError, TrainingError, run_program
+from ip2p.evaluation.load import NONE as NO_CLIP
+from ip2p.evaluation.load import load_storybook, load_triplets
+from ip2p.evaluation.methods import Extent, require_curve
 from ip2p.evaluation.report import read_report
+from ip2p.models.bundled import BUNDLED_NAMES
 from ip2p.ownership import require_own, sole_writer
 from ip2p.shards import atomic_write, fingerprint, sweep_temporaries
 from ip2p.train.metrics import read_metrics
@@ -95,7 +100,7 @@ class Ablation:
         self.parsed, self.run = parsed, run
         self.out: Path = parsed.out
         self.build = read_build_file(parsed.build)
-        self.base = parsed.base or self.build["pairs.model"]
+        self.base = parsed.base or from_anywhere(self.build["pairs.model"])
         self.mark = hash_build(parsed.build)
 
     def make(self) -> Path:
@@ -112,7 +117,7 @@ class Ablation:
             for place in (self.out, self.out / "sets", self.out / "steps"):
                 sweep_temporaries(place)
             plan = self._plan()
-            variants = self._variants()
+            variants, curve = self._variants(), self._can_have_curve()
             sets = {each.name: self._set(each) for each in variants}
             updates = plan["updates"] or self._count_updates(sets[ALL])
             say(f"{len(variants)} editors of {updates} updates each")
@@ -123,7 +128,7 @@ class Ablation:
                     f"the editors have different numbers of updates: {told}",
                     "Steps without a finite gradient do not count: give a lower learning_rate, and another --out",
                 )
-            reports = {each.name: read_report(self._evaluate(each)) for each in variants}
+            reports = {each.name: read_report(self._evaluate(each, curve=curve)) for each in variants}
             about = {"build": str(self.parsed.build), "base": self.base, "seed": self.parsed.seed, "updates": updates}
             return write_ablation(self.out, trained, reports, about, say)
 
@@ -132,12 +137,13 @@ class Ablation:
         names = ("minutes", "updates", "config", "scenes", "pairs", "seed", "curve_samples", "settings", "precision")
         asked = {name: getattr(self.parsed, name) for name in names}
         asked |= {"base": self.base, "drawn": self.mark, "thresholds": str(self.parsed.thresholds or "")}
+        asked |= refiltered(self.build)  # "all kept pairs" are those of the build as it was filtered then
         file = self.out / PLAN_FILE
         plan = json.loads(file.read_text()) if file.exists() else {"ablation": asked, "updates": self.parsed.updates}
-        if plan["ablation"] != asked:
-            name = next(each for each in asked if plan["ablation"].get(each) != asked[each])
+        if (begun := plan["ablation"]) != asked:
+            name = next(each for each in asked | begun if begun.get(each) != asked.get(each))
             raise ConfigError(
-                f"{name} was {plan['ablation'].get(name)!r} when {self.out} was begun, and is {asked[name]!r} now",
+                f"{name} was {begun.get(name)!r} when {self.out} was begun, and is {asked.get(name)!r} now",
                 "Give another folder by --out, or the same settings",
             )
         atomic_write(file, (json.dumps(plan, indent=1) + "\n").encode())
@@ -179,6 +185,22 @@ class Ablation:
 
         self._once(f"set-{variant.name}", key, write)
         return read_set(folder)
+
+    def _can_have_curve(self) -> bool:
+        """Tell whether evaluations can have curves; they would refuse one of nothing, but after all trainings."""
+        asked = self.parsed
+        data = (
+            load_triplets(asked.pairs, 0, limit=asked.scenes)
+            if asked.pairs
+            else load_storybook(asked.scenes, 0, free=False)
+        )
+        extent = Extent(("editor",), curve=True, curve_samples=asked.curve_samples)
+        try:
+            require_curve(extent, data.samples, has_clip=asked.clip != NO_CLIP)
+        except ConfigError as error:
+            say(f"left out: curves; {error.what}")
+            return False
+        return True
 
     @staticmethod
     def _bounds(variant: Variant) -> list[str]:
@@ -234,16 +256,16 @@ class Ablation:
         counted = json.loads(newest.read_text())["updates"]
         return Trained(variant.name, variant.meaning, len(pairs.ids), counted, losses[-1] if losses else None)
 
-    def _evaluate(self, variant: Variant) -> Path:
-        """Evaluate an editor, with its curve; bounds are the same for all, and measured once."""
+    def _evaluate(self, variant: Variant, *, curve: bool) -> Path:
+        """Evaluate an editor, with its curve if it can have one; bounds are the same for all, and measured once."""
         out, model = self.out / "evaluations" / variant.name, self.out / "runs" / variant.name / "editor"
         parsed = self.parsed
         data = ["--pairs", parsed.pairs] if parsed.pairs else []
+        curves = ["--curve", "--curve-samples", str(2 * parsed.curve_samples)] if curve else []
         command = [
             *_ip2p("evaluate"), "--model", str(model), *data, "--scenes", str(parsed.scenes),
-            "--methods", "editor,bound,copy" if variant.name == ALL else "editor", "--quick", "--curve",
-            "--curve-samples", str(2 * parsed.curve_samples), *(["--clip", parsed.clip] if parsed.clip else []),
-            "--output", str(out),
+            "--methods", "editor,bound,copy" if variant.name == ALL else "editor", "--quick", *curves,
+            *(["--clip", parsed.clip] if parsed.clip else []), "--output", str(out),
         ]  # fmt: skip
         trained = (self.out / "steps" / f"train-{variant.name}.json").read_text()
         key = {"command": command, "trained": trained}
@@ -273,6 +295,12 @@ def _ip2p(*words: str) -> list[str]:
     return [str(Path(sys.executable).with_name("ip2p")), *words]
 
 
+def from_anywhere(name: str) -> str:
+    """Return a path that is there as one that holds wherever a program runs; other names, as of the hub, stay."""
+    stays = name in (*BUNDLED_NAMES, NO_CLIP) or not Path(name).exists()
+    return name if stays else str(Path(name).resolve())
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -285,18 +313,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, help="minutes of each training (default: 10)")
     parser.add_argument("--updates", type=int, help="updates of each training, in place of minutes")
     parser.add_argument("--only", type=lambda text: text.split(","), help="some editors, separated by commas")
-    parser.add_argument("--base", help="base model (default: the one that drew the pairs)")
-    parser.add_argument("--config", help="config of training (default: the one that suits the base)")
+    parser.add_argument("--base", type=from_anywhere, help="base model (default: the one that drew the pairs)")
+    parser.add_argument("--config", type=from_anywhere, help="config of training (default: as suits the base)")
     parser.add_argument("--thresholds", type=Path, help="calibration.yaml of your own labels, for storybook's judge")
     parser.add_argument("--precision", type=float, default=0.95, help="precision to calibrate for (default: 0.95)")
     parser.add_argument("--scenes", type=int, default=200, help="samples to evaluate on (default: 200)")
-    parser.add_argument("--pairs", help="triplets to evaluate on, in place of storybook's scenes")
+    parser.add_argument("--pairs", type=from_anywhere, help="triplets to evaluate on, in place of storybook's scenes")
     parser.add_argument("--curve-samples", type=int, default=50, help="samples of the curves (default: 50)")
-    parser.add_argument("--clip", help="CLIP that measures, see `ip2p evaluate --help`")
+    parser.add_argument("--clip", type=from_anywhere, help="CLIP that measures, see `ip2p evaluate --help`")
     parser.add_argument("--seed", type=int, default=0, help="seed of every training (default: 0)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of every training")
     parsed = parser.parse_intermixed_args(arguments)
-    parsed.build, parsed.out = parsed.build.resolve(), parsed.out.resolve()  # programs run in the repository's root
+    for name in ("build", "out", "thresholds"):  # programs run in the repository's root
+        if path := getattr(parsed, name):
+            setattr(parsed, name, path.resolve())
     if parsed.updates is not None and parsed.updates < 1 or not parsed.minutes > 0:
         parser.error("--updates and --minutes are above 0")
     return parsed

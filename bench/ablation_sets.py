@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from ip2p.builds import BUILD_FILE, FINGERPRINT
 from ip2p.data_gen.build_file import read_build_file
 from ip2p.data_gen.config import FilterConfig, Thresholds
 from ip2p.errors import DataError
@@ -24,7 +25,8 @@ from ip2p.shards import atomic_dir, atomic_write, fingerprint, hash_file
 
 LINKED = ("captions", "triples", "candidates", "scores")
 """Stages of a build that do not depend on its thresholds."""
-BUILD_FILE = "build.json"
+REFILTERED = ("filter", "pack")
+"""Sections of the settings of a build that filtering it again may change."""
 EVERY = 1_000_000
 """Pairs of a triple that are kept at most where all are."""
 
@@ -91,15 +93,21 @@ def link_build(build: Path, folder: Path) -> None:
 
 
 def hash_build(build: Path) -> str:
-    """Hash what is drawn and scored in a build: the manifests of its shards, and its settings.
+    """Hash what is drawn and scored in a build: the manifests of its shards, and its settings but for `refiltered`.
 
     Raises:
         DataError: there is no build in the folder.
     """
     settings = read_build_file(build)
     files = sorted((build / "scores").glob("*.json"))
-    drawn = {name: value for name, value in settings.items() if name.partition(".")[0] not in ("filter", "pack")}
+    later = {*refiltered(settings), FINGERPRINT}
+    drawn = {name: value for name, value in settings.items() if name not in later}
     return fingerprint({"settings": drawn, "scores": [hash_file(file) for file in files]})
+
+
+def refiltered(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those settings of a build, by dotted names, that filtering it again may change."""
+    return {name: value for name, value in settings.items() if name.partition(".")[0] in REFILTERED}
 
 
 def packed_ids(packed: Path, split: str = "train") -> list[str]:

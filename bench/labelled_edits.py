@@ -22,7 +22,7 @@ from ip2p.models.bundled import DEFAULT_EDITOR
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.read import open_image
 from ip2p.pictures.write import save_picture
-from ip2p.shards import atomic_write
+from ip2p.shards import atomic_dir, atomic_write
 from ip2p.storybook.edits import Case, edit_to, evaluation_cases
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import Layout, Scene
@@ -57,7 +57,8 @@ def read_edits(folder: Path) -> list[LabelledEdit]:
     """
     path = folder / LABELS_FILE
     if not path.is_file():
-        raise DataError(f"{path} is not there", f"Draw it: python bench/labelled_edits.py {folder}")
+        first = "Move its folder away, and draw" if folder.exists() else "Draw"  # what is there is never drawn over
+        raise DataError(f"{path} is not there", f"{first} it: python bench/labelled_edits.py {folder}")
     return [
         LabelledEdit(_to_case(row), open_image(folder / row["file"]).convert("RGB"), row["label"], number)
         for number, row in enumerate(json.loads(path.read_text()))
@@ -80,7 +81,7 @@ def read_labelled(folders: Sequence[Path] = ()) -> list[LabelledEdit]:
 
 
 def draw_folder(folder: Path, cases: Sequence[Case], editor: str) -> None:
-    """Draw an edit of each case, with its number as the seed, and write pictures and a file of empty labels.
+    """Draw an edit of each case, with its number as the seed; write pictures and a file of empty labels, all or none.
 
     Raises:
         DataError: the folder is there.
@@ -90,11 +91,11 @@ def draw_folder(folder: Path, cases: Sequence[Case], editor: str) -> None:
     edits = Editor.from_pretrained(editor).edit(
         [render(case.scene) for case in cases], [case.instruction for case in cases], seeds=range(len(cases))
     )
-    rows = []
-    for number, (case, edit) in enumerate(zip(cases, edits, strict=True)):
-        rows.append(_to_row(case, f"{number:02d}.webp", edit.seed))
-        save_picture(edit.image, folder / rows[-1]["file"], edit.parameters)
-    write_rows(folder, rows)
+    rows = [_to_row(case, f"{number:02d}.webp", edits[number].seed) for number, case in enumerate(cases)]
+    with atomic_dir(folder) as unfinished:
+        for row, edit in zip(rows, edits, strict=True):
+            save_picture(edit.image, unfinished / row["file"], edit.parameters)
+        write_rows(unfinished, rows)
 
 
 def read_numbers(text: str) -> list[int]:

@@ -8,6 +8,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from labelled_edits import read_labelled
@@ -72,7 +73,7 @@ def make_measures(
 
     def asked(trials: Sequence[Trial]) -> list[float]:
         assert vision is not None
-        edits = [JudgedEdit(each.case, encode_png(each.source), encode_png(each.edited)) for each in trials]
+        edits = [JudgedEdit(each.case, partial(encode_png, each.source), encode_png(each.edited)) for each in trials]
         return [each.edit * each.kept if each else math.nan for each in vision.judge(edits)]
 
     made: dict[str, Measure] = {
@@ -95,17 +96,24 @@ def make_measures(
     return made
 
 
-def show(found: Interval) -> str:
-    """Format an interval."""
-    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+def show(found: Interval, *, bounds: bool = True) -> str:
+    """Format an interval; one of no scores, as of a vision model whose budget has ended, is a dash."""
+    if math.isnan(found.value):
+        return "-"
+    told = f" ({found.low:.2f} to {found.high:.2f})" if bounds and math.isfinite(found.low) else ""
+    return f"{found.value:.2f}{told}"
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Print how well each measure tells planted faults, and how often it agrees with the eye."""
-    vision = None
+    """Print how well each measure tells planted faults, and how often it agrees with the eye.
+
+    Labels and the access to a vision model are checked first, since all measures are computed before any is printed.
+    """
+    edits, vision = read_labelled(parsed.folders), None
     if parsed.judge:
         server = judge_server(parsed.judge, url=parsed.judge_url, budget=parsed.judge_budget)
         vision = VisionJudge(server, parsed.out, say=print)
+        vision.require_access()
     dino = Dino.from_pretrained(parsed.dino) if parsed.dino else None
     measures = make_measures(
         ClipScorer.from_pretrained(parsed.clip), Judge.from_pretrained("storybook-judge"), vision, dino
@@ -114,12 +122,12 @@ def run(parsed: argparse.Namespace) -> None:
         planted = plant_faults(parsed.faults, SEED)
         table = {name: judge_measure(measure, planted, seed=SEED) for name, measure in measures.items()}
         faults = list(next(iter(table.values())))
-        lines = [[name, *(f"{found[fault].value:.2f}" for fault in faults)] for name, found in table.items()]
+        lines = [[name, *(show(found[fault], bounds=False) for fault in faults)] for name, found in table.items()]
         print(f"AUC at telling faults from {parsed.faults} exact targets:\n")
         print(markdown_table(["measure", *faults], lines))
-        widest = max((each for found in table.values() for each in found.values()), key=lambda one: one.high - one.low)
-        print(f"\nThe widest 95 % interval is that of {show(widest)}.")
-    edits = read_labelled(parsed.folders)
+        bounded = [each for found in table.values() for each in found.values() if math.isfinite(each.low)]
+        if bounded:
+            print(f"\nThe widest 95 % interval is that of {show(max(bounded, key=lambda one: one.high - one.low))}.")
     labels = [bool(each.label) for each in edits]
     trials = [Trial(render(each.case.scene), render(each.case.target), each.edited, each.case) for each in edits]
     print(f"\nAgreement with the eye on {len(labels)} edits, of which it accepts {sum(labels)}:\n")

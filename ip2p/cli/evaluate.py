@@ -26,7 +26,9 @@ def evaluate(
     scenes: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Held-out storybook scenes, each with one edit, 200 if not given; of triplets, how many.",
+            min=1,
+            help="Held-out storybook scenes, each with one edit, 200 if not given; of triplets, how many, spread over "
+            "their tasks.",
             rich_help_panel="Data",
         ),
     ] = None,

@@ -5,12 +5,15 @@ same samples.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
+from ip2p.errors import DataError, ImageError
 from ip2p.evaluation.results import Result
 from ip2p.evaluation.samples import Sample
 from ip2p.measuring.vision_judge import JudgedEdit, VisionJudge, encode_png
 from ip2p.measuring.vision_verdicts import Verdict
+from ip2p.plurals import counted
 
 
 class Asked(NamedTuple):
@@ -21,7 +24,7 @@ class Asked(NamedTuple):
 
 
 def ask_judge(samples: Sequence[Sample], results: Mapping[str, Sequence[Result]], judge: VisionJudge) -> Asked:
-    """Ask a vision model about every picture that is kept.
+    """Ask a vision model about every picture that is kept, except of samples whose input cannot be read any more.
 
     Args:
         samples: samples, the first of which are asked about first.
@@ -36,20 +39,31 @@ def ask_judge(samples: Sequence[Sample], results: Mapping[str, Sequence[Result]]
         for row in rows:
             if row.picture and not row.fault:
                 by_sample.setdefault(row.sample, []).append((method, row.picture))
+    unread: set[str] = set()
+
+    @lru_cache(maxsize=1)  # the questions about a sample follow each other
+    def encode_source(sample: Sample) -> bytes:
+        try:
+            return encode_png(sample.load().source)
+        except (DataError, ImageError):
+            unread.add(sample.name)
+            raise
+
     names: list[tuple[str, str]] = []
     edits: list[JudgedEdit] = []
     for sample in samples:
         made = by_sample.get(sample.name, [])
-        before = encode_png(sample.load().source) if made else b""
         names += [(method, sample.name) for method, _ in made]
-        edits += [JudgedEdit(sample, before, picture) for _, picture in made]
+        edits += [JudgedEdit(sample, partial(encode_source, sample), picture) for _, picture in made]
     verdicts = dict(zip(names, judge.judge(edits), strict=True))
     judged = sum(each is not None for each in verdicts.values())
     found = {
         method: [_with_marks(row, verdicts.get((method, row.sample))) for row in rows]
         for method, rows in results.items()
     }
-    return Asked(found, f"{judge.server.model} has judged {judged} of {len(edits)} pictures, each in both orders")
+    note = f"{judge.server.model} has judged {judged} of {len(edits)} pictures, each in both orders"
+    gone = f"; the inputs of {counted(len(unread), 'sample')} cannot be read any more" if unread else ""
+    return Asked(found, note + gone)
 
 
 def _with_marks(result: Result, verdict: Verdict | None) -> Result:

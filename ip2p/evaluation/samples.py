@@ -117,7 +117,7 @@ def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) 
     Args:
         source: file, folder, or name of a data set on the hub, in any layout that `ip2p.measuring.triplets` reads.
         seed: seed of all noise.
-        limit: number of samples, the first ones; None for all.
+        limit: number of samples, the first ones of each task, as many of one as of another; None for all.
 
     Raises:
         DataError: it does not exist, has none of the known layouts, or has no rows.
@@ -137,18 +137,42 @@ def triplet_samples(source: str | Path, seed: int, *, limit: int | None = None) 
 
 
 def _choose_rows(rows: Iterable[Triplet], limit: int | None) -> list[Triplet]:
-    """Take the first rows of the test split, or of all without one; no more are held, or read, than are needed."""
-    tests: list[Triplet] = []
-    others: list[Triplet] = []
+    """Take rows of the test split, or of all without one; no more are held than needed, or read if none has a task."""
+    tests, others = _Chosen(limit), _Chosen(limit)
     for row in rows:
         if row.split == "test":
-            tests.append(row)
-            others.clear()
-        elif not tests and (limit is None or len(others) < limit):
-            others.append(row)
-        if len(tests) == limit:
+            tests.add(row)
+            others = _Chosen(limit)
+        elif not tests.count:
+            others.add(row)
+        if tests.count == limit and not any(tests.by_task):
             break
-    return tests or others
+    return (tests if tests.count else others).in_order()
+
+
+class _Chosen:
+    """At most so many rows, spread over the tasks as evenly as they have rows: a folder may be sorted by task.
+
+    Args:
+        limit: number of rows; None for all.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit, self.count, self.seen = limit, 0, 0
+        self.by_task: dict[str, list[tuple[int, Triplet]]] = {}
+
+    def add(self, row: Triplet) -> None:
+        """Add a row; if that is one too many, the last row of the task that has most of them goes."""
+        self.by_task.setdefault(row.task, []).append((self.seen, row))
+        self.seen, self.count = self.seen + 1, self.count + 1
+        if self.limit is not None and self.count > self.limit:
+            max(reversed(self.by_task.values()), key=len).pop()
+            self.count -= 1
+
+    def in_order(self) -> list[Triplet]:
+        """The rows in the order in which they were added."""
+        numbered = dict(each for rows in self.by_task.values() for each in rows)
+        return [numbered[number] for number in sorted(numbered)]
 
 
 def _loader(row: Triplet) -> Callable[[], Pictures]:

@@ -18,8 +18,8 @@ from ip2p.models.folder_checks import require_network, require_tokenizer
 from ip2p.models.loading import explain, load_whole
 from ip2p.pictures.tensors import to_tensor
 
-MAX_CACHED_TEXTS = 4096
 CLIP_HINT = "Give a bundled name such as storybook-clip-a, a folder with a CLIPModel in safetensors, or a hub id"
+MAX_CACHED_TEXTS = 4096
 """Number of texts whose embeddings are cached; captions repeat for the candidates of a triple only."""
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -88,7 +88,7 @@ def bootstrap(
     """
     values = np.asarray(rows, np.float64)
     assert strata is None or len(strata) == len(values), f"{len(values)} rows and {len(strata or ())} strata"
-    whole = np.logical_not(np.isnan(values).reshape(len(values), -1).any(axis=1))
+    whole = np.logical_not(np.isnan(values).any(axis=tuple(range(1, values.ndim))))
     values, groups = values[whole], _groups(strata, whole)
     count = len(values)
     if not count:

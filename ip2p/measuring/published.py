@@ -57,7 +57,7 @@ def magic_brush(
     Args:
         edited: edited pictures.
         targets: exact pictures.
-        captions: texts that CLIP-T compares the edits with; of MagicBrush, what the edited part shows.
+        captions: texts that CLIP-T compares the edits with; its authors take descriptions of the edited part alone.
         clip: CLIP; its authors take ViT-B/32.
         dino: DINO; its authors take ViT-S/16.
     """

@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple
 from PIL import Image
 
 from ip2p.errors import DataError, ImageError
-from ip2p.pairs.columns import NONE, Reading
+from ip2p.pairs.columns import Reading, TripletReading
 from ip2p.pairs.read import stored_pairs
 from ip2p.pairs.row_reader import RowReader
-from ip2p.pairs.rows import NO_EDITED_COLUMN, SIDES, StoredPair
+from ip2p.pairs.rows import SIDES, StoredPair
 from ip2p.pairs.stored import Stored, read_stored
 from ip2p.pictures.read import check_shape, decode_image
 
@@ -131,8 +131,8 @@ class Triplet:
 def read_triplets(source: str | Path, reading: Reading | None = None) -> Iterator[Triplet]:
     """Read triplets one by one from a file or folder of any layout, from `save_to_disk`, or from the hub.
 
-    A set without a column of targets is read without them; so is one of captions before and after and a single column
-    `image`, such as Emu Edit's, whose picture is the one to edit.
+    A row without a target is one without pixel truth and no fault; so is one of captions before and after and a single
+    column `image`, such as Emu Edit's, whose picture is the one to edit.
 
     Args:
         source: file, folder, or name of a data set on the hub.
@@ -141,10 +141,7 @@ def read_triplets(source: str | Path, reading: Reading | None = None) -> Iterato
     Raises:
         DataError: it does not exist, or has none of the known layouts.
     """
-    reading = reading or Reading()
-    first = next(stored_pairs(source, reading), None)
-    if first and NO_EDITED_COLUMN in first.fault:
-        reading = reading.model_copy(update={"columns": reading.columns.model_copy(update={"edited": NONE})})
+    reading = TripletReading(**dict(reading or Reading()))
     rows = RowReader(source, reading)
     for pair in stored_pairs(source, reading):
         fault = pair.fault or ("no source picture" if pair.source is None else "")
@@ -164,10 +161,13 @@ def read_triplets(source: str | Path, reading: Reading | None = None) -> Iterato
 def to_mask(image: Image.Image) -> Image.Image:
     """Make a mask black and white, of which the white part may change.
 
-    A picture with a hole, such as MagicBrush's, may change where it is transparent; all others where they are bright.
+    A picture with a hole, such as MagicBrush's, may change where it is transparent; all others where they are bright,
+    or, if they were stored as truth values, where they are 1.
     """
     if "A" in image.getbands():
         hole = image.getchannel("A").point(lambda value: 0 if value >= HALF else 255)
         if hole.getbbox():
             return hole
-    return image.convert("L").point(lambda value: 255 if value >= HALF else 0)
+    gray = image.convert("L")
+    white = 1 if gray.getextrema()[1] == 1 else HALF
+    return gray.point(lambda value: 255 if value >= white else 0)

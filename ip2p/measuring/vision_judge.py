@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from ip2p.errors import BudgetError, ConfigError
+from ip2p.errors import BudgetError, ConfigError, DataError, ImageError
 from ip2p.measuring.vision_verdicts import (
     MOST_TOKENS,
     TOKENS,
@@ -72,16 +72,19 @@ def judge_server(
 
 
 class JudgedEdit(NamedTuple):
-    """An edit to be judged: its words, and its pictures as PNG or JPEG."""
+    """An edit to be judged: its words, and its pictures as PNG or JPEG; that before the edit is read when needed."""
 
     words: Edit
-    before: bytes
+    before: Callable[[], bytes]
     after: bytes
 
-    @property
-    def pictures(self) -> dict[str, dict[str, bytes]]:
-        """The pictures by the names that questions know them by."""
-        return {"original_image": {"bytes": self.before}, "edited_image": {"bytes": self.after}}
+    def read(self) -> dict[str, dict[str, bytes]]:
+        """Read the pictures, by the names that questions know them by.
+
+        Raises:
+            DataError, ImageError: the picture before the edit cannot be read any more.
+        """
+        return {"original_image": {"bytes": self.before()}, "edited_image": {"bytes": self.after}}
 
 
 class VisionJudge:
@@ -107,16 +110,16 @@ class VisionJudge:
             open_access(self.server)
 
     def judge(self, edits: Sequence[JudgedEdit]) -> list[Verdict | None]:
-        """Judge edits in both orders; a verdict is the mean of both, and None where one is missing.
+        """Judge edits in both orders; a verdict is the mean of both, and None where one or a picture is missing.
 
         Args:
-            edits: edits, of which the first are asked about first.
+            edits: edits, of which the first are asked about first. Their pictures are read twice and not held.
 
         Raises:
             ConfigError: the budget is limited, and the price of the model is not known.
             WriterError: the server cannot be reached, or refuses the key, the model or the account.
         """
-        keys = [[self._key(each, edited_first) for edited_first in (False, True)] for each in edits]
+        keys = [self._keys(each) for each in edits]
         paid = self._read_paid()
         asked = [
             (key, each, bool(order))
@@ -148,14 +151,24 @@ class VisionJudge:
 
     def _with_pictures(self, asker: Asker, asked: Sequence[tuple[str, JudgedEdit, bool]]) -> Iterator[Question]:
         for key, each, edited_first in asked:
-            yield self._question(asker, key, each.words, ask_about(each.words, each.pictures, edited_first))
+            try:
+                pictures = each.read()
+            except (DataError, ImageError):
+                continue
+            yield self._question(asker, key, each.words, ask_about(each.words, pictures, edited_first))
 
     def _question(self, asker: Asker, key: str, words: Edit, messages: Sequence[Any]) -> Question:
         read = count_tokens(words, tokens_at_most, MOST_TOKENS)
         return asker.make_question(key, messages, wanted=1, read=read, written=self.server.reply_tokens)
 
-    def _key(self, edit: JudgedEdit, edited_first: bool) -> str:
-        return question_key(self.server, self.server.model, SEED, *texts_about(edit.words, edit.pictures, edited_first))
+    def _keys(self, edit: JudgedEdit) -> list[str]:
+        """Return the keys of both questions about an edit; none where a picture cannot be read."""
+        try:
+            pictures = edit.read()
+        except (DataError, ImageError):
+            return []
+        said = [texts_about(edit.words, pictures, edited_first) for edited_first in (False, True)]
+        return [question_key(self.server, self.server.model, SEED, *texts) for texts in said]
 
     @property
     def _room(self) -> int:
@@ -166,9 +179,9 @@ class VisionJudge:
         return dict(read_cache(own, key="its ledger").answers) if own.exists() else {}
 
     def _settle(self, answers: Sequence[Answer | None]) -> Verdict | None:
-        """Return the mean verdict of both orders, if both have one."""
+        """Return the mean verdict of both orders, if there are questions and each has one."""
         verdicts = [verdict for each in answers if each and (verdict := read_verdict(each.text))]
-        return average(verdicts) if len(verdicts) == len(answers) else None
+        return average(verdicts) if answers and len(verdicts) == len(answers) else None
 
 
 def encode_png(image: Image.Image) -> bytes:

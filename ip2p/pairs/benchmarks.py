@@ -1,7 +1,7 @@
 """The layouts in which benchmarks of editing come, row by row.
 
-edit_sessions.json  MagicBrush's test set: edits of a picture in turn, files in images/{number}/, captions of the
-                    pictures in global_descriptions.json
+edit_sessions.json  MagicBrush's test set: edits of a picture in turn, files in images/{number}/, captions of the whole
+                    pictures in global_descriptions.json; those of what was edited, which have no before, are not read
 mapping_file.json   PIE-Bench: both captions, run-length masks, pictures in annotation_images/; it has no targets
 {name}_input.png    PaintBench, one problem each: {name}_answer.png, and its instruction in {name}.json or {name}.txt
 """

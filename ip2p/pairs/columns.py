@@ -1,6 +1,7 @@
 """Which column of a data set is which: by the names that are in use, or as said."""
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -43,12 +44,21 @@ class Columns(Config):
 class Reading(Config):
     """How the rows of a data set are read."""
 
+    needs_edited: ClassVar[bool] = True
+    """Whether a row without an edited picture is faulty."""
+
     columns: Columns = Field(
         default=Columns(), description="names of the columns; those in use, such as MagicBrush's, are found"
     )
     instruction: str = Field(
         default="", description="instruction of all pairs, as in pix2pix, whatever their own is; empty for their own"
     )
+
+
+class TripletReading(Reading):
+    """How the rows of triplets are read, which can be measured without their edited picture, the exact target."""
+
+    needs_edited: ClassVar[bool] = False
 
 
 def find_columns(names: Iterable[str], columns: Columns) -> dict[str, str]:

@@ -9,6 +9,8 @@ from ip2p.pairs.columns import Reading, find_columns, missing_columns
 from ip2p.pairs.stored import Stored
 
 NO_EDITED_COLUMN = "column of edited pictures (name it by columns.edited)"
+NO_EDITED = ("no edited picture", f"no {NO_EDITED_COLUMN}")
+"""How faults begin that are no faults where edited pictures are not needed."""
 P = TypeVar("P")
 SIDES = ("source", "edited", "mask")
 """Fields that are pictures."""
@@ -80,6 +82,8 @@ def to_pair(values: Mapping[str, Any], place: str, find: Callable[[str], Path | 
         found["instruction"] = reading.instruction
     if "edited" in columns and not found["edited"] and not any("edited picture" in fault for fault in faults):
         faults.append("no edited picture")
+    if not reading.needs_edited:
+        faults = [fault for fault in faults if not fault.startswith(NO_EDITED)]
     return StoredPair(_encodable(place), **found, fault=_encodable(" and ".join(faults)))
 
 

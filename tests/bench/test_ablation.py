@@ -1,6 +1,7 @@
 """An ablation with tiny models: its sets, equal updates, kills, and what it says came out."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from ablation_report import HYPOTHESES, Trained, judge_hypotheses, table_rows
 from ablation_sets import OPEN, PAPERS, choose_pairs, filter_settings, packed_ids, read_set
 from accelerate.state import AcceleratorState
+from PIL import Image
 
 from ip2p import cli
 from ip2p.config import load_config
@@ -100,6 +102,32 @@ def test_sets_are_what_they_say(build: Path, main: Main, tmp_path: Path) -> None
     for each in sets.values():
         assert packed_ids(each.folder) == list(each.ids)
         assert packed_ids(each.folder, "test") == packed_ids(build / "packed", "test") != []
+
+
+def test_a_build_that_is_filtered_otherwise_meanwhile_is_told(
+    build: Path, main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "build"
+    shutil.copytree(build, own)
+
+    def run(command: list[str]) -> int:
+        return 1 if "launch" in command else run_here(command)
+
+    def filter_again(*settings: str) -> None:
+        assert cli.run(["dataset", "filter", f"out={own}", *settings]) == 0
+
+    filter_again()  # the settings know the folder of the copy from here on
+    arguments = ("--build", str(own), "--only", "all")
+    assert main(*arguments, run=run) == 2 and "ended with 1" in capsys.readouterr().err
+    filter_again("filter.direction=0.01", "filter.per_kind={recolor: {direction: 0.02}}")
+    assert main(*arguments, run=run) == 2
+    assert "filter.direction was 0.0 when" in (said := capsys.readouterr().err) and "is 0.01 now" in said
+    filter_again("filter.direction=0")
+    assert main(*arguments, run=run) == 2 and "filter.per_kind" in capsys.readouterr().err
+    assert main(*arguments, out="other", run=run) == 2 and "ended with 1" in capsys.readouterr().err
+    filter_again("filter.direction=0", "filter.per_kind={}")
+    assert main(*arguments, out="other", run=run) == 2
+    assert "filter.per_kind" in (said := capsys.readouterr().err) and "is None now" in said
 
 
 def test_thresholds_of_the_paper_and_none_at_all() -> None:
@@ -218,3 +246,47 @@ def test_minutes_become_updates_once(main: Main, tmp_path: Path) -> None:
     assert "minutes=1.0" in trained[0] and len(trained) == 3
     assert all({"steps=35", "minutes=null"} <= set(each) for each in trained[1:])
     assert json.loads((tmp_path / "out" / "plan.json").read_text())["updates"] == 35
+
+
+@pytest.mark.parametrize("why", ["without CLIP", "without captions"])
+def test_without_curves_the_rest_is_measured(
+    why: str, main: Main, editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def run(command: list[str]) -> int:
+        """Filter and evaluate; in place of a training, take an editor that is there."""
+        if "launch" not in command:
+            return run_here(command)
+        assert "left out: curves; a curve needs" in capsys.readouterr().out
+        folder = tmp_path / "out" / "runs" / "all"
+        (folder / "checkpoints" / "step-3").mkdir(parents=True)
+        (folder / "checkpoints" / "step-3" / "state.json").write_text('{"updates": 3}')
+        (folder / "metrics.jsonl").touch()
+        (folder / "editor").symlink_to(editor_folder)
+        return 0
+
+    (tmp_path / "triplets").mkdir()
+    rows = [{"source": f"{number}.png", "instruction": "make it night"} for number in range(2)]
+    for number, row in enumerate(rows):
+        Image.linear_gradient("L").resize((32, 32)).rotate(90 * number).save(tmp_path / "triplets" / row["source"])
+    (tmp_path / "triplets" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.chdir(tmp_path)
+    more = ["--clip", "none"] if why == "without CLIP" else ["--pairs", "triplets"]
+    assert main("--only", "all", *more, run=run) == 0
+    report = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert report["scores"]["all"] and "<polyline" not in (tmp_path / "out" / "ablation.html").read_text()
+
+
+def test_paths_hold_wherever_programs_run_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "mine.yaml", "storybook-clip-a", "none"):
+        (tmp_path / name).mkdir()
+    here = ["--pairs", "mine", "--base", "mine", "--clip", "mine", "--config", "mine.yaml", "--thresholds", "mine.yaml"]
+    found = ablation.parse(here)
+    assert found.pairs == found.base == found.clip == str(tmp_path / "mine")
+    assert (found.config, found.thresholds) == (str(tmp_path / "mine.yaml"), tmp_path / "mine.yaml")
+    names = ablation.parse(["--pairs", "osunlp/MagicBrush", "--base", "storybook-base", "--config", "paper_finetune"])
+    assert (names.pairs, names.base, names.config) == ("osunlp/MagicBrush", "storybook-base", "paper_finetune")
+    for clip in ("storybook-clip-a", "none"):
+        assert ablation.parse(["--clip", clip]).clip == clip
+    assert ablation.parse([]).clip is None

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from llm_server import MODEL, Request, Server, ServerReply, completion, failure
 from PIL import Image
 
 from ip2p import cli
+from ip2p.errors import ImageError
 from ip2p.evaluation import draw
 from ip2p.evaluation.asked import ask_judge
 from ip2p.evaluation.compare import compare_evaluations
 from ip2p.evaluation.report import Evaluation, MethodReport, read_report
 from ip2p.evaluation.results import Result, encode_picture
-from ip2p.evaluation.samples import Sample
+from ip2p.evaluation.samples import Pictures, Sample
+from ip2p.measuring import vision_judge
 from ip2p.measuring.vision_judge import VisionJudge, judge_server
 
 pytestmark = pytest.mark.filterwarnings("ignore:text longer than")
@@ -94,6 +97,28 @@ def test_a_budget_that_ends_leaves_the_first_samples_judged(
     spent = len(server.requests)
     whole = ask_judge(samples, results, judge_at(server, tmp_path, budget=1.0, **settings))
     assert "22 of 22 pictures" in whole.note and len(server.requests) == 44 > spent
+
+
+def test_inputs_are_read_when_they_are_needed_and_one_that_is_gone_is_told(
+    server: Server, make_sample: MakeSample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.script = by_order
+    monkeypatch.setattr(vision_judge, "AT_ONCE", 4)
+    read: list[str] = []
+
+    def load(number: int) -> Pictures:
+        read.append(f"s-{number}")
+        if number == 1 or number == 2 and read.count("s-2") > 1:  # removed before, or while others are asked about
+            raise ImageError(f"there is no picture {number}.png", "Check the name")
+        return Pictures(gray(10 * number))
+
+    samples = [make_sample(number, load=partial(load, number)) for number in range(5)]
+    found = ask_judge(samples, results_of(samples, {"editor": 20, "copy": 120}), judge_at(server, tmp_path))
+    assert [["asked" in row.figures for row in rows] for rows in found.results.values()] == [
+        [True, False, False, True, False]
+    ] * 2
+    assert "4 of 8 pictures" in found.note and "inputs of 2 samples cannot be read" in found.note
+    assert read.count("s-0") == read.count("s-3") == 2  # for the keys, and to be asked about
 
 
 def test_a_price_that_is_not_known_is_asked_for(

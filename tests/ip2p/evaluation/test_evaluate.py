@@ -292,7 +292,7 @@ def test_no_more_rows_are_read_than_are_needed(triplets: Path, monkeypatch: pyte
     def rows(splits: str) -> Iterator[Triplet]:
         for each in splits:
             read.append(each)
-            yield replace(row, place=str(len(read)), split={"t": "test", "r": "train"}[each])
+            yield replace(row, place=str(len(read)), split={"t": "test", "r": "train"}[each], task="")
 
     for splits, limit, names, seen in (
         ("rrtrt", None, "3 5", "rrtrt"), ("rrttr", 1, "3", "rrt"), ("rrr", 2, "1 2", "rrr"), ("rr", None, "1 2", "rr"),
@@ -302,6 +302,20 @@ def test_no_more_rows_are_read_than_are_needed(triplets: Path, monkeypatch: pyte
         found = samples.triplet_samples("made", 1, limit=limit)
         assert ([each.name for each in found.samples], "".join(read)) == (names.split(), seen)
         assert found.are_tests == ("t" in splits)
+
+
+def test_a_number_of_rows_is_spread_over_tasks(triplets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (row, *_) = read_triplets(triplets)
+
+    def choose(tasks: str, limit: int | None, split: str = "test") -> str:
+        rows = [replace(row, place=f"{number}{task}", split=split, task=task) for number, task in enumerate(tasks)]
+        monkeypatch.setattr(samples, "read_triplets", lambda _: iter(rows))
+        return " ".join(each.name for each in samples.triplet_samples("made", 1, limit=limit).samples)
+
+    assert choose("aaaabbbbcccc", 6) == choose("aaaabbbbcccc", 6, "train") == "0a 1a 4b 5b 8c 9c"
+    assert choose("aaaabccccc", 7) == "0a 1a 2a 4b 5c 6c 7c"  # where a task has fewer rows, others have more
+    assert choose("abcabcabc", 4) == "0a 1b 2c 3a"
+    assert choose("abc", 2) == "0a 1b" and choose("aab", None) == choose("aab", 9) == "0a 1a 2b"
 
 
 def test_a_card_names_data_sets_in_every_form_that_a_config_has(editor_folder: Path, tmp_path: Path) -> None:

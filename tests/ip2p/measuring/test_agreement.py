@@ -42,6 +42,12 @@ def test_pictures_without_a_score_are_left_out() -> None:
     assert spoiled.rows == 2 and spoiled.value == 0.75
 
 
+def test_without_any_score_there_is_no_agreement() -> None:
+    found = measure_agreement([math.nan] * 3, [1, 0, 1], seed=0)
+    assert found.unscored == 3 and found.auc.rows == found.accuracy.rows == 0
+    assert math.isnan(found.auc.value) and math.isnan(found.accuracy.value)
+
+
 def test_scores_need_not_be_spread_alike() -> None:
     labels = [0, 1] * 30
     values = [label + 0.3 * (k % 7) for k, label in enumerate(labels)]

@@ -86,7 +86,7 @@ def test_problems_of_paintbench_are_told_by_row(tmp_path: Path) -> None:
     (tmp_path / "task/c_answer.png").unlink()
     a, b, c, d = read_triplets(tmp_path)
     assert (a.instruction, a.task, a.fault) == ("make it blue", "task", "")
-    assert "b.json: not readable" in b.fault and c.fault == "no edited picture 'c_answer'"
+    assert "b.json: not readable" in b.fault and c.fault == "" and c.load().lacks == ("no target", "no mask")
     assert d.fault == "no instruction" and d.place == "task/d_input.png"
     with pytest.raises(DataError, match="task/d_input.png: no instruction"):
         d.load()
@@ -191,6 +191,22 @@ def test_what_a_triplet_lacks_is_counted_and_not_an_error(tmp_path: Path) -> Non
         found[5].load()
 
 
+def test_a_row_without_its_target_is_measured_and_never_trained_on(tmp_path: Path) -> None:
+    save(RED, tmp_path / "red.png")
+    save(BLUE, tmp_path / "blue.png")
+    row = {"source": "red.png", "instruction": "make it blue"}
+    targets: list[dict[str, object]] = [{"target": each} for each in (None, "gone.png", "blue.png")]
+    others: list[dict[str, object]] = [{}, {"target": None, "instruction": None}, {"target": 5}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row | each) for each in targets + others))
+    found = list(read_triplets(tmp_path))
+    assert not any(each.fault for each in found[:4])
+    assert [each.fault for each in found[4:]] == ["no instruction", "the edited picture is a number, not a picture"]
+    assert [each.load().target for each in found[:4]] == [None, None, BLUE, None]
+    assert found[0].load().lacks == ("no target", "no mask")
+    bad = [each.fault for each in read_pairs(tmp_path)]
+    assert bad[:3] == ["no edited picture", "no edited picture 'gone.png'", ""] and "no column of edited" in bad[3]
+
+
 def test_pictures_are_decoded_when_they_are_loaded(tmp_path: Path) -> None:
     for number in range(3):
         save(RED, tmp_path / f"{number}_input.png")
@@ -228,3 +244,9 @@ def test_masks_of_any_mode() -> None:
     assert to_mask(corner()) == to_mask(corner().convert("RGB")) == to_mask(corner().convert("1")) == corner()
     opaque = corner().convert("RGBA")
     assert to_mask(opaque) == corner()
+
+
+def test_a_mask_of_truth_values_is_white_where_it_is_1() -> None:
+    stored = corner().point(lambda value: value // 255)
+    assert to_mask(stored) == to_mask(stored.convert("RGB")) == corner()
+    assert to_mask(Image.new("L", SIZE)).getbbox() is None
