@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ip2p.evaluation.compare import Compared, compare_evaluations
 from ip2p.evaluation.curve import TradeOff, curve_chart
 from ip2p.evaluation.measures import MEASURES
-from ip2p.evaluation.methods import EDITOR
+from ip2p.evaluation.methods import BOUND, COPY, EDITOR
 from ip2p.evaluation.report import Evaluation
 from ip2p.evaluation.scores import OVERALL, show
 from ip2p.measuring.intervals import Interval
@@ -117,7 +117,8 @@ def editor_curves(reports: Mapping[str, Evaluation]) -> list[TradeOff]:
 def table_rows(trained: Sequence[Trained], reports: Mapping[str, Evaluation]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the table: what each editor was trained on, and its figures with intervals.
 
-    A figure that differs from that of "all" beyond chance bears a star.
+    The bound and the copy, which were measured with "all", stand below. A figure that differs from that of "all" beyond
+    chance bears a star.
     """
     scores = {name: each.scores[EDITOR][OVERALL] for name, each in reports.items()}
     names = [name for name in SHOWN if any(name in found for found in scores.values())]
@@ -129,6 +130,9 @@ def table_rows(trained: Sequence[Trained], reports: Mapping[str, Evaluation]) ->
         cells = [_cell(scores[each.name].get(name), name) + (" *" if name in differs else "") for name in names]
         loss = "-" if each.held_out is None else f"{each.held_out:.4f}"
         rows.append([each.name, each.meaning, str(each.pairs), str(each.updates), loss, *cells])
+    for method in (BOUND, COPY):
+        if found := reports[ALL].scores.get(method, {}).get(OVERALL):
+            rows.append(["-", method, "-", "-", "-", *(_cell(found.get(name), name) for name in names)])
     return header, rows
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ip2p.errors import DataError, ImageError
 from ip2p.evaluation.curve import curve_chart
 from ip2p.evaluation.methods import BOUND, EDITOR, PROMPT_TO_PROMPT, SDEDIT
 from ip2p.evaluation.report import Evaluation, describe_curve, describe_faults, describe_undefined
@@ -121,9 +122,14 @@ def _show_sample(
     rank: str, sample: Sample, result: Result, pictures: Mapping[str, Mapping[str, bytes | None]]
 ) -> Shown:
     """Collect the pictures of a sample: input, editor, exact target, and the baselines that drew it."""
-    before = sample.load()
-    shown = [("input", encode_picture(before.source)), (EDITOR, result.picture or b"")]
-    if before.target:
+    shown = [(EDITOR, result.picture or b"")]
+    try:
+        before = sample.load()
+    except (DataError, ImageError, OSError):  # pictures that were measured, and are gone by now
+        before = None
+    if before:
+        shown.insert(0, ("input", encode_picture(before.source)))
+    if before and before.target:
         shown.append(("exact target", encode_picture(before.target)))
     for name, found in pictures.items():
         picture = found.get(sample.name)

@@ -23,6 +23,7 @@ from ip2p.evaluation.methods import EDITOR
 from ip2p.evaluation.report import Evaluation, MethodReport
 from ip2p.evaluation.results import Result
 from ip2p.evaluation.scores import score_methods
+from ip2p.measuring.intervals import Interval
 from ip2p.records import in_share
 from ip2p.shards import read_shards
 from ip2p.train import finetune
@@ -220,6 +221,9 @@ def test_hypotheses_are_held_against_paired_samples() -> None:
         "0.5000",
     ]
     assert second[-1].endswith(" *") and not second[-2].endswith("*") and not first[-1].endswith("*")
+    better.scores["copy of the input"] = {"all": {"iou": Interval(0.0, 0.0, 0.0, 40)}}
+    _, (*editors, copy) = table_rows(trained, {"all": better, "tenth": worse})
+    assert editors == [first, second] and copy[1] == "copy of the input" and copy[-2:] == ["0.0 (0.0 to 0.0)", "-"]
 
 
 def test_every_hypothesis_is_of_editors_and_measures_that_there_are() -> None:
