@@ -28,7 +28,7 @@ MEASURED_BY = {
 """Measures of a vision model and of DINO, compared where both evaluations had the same one."""
 
 LEADING = ("iou", "nearer", "product", "clip_direction", "clip_image")
-"""Measures in which the first method is held against the others."""
+"""Measures in which the editor is held against the other methods."""
 
 
 class Compared(NamedTuple):
