@@ -45,19 +45,18 @@ def test_every_cell_is_the_edit_at_its_scales(editor_folder: Path) -> None:
 
 @pytest.mark.slow
 def test_scales_of_the_bundled_editor_do_what_they_are_called() -> None:
-    """More text scale makes it winter, more image scale keeps the picture."""
+    """More text scale makes it winter, more image scale keeps more of the picture."""
     image = open_image(COTTAGE)
     sheet = scale_grid(
-        Editor.from_pretrained(device="cpu"), image, "make it winter", text_scales=[0.5, 4.0], image_scales=[1.0, 4.0],
-        seed=3, steps=10,
+        Editor.from_pretrained(device="cpu"), image, "make it winter", text_scales=[0.0, 3.0], image_scales=[1.0, 4.0],
+        seed=4, steps=10,
     ).sheet  # fmt: skip
     cells = to_tensor([cell(sheet, row, column, rows=2, side=256) for row in (0, 1) for column in (1, 2)])
     season = Judge.from_pretrained("storybook-judge").read(cells).attributes["season"]
-    winter = ATTRIBUTES["season"].index("winter")
-    assert season[1] == winter and season[2] != winter  # much text and little picture; little text and much picture
+    assert (season == ATTRIBUTES["season"].index("winter")).tolist() == [False, True, False, True]
     away = (cells - to_tensor([image])).square().flatten(1).mean(1)
-    assert torch.all(away[[0, 2]] < away[[1, 3]])
-    assert away[3] < away[1]  # with so little text as 0.5, both are the picture itself
+    assert torch.all(away[[0, 2]] < away[[1, 3]])  # with no text, both are the picture itself
+    assert torch.all(away[[2, 3]] < away[[0, 1]])
 
 
 def test_grids_of_nothing_or_without_end_are_refused(editor_folder: Path) -> None:
