@@ -1,7 +1,8 @@
 """Measure edits in sequence with and without kept pixels: `python bench/sequence.py [--scenes 16] [--edits 5]`.
 
 Scenes are edited several times, each time in another attribute, and every edit has an exact target. PSNR is measured
-where no edit so far should change anything, and the judge reads all attributes.
+where no edit so far should change anything, and the judge reads all attributes. Where something was removed, the share
+of the pixels is counted that are nearer to what is behind it than to it, at once and after the edits that followed.
 """
 
 import argparse
@@ -12,15 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from ip2p import Editor
 from ip2p.editing.sequence import edit_in_sequence
+from ip2p.measuring.pixel_truth import pixel_truth
 from ip2p.measuring.tables import markdown_table
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_tensor
 from ip2p.pictures.write import save_picture
 from ip2p.seeding import derive_seed
-from ip2p.storybook.edits import apply, possible_edits
+from ip2p.storybook.edits import apply, edit_to, possible_edits
 from ip2p.storybook.judge import Judge, attribute_target
 from ip2p.storybook.language import instruction
 from ip2p.storybook.render import render
@@ -32,10 +35,23 @@ SEED = 2025
 
 
 class Story(NamedTuple):
-    """Instructions in sequence, and the scenes before the first edit and after each one."""
+    """Edits in sequence, with their instructions, and the scenes before the first edit and after each one."""
 
+    edits: list[Edit]
     instructions: list[str]
     scenes: list[Scene]
+
+
+class Removed(NamedTuple):
+    """What is left of something that was removed: shares of its pixels that are nearer to what is behind it.
+
+    Attributes:
+        at_once: the share after that edit.
+        later: the share after the last edit before the next one of the same attribute.
+    """
+
+    at_once: float
+    later: float
 
 
 def make_story(number: int, count: int) -> Story:
@@ -46,14 +62,17 @@ def make_story(number: int, count: int) -> Story:
         count: number of edits.
     """
     rng = random.Random(derive_seed(SEED, "turns", str(number)))
-    scenes, instructions = [sample_scene(rng)], []
+    scenes: list[Scene] = [sample_scene(rng)]
+    edits: list[Edit] = []
+    instructions: list[str] = []
     order = rng.sample(LOCAL_ATTRIBUTES, len(LOCAL_ATTRIBUTES))
     for place in range(count):
-        edits: Sequence[Edit] = possible_edits(scenes[-1].attributes)
-        edit = rng.choice([edit for edit in edits if edit.attribute == order[place % len(order)]])
+        possible = possible_edits(scenes[-1].attributes)
+        edit = rng.choice([edit for edit in possible if edit.attribute == order[place % len(order)]])
+        edits.append(edit)
         instructions.append(instruction(edit, scenes[-1], rng))
         scenes.append(apply(scenes[-1], edit))
-    return Story(instructions, scenes)
+    return Story(edits, instructions, scenes)
 
 
 def unchanged_psnr(picture: Image.Image, renders: Sequence[Image.Image]) -> float:
@@ -69,6 +88,33 @@ def unchanged_psnr(picture: Image.Image, renders: Sequence[Image.Image]) -> floa
     return min(60.0, 10 * float(np.log10(255**2 / max(mse, 1e-9))))
 
 
+def removed_pixels(story: Story, made: Sequence[Image.Image]) -> list[Removed]:
+    """Measure each removal of a story where it changes the exact pictures.
+
+    Args:
+        story: edits in sequence.
+        made: picture after each edit.
+    """
+    found = []
+    for number, edit in enumerate(story.edits):
+        if not edit.kind.startswith("remove"):
+            continue
+        thing = story.scenes[number].attributes[edit.attribute]
+        added = [later.attribute == edit.attribute for later in story.edits[number + 1 :]] + [True]
+        shares = []
+        for turn in (number, number + added.index(True)):
+            scene = story.scenes[turn + 1]
+            there = apply(scene, edit_to(scene, edit.attribute, thing))
+            truth = pixel_truth(*(_unit(each) for each in (render(there), render(scene), made[turn])))
+            shares.append(float(truth.mean_nearer))
+        found.append(Removed(*shares))
+    return found
+
+
+def _unit(picture: Image.Image) -> Tensor:
+    return (to_tensor([picture]) + 1) / 2
+
+
 def main() -> None:
     """Run the command line: print a table and write a contact sheet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -79,6 +125,7 @@ def main() -> None:
 
     editor, judge = Editor.from_pretrained(), Judge.from_pretrained("storybook-judge")
     figures: dict[tuple[bool, int], list[tuple[float, float]]] = {}
+    removed: dict[bool, list[Removed]] = {False: [], True: []}
     sheet: list[list[Image.Image]] = []
     for number in range(parsed.scenes):
         story = make_story(number, parsed.edits)
@@ -96,6 +143,7 @@ def main() -> None:
                 figures.setdefault((keep, done), []).append(
                     (unchanged_psnr(made[done - 1], renders[: done + 1]), right)
                 )
+            removed[keep] += removed_pixels(story, made)
             sheet.append([renders[0], *made])
         sheet.append(renders)
     rows = []
@@ -103,6 +151,13 @@ def main() -> None:
         decibels, right = np.mean(measured, axis=0)
         rows.append((f"{done}", "yes" if keep else "no", f"{decibels:.1f}", f"{100 * right:.1f} %"))
     print(markdown_table(["edits", "kept", "dB where nothing was to change", "attributes as asked"], rows, names=2))
+    for keep, each in removed.items():
+        if each:
+            at_once, later = (100 * np.mean(shares) for shares in zip(*each, strict=True))
+            print(
+                f"{len(each)} things removed, {'unchanged pixels kept' if keep else 'nothing kept'}: {at_once:.1f} % "
+                f"of their pixels are nearer to what is behind, {later:.1f} % after the edits that followed"
+            )
     labels = ["nothing kept", "kept", "exact targets"] * parsed.scenes
     save_picture(contact_sheet(sheet, labels), parsed.out / "sequence.png", {"seed": SEED})
 
