@@ -9,6 +9,7 @@ run went on from the bundled editor, the card has the commands and the totals of
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,6 +65,11 @@ MOVED = (
 EDITOR_LIMITS = f"{LIMITS}\nNot measured: " + "; ".join(f"{name} ({why})" for name, why in UNMEASURED.items()) + "."
 PLACES = ("base", "dataset", "out", "cache_folder")
 """Settings of a run that say where things were, and nothing about how it was trained."""
+DATA_COMMANDS = (
+    "python data_gen/pipeline.py",
+    "python train/storybook/phrasings.py data/storybook/packed --out data/phrased",
+)
+"""Commands that make the pairs of a run, as the card has them unless others are given."""
 FINETUNE_CONFIG = Path(__file__).parents[2] / "configs" / "storybook_finetune.yaml"
 TRAINED = ("unet", "text_encoder")
 
@@ -74,7 +80,12 @@ def mean_weights(backbones: Sequence[Backbone], shares: Sequence[float]) -> Back
     Args:
         backbones: models of one architecture, in fp32.
         shares: share of each in the mean, of which the sum is 1.
+
+    Raises:
+        ConfigError: the models differ in more than these weights.
     """
+    for other in backbones[1:]:
+        _require_alike(backbones[0], other)
     for name in TRAINED:
         networks: list[nn.Module] = [getattr(each, name) for each in backbones]
         states = [network.state_dict() for network in networks]
@@ -85,6 +96,22 @@ def mean_weights(backbones: Sequence[Backbone], shares: Sequence[float]) -> Back
         }  # fmt: skip
         networks[0].load_state_dict(mean)
     return backbones[0]
+
+
+def _require_alike(first: Backbone, other: Backbone) -> None:
+    """Raise ConfigError if two editors differ in what a mean of their trained weights takes from the first."""
+    different = ["scheduler"] if dict(first.scheduler.config) != dict(other.scheduler.config) else []
+    for name in ("vae", *TRAINED):
+        weights, others = (getattr(each, name).state_dict() for each in (first, other))
+        if {key: each.shape for key, each in weights.items()} != {key: each.shape for key, each in others.items()}:
+            different.append(name)
+        elif name == "vae" and not all(torch.equal(each.half(), others[key].half()) for key, each in weights.items()):
+            different.append(name)
+    if different:
+        raise ConfigError(
+            f"the {different[0]} of {first.name} and {other.name} is not the same",
+            "Take the mean of editors that were fine-tuned from one model",
+        )
 
 
 class Measured(NamedTuple):
@@ -163,14 +190,20 @@ def settings_text(backbone: Backbone, given: Mapping[str, str]) -> str:
 
 
 def training_command(state: State) -> str:
-    """Return the command of a run, with the settings in which it differs from configs/storybook_finetune.yaml."""
+    """Return the command of a run, with the settings in which it differs from configs/storybook_finetune.yaml.
+
+    Of folders only the last two parts are named, as if they were in `data`: the others are those of one machine.
+    """
     usual = load_config(FinetuneConfig, FINETUNE_CONFIG, []).model_dump(mode="json")
     changed = {
         name: value for name, value in state.config.items()
         if name in usual and name not in PLACES and value != usual[name]
     }  # fmt: skip
     base = {"base": EDITOR_NAME} if state.config.get("base") == EDITOR_NAME else {}
-    words = [f"{name}={value}" for name, value in (base | changed).items()]
+    pairs = state.config.get("dataset") or []
+    named = ["/".join(("data", *Path(each).parts[-2:])) for each in ([pairs] if isinstance(pairs, str) else pairs)]
+    data = {"dataset": f"[{','.join(named)}]"} if named and pairs != usual["dataset"] else {}
+    words = [shlex.quote(f"{name}={value}") for name, value in (base | data | changed).items()]
     return " ".join(["accelerate launch train/finetune.py", *words])
 
 
@@ -179,34 +212,60 @@ def run_id(state: State) -> str:
     return fingerprint({"data": state.data, "out": state.config.get("out")})[:16]
 
 
-def earlier_record(folder: Path, state: State) -> dict[str, Any]:
-    """Read the record of the bundled editor that a run went on from; an empty one if it began with another model.
+def read_states(folders: Sequence[Path]) -> list[State]:
+    """Read the progress of each run whose editors these are, once, at its newest checkpoint."""
+    found = [load_newest(folder.resolve().parent / "checkpoints", warn=print) for folder in folders]
+    return list({run_id(each.state): each.state for each in found if each}.values()) or [State()]
+
+
+def earlier_record(folder: Path, states: Sequence[State]) -> dict[str, Any]:
+    """Read the record of the bundled editor that runs went on from; an empty one if they began with another model.
 
     Args:
-        folder: folder of the bundled editor, which may be an earlier export of the same run.
-        state: progress of the run.
+        folder: folder of the bundled editor, which may be an earlier export of some of these runs.
+        states: progress of the runs.
     """
     path = folder / RECORD_FILE
-    if state.config.get("base") != EDITOR_NAME or not path.is_file():
+    if states[-1].config.get("base") != EDITOR_NAME or not path.is_file():
         return {}
     found: dict[str, Any] = json.loads(path.read_text())
-    return found.get("earlier", {}) if found.get("run") == run_id(state) else found
+    again = not {run_id(state) for state in states}.isdisjoint(found.get("runs", [found.get("run")]))
+    return found.get("earlier", {}) if again else found
 
 
-def add_progress(state: State, earlier: Mapping[str, Any]) -> State:
-    """Return the progress of a run with that of the record of an earlier one added."""
-    counts = {name: getattr(state, name) + earlier.get(name, 0) for name in ("step", "updates", "samples", "seconds")}
-    return state.model_copy(update=counts)
+def add_progress(states: Sequence[State], earlier: Mapping[str, Any]) -> State:
+    """Return the progress of runs, and of the record of an earlier one, in all."""
+    counts = {
+        name: sum(getattr(state, name) for state in states) + earlier.get(name, 0)
+        for name in ("step", "updates", "samples", "seconds")
+    }
+    return states[-1].model_copy(update=counts)
+
+
+def require_replaceable(folder: Path, sources: Sequence[Path]) -> None:
+    """Check that a folder is absent or an earlier export, and none that editors are read from.
+
+    Raises:
+        ConfigError: the folder is neither.
+    """
+    if any(source.resolve().is_relative_to(folder.resolve()) for source in sources):
+        raise ConfigError(
+            f"{folder} would be replaced, and holds what is to be exported", "Give another folder by --out"
+        )
+    if folder.exists() and not (folder / RECORD_FILE).is_file():
+        raise ConfigError(f"{folder} is there and is no exported editor", "Give another folder by --out, or move it")
 
 
 def export(parsed: argparse.Namespace) -> None:
     """Write the editor.
 
     Raises:
-        ConfigError: shares do not fit the folders, or a setting is wrong.
+        ConfigError: shares do not fit the folders, these differ in more than a training, a setting is wrong, or
+            something else is where the editor is to be.
         ModelError: a folder has no editor.
     """
     folders: list[Path] = parsed.editors
+    require_replaceable(parsed.out / "editor", folders)
     shares = parsed.shares or [1 / len(folders)] * len(folders)
     if len(shares) != len(folders) or abs(sum(shares) - 1) > 1e-6:
         raise ConfigError(f"shares {shares} for {len(folders)} editors", "Give one for each, of which the sum is 1")
@@ -217,10 +276,9 @@ def export(parsed: argparse.Namespace) -> None:
     text = settings_text(backbone, given)
     written = {name: value for name, value in json.loads(text).items() if name in EditSettings.model_fields}
     backbone = dataclasses.replace(backbone, own_settings=written)
-    found = [load_newest(folder.resolve().parent / "checkpoints", warn=print) for folder in folders]
-    states = [each.state for each in found if each] or [State()]
-    earlier = earlier_record(bundled_path(EDITOR_NAME), states[-1])
-    total = add_progress(states[-1], earlier)
+    states = read_states(folders)
+    earlier = earlier_record(bundled_path(EDITOR_NAME), states)
+    total = add_progress(states, earlier)
     figures, tables = {}, {}
     if parsed.measure:
         measured = measure_editor(backbone, Judge.from_pretrained(parsed.out / "judge"), parsed.measure)
@@ -234,14 +292,13 @@ def export(parsed: argparse.Namespace) -> None:
     shown += f" --measure {parsed.measure}"
     commands = [
         *earlier.get("commands", []),
-        "python data_gen/pipeline.py",
-        "python train/storybook/phrasings.py data/storybook/packed --out data/phrased",
+        *parsed.made_by,
         *map(training_command, states),
         f"python train/storybook/editor.py{shown}",
     ]
     extra = {
         "README.md": card(EDITOR, commands, total, figures, f"pairs that {BASE_NAME} drew", tables, EDITOR_LIMITS),
-        RECORD_FILE: record(total, figures, commands=commands, run=run_id(states[-1]), earlier=earlier),
+        RECORD_FILE: record(total, figures, commands=commands, runs=[*map(run_id, states)], earlier=earlier),
         SETTINGS_FILE: text,
     }  # fmt: skip
     save_backbone(backbone, parsed.out / "editor", pipeline_class=backbone.pipeline_class, extra=extra)
@@ -254,6 +311,13 @@ def main() -> int:
     parser.add_argument("editors", nargs="+", type=Path, help="folders of editors that train/finetune.py wrote")
     parser.add_argument("--shares", nargs="+", type=float, help="share of each in the mean (default: equal)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="sampling settings of its own")
+    parser.add_argument(
+        "--made-by",
+        nargs="*",
+        default=DATA_COMMANDS,
+        metavar="COMMAND",
+        help="commands that made the pairs, for the card",
+    )
     parser.add_argument("--out", type=Path, default=BUNDLED, help="folder of all models (default: ip2p/bundled)")
     parser.add_argument("--measure", type=int, default=200, help="held-out scenes to measure on (default: 200)")
     parsed = parser.parse_args()

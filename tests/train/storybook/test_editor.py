@@ -21,7 +21,8 @@ from ip2p.train.storybook.editor import EXAMPLES, export, known_words, matrix_ta
 
 
 def arguments(*editors: Path, out: Path, **others: Any) -> argparse.Namespace:
-    return argparse.Namespace(editors=list(editors), out=out, **{"shares": None, "set": [], "measure": 0} | others)
+    usual = {"shares": None, "set": [], "measure": 0, "made_by": ["make dataset"]}
+    return argparse.Namespace(editors=list(editors), out=out, **usual | others)
 
 
 @pytest.fixture
@@ -83,6 +84,48 @@ def test_an_editor_that_goes_on_from_the_bundled_one_has_the_commands_and_totals
     assert card.count("accelerate launch train/finetune.py base=storybook-editor") == 1
 
 
+def test_a_mean_counts_each_of_its_runs_once(
+    editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ip2p.train.storybook.editor.bundled_path", lambda _: tmp_path / "none")
+    for name, steps in (("a", 4), ("b", 3)):
+        shutil.copytree(editor_folder, tmp_path / name / "editor")
+        state = State(step=steps, updates=steps, samples=10 * steps, seconds=60.0, config={"out": name, "steps": steps})
+        save_checkpoint(tmp_path / name / "checkpoints", Checkpoint(state, {}, {}), keep=1)
+    shutil.copytree(editor_folder, tmp_path / "a" / "best")
+    export(arguments(*(tmp_path / name for name in ("a/editor", "a/best", "b/editor")), out=tmp_path / "bundled"))
+    assert (read_record(tmp_path / "bundled", "editor").samples, read_record(tmp_path / "bundled", "editor").step) == (
+        70,
+        7,
+    )
+    card = (tmp_path / "bundled" / "editor" / "README.md").read_text()
+    assert card.count("accelerate launch train/finetune.py") == 2 and "    make dataset\n" in card
+
+
+def test_editors_that_differ_in_more_than_a_training_have_no_mean(editor_folder: Path, tmp_path: Path) -> None:
+    backbone = load_backbone(editor_folder)
+    with torch.no_grad():
+        next(backbone.vae.parameters()).add_(1.0)
+    save_backbone(backbone, tmp_path / "vae", pipeline_class=backbone.pipeline_class)
+    shutil.copytree(editor_folder, tmp_path / "scheduler")
+    config = tmp_path / "scheduler" / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_start": 0.002}))
+    for name in ("vae", "scheduler"):
+        with pytest.raises(ConfigError, match=f"the {name} of "):
+            export(arguments(editor_folder, tmp_path / name, out=tmp_path / "bundled"))
+    assert not (tmp_path / "bundled").exists()
+
+
+def test_only_an_earlier_export_is_replaced(editor_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(editor_folder, tmp_path / "runs" / "editor" / "editor")
+    (tmp_path / "runs" / "editor" / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(ConfigError, match="holds what is to be exported"):
+        export(arguments(tmp_path / "runs" / "editor" / "editor", out=tmp_path / "runs"))
+    with pytest.raises(ConfigError, match="is no exported editor"):
+        export(arguments(editor_folder, out=tmp_path / "runs"))
+    assert (tmp_path / "runs" / "editor" / "metrics.jsonl").read_text() == "{}\n"
+
+
 def test_what_cannot_be_exported_is_told_and_nothing_is_written(
     editor_folder: Path, base_folder: Path, tmp_path: Path
 ) -> None:
@@ -112,6 +155,9 @@ def test_the_matrix_of_a_card_has_what_moved_beside_the_same_of_exact_targets() 
     assert (found["edits of"], found["roof"], found["animal"], found["door"]) == ("door, 4", "50 (25)", "25 (0)", "")
 
 
-def test_the_command_of_a_run_has_what_was_unusual_and_no_folders() -> None:
+def test_the_command_of_a_run_has_what_was_unusual_and_no_folders_of_this_machine() -> None:
     config = {"steps": 7, "batch": 32, "dataset": "/a/b", "out": "/c", "base": "/d", "min_snr_gamma": 5.0}
-    assert training_command(State(config=config)) == "accelerate launch train/finetune.py steps=7 min_snr_gamma=5.0"
+    command = "accelerate launch train/finetune.py 'dataset=[data/a/b]' steps=7 min_snr_gamma=5.0"
+    assert training_command(State(config=config)) == command
+    two = config | {"dataset": ["/home/me/phrased/phrasing-0", "/home/me/phrased/phrasing-1"]}
+    assert "'dataset=[data/phrased/phrasing-0,data/phrased/phrasing-1]'" in training_command(State(config=two))
