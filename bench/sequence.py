@@ -47,11 +47,11 @@ class Removed(NamedTuple):
 
     Attributes:
         at_once: the share after that edit.
-        later: the share after the last edit before the next one of the same attribute.
+        later: the share after the last edit before the next one of the same attribute; None if no edit came between.
     """
 
     at_once: float
-    later: float
+    later: float | None
 
 
 def make_story(number: int, count: int) -> Story:
@@ -101,14 +101,16 @@ def removed_pixels(story: Story, made: Sequence[Image.Image]) -> list[Removed]:
             continue
         thing = story.scenes[number].attributes[edit.attribute]
         added = [later.attribute == edit.attribute for later in story.edits[number + 1 :]] + [True]
-        shares = []
-        for turn in (number, number + added.index(True)):
-            scene = story.scenes[turn + 1]
-            there = apply(scene, edit_to(scene, edit.attribute, thing))
-            truth = pixel_truth(*(_unit(each) for each in (render(there), render(scene), made[turn])))
-            shares.append(float(truth.mean_nearer))
-        found.append(Removed(*shares))
+        last = number + added.index(True)
+        at_once, later = (_share_removed(edit, thing, story.scenes[turn + 1], made[turn]) for turn in (number, last))
+        found.append(Removed(at_once, later if last > number else None))
     return found
+
+
+def _share_removed(edit: Edit, thing: str, scene: Scene, picture: Image.Image) -> float:
+    """Return the share of the pixels of a thing that are nearer to the scene without it than to the scene with it."""
+    there = apply(scene, edit_to(scene, edit.attribute, thing))
+    return float(pixel_truth(*(_unit(each) for each in (render(there), render(scene), picture))).mean_nearer)
 
 
 def _unit(picture: Image.Image) -> Tensor:
@@ -152,11 +154,12 @@ def main() -> None:
         rows.append((f"{done}", "yes" if keep else "no", f"{decibels:.1f}", f"{100 * right:.1f} %"))
     print(markdown_table(["edits", "kept", "dB where nothing was to change", "attributes as asked"], rows, names=2))
     for keep, each in removed.items():
+        at_once, later = [one.at_once for one in each], [one.later for one in each if one.later is not None]
         if each:
-            at_once, later = (100 * np.mean(shares) for shares in zip(*each, strict=True))
             print(
-                f"{len(each)} things removed, {'unchanged pixels kept' if keep else 'nothing kept'}: {at_once:.1f} % "
-                f"of their pixels are nearer to what is behind, {later:.1f} % after the edits that followed"
+                f"{len(at_once)} things removed, {'unchanged pixels kept' if keep else 'nothing kept'}: "
+                f"{100 * np.mean(at_once):.1f} % of their pixels are nearer to what is behind"
+                + (f", and {100 * np.mean(later):.1f} % of those of {len(later)} after further edits" if later else "")
             )
     labels = ["nothing kept", "kept", "exact targets"] * parsed.scenes
     save_picture(contact_sheet(sheet, labels), parsed.out / "sequence.png", {"seed": SEED})
