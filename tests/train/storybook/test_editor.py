@@ -18,6 +18,7 @@ from ip2p.models.vocabulary import Vocabulary
 from ip2p.train.checkpoint import Checkpoint, State, save_checkpoint
 from ip2p.train.storybook.bundle import read_record
 from ip2p.train.storybook.editor import EXAMPLES, export, known_words, matrix_table, training_command
+from ip2p.train.storybook.reproduce import OWN_SETTINGS
 
 
 def arguments(*editors: Path, out: Path, **others: Any) -> argparse.Namespace:
@@ -161,3 +162,10 @@ def test_the_command_of_a_run_has_what_was_unusual_and_no_folders_of_this_machin
     assert training_command(State(config=config)) == command
     two = config | {"dataset": ["/home/me/phrased/phrasing-0", "/home/me/phrased/phrasing-1"]}
     assert "'dataset=[data/phrased/phrasing-0,data/phrased/phrasing-1]'" in training_command(State(config=two))
+
+
+def test_a_reproduced_editor_has_the_settings_of_the_bundled_one() -> None:
+    own = json.loads((bundled_path("storybook-editor") / "ip2p.json").read_text())
+    for word in OWN_SETTINGS:
+        name, value = word.split("=")
+        assert own[name] == json.loads(value), name
