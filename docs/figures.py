@@ -1,7 +1,7 @@
 """Bring the figures of an evaluation into the README: `python docs/figures.py EVALUATION.json`.
 
 It draws the trade-off curves as docs/curve.svg, where the evaluation has some (`ip2p evaluate --curve`), and prints
-what belongs into the README: the picture, and one sentence of figures with their intervals, all of them in the file.
+what belongs into the README: the picture, and the figures with their intervals, all of them in the file.
 """
 
 import argparse
@@ -23,8 +23,8 @@ DOCS = Path(__file__).parent
 CURVE = "curve.svg"
 
 
-def sentence(evaluation: Evaluation) -> str:
-    """Return the headline of an evaluation as one sentence.
+def summary(evaluation: Evaluation) -> str:
+    """Return the headline of an evaluation: the editor's figures, and beside the first of them those of others.
 
     Raises:
         DataError: it did not measure the editor.
@@ -33,22 +33,20 @@ def sentence(evaluation: Evaluation) -> str:
     if not found:
         raise DataError("the evaluation has no figures of an editor", "Evaluate with editor among the --methods")
     first = next(name for name in MEASURES if name in found)
-    told = [f"{_figure(evaluation.scores, EDITOR, name)} {MEASURES[name].title}" for name in _shown(found, first)]
+    told = [f"{_figure(evaluation, EDITOR, name)} {MEASURES[name].title}" for name in _shown(found, first)]
     beside = [
-        f"{_figure(evaluation.scores, method, first, bounds=False)} for {name}"
+        f"{_figure(evaluation, method, first)} for {name}{_fewer(evaluation, method, first)}"
         for method, name in _others(evaluation.scores, first)
     ]
-    compared = f" ({', '.join(beside)})" if beside else ""
-    parts = [told[0] + compared, *told[1:]]
     about, samples = evaluation.about, counted(len(evaluation.samples), "sample")
     return (
-        f"On {samples} of {about['data']}, {about['editor']} reaches {', '.join(parts)}; "
+        f"On {samples} of {about['data']}, {about['editor']} reaches {', '.join(told)}; "
         "95 % intervals over samples in brackets."
-    )
+    ) + (f" For comparison, {MEASURES[first].title} is {', and '.join(beside)}." if beside else "")
 
 
 def _shown(found: Mapping[str, Interval], first: str) -> list[str]:
-    """The measures of the sentence: the one that leads, what is kept, the judge's, and CLIP's two of the curve."""
+    """The measures of the headline: the one that leads, what is kept, the judge's, and CLIP's two of the curve."""
     wanted = (first, "kept", "product", "clip_direction", "clip_image")
     return [name for name in dict.fromkeys(wanted) if name in found]
 
@@ -61,8 +59,18 @@ def _others(scores: Scores, measure: str) -> list[tuple[str, str]]:
     return [(BOUND, "the exact target through the autoencoder")] * (BOUND in there) + ([(best, best)] if best else [])
 
 
-def _figure(scores: Scores, method: str, measure: str, *, bounds: bool = True) -> str:
-    return show(scores[method][OVERALL][measure], MEASURES[measure], bounds=bounds, unit=True)
+def _fewer(evaluation: Evaluation, method: str, measure: str) -> str:
+    """Words for the samples that a method was measured on, if they are fewer than the editor's."""
+    rows, all_rows = (evaluation.scores[name][OVERALL][measure].rows for name in (method, EDITOR))
+    if rows >= all_rows:
+        return ""
+    figures = evaluation.methods[method].figures
+    leading = all(measure in figures.get(name, {}) for name in list(evaluation.samples)[:rows])
+    return f" on the first {rows}" if leading else f" on {rows} of them"
+
+
+def _figure(evaluation: Evaluation, method: str, measure: str) -> str:
+    return show(evaluation.scores[method][OVERALL][measure], MEASURES[measure], unit=True)
 
 
 def write_figures(file: Path, folder: Path) -> str:
@@ -72,7 +80,7 @@ def write_figures(file: Path, folder: Path) -> str:
         DataError: the file is no evaluation.
     """
     evaluation = read_report(file)
-    lines = [sentence(evaluation)]
+    lines = [summary(evaluation)]
     if evaluation.curves:
         atomic_write(folder / CURVE, curve_chart(evaluation.curves).__html__().encode())
         lines.insert(0, f"![Trade-off curves of the editor and of others on the same base model]({DOCS.name}/{CURVE})")

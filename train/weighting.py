@@ -8,7 +8,7 @@ from torch import Tensor
 def min_snr_weight(
     alphas: Float[Tensor, " t"], timesteps: Int[Tensor, " b"], *, gamma: float, prediction_type: str
 ) -> Float[Tensor, " b"]:
-    """Return the min-SNR weight of each sample, which keeps easy timesteps from ruling the gradient.
+    """Return the min-SNR weight of each sample, so that timesteps with little noise do not dominate.
 
     With SNR = a / (1 - a) at the sample's timestep, the error of the clean latents has the weight min(SNR, gamma)
     (Hang et al., arXiv 2303.09556, section 3.4). In terms of what is predicted this is

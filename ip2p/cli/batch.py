@@ -15,8 +15,8 @@ from ip2p.cli.options import (
     Seed,
     choose_editor,
     compose,
-    editing_options,
     options_but_scales,
+    options_of_rows,
     refuse_empty,
     say,
 )
@@ -27,7 +27,7 @@ app = make_app()
 
 
 @app.command(cls=GroupedCommand)
-@compose(editor=choose_editor, settings=editing_options)
+@compose(editor=choose_editor, settings=options_of_rows)
 def batch(
     edits: Annotated[Path, typer.Argument(help='JSON lines: {"image": "a.png", "instruction": "make it winter"}.')],
     output: Annotated[

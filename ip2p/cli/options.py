@@ -115,12 +115,15 @@ def refuse_empty(text: str, what: str, example: str) -> None:
         raise InstructionError(f"the {what} is empty", f'Write one, such as "{example}"')
 
 
-def sampling_options(kind: type[SamplingSettings], *, without: Sequence[str] = ()) -> Callable[..., dict[str, Any]]:
+def sampling_options(
+    kind: type[SamplingSettings], *, without: Sequence[str] = (), names_preset: bool = False
+) -> Callable[..., dict[str, Any]]:
     """Make a function whose options are the settings of a class, a preset, and --set; it returns the given ones.
 
     Args:
         kind: class of the settings.
         without: names of settings that get no option.
+        names_preset: whether it returns the name of the preset, as `preset`, and not what the preset sets.
 
     Raises:
         ConfigError: raised by the function: a setting is unknown or out of range, or there is no such preset.
@@ -135,9 +138,10 @@ def sampling_options(kind: type[SamplingSettings], *, without: Sequence[str] = (
                 raise ConfigError(f"--set {word!r} sets nothing", "Give a name and a value, such as tolerance=0.1")
             options[name] = value
         require_known(kind, options)
-        options = with_preset(kind, preset, options)
-        checked = kind(**options)
-        return {name: getattr(checked, name) for name in options}
+        merged = with_preset(kind, preset, options)
+        checked = kind(**merged)
+        values = {name: getattr(checked, name) for name in (options if names_preset else merged)}
+        return values | ({"preset": preset} if names_preset else {})
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("preset", keyword, default=None, annotation=Preset)]
@@ -333,5 +337,6 @@ vars(choose_base)["__signature__"] = inspect.Signature(
     ]
 )
 editing_options = sampling_options(EditSettings)
+options_of_rows = sampling_options(EditSettings, names_preset=True)
 options_but_scales = sampling_options(EditSettings, without=("text_scale", "image_scale"))
 generation_options = sampling_options(GenerationSettings, without=("strength",))

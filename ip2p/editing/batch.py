@@ -68,7 +68,7 @@ class BatchRun:
         load: function that loads the editor; called only if there is something to edit.
         model: name of the editor.
         weights: fingerprint of its files and options. The ids of edits depend on both.
-        defaults: settings of rows without their own.
+        defaults: settings of rows without their own; `preset` names one for rows that name none.
         size: number of pictures in a batch.
         say: function that prints a line.
     """
@@ -228,7 +228,7 @@ class BatchRun:
         """The key that pictures edited together share: working size, settings, negative prompt, instructions."""
         row = waiting.edit.row
         assert row
-        backbone, options = self.editor.backbone, self.defaults | row.options
+        backbone, options = self.editor.backbone, row.options(self.defaults)
         negative_prompt = options.pop("negative_prompt", None) or None
         settings = resolve_settings(backbone, None, None, options, arguments=Editor.edit)
         size = working_size(waiting.image.size, settings.resolution, backbone.downscale)
@@ -261,7 +261,7 @@ class BatchRun:
     def _draw(self, group: Sequence[WaitingEdit]) -> list[Edited]:
         """Draw the edits of a group, whose settings are equal."""
         rows = [each.edit.row for each in group if each.edit.row]
-        settings = self.defaults | rows[0].options
+        settings = rows[0].options(self.defaults)
         chosen: dict[str, Any] = {
             "seeds": [each.edit.seed for each in group], "masks": [each.mask for each in group], "batch": self.size,
             "measure_change": True,

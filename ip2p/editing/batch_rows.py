@@ -1,7 +1,7 @@
 """Rows of a batch file, read and checked line by line, so that an invalid one does not stop the others."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
@@ -55,11 +55,15 @@ class BatchRow(BaseModel):
         """The instructions, in order."""
         return (self.instruction,) if self.instruction else tuple(self.instructions or ())
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Arguments of `Editor.edit` from the row: sampling settings, also of its preset, and negative prompt."""
+    def inherited(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that the row starts from: the defaults, and what their preset sets if the row has none."""
+        given = {name: value for name, value in defaults.items() if name != "preset"}
+        return with_preset(EditSettings, None if self.preset else defaults.get("preset"), given)
+
+    def options(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of `Editor.edit`: the row's settings, preset and negative prompt, and defaults for the rest."""
         negative = {} if self.negative_prompt is None else {"negative_prompt": self.negative_prompt}
-        return with_preset(EditSettings, self.preset, self._settings) | negative
+        return self.inherited(defaults) | with_preset(EditSettings, self.preset, self._settings) | negative
 
     @property
     def contents(self) -> dict[str, Any]:
@@ -110,7 +114,7 @@ def read_batch_file(path: Path, defaults: dict[str, Any], weights: str = "") -> 
 
     Args:
         path: path of a file of JSON lines; empty ones are skipped.
-        defaults: settings of rows without their own, and the model's name.
+        defaults: settings of rows without their own, perhaps a preset, and the model's name.
         weights: fingerprint of the model's files. The ids of edits depend on it, and on the contents of pictures and
             masks, so that a result is known to be stale when one of them has changed.
 
@@ -147,7 +151,7 @@ def _plan_line(
         known[key] = known.get(key, 0) + 1
         yield PlannedEdit(f"{key}-{known[key]}", number, None, 0, "", str(error))
         return
-    key = fingerprint(defaults | row.contents)
+    key = fingerprint(row.inherited(defaults) | row.contents)
     known[key] = known.get(key, 0) + 1
     now = fingerprint({"row": key, "files": contents(row)})
     for sample in range(row.samples):

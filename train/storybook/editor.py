@@ -53,7 +53,7 @@ EXAMPLES = (
     "remove the fox", "make the walls red", "make the roof blue", "make it rain", "add a rainbow",
     "move it to the beach",
 )  # fmt: skip
-"""What the editor says that it can do, as far as its instructions had these words."""
+"""Examples of what the editor can do; its vocabulary lists those of which its training had all words."""
 MEASURED = ("iou", "accuracy", "nearer", "kept", "success", "preservation", "product")
 """Measures of the card, by their names in `ip2p.evaluation.measures.MEASURES`."""
 EVALUATION_SEED = 2024

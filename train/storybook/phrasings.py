@@ -115,11 +115,14 @@ def write(folder: Path, splits: Mapping[str, list[Phrased]], count: int) -> None
     with atomic_dir(folder) as work:
         for number in range(count):
             for split, pairs in splits.items():
-                rows = [{**each.row, "edit_prompt": each.instructions[number]} for each in pairs]
                 (work / f"phrasing-{number}").mkdir(exist_ok=True)
-                masked = all(MASK_COLUMN in row for row in rows)
+                masked = any(MASK_COLUMN in each.row for each in pairs)  # null in the rows without a mask
                 features = Features({**FEATURES, MASK_COLUMN: Image()}) if masked else FEATURES
-                table = Dataset.from_list([{name: row[name] for name in features} for row in rows], features=features)
+                rows = [
+                    {name: each.row.get(name) for name in features} | {"edit_prompt": each.instructions[number]}
+                    for each in pairs
+                ]
+                table = Dataset.from_list(rows, features=features)
                 table.to_parquet(str(work / f"phrasing-{number}" / f"{split}{ENDING}"))
 
 

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as PillowImage
 
 from ip2p.data_gen.rows import to_png
 from ip2p.storybook.edits import edit_between_captions
+from ip2p.train.batches import CENTER_CROP
+from ip2p.train.masks import Masks
 from ip2p.train.pairs import open_pairs
 from ip2p.train.storybook.phrasings import main, phrase
 
@@ -118,6 +121,19 @@ def test_masks_of_changed_pixels_are_kept_both_ways(
     assert run(monkeypatch, tmp_path / "packed", "--out", tmp_path / "phrased", "--count", "1") == 0
     written = Dataset.from_parquet(str(tmp_path / "phrased/phrasing-0/train-00000-of-00001.parquet"))
     assert [each.getextrema() for each in written["edit_mask"]] == [(255, 255)] * 6
+
+
+def test_a_row_without_a_mask_leaves_the_others_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = to_png(PillowImage.new("L", (32, 32), 255))
+    rows = [row(0, edit_mask=None), row(1, edit_mask=mask)]
+    table = Dataset.from_list(rows, features=Features({**PACKED, "edit_mask": Image()}))
+    table.to_parquet(str(tmp_path / "packed" / "data" / "train-00000.parquet"))
+    assert run(monkeypatch, tmp_path / "packed", "--out", tmp_path / "phrased", "--count", "1") == 0
+    pairs = open_pairs(tmp_path / "phrased" / "phrasing-0").train
+    assert [each is None for each in pairs["edit_mask"]] == [True, True, False], "the last pair is held out"
+    instead = torch.full((2, 1, 4, 4), 0.5)
+    shares = Masks(pairs, downscale=8).at([0, 2], [CENTER_CROP] * 2, [(32, 32)] * 2, instead)
+    assert torch.equal(shares[0], instead[0]) and torch.equal(shares[1], torch.ones(1, 4, 4))
 
 
 def test_what_one_caption_names_and_the_other_does_not_is_no_known_edit() -> None:
