@@ -330,7 +330,8 @@ PRESETS: dict[str, Preset] = {
     "paper": Preset({**_EXACT, "scheduler": "euler_a", "steps": 100}, 300, None),
 }
 """Presets by name. exact equals the pipeline of diffusers, balanced stays close to the model's own settings, fast is a
-solver with few steps, and paper is the setting of arXiv 2211.09800. Decibels are of six edits with the bundled editor."""
+solver with few steps, and paper is the setting of arXiv 2211.09800. Decibels are those of six edits with the bundled
+editor."""
 
 
 def with_preset(kind: type[SamplingSettings], name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

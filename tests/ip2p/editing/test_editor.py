@@ -1,5 +1,6 @@
 """The editor is diffusers' pipeline where that one is right, and keeps order, seeds and sizes where it does not."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -255,6 +256,15 @@ def test_presets_say_what_rows_they_take(editor: Editor, preset: str, rows: int)
     assert chosen.items() <= made.parameters.items()
     again = {name: made.parameters[name] for name in EditSettings.model_fields if name in made.parameters}
     assert difference(editor.edit(picture(1), "make it winter", seeds=3, **again), [made.image]) == 0
+
+
+def test_presets_that_save_leave_a_models_guidance_as_it_is(editor: Editor) -> None:
+    own = {"guidance_start": 0.2, "guidance_stop": 0.6, "rescale": 0.5}
+    guided = Editor(dataclasses.replace(editor.backbone, own_settings=editor.backbone.own_settings | own))
+    for preset, expected in [("balanced", own), ("fast", own), ("exact", {}), ("paper", {})]:
+        (made,) = guided.edit(picture(1), "make it winter", seeds=3, preset=preset, steps=2)
+        found = {name: made.parameters[name] for name in own if name in made.parameters}
+        assert found == (expected or {"guidance_start": 0.0, "guidance_stop": 1.0, "rescale": 0.0}), preset
 
 
 def test_what_is_asked_for_comes_before_the_preset(editor: Editor) -> None:
