@@ -91,7 +91,8 @@ Overrides = Annotated[
 ]
 
 
-_FLAGS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()} | {"compiled": "--compile"}
+_FLAGS = {name: setting.flags[0] for name, setting in ALL_SETTINGS.items()}
+_FLAGS |= {"compiled": "--compile", "out": "--output"}
 
 
 def with_flags(error: Ip2pError) -> str:

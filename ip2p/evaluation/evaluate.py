@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ip2p.editing.editor import Editor
-from ip2p.errors import ConfigError, WriterError
+from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.evaluation.asked import ask_judge
 from ip2p.evaluation.changes import moved_attributes
 from ip2p.evaluation.compare import describe_others, describe_phrasings
@@ -41,6 +41,8 @@ from ip2p.storybook.judge import Judge
 
 RUN_FILE = "run.json"
 OUTPUTS = (RUN_FILE, REPORT_FILE, PAGE_FILE, CURVE_FILE, PARTS)
+IDENTITY = ("editor", "weights", "data", "seed")
+"""Facts of an evaluation; where one differs, its results would replace those of another evaluation."""
 logger = logging.getLogger(__name__)
 
 
@@ -83,10 +85,10 @@ def evaluate(
         say: function that prints a line.
 
     Raises:
-        DataError: the folder has files of these names that no evaluation made.
+        DataError: the folder has files of these names that no evaluation made, or those of another one.
         BusyError: another run is writing to it.
     """
-    require_folder(out)
+    require_folder(out, about)
     methods = make_methods(editor, base, extent, batch=16)
     plan = plan_work(methods, samples, marks)
     out.mkdir(parents=True, exist_ok=True)
@@ -112,13 +114,32 @@ def evaluate(
     return found
 
 
-def require_folder(out: Path) -> None:
+def require_folder(out: Path, about: Mapping[str, Any]) -> None:
     """Check that an evaluation may write to a folder, before models are loaded.
 
+    Args:
+        out: folder to write to, which need not exist.
+        about: what is known of the evaluation by then, see `evaluate`.
+
     Raises:
-        DataError: it has files of these names that no evaluation made.
+        DataError: it has files of these names that no evaluation made, or the results of another evaluation.
     """
     require_own(out, OUTPUTS, mark=RUN_FILE, keys=("editor", "data", "seed"))
+    recorded = read_json(out / RUN_FILE)
+    for name in (each for each in IDENTITY if each in about and each in recorded):
+        found, wanted = str(recorded[name]), str(about[name])
+        if Path(found).resolve() != Path(wanted).resolve():  # most are paths, which may be written in several ways
+            what = f"another evaluation has its results in {out}: {name} {found}, not {wanted}"
+            raise DataError(what, "Give another out", arguments=("out",))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object from a JSON file; an empty one if it is not there, or is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def summarize(
@@ -172,6 +193,6 @@ def _write(
     atomic_write(out / PAGE_FILE, render_evaluation(evaluation, samples, results).encode())
     if evaluation.curves:
         atomic_write(out / CURVE_FILE, curve_chart(evaluation.curves).__html__().encode())
-    else:
-        (out / CURVE_FILE).unlink(missing_ok=True)  # of an earlier report
+    elif read_json(out / REPORT_FILE).get("curves"):
+        (out / CURVE_FILE).unlink(missing_ok=True)  # of that earlier report
     atomic_write(out / REPORT_FILE, (evaluation.model_dump_json(indent=1) + "\n").encode())

@@ -2,11 +2,10 @@
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import NamedTuple, Unpack
 
 import yaml
 
@@ -14,7 +13,7 @@ from ip2p import measuring, storybook
 from ip2p.editing.editor import Editor
 from ip2p.errors import ConfigError
 from ip2p.evaluation import measures, methods
-from ip2p.evaluation.evaluate import describe_versions, evaluate, require_folder
+from ip2p.evaluation.evaluate import describe_versions, evaluate, read_json, require_folder
 from ip2p.evaluation.measures import describe_clip
 from ip2p.evaluation.methods import Extent, require_curve
 from ip2p.evaluation.report import Evaluation
@@ -164,15 +163,6 @@ def named_data(editor_name: str) -> list[str]:
     return []
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read an object from a JSON file; an empty one if it is not there, or is none."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def evaluate_model(
     editor_name: str,
     base_name: str,
@@ -209,11 +199,11 @@ def evaluate_model(
 
     Raises:
         ModelError: a model is missing or of another kind.
-        DataError: the folder has files of these names that no evaluation made.
+        DataError: the folder has files of these names that no evaluation made, or those of another one.
         ConfigError: there is to be a curve, and nothing that it could be of.
         ConfigError, WriterError: the vision model cannot be asked.
     """
-    require_folder(out)
+    require_folder(out, {"editor": editor_name, "data": data.name, "seed": seed})
     clip_name = clip_name or _choose_clip(data)
     require_curve(extent, data.samples, has_clip=clip_name != NONE)
     vision = VisionJudge(asked, out, say=say) if asked else None

@@ -70,7 +70,7 @@ def test_the_bounds_hold_and_all_is_written(editor_folder: Path, base_folder: Pa
     assert all(sample.load().source.size == (256, 256) for sample in load_storybook(1, 5, free=False).samples)
 
 
-def test_a_curve_that_nothing_can_be_of_is_refused_and_an_old_one_goes(editor_folder: Path, tmp_path: Path) -> None:
+def test_a_curve_of_nothing_is_refused_and_an_old_one_goes_if_it_is_ours(editor_folder: Path, tmp_path: Path) -> None:
     data, extent = load_storybook(2, 5, free=False), Extent(groups=("editor",), quick=True, curve=True, curve_samples=2)
 
     def evaluate(**changes: Any) -> Evaluation:
@@ -84,10 +84,35 @@ def test_a_curve_that_nothing_can_be_of_is_refused_and_an_old_one_goes(editor_fo
     with pytest.raises(ConfigError, match="a curve needs 2 samples with two different captions"):
         evaluate(extent=replace(extent, curve_samples=1))
     assert not list(tmp_path.iterdir())
-    evaluate(extent=replace(extent, curve=False))
     (tmp_path / "curve.svg").write_text("<svg/>")
+    (tmp_path / "run.json").write_text(json.dumps({"editor": str(editor_folder), "data": data.name, "seed": 5}))
+    assert not evaluate(extent=replace(extent, curve=False)).curves
+    assert (tmp_path / "curve.svg").exists(), "no evaluation says that it drew it"
+    assert evaluate().curves
     evaluate(extent=replace(extent, curve=False))
     assert not (tmp_path / "curve.svg").exists()
+
+
+def test_the_results_of_another_evaluation_are_not_replaced(
+    editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["evaluate", "--methods", "copy", "--clip", "none", "-o", str(out), "--model"]
+    assert cli.run([*words, str(editor_folder), "--scenes", "2"]) == 0
+    before = files(out)
+    shutil.copytree(editor_folder, tmp_path / "other")
+    for name, others in (
+        ("seed", [str(editor_folder), "--seed", "5"]), ("editor", [str(tmp_path / "other")]),
+        ("data", [str(editor_folder), "--free"]),
+    ):  # fmt: skip
+        assert cli.run([*words, *others]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert f"another evaluation has its results in {out}: {name} " in said, said
+        assert said.endswith("Give another --output")
+        assert files(out) == before
+    monkeypatch.chdir(editor_folder.parent)  # the same editor by another path, on more scenes
+    assert cli.run([*words, editor_folder.name, "--scenes", "3"]) == 0
+    assert len(read_report(out).samples) == 3
 
 
 def test_an_editor_that_keeps_unchanged_pixels_is_measured_anew(editor_folder: Path, tmp_path: Path) -> None:
