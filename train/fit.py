@@ -34,7 +34,7 @@ from ip2p.train.preference import preference_loss
 from ip2p.train.prepare import count_steps, make_batches, open_sets, prepare
 from ip2p.train.ranks import Ranks
 from ip2p.train.result import save_editor, save_lora_files, write_report
-from ip2p.train.run_folder import claim, find_checkpoint, write_note
+from ip2p.train.run_folder import EDITOR, claim, find_checkpoint, has_editor, note_editor, write_note
 from ip2p.train.schedule import learning_rate_factor, share_done
 from ip2p.train.speed import measure_speed, summarize
 from ip2p.train.tensor_shards import tell_unused
@@ -300,12 +300,14 @@ class Run(TrainingLoop):
             self.accelerator.end_training()
             self.say(f"stopped at step {self.state.step}, saved in {self.out}; the same command goes on from there")
             return RunResult(None, self.state.step, 128 + self.stop_signal)  # of all ranks, whichever had the signal
-        editor = self.out / "editor"
+        editor = self.out / EDITOR
         if self.accelerator.is_main_process:
             self.model.eval()
-            with self.learner.averaged_weights():
-                self._save_editor(editor, self.state, {})
-                save_lora_files(self.backbone, self.config, self.out / "lora", say=self.say)
+            if not has_editor(self.out, self.state):  # else it may have edits of its user's
+                with self.learner.averaged_weights():
+                    self._save_editor(editor, self.state, {})
+                    save_lora_files(self.backbone, self.config, self.out / "lora", say=self.say)
+                note_editor(self.out, self.state)
             report = write_report(self.out, self.state, pairs=len(self.batches.table), curve=self._curve)
             self.say(f"editor: {editor}\nreport: {report}")
             self.say(f"speed: {summarize(read_metrics(self.metrics.path))}")

@@ -18,7 +18,10 @@ from ip2p.version import __version__
 Say = Callable[[str], None]
 RUN_FILE = "run.json"
 LOCK_FILE = "lock"
-OUTPUTS = (RUN_FILE, "checkpoints", "validation", "metrics.jsonl", "editor", *BEST, "lora", "report.html")
+EDITOR, EDITOR_FILE = "editor", "editor.json"
+OUTPUTS = (
+    RUN_FILE, "checkpoints", "validation", "metrics.jsonl", EDITOR, EDITOR_FILE, *BEST, "lora", "report.html"
+)  # fmt: skip
 """Names of everything that a run writes to its folder, besides the lock."""
 
 DIVISION = ("batch", "accumulation")
@@ -65,6 +68,30 @@ def write_note(out: Path, config: FinetuneConfig) -> None:
     """Write down whose the folder is."""
     note = {"ip2p": __version__, "config": config.model_dump(mode="json")}
     atomic_write(out / RUN_FILE, (json.dumps(note, indent=1) + "\n").encode())
+
+
+def has_editor(out: Path, state: State) -> bool:
+    """Whether the editor of a run is there, with these weights and default settings; people may have edited it since.
+
+    Args:
+        out: folder of the run.
+        state: progress of the run.
+    """
+    try:
+        return (out / EDITOR).is_dir() and json.loads((out / EDITOR_FILE).read_bytes()) == _describe_editor(state)
+    except (OSError, ValueError):
+        return False
+
+
+def note_editor(out: Path, state: State) -> None:
+    """Write down of which weights and default settings the editor of a run is, once it is written."""
+    atomic_write(out / EDITOR_FILE, (json.dumps(_describe_editor(state), indent=1) + "\n").encode())
+
+
+def _describe_editor(state: State) -> dict[str, Any]:
+    """Describe what the editor of a run is made of; steps that were taken again took other seconds."""
+    scales = {key: state.config.get(key) for key in ("text_scale", "image_scale")}
+    return {"step": state.step, "seconds": state.seconds, **scales}
 
 
 def find_checkpoint(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,6 +185,19 @@ def test_a_finished_run_started_again_does_no_step_and_more_steps_go_on(settings
     before = curve(tmp_path / "run")
     assert fit(settings, "steps=2").step == 2 and curve(tmp_path / "run") == before
     assert fit(settings, "steps=3").step == 3 and curve(tmp_path / "run")[:2] == before
+
+
+def test_a_finished_run_started_again_leaves_what_was_edited_in_its_editor(settings: list[str], tmp_path: Path) -> None:
+    card = tmp_path / "run" / "editor" / "README.md"
+    fit(settings, "steps=1")
+    card.write_text("mine")
+    fit(settings, "steps=1")
+    assert card.read_text() == "mine"
+    shutil.rmtree(card.parent)
+    for changed in ("steps=1", "text_scale=5.5", "steps=2"):  # a lost editor, other default settings, more steps
+        fit(settings, "steps=1", changed)
+        assert "mine" not in card.read_text()
+        card.write_text("mine")
 
 
 def test_other_settings_do_not_go_on(settings: list[str]) -> None:
