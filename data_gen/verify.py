@@ -8,7 +8,7 @@ from ip2p.builds import BUILD_FILE, repack_hint
 from ip2p.data_gen.build_file import read_build_file
 from ip2p.data_gen.build_folder import STAGES
 from ip2p.errors import DataError
-from ip2p.manifest import MANIFEST_FILE, find_edited, find_faults, read_manifest
+from ip2p.manifest import MANIFEST_FILE, find_altered, find_edited, find_other_faults, read_manifest
 from ip2p.plurals import counted
 from ip2p.shards import finished_shards, list_shards, verify_shard
 
@@ -108,10 +108,11 @@ def _verify_dataset(folder: Path) -> Verified:
     except DataError as error:
         return Verified(folder.name, 0, 0, [str(error)])
     assert manifest
-    faults = [str(fault) for fault in find_faults(folder, manifest)]
+    altered = dict(find_altered(folder, manifest))
+    faults = [str(fault) for fault in (*altered.values(), *find_other_faults(folder, manifest))]
     edited = tuple(
         f"{name} is not as it was written, and can be read: an edit of yours is kept until the pairs are packed again"
         for name in find_edited(folder, manifest)
     )
-    rows = sum(each.rows for each in manifest.files.values())
-    return Verified(folder.name, len(manifest.files), rows, faults, edited)
+    whole = [each.rows for name, each in manifest.files.items() if name not in altered]
+    return Verified(folder.name, len(whole), sum(whole), faults, edited)

@@ -89,6 +89,12 @@ def read_manifest(folder: Path) -> DatasetManifest | None:
 
 def find_faults(folder: Path, manifest: DatasetManifest) -> Iterator[DataError]:
     """Yield what is wrong with a data set: files that are missing, altered or not in its manifest; earlier settings."""
+    yield from (fault for _, fault in find_altered(folder, manifest))
+    yield from find_other_faults(folder, manifest)
+
+
+def find_altered(folder: Path, manifest: DatasetManifest) -> Iterator[tuple[str, DataError]]:
+    """Yield the names of the files of a data set that are missing or altered, with what is wrong."""
     again = repack_hint(folder)
     for name, contents in manifest.files.items():
         path = folder / name
@@ -98,10 +104,14 @@ def find_faults(folder: Path, manifest: DatasetManifest) -> Iterator[DataError]:
             elif not path.is_file() or hash_file(path) != contents.sha256:
                 raise DataError(f"{path} is missing, or is not what was written", again)
         except DataError as error:
-            yield DataError(error.what, again)
+            yield name, DataError(error.what, again)
+
+
+def find_other_faults(folder: Path, manifest: DatasetManifest) -> Iterator[DataError]:
+    """Yield what is wrong with a data set besides its files: documents, files not in its manifest, earlier settings."""
     for name in manifest.documents:
         if what := _find_document_fault(folder / name):
-            yield DataError(f"{folder / name} {what}", again)
+            yield DataError(f"{folder / name} {what}", repack_hint(folder))
     for path in sorted(folder.rglob("*.parquet")):
         if path.relative_to(folder).as_posix() not in manifest.files:
             yield DataError(f"{path} is not in the manifest of its data set", "Remove it, or make the data set again")

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from datasets import Dataset, Features, Image, Value
 
 from ip2p.errors import ConfigError, DataError, run_program
+from ip2p.manifest import verify_dataset
 from ip2p.seeding import derive_seed
 from ip2p.shards import atomic_dir
 from ip2p.storybook.edits import edits_between_captions, scene_of
@@ -160,6 +161,8 @@ def main() -> int:
 
     def run() -> None:
         require_ours(parsed.out, parsed.packed)
+        for folder in parsed.packed:
+            verify_dataset(folder)
         splits = {
             split: [
                 each

@@ -306,6 +306,18 @@ def hub() -> Iterator[str]:
     server.server_close()
 
 
+def test_faulty_files_are_not_counted_as_written(source: Path) -> None:
+    files = sorted((source / "data").iterdir())
+    said: list[str] = []
+    verify(source, say=said.append)
+    assert f"{len(files)} files as written, {COUNT} rows" in said[-1]
+    for file in files:
+        file.write_bytes(b"damaged")
+    with pytest.raises(DataError, match=f"{len(files)} faults in"):
+        verify(source, say=said.append)
+    assert "0 files as written, 0 rows" in said[-1]
+
+
 @pytest.mark.slow
 def test_push_uploads_a_private_data_set(source: Path, tmp_path: Path, hub: str) -> None:
     program = "import sys; from ip2p import cli; sys.exit(cli.run(sys.argv[1:]))"

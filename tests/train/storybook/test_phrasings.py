@@ -1,6 +1,7 @@
 """Phrasings: more instructions of each pair, the other way round too, over equal pictures."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as PillowImage
 
 from ip2p.data_gen.rows import to_png
+from ip2p.manifest import write_manifest
+from ip2p.shards import Contents, hash_file
 from ip2p.storybook.edits import edit_between_captions
 from ip2p.train.batches import CENTER_CROP
 from ip2p.train.masks import Masks
@@ -109,6 +112,21 @@ def test_a_folder_with_other_files_is_left_alone(
     assert "make dataset" in capsys.readouterr().err and not (tmp_path / "new").exists()
     assert run(monkeypatch, packed, "--out", packed / "phrased") == 2
     assert "takes no other files" in capsys.readouterr().err and not (packed / "phrased").exists()
+
+
+def test_a_packed_set_that_is_not_as_it_was_written_is_refused(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        path.relative_to(packed).as_posix(): Contents(rows=rows, size=path.stat().st_size, sha256=hash_file(path))
+        for rows, path in ((7, packed / "data" / "train-00000.parquet"), (1, packed / "data" / "test-00000.parquet"))
+    }
+    write_manifest(packed, files, "settings")
+    assert run(monkeypatch, packed, "--out", tmp_path / "new", "--count", "1") == 0
+    shutil.copy(packed / "data" / "test-00000.parquet", packed / "data" / "train-00000.parquet")
+    assert run(monkeypatch, packed, "--out", tmp_path / "other", "--count", "1") == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "train-00000.parquet" in said and not (tmp_path / "other").exists()
 
 
 def test_masks_of_changed_pixels_are_kept_both_ways(
