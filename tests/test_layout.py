@@ -26,6 +26,7 @@ TOP = {
     "data_folders",
     "device",
     "errors",
+    "hub",
     "manifest",
     "ownership",
     "plurals",

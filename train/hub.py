@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError
 
-from ip2p.errors import ConfigError, one_line
-
-UNREACHABLE = (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError)
+from ip2p.errors import one_line
+from ip2p.hub import UNREACHABLE, find_obstacle
 
 
 def require_hub(name: str, *, say: Callable[[str], None]) -> None:
@@ -24,32 +22,8 @@ def require_hub(name: str, *, say: Callable[[str], None]) -> None:
     Raises:
         ConfigError: the name is none, the token is refused, or its owner may not write there.
     """
-    later = "or leave out push_to_hub: `hf upload` can do it later"
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        what = f"push_to_hub={name} is no name of a model ({one_line(error, 160)})"
-        raise ConfigError(what, "Give owner/name") from error
-    if constants.is_offline_mode():
-        say(f"push_to_hub={name}: the hub is switched off by HF_HUB_OFFLINE, so the editor stays in its folder")
-        return
-    if not get_token():
-        say(f"push_to_hub={name}: nobody is logged in; run `hf auth login` before the end, or the editor stays here")
-        return
-    try:
-        who = HfApi().whoami()
-    except UNREACHABLE as error:
-        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
-            what = "push_to_hub is set, and the hub refuses the token"
-            raise ConfigError(what, f"Run `hf auth login`, {later}") from error
-        say(f"the hub cannot be asked now ({one_line(error, 160)}); {name} is uploaded at the end if it can be then")
-        return
-    owner, _, model = name.rpartition("/")
-    owners = [str(who["name"]), *(str(each["name"]) for each in who.get("orgs", ()))]
-    if owner and owner not in owners:
-        raise ConfigError(
-            f"push_to_hub={name}: you are logged in as {' and '.join(owners)}", f"Give {owners[0]}/{model}, {later}"
-        )
+    if obstacle := find_obstacle(name, "push_to_hub"):
+        say(f"push_to_hub={name}: {obstacle}; the editor is uploaded at the end if it can be then, or stays here")
 
 
 def push_editor(folder: Path, name: str) -> str:

@@ -288,10 +288,12 @@ def export(
     layout = next((each for each in LAYOUTS if each == to), None)
     if layout is None:
         raise ConfigError(f"--to {to} is no layout", f"Give one of {', '.join(LAYOUTS)}")
+    if push:
+        from ip2p.data_gen.exchange.push import push_dataset, require_push
+
+        require_push(push)
     print(f"{output}: {counted(export_pairs(source, output, layout), 'pair')}")
     if push:
-        from ip2p.data_gen.exchange.push import push_dataset
-
         print(push_dataset(output, push))
 
 

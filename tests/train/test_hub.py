@@ -48,7 +48,7 @@ def test_whoever_may_write_is_let_through(hub: Callable[[int], None]) -> None:
 
 
 def test_another_owner_is_refused_with_the_right_name(hub: Callable[[int], None]) -> None:
-    with pytest.raises(ConfigError, match=r"you are logged in as ann and lab\. Give ann/editor"):
+    with pytest.raises(ConfigError, match=r"you are logged in as ann and lab, not as bob\. Give ann/editor"):
         require_hub("bob/editor", say=lambda _: None)
 
 
@@ -65,7 +65,7 @@ def test_a_token_that_is_refused_ends_the_run_and_a_hub_that_is_ill_does_not(hub
 def test_without_a_login_or_a_way_to_the_hub_one_may_train_and_without_a_name_not(
     hub: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="no name of a model"):
+    with pytest.raises(ConfigError, match="no name on the hub"):
         require_hub("a b/c/d", say=lambda _: None)
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))

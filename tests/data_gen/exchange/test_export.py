@@ -264,8 +264,8 @@ class Hub(BaseHTTPRequestHandler):
     received: list[tuple[str, bytes]] = []
 
     def do_GET(self) -> None:
-        """Answer that there is nothing."""
-        self._answer({"siblings": [], "sha": "0" * 40})
+        """Answer who is asking, and that there is nothing."""
+        self._answer({"name": "someone"} if "whoami" in self.path else {"siblings": [], "sha": "0" * 40})
 
     def do_POST(self) -> None:
         """Take a repository, the list of files, and the files."""
@@ -340,4 +340,28 @@ def test_push_uploads_a_private_data_set(source: Path, tmp_path: Path, hub: str)
     words[-3:] = [str(tmp_path / "again"), "--push", "someone/pairs"]
     offline = environment | {"HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", program, *words], env=offline, capture_output=True, text=True)
-    assert done.returncode == 2 and "cannot upload to the data set someone/pairs" in done.stderr
+    assert done.returncode == 2 and "HF_HUB_OFFLINE" in done.stderr and not (tmp_path / "again").exists()
+
+
+def test_what_cannot_be_pushed_is_told_before_the_export_or_with_the_command_that_does_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("the hub is down")
+
+    out = tmp_path / "my out"
+    words = ["dataset", "export", str(source), "--to", "folder", "-o", str(out), "--push"]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.HfApi.whoami", lambda _: {"name": "ann"})
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
+    assert run([*words, "ann/pairs"]) == 2
+    assert "--push ann/pairs: nobody is logged in by `hf auth login`" in capsys.readouterr().err
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    assert run([*words, "a b/c"]) == 2 and "--push: a b/c is no name on the hub" in capsys.readouterr().err
+    assert run([*words, "bob/pairs"]) == 2 and "Give ann/pairs, or leave out --push" in capsys.readouterr().err
+    assert not out.exists()
+    assert run([*words, "ann/pairs"]) == 2 and (out / "manifest.json").is_file()
+    command = f"hf upload ann/pairs '{out}' --repo-type dataset --private"
+    assert "the hub is down" in (said := capsys.readouterr().err) and command in said
