@@ -7,12 +7,21 @@ import typer
 
 from ip2p.cli.help import GroupedCommand
 from ip2p.cli.lazy import make_app
-from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, ModelConfig, Weights, say
+from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, ModelConfig, Weights, require_alone, say
 
 app = make_app()
 
 
-@app.command(cls=GroupedCommand)
+class _EvaluateCommand(GroupedCommand):
+    """The command, which refuses options that do nothing beside --compare."""
+
+    def invoke(self, ctx: Any) -> Any:
+        if ctx.params["compare"]:
+            require_alone(ctx, "compare")
+        return super().invoke(ctx)
+
+
+@app.command(cls=_EvaluateCommand)
 def evaluate(
     model: Annotated[
         str, typer.Option(help="Bundled name, folder or hub id of an editor.", rich_help_panel="Model")

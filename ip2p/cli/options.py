@@ -106,6 +106,24 @@ def with_flags(error: Ip2pError) -> str:
     return str(type(error)(what, fix))
 
 
+def require_alone(context: Any, name: str) -> None:
+    """Refuse all other options beside one with which they do nothing.
+
+    Args:
+        context: context of the command.
+        name: name of the parameter of that option.
+
+    Raises:
+        ConfigError: another one is given.
+    """
+    flags = {str(each.name): each.opts[0] for each in context.command.params}
+    sources = {other: context.get_parameter_source(other) for other in flags if other != name}
+    given = [flags[other] for other, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        told = ", ".join(given)
+        raise ConfigError(f"{told} would do nothing beside {flags[name]}", f"Leave out {told}")
+
+
 def refuse_empty(text: str, what: str, example: str) -> None:
     """Refuse an empty text, before any model is loaded.
 
