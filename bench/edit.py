@@ -18,7 +18,7 @@ from typing import Any
 
 import diffusers
 import torch
-from figures import write_figures
+from figures import require_figures, write_figures
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -274,6 +274,7 @@ def measure_quality(editor: Editor, samples: Sequence[Sample], console: Console)
 
 def run(parsed: argparse.Namespace) -> None:
     """Run the selected benchmarks, and write their figures."""
+    require_figures(parsed.out)
     console, figures = Console(width=120), {}
     samples = storybook_samples(max(parsed.scenes, 1), SEED, stage="bench")
     image, text = samples[0].load().source, samples[0].instruction

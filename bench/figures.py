@@ -9,7 +9,17 @@ from typing import Any
 
 from rich.console import Console
 
+from ip2p.ownership import require_own
 from ip2p.shards import atomic_write
+
+
+def require_figures(path: Path) -> None:
+    """Check, before anything is measured, that figures may be written to a file: it is not there, or has such figures.
+
+    Raises:
+        DataError: something else is there.
+    """
+    require_own(path.parent, [path.name], mark=path.name, keys=("command", "versions"))
 
 
 def write_figures(path: Path, figures: Mapping[str, Any], console: Console) -> None:

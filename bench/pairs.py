@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from figures import write_figures
+from figures import require_figures, write_figures
 from recipe import draw_by_recipe
 from rich.console import Console
 from rich.table import Table
@@ -180,6 +180,7 @@ def write_some_triples(count: int) -> list[Triple]:
 
 def run(parsed: argparse.Namespace) -> None:
     """Measure all ways, print the table, and write the figures."""
+    require_figures(parsed.out)
     ways = {name: WAYS[name] if name in WAYS else OTHERS[name] for name in parsed.only or WAYS}
     precision = f"pairs.precision={parsed.precision}"
     configs = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from figures import write_figures
+from figures import require_figures, write_figures
 from rich.console import Console
 from rich.table import Table
 
@@ -123,6 +123,7 @@ def print_table(results: Sequence[SharingFigures], console: Console) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Measure all shares, print the table, and write the figures."""
+    require_figures(parsed.out)
     backbone = load_backbone(parsed.base, device=best_device(), want="base")
     settings = PairsConfig(model=str(parsed.base), steps=parsed.steps, batch=parsed.batch, scheduler=parsed.scheduler)
     judge = Judge.from_pretrained(parsed.judge)

@@ -27,7 +27,7 @@ import diffusers
 import torch
 import transformers
 from datasets import Dataset, Features, Image, Value
-from figures import write_figures
+from figures import require_figures, write_figures
 from PIL.Image import Image as Picture
 from rich.console import Console
 from rich.table import Table
@@ -257,6 +257,7 @@ def show(figures: dict[str, Any], console: Console) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Run all programs in turns, print the table, and write the figures."""
+    require_figures(parsed.out)
     console, ways = Console(width=120), dict[str, Way]()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -7,6 +7,7 @@ pictures that the base model draws from held-out captions, and edits of held-out
 import argparse
 import dataclasses
 import random
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import torch
 from PIL import Image
 
 from ip2p import Editor
+from ip2p.cli.outputs import require_free
 from ip2p.editing.generation import generate
+from ip2p.errors import run_program
 from ip2p.models.backbone import load_backbone
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images, to_tensor
@@ -107,17 +110,24 @@ def _plain(**values: str) -> Scene:
     return Scene(**(PLAIN | values), layout=layout)
 
 
-def main() -> None:
-    """Run the command line: write one WebP file for each sheet."""
+def run(out: Path, *, models: bool) -> None:
+    """Write one WebP file for each sheet."""
+    draws = {out / f"{draw.__name__}.webp": draw for draw in WORLD + (MODELS if models else ())}
+    for path in draws:
+        require_free(path, {"sheet": path.stem}, fix="Give another folder as --out")
+    for path, draw in draws.items():
+        save_picture(draw(), path, {"sheet": path.stem})
+        print(f"wrote {path}")
+
+
+def main() -> int:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/storybook"), help="folder to write to")
     parser.add_argument("--models", action="store_true", help="also draw the sheets that need the bundled models")
     parsed = parser.parse_args()
-    for draw in WORLD + (MODELS if parsed.models else ()):
-        path = parsed.out / f"{draw.__name__}.webp"
-        save_picture(draw(), path, {"sheet": draw.__name__})
-        print(f"wrote {path}")
+    return run_program(lambda: run(parsed.out, models=parsed.models))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -37,13 +37,16 @@ def output_paths(output: Path | None, name: str, seeds: Sequence[int]) -> list[P
     return [output] if len(seeds) == 1 else [output.with_stem(f"{output.stem}-{seed}") for seed in seeds]
 
 
-def require_free(path: Path, result: Mapping[str, Any], reads: Sequence[Path] = ()) -> None:
+def require_free(
+    path: Path, result: Mapping[str, Any], reads: Sequence[Path] = (), *, fix: str = "Give another name with -o"
+) -> None:
     """Check, before anything is drawn, that a picture can be written to a path and replaces nothing but itself.
 
     Args:
         path: picture to write.
         result: parameters by which an earlier picture there is known as the same result.
         reads: files that the command reads.
+        fix: instruction that says how to have the picture elsewhere.
 
     Raises:
         ImageError: another file is there, or nothing can be written there.
@@ -51,10 +54,10 @@ def require_free(path: Path, result: Mapping[str, Any], reads: Sequence[Path] = 
     from ip2p.pictures.write import read_parameters
 
     if path.resolve() in [each.resolve() for each in reads]:
-        raise ImageError(f"the result would overwrite {path}", "Give another name with -o")
+        raise ImageError(f"the result would overwrite {path}", fix)
     parent = next(each for each in path.absolute().parents if each.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ImageError(f"nothing can be written to {parent}", "Give another name with -o")
+        raise ImageError(f"nothing can be written to {parent}", fix)
     if not path.exists() and not path.is_symlink():
         return
     try:
@@ -63,7 +66,7 @@ def require_free(path: Path, result: Mapping[str, Any], reads: Sequence[Path] = 
         found = {}
     found = {"turns": [found.get("instruction")]} | found
     if any(found.get(name) != value for name, value in result.items()):
-        raise ImageError(f"{path} is there and is another picture", "Give another name with -o, or move it away")
+        raise ImageError(f"{path} is there and is another picture", f"{fix}, or move it away")
 
 
 def plan_parameters(backbone: "Backbone", settings: Mapping[str, Any]) -> dict[str, Any]:
