@@ -33,7 +33,13 @@ from ip2p.train.storybook.autoencoder import (
     load_autoencoder,
     save_autoencoder,
 )
-from ip2p.train.storybook.bundle import export, measure_models, read_record
+from ip2p.train.storybook.bundle import (
+    export,
+    exported_folders,
+    measure_models,
+    read_record,
+    require_replaceable,
+)
 from ip2p.train.storybook.clip import SEEDS, ClipTask
 from ip2p.train.storybook.diffusion import UNETS, DiffusionTask, encode_world
 from ip2p.train.storybook.judge import JudgeTask
@@ -105,15 +111,23 @@ def train(parsed: argparse.Namespace, device: torch.device) -> None:
 
 
 def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
-    """Export every model that has a checkpoint, or only the one of `--only`."""
-    for model in [parsed.only] if parsed.only else EXPORTED:
-        if any(checkpoints(parsed.state, model, parsed.unet).glob("*")):
-            task = make_task(model, parsed, device)
-            state = restore_averages(task, parsed.state)
-            assert state is not None
-            check_same_settings(state, config=task.settings, folder=parsed.state / task.name)
-            print(f"exporting {model}, {state.samples:,} samples", flush=True)
-            export(task, state, parsed.out, scenes=parsed.measure)
+    """Export every model that has a checkpoint, or only the one of `--only`.
+
+    Raises:
+        ConfigError: something else is where a model is to be.
+    """
+    wanted = [parsed.only] if parsed.only else EXPORTED
+    models = [each for each in wanted if any(checkpoints(parsed.state, each, parsed.unet).glob("step-*"))]
+    for model in models:
+        for folder in exported_folders(parsed.out, model):
+            require_replaceable(folder)
+    for model in models:
+        task = make_task(model, parsed, device)
+        state = restore_averages(task, parsed.state)
+        assert state is not None
+        check_same_settings(state, config=task.settings, folder=parsed.state / task.name)
+        print(f"exporting {model}, {state.samples:,} samples", flush=True)
+        export(task, state, parsed.out, scenes=parsed.measure)
 
 
 def measure_all(parsed: argparse.Namespace, device: torch.device) -> None:
