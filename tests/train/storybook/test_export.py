@@ -1,13 +1,16 @@
-"""Exports of the bundled models: what they replace, and what they refuse before anything is measured."""
+"""Exports of the bundled models, and the programs that train them: what they refuse before anything is done."""
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from ip2p.errors import ConfigError
-from ip2p.train.storybook.base import EXPORTED, checkpoints, export_all
+from ip2p.errors import ConfigError, ModelError
+from ip2p.train.storybook.base import EXPORTED, checkpoints, export_all, main
+from ip2p.train.storybook.reproduce import main as reproduce
 
 CPU = torch.device("cpu")
 
@@ -29,3 +32,36 @@ def test_a_folder_that_is_no_export_is_left_as_it_is(model: str, tmp_path: Path)
     with pytest.raises(ConfigError, match=f"{thesis.parent} is there and is no exported model"):
         export_all(parsed, CPU)
     assert thesis.read_text() == "the work of years"
+
+
+def test_nothing_to_export_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nothing to export in .*no checkpoint of judge or clip-a or "):
+        export_all(arguments(tmp_path), CPU)
+    with pytest.raises(ModelError, match="no checkpoint of judge. Train it first: .*base.py judge"):
+        export_all(arguments(tmp_path, "clip-a", only="judge"), CPU)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "told"),
+    [
+        (main, ["judge", "--device", "foo"], "device 'foo' is not available"),
+        (main, ["judge", "--minutes", "-1"], "--minutes -1 is not above 0"),
+        (main, ["judge", "--minutes", "0"], "--minutes 0 is not above 0"),
+        (main, ["judge", "--minutes", "nan"], "--minutes nan is not above 0"),
+        (reproduce, ["--minutes-scale", "0"], "--minutes-scale 0 is not above 0"),
+    ],
+)
+def test_wrong_words_are_told_in_one_line_before_anything_is_drawn(
+    program: Callable[[], int],
+    words: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["program", *words, "--state", str(tmp_path / "state")])
+    assert program() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert not (tmp_path / "state").exists()
