@@ -22,7 +22,7 @@ from ip2p.data_gen.config import DatasetConfig
 from ip2p.data_gen.scale.parallelism import ENGINES, Parallelism, make_pairs, parse_parallelism
 from ip2p.data_gen.scale.partition import Partition, find_partition
 from ip2p.data_gen.summary import BuildSummary, Session
-from ip2p.errors import BusyError, DataError, Ip2pError
+from ip2p.errors import BusyError, DataError, run_program
 from ip2p.plurals import counted
 
 if TYPE_CHECKING:
@@ -352,22 +352,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     parsed = parser.parse_intermixed_args(arguments)  # options may stand between settings
-    try:
-        config, parallelism = (
-            load_settings(parsed.config, parsed.overrides),
-            parse_parallelism(parsed.workers, parsed.engine),
-        )
+
+    def work() -> None:
+        config = load_settings(parsed.config, parsed.overrides)
+        parallelism = parse_parallelism(parsed.workers, parsed.engine)
         partition = find_partition(parsed.partition, parsed.n_partitions)
         estimate(config, parallelism, partition) if parsed.dry_run else run(config, parallelism, partition)
-    except Ip2pError as error:
-        if parsed.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+    try:
+        return run_program(work, debug=parsed.debug)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
-    return 0
 
 
 if __name__ == "__main__":

@@ -53,9 +53,9 @@ keys of a batch row, too. A model folder may have an `ip2p.json` with values of 
 """
 INTRODUCTION = """\
 A config is a YAML file, given by `--config`: the path of one, or the name of one in `configs/`. After it,
-`key=value` changes single values, with a dot for a key inside another, such as `pairs.steps=30`; values are YAML. An
-unknown key or a value out of range is an error that names the remedy. Defaults are those of the code; the bundled
-files set some keys to other values.
+`key=value` changes single values, with a dot for a key inside another, such as `pairs.steps=30`; values are YAML
+without comments. An unknown key or a value out of range is an error that names the remedy. Defaults are those of the
+code; the bundled files set some keys to other values.
 """
 
 

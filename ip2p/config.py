@@ -37,7 +37,7 @@ def load_config(
     Args:
         model: class of the config.
         source: path of a YAML file, name of a bundled one with or without its ending, or None for defaults.
-        overrides: `key=value` texts such as ["pairs.steps=10", "seed=3"]; values are YAML.
+        overrides: `key=value` texts such as ["pairs.steps=10", "seed=3"]; values are YAML without comments.
         sections: values of whole sections, such as {"pairs": {"steps": 10}}, in place of those in the file.
 
     Raises:
@@ -84,17 +84,24 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"cannot use {override!r} as a setting", "Write key=value, such as seed=3 or pairs.steps=10")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
     *parents, last = key.strip().split(".")
     for parent in parents:
         inner = values.setdefault(parent, {})
         if not isinstance(inner, dict):
             raise ConfigError(f"{parent} in {override!r} has no settings inside it", f"Write {parent}=value")
         values = inner
-    values[last] = value
+    values[last] = _parse(text)
+
+
+def _parse(text: str) -> Any:
+    """Read the value of a setting as YAML; if it is none, or YAML would take its end for a comment, it is the text."""
+    try:
+        tokens = [token for token in yaml.scan(text) if token.start_mark.index < token.end_mark.index]
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    end = max((token.end_mark.index for token in tokens), default=0)
+    return text.strip() if "#" in text[end:] else value
 
 
 def _find_place(

@@ -29,6 +29,26 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def parse_device(device: torch.device | str | None) -> torch.device:
+    """The device of a name such as cuda:1; the best available one for None.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    try:
+        found = torch.device(device or best_device())
+        torch.empty(0, device=found)
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:  # which one: by device and build of torch
+        raise ConfigError(
+            f"device {str(device)!r} is not available", "Give another one, such as cpu, or none for the best available"
+        ) from error
+    return found
+
+
 @contextlib.contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
     """Context manager in which torch computes with this many threads on a CPU.

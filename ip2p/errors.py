@@ -24,6 +24,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a system that has no room for a file."""
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of a system on which nothing may be written to a place."""
+IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP)
+"""Errors of a system where something else is in the way: a file in place of a folder, a folder, or a link to itself."""
+UNWRITABLE = (*FULL, *FORBIDDEN, *IN_THE_WAY, errno.ENAMETOOLONG)
+"""What a system may answer to a write."""
 ROOM_HINT = "Make room for it: what is finished is kept, and the same command goes on from here"
 FORBIDDEN_HINT = "Give another folder, or allow yourself to write to this one"
 
@@ -83,44 +87,65 @@ class TrainingError(Ip2pError):
     """Training cannot continue: the loss is not finite, or the run on disk is of another kind."""
 
 
-def run_program(work: Callable[[], object]) -> int:
-    """Do the work of a program and return its exit code: 0, or 2 after an expected failure, told in one line."""
+def run_program(work: Callable[[], object], *, debug: bool = False) -> int:
+    """Do the work of a program and return its exit code: 2 after an expected failure, which is told in one line.
+
+    Args:
+        work: function that does the work; a number that it returns is the exit code, which is 0 otherwise.
+        debug: whether to raise expected failures, too.
+    """
     try:
-        work()
-    except Ip2pError as error:
-        print(f"error: {error}", file=sys.stderr)
+        code = work()
+    except Exception as error:
+        expected = find_expected(error)
+        if debug or expected is None:
+            raise
+        print(f"error: {expected}", file=sys.stderr)
         return 2
-    return 0
+    return code if isinstance(code, int) else 0
+
+
+def find_expected(error: Exception) -> Ip2pError | None:
+    """Return the expected failure that an error is, as any write is that the system refuses; None if it is none."""
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return DataError(f"cannot write {error.filename or 'a file'} ({error.strerror})", write_hint(error.errno))
+    return error if isinstance(error, Ip2pError) else None
 
 
 @contextmanager
 def told_if_unwritable(path: Path) -> Iterator[None]:
-    """Context manager for writing a file, in which a disk without room, or one to be read only, is an expected failure.
+    """Context manager for writing a file, in which it is an expected failure that the system refuses to.
 
     Raises:
-        DataError: the disk, the quota or the largest size of a file is reached; or nothing may be written there.
+        DataError: the disk, the quota or the largest size of a file is reached; nothing may be written there; or
+            something else is in the way.
     """
     try:
         yield
     except Exception as error:
         number = _system_error(error)
-        if number not in FULL and not _is_forbidden(error, path):
+        if number not in FULL and not _is_of_place(error, path):
             raise
-        raise DataError(f"{path} cannot be written ({os.strerror(number)})", write_hint(number)) from error
+        above = getattr(error, "filename", None)  # of the folders above the path, the one that is none
+        way = f"{above}: " if number in IN_THE_WAY and above and path.is_relative_to(above) else ""
+        raise DataError(f"{path} cannot be written ({way}{os.strerror(number)})", write_hint(number)) from error
 
 
 def write_hint(number: int | None) -> str:
     """Say what to do when a file cannot be written, by the number of the system's error."""
     if number == errno.ENAMETOOLONG:
         return "Give a shorter name"
+    if number in IN_THE_WAY:
+        return "Give another name"
     return FORBIDDEN_HINT if number in FORBIDDEN else ROOM_HINT
 
 
-def _is_forbidden(error: Exception, path: Path) -> bool:
-    """Return whether nothing may be written beside a path; others of these errors may be of what is read meanwhile."""
-    if not (isinstance(error, OSError) and error.errno in FORBIDDEN and isinstance(error.filename, str)):
+def _is_of_place(error: Exception, path: Path) -> bool:
+    """Return whether the system refuses to write at a path; others of these errors may be of what is read meanwhile."""
+    if not (isinstance(error, OSError) and error.errno in UNWRITABLE and isinstance(error.filename, str)):
         return False
-    return Path(error.filename).is_relative_to(path.parent)
+    named = Path(error.filename)
+    return named.is_relative_to(path.parent) or path.is_relative_to(named)
 
 
 def _system_error(error: Exception) -> int:

@@ -27,10 +27,9 @@ def require_own(folder: Path, names: Iterable[str], *, mark: str, keys: Iterable
         keys: keys of the object in it, by which it is known.
 
     Raises:
-        DataError: the folder is a file, or one of the names is that of a file of somebody else's.
+        DataError: the folder is a file or would lie in one, or one of the names is that of a file of somebody else's.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file", "Give another folder")
+    require_way(folder)
     try:
         if set(keys) <= json.loads((folder / mark).read_bytes()).keys():
             return
@@ -39,6 +38,17 @@ def require_own(folder: Path, names: Iterable[str], *, mark: str, keys: Iterable
     for path in (folder / name for name in names):
         if path.exists() or path.is_symlink():
             raise DataError(f"{path} is there and was not made by ip2p", "Give another folder, or move it away")
+
+
+def require_way(folder: Path) -> None:
+    """Check that a folder is there or can be made: no file is in its place, or in that of a folder above it.
+
+    Raises:
+        DataError: a file is.
+    """
+    found = next(each for each in (folder, *folder.parents) if each.exists())
+    if not found.is_dir():
+        raise DataError(f"{found} is a file", "Give another folder")
 
 
 def write_new(path: Path, data: bytes, *, beginning: bytes | None = None) -> None:

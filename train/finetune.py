@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ip2p.config import load_config
-from ip2p.errors import Ip2pError
+from ip2p.errors import run_program
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.flags import add_flags, refuse_unknown, translate
 
@@ -91,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     add_flags(parser)
     parsed, rest = parser.parse_known_intermixed_args(arguments)
-    try:
+
+    def work() -> int:
         refuse_unknown(rest, parser)
         flags = translate(vars(parsed), with_defaults=parsed.config is None, overrides=parsed.overrides)
         for line in flags.said if flags else ():
@@ -99,11 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return finetune(
             parsed.config, parsed.overrides, settings=flags.settings if flags else None, dry_run=parsed.dry_run
         )
-    except Ip2pError as error:
-        if parsed.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+    return run_program(work, debug=parsed.debug)
 
 
 if __name__ == "__main__":

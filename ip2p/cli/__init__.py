@@ -3,7 +3,6 @@
 Every expected failure is one line on stderr and exit code 2: `ip2p: what was wrong. What to do`.
 """
 
-import errno
 import logging
 import sys
 import warnings
@@ -16,10 +15,7 @@ import typer
 
 import ip2p
 from ip2p.cli.lazy import LazyCommands, make_app
-from ip2p.errors import FORBIDDEN, FULL, Ip2pError, one_line, write_hint
-
-UNWRITABLE = (*FULL, *FORBIDDEN, errno.ENAMETOOLONG)
-"""What a disk or a folder may answer to a write."""
+from ip2p.errors import find_expected, one_line
 
 app = make_app(
     cls=LazyCommands, help="Edit pictures by instruction, and make the models that do it.", no_args_is_help=True
@@ -106,12 +102,10 @@ def _show_warning(
 
 def _explain(error: Exception) -> tuple[str, int]:
     """Describe a failure in one line, with its exit code."""
-    if isinstance(error, Ip2pError):
+    if expected := find_expected(error):
         from ip2p.cli.options import with_flags
 
-        return with_flags(error), 2
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        return f"cannot write {error.filename or 'a file'} ({error.strerror}). {write_hint(error.errno)}", 2
+        return with_flags(expected), 2
     if isinstance(error, typer.TyperException):
         said = error.format_message().rstrip(".")
         return f"{said}{'' if said.endswith('?') else '.'} See `ip2p --help`", 2

@@ -262,9 +262,12 @@ def check(
     """
     from ip2p.config import load_config
     from ip2p.data_gen.exchange.check import check_pairs, write_findings
+    from ip2p.ownership import require_way
     from ip2p.pairs.columns import Reading
     from ip2p.pairs.read import read_pairs
 
+    if output:
+        require_way(output.parent)
     checked = check_pairs(read_pairs(path, load_config(Reading, None, settings or ())))
     print(checked)
     if output:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack
 
 import torch
 
-from ip2p.device import best_device, choose_precision, compile_unet, parse_precision, precision_name
+from ip2p.device import choose_precision, compile_unet, parse_device, parse_precision, precision_name
 from ip2p.errors import ModelError
 from ip2p.models.backbone import Backbone, LoadingOptions, load_backbone
 from ip2p.models.decoder import replace_autoencoder, replace_decoder
@@ -69,9 +69,9 @@ def load_for_inference(
 
     Raises:
         ModelError: the model is missing, damaged, or of another kind; or a file does not fit it.
-        ConfigError: cpu_offload is set without a GPU, or this machine cannot compile.
+        ConfigError: there is no such device, cpu_offload is set without a GPU, or this machine cannot compile.
     """
-    device = torch.device(device or best_device())
+    device = parse_device(device)
     precision = precision or ("fp16" if device.type == "cuda" else "fp32")
     dtype = torch.float32 if precision == "auto" else parse_precision(precision, device)
     pickles = loading.get("allow_pickle", False)

@@ -180,6 +180,8 @@ def test_bad_beginnings_leave_nothing(
         pipeline.build(make_config(f"pairs.model={editor_folder}", f"out={tmp_path / 'wrong'}"), say=quiet)
     assert not (tmp_path / "nowhere").exists() and not (tmp_path / "wrong" / "packed").exists()
     assert pipeline.main(["pairs.stepps=3"]) == 2
+    (tmp_path / "file").touch()
+    assert pipeline.main([f"out={tmp_path / 'file' / 'x'}"]) == 2
     with pytest.raises(ConfigError, match="pairs.precision=fp16 is for a GPU"):
         pipeline.build(make_config("pairs.precision=fp16", f"out={tmp_path / 'wrong'}"), say=quiet)
     assert pipeline.build(make_config(f"out={tmp_path / 'wrong'}"), say=quiet).counts.total == 14

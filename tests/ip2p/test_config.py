@@ -37,6 +37,26 @@ def test_values_survive_the_command_line(seed: int, rate: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("runs/my run #2", "runs/my run #2"),
+        ("#2", "#2"),
+        ("runs/a#2", "runs/a#2"),
+        ("'runs/my run #2'", "runs/my run #2"),
+        ('"runs/a" #2', '"runs/a" #2'),
+        ("runs/it's #2", "runs/it's #2"),
+    ],
+)
+def test_a_value_has_no_comment(text: str, value: str) -> None:
+    assert load_config(FinetuneConfig, None, [f"out={text}"]).out == value
+
+
+def test_structured_values_may_have_a_hash_in_quotes() -> None:
+    assert load_config(FinetuneConfig, None, ["dataset=['runs/a #2', b]"]).dataset == ("runs/a #2", "b")
+    assert load_config(FinetuneConfig, None, ['columns={original: "the #1"}']).columns.original == "the #1"
+
+
+@pytest.mark.parametrize(
     ("model", "override", "nearest"),
     [
         (FinetuneConfig, "learning_rat=1", "learning_rate"),

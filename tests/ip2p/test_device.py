@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ip2p.device import choose_precision
+from ip2p.device import best_device, choose_precision, parse_device
 from ip2p.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -45,3 +45,11 @@ def test_a_request_is_not_probed() -> None:
 def test_formats_that_cannot_train_here(requested: str) -> None:
     with pytest.raises(ConfigError):
         choose_precision(lambda: None, device=CPU, requested=requested)
+
+
+def test_a_device_is_parsed_or_told() -> None:
+    assert parse_device("cpu") == parse_device(CPU) == CPU
+    assert parse_device(None) == best_device()
+    for name in ("foo", "cuda:99"):
+        with pytest.raises(ConfigError, match=f"device '{name}' is not available"):
+            parse_device(name)

@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2p import errors
-from ip2p.errors import DataError, Ip2pError, reason, told_if_unwritable
+from ip2p.errors import DataError, Ip2pError, reason, run_program, told_if_unwritable
+from ip2p.shards import atomic_write
 
 TREE = [
     errors.ImageError,
@@ -46,6 +48,48 @@ def test_a_full_disk_and_one_to_be_read_only_get_different_advice(number: int, f
     if number != errno.ENOSPC:
         with pytest.raises(PermissionError if number == errno.EACCES else OSError), told_if_unwritable(path):
             raise OSError(number, os.strerror(number), "/another/file")
+
+
+def circle(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "told"),
+    [
+        (Path.touch, "way/x", "way: File exists"),
+        (Path.touch, "way/folder/x", "way/folder: Not a directory"),
+        (circle, "way/x", "way: File exists"),
+        (circle, "way/folder/x", "way/folder: Too many levels of symbolic links"),
+        (Path.mkdir, "way", "Is a directory"),
+    ],
+)
+def test_what_is_in_the_way_of_a_file_is_told(
+    make: Callable[[Path], None], name: str, told: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "way")
+    with pytest.raises(DataError, match=rf"{name} cannot be written \(.*{told}\). Give another name"):
+        atomic_write(tmp_path / name, b"text")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_far_above_that_may_not_be_written_to_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c"
+    with pytest.raises(DataError, match="c cannot be written .*Give another folder"), told_if_unwritable(path):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "a"))
+
+
+def test_a_program_ends_in_one_line_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for work in (lambda: (tmp_path / "file").mkdir(), lambda: (tmp_path / "file" / "x" / "y").mkdir(parents=True)):
+        assert run_program(work) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: cannot write ") and line.endswith("Give another name")
+        with pytest.raises(OSError):
+            run_program(work, debug=True)
+    with pytest.raises(FileNotFoundError):
+        run_program((tmp_path / "nowhere").read_text)
+    assert run_program(lambda: 3) == 3
 
 
 def test_a_reason_does_not_repeat_the_file() -> None:

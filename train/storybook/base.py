@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from ip2p.device import best_device
+from ip2p.device import parse_device
 from ip2p.errors import ModelError, run_program
 from ip2p.models.bundled import BUNDLED
 from ip2p.train.checkpoint import State, check_same_settings
@@ -33,11 +33,17 @@ from ip2p.train.storybook.autoencoder import (
     load_autoencoder,
     save_autoencoder,
 )
-from ip2p.train.storybook.bundle import export, measure_models, read_record
+from ip2p.train.storybook.bundle import (
+    export,
+    exported_folders,
+    measure_models,
+    read_record,
+    require_replaceable,
+)
 from ip2p.train.storybook.clip import SEEDS, ClipTask
 from ip2p.train.storybook.diffusion import UNETS, DiffusionTask, encode_world
 from ip2p.train.storybook.judge import JudgeTask
-from ip2p.train.storybook.session import Task, restore_averages, train_session
+from ip2p.train.storybook.session import Task, require_above_zero, restore_averages, train_session
 from ip2p.train.storybook.tokens import make_tokenizer
 from ip2p.train.storybook.world import World, drawing_code
 from ip2p.train.tensor_shards import hash_weights
@@ -92,6 +98,7 @@ def checkpoints(state: Path, model: str, unet: str) -> Path:
 
 def train(parsed: argparse.Namespace, device: torch.device) -> None:
     """Run one training session, and save the autoencoder after training it or its decoder."""
+    require_above_zero("minutes", parsed.minutes)  # before scenes are drawn, which takes minutes
     task: Any = make_task(parsed.model, parsed, device)
     train_session(
         task, parsed.state, minutes=parsed.minutes, steps=parsed.steps, device=device, precision=parsed.precision,
@@ -105,15 +112,29 @@ def train(parsed: argparse.Namespace, device: torch.device) -> None:
 
 
 def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
-    """Export every model that has a checkpoint, or only the one of `--only`."""
-    for model in [parsed.only] if parsed.only else EXPORTED:
-        if any(checkpoints(parsed.state, model, parsed.unet).glob("*")):
-            task = make_task(model, parsed, device)
-            state = restore_averages(task, parsed.state)
-            assert state is not None
-            check_same_settings(state, config=task.settings, folder=parsed.state / task.name)
-            print(f"exporting {model}, {state.samples:,} samples", flush=True)
-            export(task, state, parsed.out, scenes=parsed.measure)
+    """Export every model that has a checkpoint, or only the one of `--only`.
+
+    Raises:
+        ConfigError: something else is where a model is to be.
+        ModelError: no model has a checkpoint.
+    """
+    wanted = [parsed.only] if parsed.only else EXPORTED
+    models = [each for each in wanted if any(checkpoints(parsed.state, each, parsed.unet).glob("step-*"))]
+    if not models:
+        raise ModelError(
+            f"there is nothing to export in {parsed.state}: no checkpoint of {' or '.join(wanted)}",
+            f"Train it first: train/storybook/base.py {wanted[0]}, or give another folder by --state",
+        )
+    for model in models:
+        for folder in exported_folders(parsed.out, model):
+            require_replaceable(folder)
+    for model in models:
+        task = make_task(model, parsed, device)
+        state = restore_averages(task, parsed.state)
+        assert state is not None
+        check_same_settings(state, config=task.settings, folder=parsed.state / task.name)
+        print(f"exporting {model}, {state.samples:,} samples", flush=True)
+        export(task, state, parsed.out, scenes=parsed.measure)
 
 
 def measure_all(parsed: argparse.Namespace, device: torch.device) -> None:
@@ -163,9 +184,8 @@ def main() -> int:
         help="precision; auto takes the fastest (default: auto)",
     )
     parsed = parser.parse_args()
-    device = torch.device(parsed.device) if parsed.device else best_device()
     work = {"export": export_all, "measure": measure_all}.get(parsed.model, train)
-    return run_program(lambda: work(parsed, device))
+    return run_program(lambda: work(parsed, parse_device(parsed.device)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ip2p.editing.generation import generate
+from ip2p.errors import ConfigError
 from ip2p.measuring.clip import ClipScorer
 from ip2p.measuring.psnr import psnr
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
@@ -151,6 +152,32 @@ def measure_models(folder: Path, *, scenes: int, device: torch.device) -> dict[s
     return found | {"base, drawn from captions (%)": measure_base(base, judge, cases)}
 
 
+def exported_folders(out: Path, model: str) -> list[Path]:
+    """Return the folders that the export of a model replaces: its own, or, of a decoder, those that have one already.
+
+    Args:
+        out: folder of all bundled models.
+        model: name of the model.
+    """
+    if model == "decoder":
+        return [folder for folder in (out / "base", out / "editor") if folder.exists()]
+    return [out / FOLDERS.get(model, model)]
+
+
+def require_replaceable(folder: Path, sources: Sequence[Path] = ()) -> None:
+    """Check that a folder is absent or an earlier export, and none that models are read from.
+
+    Raises:
+        ConfigError: the folder is neither.
+    """
+    if any(source.resolve().is_relative_to(folder.resolve()) for source in sources):
+        raise ConfigError(
+            f"{folder} would be replaced, and holds what is to be exported", "Give another folder by --out"
+        )
+    if folder.exists() and not (folder / RECORD_FILE).is_file():
+        raise ConfigError(f"{folder} is there and is no exported model", "Give another folder by --out, or move it")
+
+
 def export(task: object, state: State, out: Path, *, scenes: int) -> None:
     """Write a trained model with its card. Export the judge first, because it measures the others.
 
@@ -180,9 +207,8 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
         save_backbone(backbone, out / "base", pipeline_class="StableDiffusionPipeline", extra=extra)
     elif isinstance(task, DecoderTask):
         measured = measure_autoencoder(task.vae, Judge.from_pretrained(out / "judge"), cases)
-        for folder in (out / "base", out / "editor"):
-            if folder.is_dir():
-                replace_decoder(folder, task.vae, measured, state)
+        for folder in exported_folders(out, "decoder"):
+            replace_decoder(folder, task.vae, measured, state)
     elif isinstance(task, ClipTask):
         figures = {"Own caption found, and own direction (%)": measure_clip(task.scorer(), scenes)}
         body = card(CLIPS[task.name], sessions(task.name), state, figures)
@@ -212,10 +238,9 @@ def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state:
         _, gap, rest = after.partition("\n\n")
         body = before.replace(end, line + end) + heading + _table(figures) + gap + rest
     extra = {"README.md": body, SETTINGS_FILE: settings}
-    if (folder / RECORD_FILE).is_file():
-        content = json.loads((folder / RECORD_FILE).read_text())
-        content["figures"][RECONSTRUCTIONS] = {name: round(value, 2) for name, value in figures.items()}
-        extra[RECORD_FILE] = json.dumps(content, indent=1) + "\n"
+    content = json.loads((folder / RECORD_FILE).read_text())
+    content["figures"][RECONSTRUCTIONS] = {name: round(value, 2) for name, value in figures.items()}
+    extra[RECORD_FILE] = json.dumps(content, indent=1) + "\n"
     save_backbone(backbone, folder, pipeline_class=backbone.pipeline_class, extra=extra)
 
 

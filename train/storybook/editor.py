@@ -38,7 +38,7 @@ from ip2p.storybook.language import vocabulary
 from ip2p.storybook.scene import ATTRIBUTES
 from ip2p.train.checkpoint import State, load_newest
 from ip2p.train.config import FinetuneConfig
-from ip2p.train.storybook.bundle import LIMITS, RECORD_FILE, ModelDescription, card, record
+from ip2p.train.storybook.bundle import LIMITS, RECORD_FILE, ModelDescription, card, record, require_replaceable
 
 BASE_NAME, EDITOR_NAME = "storybook-base", "storybook-editor"
 EDITOR = ModelDescription(
@@ -240,20 +240,6 @@ def add_progress(states: Sequence[State], earlier: Mapping[str, Any]) -> State:
         for name in ("step", "updates", "samples", "seconds")
     }
     return states[-1].model_copy(update=counts)
-
-
-def require_replaceable(folder: Path, sources: Sequence[Path]) -> None:
-    """Check that a folder is absent or an earlier export, and none that editors are read from.
-
-    Raises:
-        ConfigError: the folder is neither.
-    """
-    if any(source.resolve().is_relative_to(folder.resolve()) for source in sources):
-        raise ConfigError(
-            f"{folder} would be replaced, and holds what is to be exported", "Give another folder by --out"
-        )
-    if folder.exists() and not (folder / RECORD_FILE).is_file():
-        raise ConfigError(f"{folder} is there and is no exported editor", "Give another folder by --out, or move it")
 
 
 def export(parsed: argparse.Namespace) -> None:

@@ -20,12 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ip2p.device import best_device
+from ip2p.errors import run_program
 from ip2p.models.bundled import BUNDLED
 from ip2p.shards import atomic_write
 from ip2p.train.checkpoint import load_newest
 from ip2p.train.storybook.base import SCENE_COUNT, checkpoints
 from ip2p.train.storybook.bundle import RECORD_FILE
 from ip2p.train.storybook.diffusion import UNETS
+from ip2p.train.storybook.session import require_above_zero
 
 ROOT = Path(__file__).parents[2]
 MIN_MINUTES = 0.2  # remaining minutes below which a stage counts as finished
@@ -190,7 +192,9 @@ def main() -> int:
     parsed.device = parsed.device or best_device().type
     # The programs run in the repository's root.
     parsed.state, parsed.out = parsed.state.resolve(), parsed.out.resolve()
-    return reproduce(parsed, lambda command: subprocess.run(command, cwd=ROOT, check=False).returncode)
+    return run_program(lambda: require_above_zero("minutes-scale", parsed.minutes_scale)) or reproduce(
+        parsed, lambda command: subprocess.run(command, cwd=ROOT, check=False).returncode
+    )
 
 
 if __name__ == "__main__":

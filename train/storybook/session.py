@@ -14,6 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ip2p.device import choose_precision, precision_name
+from ip2p.errors import ConfigError
+from ip2p.ownership import sole_writer
 from ip2p.pictures.write import save_picture
 from ip2p.progress import TrainingProgress
 from ip2p.train.checkpoint import State, check_same_settings, load_newest
@@ -21,6 +23,7 @@ from ip2p.train.interrupt import Interrupts
 from ip2p.train.learner import Learner, trainable
 from ip2p.train.loop import Hyperparameters, TrainingLoop
 from ip2p.train.optimizer import build_optimizer
+from ip2p.train.run_folder import LOCK_FILE
 from ip2p.train.schedule import learning_rate_factor, share_done
 
 WARMUP_STEPS = 50
@@ -63,6 +66,16 @@ class Task(Protocol):
         ...
 
 
+def require_above_zero(name: str, minutes: float) -> None:
+    """Check that minutes, given as --NAME on the command line, are above 0.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if not minutes > 0:
+        raise ConfigError(f"--{name} {minutes:g} is not above 0", "Give a larger number")
+
+
 def train_session(
     task: Task,
     folder: Path,
@@ -90,9 +103,11 @@ def train_session(
 
     Raises:
         TrainingError: the gradient was not finite for several steps in a row.
-        ConfigError: the state in the folder has other settings.
+        ConfigError: the state in the folder has other settings, or minutes are not above 0.
+        BusyError: another session trains the task there.
     """
-    with Interrupts(with_parent=False) as interrupts:
+    require_above_zero("minutes", minutes)
+    with sole_writer(folder / task.name, file=LOCK_FILE), Interrupts(with_parent=False) as interrupts:
         session = Session(task, folder / task.name, minutes, steps, device, precision, begin, say)
         with session.progress:
             while session.done < 1 and not session.stopped:

@@ -72,7 +72,6 @@ def write(parsed: argparse.Namespace) -> None:
     if parsed.out.exists():
         raise ConfigError(f"{parsed.out} is there already", "Give another file, or move it away", arguments=["out"])
     lines = [json.dumps(triple) + "\n" for triple in scarce_triples(parsed.count, parsed.seed)]
-    parsed.out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(parsed.out, "".join(lines).encode())
     print(f"wrote {len(lines)} triples to {parsed.out}")
 

@@ -85,6 +85,14 @@ REFUSED: dict[str, list[str]] = {
     "an editor over a model": ["finetune", "base=MODEL", "dataset=pairs", "out=mine"],
     "an editor over a page": ["finetune", "base=MODEL", "dataset=pairs", "out=pages"],
 }
+IN_A_FILE: dict[str, list[str]] = {
+    "a data set": ["dataset", "build", "out=notes.txt/x", "captions.count=1"],
+    "conversations": ["dataset", "chat", "-o", "notes.txt/x.jsonl"],
+    "faults": ["dataset", "check", "photos", "-o", "notes.txt/x.csv"],
+    "another layout": ["dataset", "export", "photos", "--to", "folder", "-o", "notes.txt/x"],
+    "an evaluation": ["evaluate", "--scenes", "1", "-o", "notes.txt/x"],
+    "an editor": ["finetune", "base=MODEL", "dataset=pairs", "out=notes.txt/x"],
+}
 NO_MODEL = ("convert", "evaluate", "dataset", "finetune")
 
 
@@ -106,6 +114,18 @@ def test_nothing_of_a_users_is_replaced(
     assert listing(home) == before
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ip2p: ")]
     assert len(said) >= 1 and "should not happen" not in said[-1]
+
+
+@pytest.mark.parametrize("words", IN_A_FILE.values(), ids=IN_A_FILE.keys())
+def test_a_file_in_the_way_is_told_before_any_work(
+    words: list[str], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ip2p.data_gen.exchange.check.check_pairs", lambda _: pytest.fail("checked"))
+    before = listing(home)
+    assert cli.run(words) == 2
+    assert listing(home) == before
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ip2p: ")]
+    assert "notes.txt" in said[-1] and "Give another " in said[-1]
 
 
 ROWS: dict[str, dict[str, object]] = {

@@ -122,7 +122,7 @@ def test_only_an_earlier_export_is_replaced(editor_folder: Path, tmp_path: Path)
     (tmp_path / "runs" / "editor" / "metrics.jsonl").write_text("{}\n")
     with pytest.raises(ConfigError, match="holds what is to be exported"):
         export(arguments(tmp_path / "runs" / "editor" / "editor", out=tmp_path / "runs"))
-    with pytest.raises(ConfigError, match="is no exported editor"):
+    with pytest.raises(ConfigError, match="is no exported model"):
         export(arguments(editor_folder, out=tmp_path / "runs"))
     assert (tmp_path / "runs" / "editor" / "metrics.jsonl").read_text() == "{}\n"
 

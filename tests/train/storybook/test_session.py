@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ip2p.errors import ConfigError, TrainingError
+from ip2p.errors import BusyError, ConfigError, TrainingError
+from ip2p.ownership import sole_writer
+from ip2p.train.run_folder import LOCK_FILE
 from ip2p.train.storybook.session import restore_averages, train_session
 
 CPU = torch.device("cpu")
@@ -87,3 +89,14 @@ def test_a_gradient_that_is_none_stops_the_session(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no finite gradient in 5 steps"):
         run(Line(bad=True), tmp_path, 20)
     assert not (tmp_path / "line" / "checkpoints").exists()
+
+
+def test_one_session_at_a_time_trains_a_model(tmp_path: Path) -> None:
+    with sole_writer(tmp_path / "line", file=LOCK_FILE), pytest.raises(BusyError, match="another run is writing"):
+        run(Line(), tmp_path, 2)
+    assert run(Line(), tmp_path, 2) == 2
+
+
+def test_a_session_needs_time(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="minutes 0 is not above 0"):
+        train_session(Line(), tmp_path, minutes=0.0, device=CPU, precision="fp32", say=lambda _: None)
