@@ -98,7 +98,7 @@ def _parse(text: str) -> Any:
     try:
         tokens = [token for token in yaml.scan(text) if token.start_mark.index < token.end_mark.index]
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: what looks like a date and is none
         return text
     end = max((token.end_mark.index for token in tokens), default=0)
     return text.strip() if "#" in text[end:] else value

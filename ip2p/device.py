@@ -38,7 +38,7 @@ def parse_device(device: torch.device | str | None) -> torch.device:
     try:
         found = torch.device(device or best_device())
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # by device and by build of torch
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:  # by device and by build of torch
         raise ConfigError(
             f"device {str(device)!r} is not available", "Give another one, such as cpu, or none for the best available"
         ) from error

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ip2p.cli.outputs import require_free
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -54,3 +56,10 @@ def test_earlier_figures_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "edit.json").write_text(json.dumps({"command": "python bench/edit.py", "versions": {}}))
     require(tmp_path / "edit.json")
     require(tmp_path / "new" / "edit.json")
+
+
+def test_the_sheets_of_the_docs_are_known_as_their_own() -> None:
+    program = runpy.run_path(str(ROOT / "examples" / "storybook.py"))
+    names = [draw.__name__ for draw in (*program["WORLD"], *program["MODELS"])]
+    for name in names:
+        require_free(ROOT / "docs" / "storybook" / f"{name}.webp", {"sheet": name})

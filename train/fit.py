@@ -34,7 +34,7 @@ from ip2p.train.preference import preference_loss
 from ip2p.train.prepare import count_steps, make_batches, open_sets, prepare
 from ip2p.train.ranks import Ranks
 from ip2p.train.result import save_editor, save_lora_files, write_report
-from ip2p.train.run_folder import EDITOR, claim, find_checkpoint, has_editor, note_editor, write_note
+from ip2p.train.run_folder import EDITOR, EDITOR_FILE, claim, find_checkpoint, has_editor, note_editor, write_note
 from ip2p.train.schedule import learning_rate_factor, share_done
 from ip2p.train.speed import measure_speed, summarize
 from ip2p.train.tensor_shards import tell_unused
@@ -303,11 +303,14 @@ class Run(TrainingLoop):
         editor = self.out / EDITOR
         if self.accelerator.is_main_process:
             self.model.eval()
-            if not has_editor(self.out, self.state):  # else it may have edits of its user's
-                with self.learner.averaged_weights():
+            lora, written = self.out / "lora", has_editor(self.out, self.state)
+            with self.learner.averaged_weights():
+                if not written:  # else it may have edits of its user's
+                    (self.out / EDITOR_FILE).unlink(missing_ok=True)
                     self._save_editor(editor, self.state, {})
-                    save_lora_files(self.backbone, self.config, self.out / "lora", say=self.say)
-                note_editor(self.out, self.state)
+                if not written or not lora.exists():
+                    save_lora_files(self.backbone, self.config, lora, say=self.say)
+            note_editor(self.out, self.state)
             report = write_report(self.out, self.state, pairs=len(self.batches.table), curve=self._curve)
             self.say(f"editor: {editor}\nreport: {report}")
             self.say(f"speed: {summarize(read_metrics(self.metrics.path))}")

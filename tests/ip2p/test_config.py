@@ -45,6 +45,7 @@ def test_values_survive_the_command_line(seed: int, rate: float) -> None:
         ("'runs/my run #2'", "runs/my run #2"),
         ('"runs/a" #2', '"runs/a" #2'),
         ("runs/it's #2", "runs/it's #2"),
+        ("2024-13-45", "2024-13-45"),
     ],
 )
 def test_a_value_has_no_comment(text: str, value: str) -> None:

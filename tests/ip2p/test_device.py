@@ -50,6 +50,6 @@ def test_formats_that_cannot_train_here(requested: str) -> None:
 def test_a_device_is_parsed_or_told() -> None:
     assert parse_device("cpu") == parse_device(CPU) == CPU
     assert parse_device(None) == best_device()
-    for name in ("foo", "cuda:99"):
+    for name in ("foo", "cuda:99", "hpu"):
         with pytest.raises(ConfigError, match=f"device '{name}' is not available"):
             parse_device(name)

@@ -100,7 +100,11 @@ def mean_weights(backbones: Sequence[Backbone], shares: Sequence[float]) -> Back
 
 def _require_alike(first: Backbone, other: Backbone) -> None:
     """Raise ConfigError if two editors differ in what a mean of their trained weights takes from the first."""
-    different = ["scheduler"] if dict(first.scheduler.config) != dict(other.scheduler.config) else []
+    schedulers = [  # without the version of diffusers that wrote it
+        {name: value for name, value in each.scheduler.config.items() if name != "_diffusers_version"}
+        for each in (first, other)
+    ]
+    different = ["scheduler"] if schedulers[0] != schedulers[1] else []
     for name in ("vae", *TRAINED):
         weights, others = (getattr(each, name).state_dict() for each in (first, other))
         if {key: each.shape for key, each in weights.items()} != {key: each.shape for key, each in others.items()}:
@@ -201,10 +205,15 @@ def training_command(state: State) -> str:
     }  # fmt: skip
     base = {"base": EDITOR_NAME} if state.config.get("base") == EDITOR_NAME else {}
     pairs = state.config.get("dataset") or []
-    named = ["/".join(("data", *Path(each).parts[-2:])) for each in ([pairs] if isinstance(pairs, str) else pairs)]
+    named = [_name_folder(each) for each in ([pairs] if isinstance(pairs, str) else pairs)]
     data = {"dataset": f"[{','.join(named)}]"} if named and pairs != usual["dataset"] else {}
     words = [shlex.quote(f"{name}={value}") for name, value in (base | data | changed).items()]
     return " ".join(["accelerate launch train/finetune.py", *words])
+
+
+def _name_folder(folder: str) -> str:
+    parts = Path(folder).parts[-2:]
+    return "/".join(parts if parts[0] == "data" else ("data", *parts))
 
 
 def run_id(state: State) -> str:

@@ -110,11 +110,14 @@ def test_editors_that_differ_in_more_than_a_training_have_no_mean(editor_folder:
     save_backbone(backbone, tmp_path / "vae", pipeline_class=backbone.pipeline_class)
     shutil.copytree(editor_folder, tmp_path / "scheduler")
     config = tmp_path / "scheduler" / "scheduler" / "scheduler_config.json"
+    usual = json.loads(config.read_text())["beta_start"]
     config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_start": 0.002}))
     for name in ("vae", "scheduler"):
         with pytest.raises(ConfigError, match=f"the {name} of "):
             export(arguments(editor_folder, tmp_path / name, out=tmp_path / "bundled"))
     assert not (tmp_path / "bundled").exists()
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_start": usual, "_diffusers_version": "0.1"}))
+    export(arguments(editor_folder, tmp_path / "scheduler", out=tmp_path / "bundled"))
 
 
 def test_only_an_earlier_export_is_replaced(editor_folder: Path, tmp_path: Path) -> None:
@@ -160,6 +163,7 @@ def test_the_command_of_a_run_has_what_was_unusual_and_no_folders_of_this_machin
     config = {"steps": 7, "batch": 32, "dataset": "/a/b", "out": "/c", "base": "/d", "min_snr_gamma": 5.0}
     command = "accelerate launch train/finetune.py 'dataset=[data/a/b]' steps=7 min_snr_gamma=5.0"
     assert training_command(State(config=config)) == command
+    assert "'dataset=[data/phrased]'" in training_command(State(config=config | {"dataset": "data/phrased"}))
     two = config | {"dataset": ["/home/me/phrased/phrasing-0", "/home/me/phrased/phrasing-1"]}
     assert "'dataset=[data/phrased/phrasing-0,data/phrased/phrasing-1]'" in training_command(State(config=two))
 
