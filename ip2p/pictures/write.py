@@ -20,7 +20,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from ip2p.errors import ImageError
+from ip2p.errors import DataError, ImageError
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.parameters import as_text, from_text
 from ip2p.pictures.read import open_guarded, read_bytes
@@ -81,8 +81,10 @@ def save_picture(
         raise ImageError(f"cannot write {path} as {kind} ({error})", "Give a name that ends in .png") from error
     try:
         atomic_write(path, data)
+    except DataError as error:
+        raise ImageError(error.what, error.fix) from error
     except OSError as error:
-        raise ImageError(f"cannot write {path} ({error.strerror})", "Give another place with -o") from error
+        raise ImageError(f"{path} cannot be written ({error.strerror})", "Give another place with -o") from error
 
 
 def mark_png(data: bytes, source_type: str) -> bytes:

@@ -12,19 +12,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ip2p.data_gen.kinds import OTHER
 from ip2p.errors import ConfigError, run_program
 from ip2p.shards import atomic_write
 from ip2p.storybook.edits import apply, possible_edits
 from ip2p.storybook.language import caption, edited_caption, instruction, instruction_for_both
 from ip2p.storybook.scene import sample_scene
 
-TWO = "two"
+TWO, OTHER = "two", "other"
+"""Two edits at once, and what a data set calls an edit of no kind of its own."""
 WEIGHTS = {
     "swap_building": 6.0, "add_sky": 3.0, "season": 2.0, "place": 2.0, "time": 1.5, "clouds": 1.0, "door": 1.0,
     "roof": 1.0, "add_animal": 1.5, "weather": 1.0, "style": 1.0, TWO: 3.0,
 }  # fmt: skip
-"""Weights by which kinds are drawn; a scene that has no edit of the kind is left out. TWO: two edits at once."""
+"""Weights by which kinds are drawn; a scene that has no edit of the kind is left out."""
 
 
 def scarce_triples(count: int, seed: int) -> Iterator[dict[str, str]]:

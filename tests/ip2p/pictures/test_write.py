@@ -106,7 +106,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder.png").mkdir()
     for path in (tmp_path / "file" / "edit.png", tmp_path / "folder.png"):
-        with pytest.raises(ImageError, match="cannot write"):
+        with pytest.raises(ImageError, match="cannot be written"):
             save_picture(PICTURE, path, {})
     assert {entry.name for entry in tmp_path.iterdir()} == {"file", "folder.png"}
 
