@@ -18,11 +18,11 @@ from ip2p.storybook.edits import apply, possible_edits
 from ip2p.storybook.language import caption, edited_caption, instruction, instruction_for_both
 from ip2p.storybook.scene import sample_scene
 
-TWO, OTHER = "two", "other"
-"""Two edits at once, and what a data set calls an edit of no kind of its own."""
+OTHER = "other"
+"""What a data set calls edits of no kind of their own: here two edits at once."""
 WEIGHTS = {
     "swap_building": 6.0, "add_sky": 3.0, "season": 2.0, "place": 2.0, "time": 1.5, "clouds": 1.0, "door": 1.0,
-    "roof": 1.0, "add_animal": 1.5, "weather": 1.0, "style": 1.0, TWO: 3.0,
+    "roof": 1.0, "add_animal": 1.5, "weather": 1.0, "style": 1.0, OTHER: 3.0,
 }  # fmt: skip
 """Weights by which kinds are drawn; a scene that has no edit of the kind is left out."""
 
@@ -41,7 +41,7 @@ def scarce_triples(count: int, seed: int) -> Iterator[dict[str, str]]:
         edits, text = possible_edits(scene.attributes), caption(scene, rng)
         if text in seen:
             continue
-        if kind == TWO:
+        if kind == OTHER:
             first, second = rng.sample(edits, 2)
             if first.attribute == second.attribute or "swap_building" in (first.kind, second.kind):
                 continue  # a swapped building alone is already hard enough to draw
@@ -57,8 +57,7 @@ def scarce_triples(count: int, seed: int) -> Iterator[dict[str, str]]:
         if edited == text:
             continue
         seen.add(text)
-        shown = OTHER if kind == TWO else kind
-        yield {"caption": text, "instruction": wish, "edited_caption": edited, "kind": shown}
+        yield {"caption": text, "instruction": wish, "edited_caption": edited, "kind": kind}
 
 
 def write(parsed: argparse.Namespace) -> None:
