@@ -6,7 +6,6 @@ what belongs into the README: the picture, and the figures with their intervals,
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from ip2p.errors import DataError, run_program
@@ -14,17 +13,18 @@ from ip2p.evaluation.curve import curve_chart
 from ip2p.evaluation.measures import MEASURES
 from ip2p.evaluation.methods import BOUND, EDITOR, SDEDIT
 from ip2p.evaluation.report import Evaluation, read_report
-from ip2p.evaluation.scores import OVERALL, Scores, show
-from ip2p.measuring.intervals import Interval
+from ip2p.evaluation.scores import OVERALL, Scores, overall_table
 from ip2p.plurals import counted
 from ip2p.shards import atomic_write
 
 DOCS = Path(__file__).parent
 CURVE = "curve.svg"
+SHOWN = ("kept", "product", "clip_direction", "clip_image")
+"""Measures beside the one that leads: what is kept, the judge's, and the axes of the curve."""
 
 
 def summary(evaluation: Evaluation) -> str:
-    """Return the headline of an evaluation: the editor's figures, and beside the first of them those of others.
+    """Return the headline of an evaluation: the editor's figures beside those of the bound and the best SDEdit.
 
     Raises:
         DataError: it did not measure the editor.
@@ -33,30 +33,25 @@ def summary(evaluation: Evaluation) -> str:
     if not found:
         raise DataError("the evaluation has no figures of an editor", "Evaluate with editor among the --methods")
     first = next(name for name in MEASURES if name in found)
-    told = [f"{_figure(evaluation, EDITOR, name)} {MEASURES[name].title}" for name in _shown(found, first)]
-    beside = [
-        f"{_figure(evaluation, method, first)} for {name}{_fewer(evaluation, method, first)}"
-        for method, name in _others(evaluation.scores, first)
-    ]
+    measures = [name for name in dict.fromkeys((first, *SHOWN)) if name in found]
+    scores: Scores = {}
+    for method, name in _titles(evaluation, first).items():
+        all_figures = evaluation.scores[method][OVERALL]
+        scores[name] = {OVERALL: {each: all_figures[each] for each in measures if each in all_figures}}
     about, samples = evaluation.about, counted(len(evaluation.samples), "sample")
-    return (
-        f"On {samples} of {about['data']}, {about['editor']} reaches {', '.join(told)}; "
-        "95 % intervals over samples in brackets."
-    ) + (f" For comparison, {MEASURES[first].title} is {', and '.join(beside)}." if beside else "")
+    said = f"{about['editor']} on {samples} of {about['data']}, with 95 % intervals over samples in brackets:"
+    return f"{said}\n\n{overall_table(scores)}"
 
 
-def _shown(found: Mapping[str, Interval], first: str) -> list[str]:
-    """The measures of the headline: the one that leads, what is kept, the judge's, and CLIP's two of the curve."""
-    wanted = (first, "kept", "product", "clip_direction", "clip_image")
-    return [name for name in dict.fromkeys(wanted) if name in found]
-
-
-def _others(scores: Scores, measure: str) -> list[tuple[str, str]]:
-    """The bound, and the strength of SDEdit that does best."""
-    there = {name: each[OVERALL][measure] for name, each in scores.items() if measure in each.get(OVERALL, {})}
+def _titles(evaluation: Evaluation, measure: str) -> dict[str, str]:
+    """Titles of the methods to show, by name: the editor, the bound, and the strength of SDEdit that does best."""
+    there = {
+        name: each[OVERALL][measure] for name, each in evaluation.scores.items() if measure in each.get(OVERALL, {})
+    }
     strengths = [name for name in there if name.startswith(SDEDIT)]
     best = max(strengths, key=lambda name: there[name].value, default=None)
-    return [(BOUND, "the exact target through the autoencoder")] * (BOUND in there) + ([(best, best)] if best else [])
+    shown = [EDITOR, *([BOUND] if BOUND in there else []), *([best] if best else [])]
+    return {name: name + _fewer(evaluation, name, measure) for name in shown}
 
 
 def _fewer(evaluation: Evaluation, method: str, measure: str) -> str:
@@ -66,11 +61,7 @@ def _fewer(evaluation: Evaluation, method: str, measure: str) -> str:
         return ""
     figures = evaluation.methods[method].figures
     leading = all(measure in figures.get(name, {}) for name in list(evaluation.samples)[:rows])
-    return f" on the first {rows}" if leading else f" on {rows} of them"
-
-
-def _figure(evaluation: Evaluation, method: str, measure: str) -> str:
-    return show(evaluation.scores[method][OVERALL][measure], MEASURES[measure], unit=True)
+    return f", the first {rows}" if leading else f", {rows} of them"
 
 
 def write_figures(file: Path, folder: Path) -> str:

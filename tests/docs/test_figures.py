@@ -49,21 +49,24 @@ def test_the_summary_has_the_figures_of_the_file(tmp_path: Path) -> None:
     points = [TradeOffPoint(f"s_I {k}", interval(0.1 * k), interval(1 - 0.1 * k)) for k in (1, 2)]
     made = evaluation(curves=[TradeOff("editor", 9, points, interval(0.2))])
     (tmp_path / "evaluation.json").write_text(made.model_dump_json())
-    picture, said = figures.write_figures(tmp_path, tmp_path).split("\n\n")
-    assert said == (
-        "On 6 samples of held-out scenes, an-editor reaches 41.2 % (40.2 to 42.2) pixel truth, "
-        "90.0 % (89.0 to 91.0) pixels kept; 95 % intervals over samples in brackets. For comparison, pixel truth is "
-        "93.4 % (92.4 to 94.4) for the exact target through the autoencoder, and 7.0 % (6.0 to 8.0) for SDEdit 0.5."
-    )
+    picture, said, table = figures.write_figures(tmp_path, tmp_path).split("\n\n")
+    assert said == "an-editor on 6 samples of held-out scenes, with 95 % intervals over samples in brackets:"
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert lines[0] == ["method", "n", "pixel truth %", "pixels kept %"]
+    assert lines[2:] == [
+        ["editor", "6", "41.2 (40.2 to 42.2)", "90.0 (89.0 to 91.0)"],
+        [BOUND, "6", "93.4 (92.4 to 94.4)", "90.0 (89.0 to 91.0)"],
+        ["SDEdit 0.5", "6", "7.0 (6.0 to 8.0)", "90.0 (89.0 to 91.0)"],
+    ]
     assert picture.endswith("(docs/curve.svg)")
     drawing = Xml.parse(tmp_path / "curve.svg").getroot()  # noqa: S314  (we wrote it)
     assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
 
 
-@pytest.mark.parametrize(("drawn", "told"), [(SAMPLES[:3], "on the first 3"), (SAMPLES[1:3], "on 2 of them")])
+@pytest.mark.parametrize(("drawn", "told"), [(SAMPLES[:3], "the first 3"), (SAMPLES[1:3], "2 of them")])
 def test_a_baseline_on_fewer_samples_says_on_which(drawn: Sequence[str], told: str) -> None:
     said = figures.summary(evaluation(drawn))
-    assert said.endswith(f"autoencoder, and 7.0 % (6.0 to 8.0) for SDEdit 0.5 {told}.")
+    assert f"| SDEdit 0.5, {told} " in said.splitlines()[-1]
 
 
 def test_without_an_editor_there_is_nothing_to_say(tmp_path: Path) -> None:
