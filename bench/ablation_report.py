@@ -70,7 +70,7 @@ HYPOTHESES = (
 
 
 class Verdict(NamedTuple):
-    """What came out of a hypothesis; `compared` has the better editor first."""
+    """Outcome of a hypothesis; `compared` has the better editor first."""
 
     hypothesis: Hypothesis
     compared: Compared

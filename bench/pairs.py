@@ -88,7 +88,7 @@ WIDTH = 132
 
 @dataclass
 class Tally:
-    """What a way made of the edits so far.
+    """Results of a way to draw pairs on the edits so far.
 
     Attributes:
         candidates: all candidates, decided.

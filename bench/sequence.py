@@ -43,7 +43,7 @@ class Story(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """What is left of something that was removed: shares of its pixels that are nearer to what is behind it.
+    """Traces of something that was removed: shares of its pixels that are nearer to what is behind it.
 
     Attributes:
         at_once: the share after that edit.

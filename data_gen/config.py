@@ -21,7 +21,7 @@ ShareMode = Literal["attention", "features"]
 
 
 class PairsConfig(Config):
-    """How pairs of pictures are drawn by Prompt-to-Prompt."""
+    """Settings by which Prompt-to-Prompt draws pairs of pictures."""
 
     model: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
     vae: str = Field(
@@ -147,7 +147,7 @@ class PairsConfig(Config):
 
 
 class PackConfig(Config):
-    """How the packed data set is laid out."""
+    """Layout of the packed data set."""
 
     shard_rows: int = Field(default=500, ge=1, description="pairs in a parquet shard")
     split: float = Field(

@@ -1,4 +1,4 @@
-"""What a build has cost over all of its sessions: seconds by stage, and money for the writer.
+"""Costs of a build over all of its sessions: seconds by stage, and money for the writer.
 
 Seconds of drawing are stored with each batch and counted with its shard, so that those of a killed session count as its
 UNet rows do. Only what the session had not stored, the batch it was killed in, counts in neither.

@@ -1,4 +1,4 @@
-"""What a build will take, before it is begun: rows of the UNet, hours, bytes on disk, and money for the writer."""
+"""Costs of a build, before it is begun: rows of the UNet, hours, bytes on disk, and money for the writer."""
 
 import shutil
 import time
@@ -42,7 +42,7 @@ TOKENS_PER_EDIT = 60
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast pairs are drawn, and how large they are.
+    """Speed at which pairs are drawn, and their size.
 
     Attributes:
         rows: UNet rows a second of one process.
@@ -73,7 +73,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a whole build will take, or a share of it.
+    """Costs of a whole build, or of a share of it.
 
     Attributes:
         source: where the number of captions is from.

@@ -24,7 +24,7 @@ def check_extra_body(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class ScoresConfig(Config):
-    """Which models score the pairs."""
+    """Models that score the pairs."""
 
     clip: str = Field(default="storybook-clip-a", description="CLIP model: bundled name, folder or hub id")
     dino: str = Field(

@@ -1,4 +1,4 @@
-"""What a build came to, in a few lines: pairs over all sessions, and the time of this one."""
+"""Summary of a build in a few lines: pairs over all sessions, and the time of this one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple

@@ -9,7 +9,7 @@ from ip2p.data_gen.score_config import check_extra_body
 
 
 class CaptionsConfig(Config):
-    """Where captions come from, how many are taken, and whether they are cleaned."""
+    """Source of the captions, their number, and whether they are cleaned."""
 
     source: str = Field(
         default="storybook",
@@ -38,7 +38,7 @@ class CaptionsConfig(Config):
 
 
 class ChecksConfig(Config):
-    """What every triple has to satisfy, whoever wrote it."""
+    """Conditions that every triple has to satisfy, whoever wrote it."""
 
     max_words: int = Field(default=60, ge=1, description="longest caption or instruction, in words")
     max_tokens: int = Field(default=77, ge=3, description="longest caption or instruction, in CLIP tokens")
@@ -61,7 +61,7 @@ WriterName = Literal["rules", "openai", "openai-batch", "local", "file"]
 
 
 class TriplesConfig(Config):
-    """Which writer turns captions into instructions and edited captions, and how much it may cost."""
+    """Writer that turns captions into instructions and edited captions, and its budget."""
 
     writer: WriterName = Field(
         default="rules",

@@ -14,7 +14,7 @@ from ip2p.shards import finished_shards, list_shards, verify_shard
 
 
 class Verified(NamedTuple):
-    """What a part of a folder holds: its name, its files and rows that are as written, what is wrong, and remarks."""
+    """Findings about a part of a folder: its name, its files and rows that are as written, faults, and remarks."""
 
     name: str
     files: int

@@ -119,7 +119,7 @@ def commands(group: Mapping[str, Any], name: str) -> Iterator[tuple[str, Any]]:
 
 
 def describe(name: str, command: Any) -> list[str]:
-    """What a command does, how it is called, and a table of its parameters for each group of them."""
+    """Describe a command: what it does, how it is called, and a table of its parameters for each group of them."""
     context = typer.Context(command, info_name=name)
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     lines = [command.help, "", "```text", usage, "```", ""]

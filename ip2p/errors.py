@@ -27,7 +27,7 @@ FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP)
 """Errors of a system where something else is in the way: a file in place of a folder, a folder, or a link to itself."""
 UNWRITABLE = (*FULL, *FORBIDDEN, *IN_THE_WAY, errno.ENAMETOOLONG)
-"""What a system may answer to a write."""
+"""Errors with which a system may answer a write."""
 ROOM_HINT = "Make room for it: what is finished is kept, and the same command goes on from here"
 FORBIDDEN_HINT = "Give another folder, or allow yourself to write to this one"
 

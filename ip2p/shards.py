@@ -37,7 +37,7 @@ ROW_GROUP_SIZE = 128
 
 
 class Contents(BaseModel):
-    """What a file holds: its number of rows, its size in bytes, and the SHA-256 of these."""
+    """Contents of a file: its number of rows, its size in bytes, and the SHA-256 of these."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What is trained: all weights of the UNet, those of named blocks, or LoRA matrices (Hu et al., arXiv 2106.09685).
+"""Trained weights: all weights of the UNet, those of named blocks, or LoRA matrices (Hu et al., arXiv 2106.09685).
 
 With LoRA of rank r, a frozen weight W is used as W + alpha / r * up @ down, where up starts as zero. A UNet that was
 widened for this run learns its first convolution besides, in full, for its new channels begin at zero.

@@ -1,4 +1,4 @@
-"""What will be asked for next is loaded in a thread, while the model computes."""
+"""Loading ahead: the next item is loaded in a thread, while the model computes."""
 
 import time
 from collections.abc import Callable, Hashable, Sequence

@@ -41,7 +41,7 @@ CHECK_HINT = "Find all such rows by `ip2p dataset check`, and mend or remove the
 
 
 class Augmentation(NamedTuple):
-    """How a pair is cropped and mirrored.
+    """Cropping and mirroring of a pair.
 
     Attributes:
         flip: whether both pictures are mirrored left to right.
@@ -66,7 +66,7 @@ class View(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What the latents of a batch follow from.
+    """Inputs from which the latents of a batch follow.
 
     Attributes:
         total: number of samples.

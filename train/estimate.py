@@ -27,7 +27,7 @@ from ip2p.train.xl import editing_model
 
 GIB = 2**30
 WORKSPACE = GIB
-"""For CUDA's context, the workspaces of kernels, and memory that fragments."""
+"""Memory of CUDA's context, the workspaces of kernels, and fragments."""
 STATES = {"adamw": 8, "muon": 8, "adamw8bit": 2}
 """Bytes of optimizer state for each trained weight, at most."""
 PEAKS = {"H100": 989e12, "A100": 312e12, "RTX 4090": 165e12, "RTX 3090": 71e12}
@@ -37,7 +37,7 @@ UTILIZATION = 0.25
 
 
 class Need(NamedTuple):
-    """What a run needs.
+    """Memory and computation that a run needs.
 
     Attributes:
         parts: bytes of GPU memory by what they are for.

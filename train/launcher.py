@@ -1,4 +1,4 @@
-"""What `accelerate launch` and its environment ask of a run, held against the config, which alone decides."""
+"""Requests of `accelerate launch` and its environment, held against the config, which alone decides."""
 
 import os
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Which row is at which position of a run: shuffled, mixed by weight, in batches of one aspect. No state is kept.
+"""Order of the rows of a run: shuffled, mixed by weight, in batches of one aspect. No state is kept.
 
 Each order maps a position to a row by arithmetic and seeded shuffles, so a run that resumes at any position has the
 rows that it would have had.

@@ -1,4 +1,4 @@
-"""What a run is made of: its pairs, the base model, widened, what of it is trained, and the batches in their order."""
+"""Parts of a run: its pairs, the base model, widened, its trained weights, and the batches in their order."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How fast a run is: samples per second, the share of the device's peak, of the time without data, and memory."""
+"""Speed of a run: samples per second, the share of the device's peak, of the time without data, and memory."""
 
 import resource
 import statistics

@@ -24,7 +24,7 @@ from ip2p.train.order import Order
 from ip2p.train.ranks import Ranks
 
 EVERY = 20
-"""Of the first shard, the first row and every such one after it is held out where there is no test split."""
+"""Interval at which rows of the first shard, from its first, are held out where there is no test split."""
 KEPT = 2
 """Windows that stay in memory before the one that was asked for last."""
 Say = Callable[[str], None]

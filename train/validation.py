@@ -38,7 +38,7 @@ PIXELS = 4 * 512**2
 
 
 class EditSettings(NamedTuple):
-    """How edits of a validation are drawn.
+    """Settings of the edits of a validation.
 
     Attributes:
         scenes: largest number of held-out scenes that are edited.

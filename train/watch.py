@@ -1,4 +1,4 @@
-"""What a run watches while it trains: held-out loss, edits and their scores, and the best weights so far."""
+"""Observations of a run while it trains: held-out loss, edits and their scores, and the best weights so far."""
 
 import time
 from collections.abc import Callable

@@ -48,7 +48,7 @@ COLUMNS = ("row", "fault", "detail")
 
 
 class Fault(StrEnum):
-    """What may be wrong with a row."""
+    """Faults that a row may have."""
 
     UNREADABLE = "unreadable"
     UNEQUAL_SIZES = "unequal sizes"

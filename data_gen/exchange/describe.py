@@ -1,4 +1,4 @@
-"""What an exported data set says about itself: its card, and the settings that a trainer reads it with."""
+"""Card of an exported data set, and the settings that a trainer reads it with."""
 
 import json
 import re
@@ -32,7 +32,7 @@ WORDS = {
     "They have no place for captions, kinds and provenance, nor for `inverse_of`: inverse pairs are not marked.",
     "folder": "Pictures, and a metadata.jsonl for each split; `load_dataset` reads it as an image folder.",
 }
-"""How each layout is used."""
+"""Ways to use each layout."""
 OF_A_LAYOUT = ("Use", "Columns")
 """Sections of a card that are about the layout of its data set, and not about its pairs."""
 

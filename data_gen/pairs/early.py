@@ -15,7 +15,7 @@ from ip2p.data_gen.pairs.scores import Scorers, score_candidates
 from ip2p.records import AUDIT, Candidate, Triple, in_share
 
 Verdict = Literal["", "hopeful", "hopeless"]
-"""What the estimate of a candidate said; "" if there was none."""
+"""Verdict of the estimate of a candidate; "" if there was none."""
 
 
 class EarlyRejection:

@@ -9,7 +9,7 @@ from ip2p.records import NOT_SEEN_WHOLE, Candidate, Reason
 
 
 class Bound(NamedTuple):
-    """What a threshold bounds: a column of candidates, from below or from above, and the reason of a refusal."""
+    """Bound by a threshold: a column of candidates, from below or from above, and the reason of a refusal."""
 
     score: str
     is_least: bool
@@ -30,7 +30,7 @@ BOUNDS = {
     "judge_kept_min": Bound("judge_kept", True, Reason.LOW_JUDGE_KEPT),
     "judge_clean_min": Bound("judge_clean", True, Reason.LOW_JUDGE_CLEAN),
 }
-"""What each of the `Thresholds` bounds, in the order in which they are asked."""
+"""Bounds by the `Thresholds`, in the order in which they are applied."""
 
 
 def decide(

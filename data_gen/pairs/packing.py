@@ -1,4 +1,4 @@
-"""What packing makes of a kept pair: its row, the inverse pair where one is asked for, or nothing of a near copy."""
+"""Packing of a kept pair: its row, the inverse pair where one is asked for, or nothing of a near copy."""
 
 import io
 import json
@@ -22,7 +22,7 @@ PACKING_FILE = "packing.json"
 
 @dataclass
 class PackingCounts:
-    """What was packed.
+    """Counts of what was packed.
 
     Attributes:
         inverses: kept pairs by the reason why they have no inverse one; "" for those that have one. Empty if no inverse

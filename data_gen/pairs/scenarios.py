@@ -1,4 +1,4 @@
-"""What drawing will take for each triple, before it is begun: candidates, UNet rows and stored pictures."""
+"""Costs of drawing each triple, before it is begun: candidates, UNet rows and stored pictures."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ SAMPLED_TRIPLES = 50
 
 
 class Sampler(NamedTuple):
-    """What of a base model decides how many UNet rows a picture takes.
+    """Properties of a base model that decide how many UNet rows a picture takes.
 
     Attributes:
         scheduler: scheduler that came with the model.
@@ -50,7 +50,7 @@ class Call(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """What may become of the candidates of a triple.
+    """Possible outcome of the candidates of a triple.
 
     Attributes:
         name: description.

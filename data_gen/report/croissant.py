@@ -21,7 +21,7 @@ CONTEXT: dict[str, Any] = {
     "conformsTo": "dct:conformsTo", "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"}, "examples": {"@id": "cr:examples", "@type": "@json"},
 } | {term: f"cr:{term}" for term in TERMS}  # fmt: skip
-"""What the names of the standard mean."""
+"""Meanings of the names of the standard."""
 TYPES = {"string": "sc:Text", "int32": "sc:Integer", "int64": "sc:Integer", "float64": "sc:Float"}
 ENCODINGS = {
     ".parquet": "application/x-parquet", ".jsonl": "application/jsonlines", ".tar": "application/x-tar",

@@ -126,7 +126,7 @@ class Results:
 
     @cached_property
     def _packing(self) -> Packing:
-        """What makes packed rows, and counts them."""
+        """Maker of packed rows, which counts them."""
         return Packing(self.config, find_provenance(self.build_folder))
 
     def _filtered(self) -> Iterator[FilteredShard]:

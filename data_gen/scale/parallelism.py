@@ -1,4 +1,4 @@
-"""How many processes make the pairs: this one, workers of it, or tasks of a cluster; the bytes are the same."""
+"""Processes that make the pairs: this one, workers of it, or tasks of a cluster; the bytes are the same."""
 
 import os
 import time
@@ -17,7 +17,7 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 class Parallelism(NamedTuple):
-    """How many processes make the pairs of a build, and where.
+    """Number of processes that make the pairs of a build, and their place.
 
     Attributes:
         workers: number of processes, each of which makes one shard at a time; 0 for one on each GPU, or core.

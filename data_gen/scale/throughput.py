@@ -1,4 +1,4 @@
-"""How a build goes, from the shards that are finished: pairs an hour, and whether nearly all are refused."""
+"""Progress of a build, from the shards that are finished: pairs an hour, and whether nearly all are refused."""
 
 import time
 from collections import Counter
@@ -27,7 +27,7 @@ REMEDIES = {
     Reason.REJECTED_EARLY: "estimates say too little so early: raise pairs.early_at or pairs.early_margin, or give 0",
     Reason.UNSAFE: "the safety checker of {model} blocks nearly all: look at the captions",
 }
-"""What is likely to be wrong where most candidates are refused for a reason."""
+"""Likely causes where most candidates are refused for a reason."""
 
 if TYPE_CHECKING:
     from ip2p.data_gen.stages import ShardOutcome

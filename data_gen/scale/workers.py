@@ -32,7 +32,7 @@ Inbox = queue.SimpleQueue[tuple["Worker", dict[str, Any] | None]]
 
 
 class Order(BaseModel):
-    """What a worker is told: the build, and the shards to choose from."""
+    """Orders to a worker: the build, and the shards to choose from."""
 
     config: DatasetConfig
     origins: dict[str, str]

@@ -1,4 +1,4 @@
-"""What stands where: the noun phrases of a text, cut out by its function words.
+"""Noun phrases of a text, cut out by its function words.
 
 No grammar is parsed. A phrase ends before a function word, a mark, or a verb, and its last word is its head: "a man in
 a red hat riding a bicycle" has the heads man, hat and bicycle. All words are keys, see `wording.inflected`.
@@ -17,7 +17,7 @@ DETERMINERS = frozenset(
     "a an the some two three four five six seven several many his her its their another one".split()
 )
 OBJECTS = frozenset("it him them this that up down off away out".split())
-"""What may follow the verb of an order, besides a determiner."""
+"""Words that may follow the verb of an order, besides a determiner."""
 NOUNS_IN_ING = frozenset(
     "king ring spring string wing swing thing evening morning building painting drawing wedding ceiling lightning "
     "clothing railing awning frosting icing earring stocking duckling sterling sapling darling herring pudding "

@@ -1,4 +1,4 @@
-"""How many tokens a text encoder reads of a text: counted by the base model's tokenizer, or estimated."""
+"""Counts of the tokens that a text encoder reads: by the base model's tokenizer, or estimated."""
 
 import json
 import re

@@ -30,9 +30,9 @@ LABEL = re.compile(r"\b(?:(?P<draft>drafts?|examples?|attempts?|sketch)|(?P<fina
 """Words right before an edit that say what it is; the first one counts: "final draft", but "draft of the answer"."""
 CLAUSE_ENDS = re.compile(r"\n|[.,;!?]\s|```\w*")
 MAX_DEPTH = 8
-"""How deep an answer may stand in other brackets."""
+"""Depth to which an answer may stand in other brackets."""
 MAX_NESTING = 2 * MAX_DEPTH
-"""How many brackets may be open at once in what is repaired, for the time of that grows with the square of it."""
+"""Number of brackets that may be open at once in what is repaired: the time grows with its square."""
 
 PAIRED_QUOTES = re.compile(r'[^"]*(?:(?:(?<=\s)|^)"[^"\s](?:[^"]*[^"\s])?"(?=[\s,.;:!?)]|$)[^"]*)*')
 """Texts whose quotation marks, if there are any, are around words: other ones are what is left of a wrong repair."""

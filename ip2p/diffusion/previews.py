@@ -25,7 +25,7 @@ class Previews(NamedTuple):
 
 
 class Estimates(NamedTuple):
-    """Which of the clean latents that a model predicts are wanted, and what is done with them.
+    """Selection of the clean latents that a model predicts on its way, and a callback for them.
 
     Args:
         wanted: function from the number of a denoising step, from 1, to whether those of the step are wanted.

@@ -1,4 +1,4 @@
-"""Which pixels an edit has changed.
+"""The pixels that an edit has changed.
 
 The autoencoder changes every pixel a little. So an edit is compared with its own input after a round trip through the
 autoencoder: where both are equal within the autoencoder's error, the edit has changed nothing.

@@ -83,7 +83,7 @@ def keep_outside(origin: Float[Tensor, "b c h w"], masks: Sequence[Image.Image |
 
 
 def _latent_mask(mask: Image.Image | None, size: tuple[int, int], downscale: int) -> Tensor:
-    """Which latent pixels have anything to edit, shape (1, h, w)."""
+    """Find the latent pixels that have anything to edit, shape (1, h, w)."""
     if mask is None:
         return torch.ones(1, size[1] // downscale, size[0] // downscale, dtype=torch.bool)
     touched = torch.from_numpy(np.asarray(mask) > 0)[None].float()

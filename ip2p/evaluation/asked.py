@@ -1,4 +1,4 @@
-"""What a vision model says of edited pictures, as measures beside the others.
+"""Verdicts of a vision model on edited pictures, as measures beside the others.
 
 It is asked when all is drawn, sample by sample and method by method: where a budget ends, the methods are judged on the
 same samples.

@@ -1,4 +1,4 @@
-"""What edits change that nobody asked for: by kind of edit, how often the judge reads another value of each attribute.
+"""Unasked changes: by kind of edit, how often the judge reads another value of each attribute.
 
 The judge misreads, too. What it reads otherwise from exact targets through the autoencoder stands beside: only what
 exceeds that is the editor's.
@@ -14,7 +14,7 @@ from ip2p.storybook.scene import ATTRIBUTES
 
 
 class Moved(NamedTuple):
-    """How often an attribute that was not to change was read otherwise after the edit.
+    """Share of edits after which an attribute that was not to change was read otherwise.
 
     Attributes:
         share: share of the edits, 0 to 1.
@@ -28,7 +28,7 @@ class Moved(NamedTuple):
 
 
 Matrix = dict[str, dict[str, Moved]]
-"""What moved, by kind of edit and attribute; an edited attribute is left out."""
+"""Unasked changes by kind of edit and attribute; an edited attribute is left out."""
 UNMEASURED = {
     "viewpoint": "scenes have one viewpoint, and no instruction asks for another",
     "isolating one of two objects": "a scene has one building and one animal at most",

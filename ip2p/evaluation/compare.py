@@ -1,4 +1,4 @@
-"""What differs, and whether beyond chance: two evaluations, the methods of one, and kinds of phrasings."""
+"""Differences, and whether they are beyond chance: two evaluations, the methods of one, and kinds of phrasings."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -20,7 +20,7 @@ SAME_DATA = (
     "data", "samples", "seed", "measures", "judge", "judge_weights", "clip", "clip_weights", "clip_side", "clip_range",
     "clip_resize",
 )  # fmt: skip
-"""What two evaluations must have in common for their figures to be comparable."""
+"""Facts that two evaluations must have in common for their figures to be comparable."""
 MEASURED_BY = {
     "asked": ("asked", "asked_edit", "asked_kept", "asked_clean"),
     "dino_weights": tuple(name for name in MEASURES if "DINO" in name or "structure distance" in name),

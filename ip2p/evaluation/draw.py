@@ -154,7 +154,7 @@ def _failed(sample: Sample, fault: str, loaded: _Loaded) -> Result:
 
 
 def _lack(method: Method, sample: Sample, loaded: _Loaded) -> str:
-    """What a sample lacks for a method; empty if nothing."""
+    """Say which input of a method a sample lacks; empty if none."""
     if method.need == "captions" and not sample.has_direction:
         return NO_CAPTIONS
     pictures = loaded.batch.pictures[loaded.places[sample.name]]

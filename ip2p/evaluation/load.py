@@ -1,4 +1,4 @@
-"""What `ip2p evaluate` measures, by its names: models, data, judge and CLIP."""
+"""Inputs of `ip2p evaluate`, loaded by their names: models, data, judge and CLIP."""
 
 import dataclasses
 import hashlib
@@ -47,11 +47,11 @@ SETTINGS_BLOCK = re.compile(r"^```yaml\s*^(.*?)^```", re.MULTILINE | re.DOTALL)
 """Settings of a training in a card."""
 HELD_OUT, TESTS = "made for evaluation", "test split"
 ALL_ROWS, LEARNT_ROWS = "all rows, without a test split", "all rows, among them training pairs"
-"""Which part of the data the samples are."""
+"""Part of the data that the samples are from."""
 
 
 class Data(NamedTuple):
-    """What an editor is measured on.
+    """Data that an editor is measured on.
 
     Attributes:
         name: name of the data in the report.

@@ -1,4 +1,4 @@
-"""What is measured of each edited picture: pixel truth, the judge's reading, CLIP's scores."""
+"""Measures of edited pictures: pixel truth, the judge's reading, CLIP's scores."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ CLIP_MEASURES = ("clip_direction", "clip_image", "clip_edited")
 
 
 class Measured(NamedTuple):
-    """What was measured of one picture.
+    """Measurements of one picture.
 
     Attributes:
         figures: figures by name.

@@ -1,4 +1,4 @@
-"""What is measured: the editor, the bounds between which it lies, and other ways to edit with the same base model."""
+"""Methods that are measured: the editor, its bounds, and other ways to edit with the same base model."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,7 +87,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is drawn.
+    """Extent of an evaluation.
 
     Args:
         groups: names of the methods to measure.

@@ -25,7 +25,7 @@ LABELS = {
     "measures": "hash of the measures", "samples": "hash of the samples", "judge_weights": "hash of the judge",
     "clip_weights": "hash of CLIP", "dino_weights": "hash of DINO",
 }  # fmt: skip
-"""What the page calls the facts of a report whose keys are not words."""
+"""Titles on the page of the facts of a report whose keys are not words."""
 
 
 class Shown(NamedTuple):

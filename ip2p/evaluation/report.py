@@ -1,4 +1,4 @@
-"""What an evaluation came to, as JSON and as text."""
+"""Report of an evaluation, as JSON and as text."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -22,7 +22,7 @@ QUALITY = 92
 
 
 class Result(NamedTuple):
-    """What a method came to on one sample.
+    """Result of a method on one sample.
 
     Attributes:
         sample: name of the sample.

@@ -1,4 +1,4 @@
-"""What an evaluation is made on: samples of storybook scenes, with exact targets, or of anybody's triplets."""
+"""Samples of an evaluation: storybook scenes with exact targets, or anybody's triplets."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""How well the scores of a measure tell good pictures from bad ones."""
+"""Agreement of a measure's scores with labels of good and bad pictures."""
 
 import math
 from collections.abc import Sequence

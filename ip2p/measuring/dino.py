@@ -27,7 +27,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_SIDE = 224
 """Largest side of the pictures that a model is shown: of DINOv2, 16 x 16 patches of 14 pixels."""
 BORDER = 256 / 224
-"""What the short side is resized to before the middle is cropped, in sides of the crop."""
+"""Length of the short side before the middle is cropped, in sides of the crop."""
 
 
 class LoadedDino(NamedTuple):

@@ -234,7 +234,7 @@ def _leave_one_out(values: Array, statistic: Statistic) -> Array:
 
 
 def _influence(jackknife: Array, groups: list[npt.NDArray[np.intp]]) -> Array:
-    """How far each row moves the statistic, against the other rows of its stratum: between strata nothing is chance."""
+    """Compute how far each row moves the statistic, against the other rows of its stratum."""
     away = np.empty_like(jackknife)
     for group in groups:
         away[group] = jackknife[group].mean() - jackknife[group]

@@ -24,7 +24,7 @@ Lack = Literal[
     "no target", "target of another size", "no mask", "mask that cannot be read", "mask of another size",
     "mask without an edit", "no captions", "equal captions",
 ]  # fmt: skip
-"""What some measures need and a triplet does not have."""
+"""Inputs that some measures need and a triplet does not have."""
 HALF = 128
 ROW_HINT = "Mend the row or remove it; the others are measured without it"
 
@@ -69,7 +69,7 @@ class Triplet:
 
     @property
     def lacks(self) -> tuple[Lack, ...]:
-        """What its texts lack: without two captions that differ, the direction of an edit is undefined."""
+        """Faults of its texts: without two captions that differ, the direction of an edit is undefined."""
         if not (self.caption and self.edited_caption):
             return ("no captions",)
         return ("equal captions",) if self.caption == self.edited_caption else ()

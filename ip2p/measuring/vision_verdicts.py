@@ -1,4 +1,4 @@
-"""What a vision model is asked about a pair of pictures, and the verdict in its answer.
+"""Questions to a vision model about a pair of pictures, and the verdict in its answer.
 
 The model gives absolute marks of one pair, and prefers none of two; but it may look closer at the picture that it sees
 first. So a pair can be asked about in both orders, and each picture is named in words before it, not by its place.
@@ -64,7 +64,7 @@ class VerdictReply(BaseModel):
 
 
 class Verdict(NamedTuple):
-    """What a model says of a pair: whether the edit is done, all else is kept, and both are clean, each 0 to 1."""
+    """Verdict of a model on a pair: whether the edit is done, all else is kept, and both are clean, each 0 to 1."""
 
     edit: float
     kept: float

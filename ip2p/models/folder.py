@@ -217,7 +217,7 @@ def read_component(
 
 
 def weights_choices(path: Path) -> tuple[WeightsChoice, ...]:
-    """Which weights the UNet of a model folder has, if it has a moving average and those beside it."""
+    """List the choices of weights of the UNet in a model folder: moving average and raw, if it has both."""
     return ("ema", "raw") if (path / "unet" / f"diffusion_pytorch_model.{RAW_VARIANT}.safetensors").is_file() else ()
 
 

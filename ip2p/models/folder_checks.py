@@ -1,4 +1,4 @@
-"""What a folder of one component declares, checked before anything is built or read: its files, formats and size."""
+"""Checks of the folder of one component before anything is built or read: its files, formats and size."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from ip2p.models.loading import DAMAGED_HINT
 from ip2p.models.weight_files import PICKLE_SUFFIXES
 
 FOREIGN_FILE = "adapter_config.json"
-"""With this file transformers loads another model, which the file names."""
+"""File with which transformers loads another model, named in it."""
 QUANTIZATION = "quantization_config"
 DEPTH = re.compile(r"layers|num_\w*blocks")
 """Keys of configs that count layers, each of which has weights."""

@@ -59,7 +59,7 @@ class Lora(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a file says of one module.
+    """Weights of one module in a file.
 
     Args:
         place: the module.
@@ -154,7 +154,7 @@ def _read_changes(backbone: Backbone, path: Path, found: Mapping[str, Any]) -> l
 
 
 def _find_fault(role: str, value: Any) -> str | None:
-    """What is wrong with a weight of a file, whatever its module is; None if nothing is."""
+    """Describe the fault of a weight of a file, whatever its module is; None if it has none."""
     if not isinstance(value, Tensor):
         return f"it is a {type(value).__name__}, not a tensor"
     whole = role == "alpha" and value.dtype in (torch.int16, torch.int32, torch.int64, torch.uint8, torch.int8)

@@ -29,7 +29,7 @@ ROLES = {
     "dora_scale": r"\.dora_scale",
     "magnitude": r"\.lora_magnitude_vector(?:\.[\w-]+?)?(?:\.weight)?",
 }
-"""What a weight is to its module, by the end of its key: kohya's, LyCORIS', peft's and diffusers' names."""
+"""Roles of weights in their modules, by the ends of their keys: kohya's, LyCORIS', peft's and diffusers' names."""
 OTHER_ROLES = (
     "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b",
     "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "diff", "diff_b",
@@ -41,7 +41,7 @@ KEY = re.compile(
 )
 DIFFUSERS_HEADER, PEFT_FILE = "lora_adapter_metadata", "adapter_config.json"
 PEFT_PREFIX = "base_model.model."
-"""Where the alphas of files in peft's layout are: a text in the header, or a file beside it."""
+"""Places of the alphas of files in peft's layout: a text in the header, or a file beside it."""
 NETWORKS = ("unet", "text_encoder", "text_encoder_2")
 OLD_ATTENTION = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out"}
 
@@ -188,12 +188,12 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def peft_option(config: Mapping[str, Any], place: Place, option: str) -> Any:
-    """What a config by `read_peft_config` says of a module: the network's own value before the general one, or None."""
+    """Look up a module in a config by `read_peft_config`: the network's own value before the general one, or None."""
     return config.get(f"{place.network}.{option}", config.get(option))
 
 
 def _pattern_option(config: Mapping[str, Any], place: Place, option: str) -> Any:
-    """What the first pattern of an option that fits a module's name says of it, or None."""
+    """Return the value of the first pattern of an option that fits a module's name, or None."""
     patterns = (peft_option(config, place, option) or {}).items()
     return next((value for pattern, value in patterns if _compile(pattern).match(place.name)), None)
 

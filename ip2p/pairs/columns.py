@@ -1,4 +1,4 @@
-"""Which column of a data set is which: by the names that are in use, or as said."""
+"""Columns of a data set by their roles: found by the names that are in use, or given."""
 
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
@@ -42,7 +42,7 @@ class Columns(Config):
 
 
 class Reading(Config):
-    """How the rows of a data set are read."""
+    """Options for reading the rows of a data set."""
 
     needs_edited: ClassVar[bool] = True
     """Whether a row without an edited picture is faulty."""
@@ -56,7 +56,7 @@ class Reading(Config):
 
 
 class TripletReading(Reading):
-    """How the rows of triplets are read, which can be measured without their edited picture, the exact target."""
+    """Options for reading triplets, which can be measured without their edited picture, the exact target."""
 
     needs_edited: ClassVar[bool] = False
 

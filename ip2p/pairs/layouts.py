@@ -235,7 +235,7 @@ LAYOUTS: tuple[tuple[tuple[str, ...], Read], ...] = (
     (tuple(f"*_input{ending}" for ending in PICTURES), read_problem),
     (SOURCES, _read_two_folders),
 )
-"""Which files or folders belong to a layout, and what reads one of them."""
+"""Files or folders of a layout, and the function that reads one of them."""
 
 
 def _unreadable(place: str, error: Exception) -> StoredPair:

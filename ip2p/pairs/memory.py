@@ -1,4 +1,4 @@
-"""What a check of a large data set has found, remembered until one of its files changes, so that it is read once.
+"""Findings of a check of a large data set, kept until one of its files changes, so that it is read once.
 
 It lies in the cache folder of `datasets`. Where that cannot be written, the data set is read again at every start.
 """

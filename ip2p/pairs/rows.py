@@ -10,12 +10,12 @@ from ip2p.pairs.stored import Stored
 
 NO_EDITED_COLUMN = "column of edited pictures (name it by columns.edited)"
 NO_EDITED = ("no edited picture", f"no {NO_EDITED_COLUMN}")
-"""How faults begin that are no faults where edited pictures are not needed."""
+"""Beginnings of faults that are no faults where edited pictures are not needed."""
 P = TypeVar("P")
 SIDES = ("source", "edited", "mask")
 """Fields that are pictures."""
 TYPES = {list: "a list", dict: "a record", bytes: "bytes", bool: "a truth value", int: "a number", float: "a number"}
-"""What is in place of a text."""
+"""Words in place of a text."""
 
 
 @dataclass(frozen=True)

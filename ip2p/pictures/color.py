@@ -17,7 +17,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by its EXIF orientation."""
+"""Operations that make a picture upright, by its EXIF orientation."""
 COLOR_MODES = ("RGB", "L", "CMYK", "LAB")
 WHITES = {"F": (1.0, 255.0, 65535.0), "I": (65535.0, 2.0**31 - 1)}  # 16-bit modes are 65535
 STRIP_PIXELS = 1_000_000

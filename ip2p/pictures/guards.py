@@ -1,4 +1,4 @@
-"""What files of single formats declare, checked against limits before they are decoded."""
+"""Declarations in files of single formats, checked against limits before the files are decoded."""
 
 import struct
 from collections.abc import Iterator

@@ -35,7 +35,7 @@ FIRST_PAGE = 8  # after the header
 COMPLAINT = re.compile(
     rb"(?m)^(?:\w*(?:Decode|JPEG)\w*|TIFFFill\w+|TIFFRead(?:Encoded|Raw|Scan|Tile)\w*|tempfile\.tif): .*$"
 )
-"""What libtiff writes about pixels that it cannot decode; it complains of metadata, too, under other names."""
+"""Warnings of libtiff about pixels that it cannot decode; it complains of metadata, too, under other names."""
 STDERR_LOCK = threading.Lock()  # two threads that redirect stderr at once would leave it so
 
 

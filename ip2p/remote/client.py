@@ -26,7 +26,7 @@ ROUND_PAUSE = 2.0
 PROBES = 3
 """Largest number of questions to find the server's request format with."""
 PATIENCE = 4
-"""How many times as many rate limits in a row as other faults stop the run."""
+"""Factor by which more rate limits in a row than other faults are taken before the run stops."""
 
 
 class Client:

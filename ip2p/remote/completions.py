@@ -25,7 +25,7 @@ class Usage(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """What a server answers.
+    """Answer of a server.
 
     Attributes:
         text: text of the answer.

@@ -55,7 +55,7 @@ class Fault(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """What a server says of a request that it refuses.
+    """Reason that a server gives for refusing a request.
 
     Attributes:
         status: HTTP status, or the one that the body names; 0 if there is none.

@@ -34,7 +34,7 @@ FIRST_REASONING = 2048
 NO_SYSTEM = r"system\W+(?:role|message|prompt)|role\W+system|does not support 'system'|roles must alternate"
 NO_FORMAT = r"response_format|json_schema|json_object|structured.?output|guided|grammar"
 TOO_LONG = r"too large|at most \d+ (?:completion )?tokens|maximum context|context (?:length|window|size)"
-"""What a server says if it takes no system message; not this form of answers; not so long an answer."""
+"""Texts of servers that take no system message, not this form of answers, or not so long an answer."""
 
 
 class RequestFormat(NamedTuple):

@@ -52,7 +52,7 @@ class Question(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a request: completion, refusal and fault; None for each that there is not."""
+    """Outcome of a request: completion, refusal and fault; None for each that there is not."""
 
     completion: Completion | None = None
     refusal: Refusal | None = None

@@ -1,4 +1,4 @@
-"""Which server is asked and what that may cost, and what it is asked for: all in which writers and judges differ."""
+"""Settings of a server and its budget, and the kinds of requests: everything in which writers and judges differ."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from ip2p.records import content_id
 
 
 class Task(NamedTuple):
-    """What a model is asked for.
+    """Request to a model.
 
     Attributes:
         reply: pydantic model of an answer.

@@ -66,7 +66,7 @@ class Reading(NamedTuple):
 
 
 class Belief(NamedTuple):
-    """What the judge holds likely of pictures.
+    """Beliefs of the judge about pictures.
 
     Attributes:
         attributes: probabilities of the values in `ATTRIBUTES`, and of `UNCLEAR` as the last, by name, shape (b, n).

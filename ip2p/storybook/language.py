@@ -287,7 +287,7 @@ def _mentions(text: str, name: str) -> Iterator[tuple[str, int, int]]:
 
 @cache
 def _readers() -> dict[str, tuple[dict[str, str], re.Pattern[str]]]:
-    """For each attribute, the values by word, and a pattern that finds the words."""
+    """Values of each attribute by word, and a pattern that finds the words."""
     readers = {}
     for name, words in WORDS.items():
         values = {word: value for value, synonyms in words.items() for word in synonyms}

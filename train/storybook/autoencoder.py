@@ -32,7 +32,7 @@ NORMALIZATION_PICTURES = 400  # pictures from which mean and standard deviation 
 
 
 class _CropTask:
-    """What trains on random crops of the world's pictures."""
+    """Training of the autoencoder on random crops of the world's pictures."""
 
     name: str
     vae: Any

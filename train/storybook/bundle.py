@@ -37,7 +37,7 @@ from ip2p.train.storybook.world import caption_vocabulary
 
 
 class ModelDescription(NamedTuple):
-    """What the card of a model says about it.
+    """Facts for the card of a model.
 
     Attributes:
         title: title of the card.

@@ -119,7 +119,7 @@ def _require_alike(first: Backbone, other: Backbone) -> None:
 
 
 class Measured(NamedTuple):
-    """What was measured of an editor on held-out scenes.
+    """Measurements of an editor on held-out scenes.
 
     Attributes:
         editor: figures of its edits by their titles, in per cent.

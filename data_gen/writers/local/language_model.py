@@ -30,7 +30,7 @@ PROMPT_FILE = "writer.json"
 ADAPTER_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 THOUGHT_START = "<think>"
-"""What stands for any mark by which a chat template opens a thought."""
+"""Placeholder for any mark by which a chat template opens a thought."""
 
 
 class PromptFormat(BaseModel):

@@ -35,7 +35,7 @@ BEFORE_NOUNS = DETERMINERS | frozenset(
     "riding driving chasing feeding catching herding walking watching playing painting making building reading pouring "
     "throwing among showing crossing leading past inside outside off".split()
 ) | {"", ",", ".", ":", ";", "("}  # fmt: skip
-"""What may stand before a noun phrase; another word may well belong to the noun, as in "ice cream truck"."""
+"""Words that may stand before a noun phrase; others may well belong to the noun, as in "ice cream truck"."""
 AFTER_NOUNS = frozenset(
     "a an the and or with without in on at by near under over behind beside between above below beneath against along "
     "around across through from into onto toward towards as like of next for to during before after inside outside up "
@@ -45,7 +45,7 @@ AFTER_NOUNS = frozenset(
     "crosses sails hangs leans floats drives rides grows smiles reads holds beyond past off out blown upside there "
     "facing".split()
 )
-"""What may follow a noun that stands for itself; so may marks, and words in "-ing" and "-ed"."""
+"""Words that may follow a noun that stands for itself; so may marks, and words in "-ing" and "-ed"."""
 ADJECTIVES = (
     frozenset(
         "old new young big small little tiny huge giant large tall short long wide narrow round square thin thick fat "

@@ -60,7 +60,7 @@ NIGHT_OR_DAY = (
     r"o.clock dappled clock lightning bats? owls? sleep\w* asleep noir"
 )
 _ENDING = r"(?=\s*(?:$|[,.;!?])| (?:in|on|at|by|near|with|over|under|and|from|seen|as|during)\b)"
-"""What follows an adverbial: no noun that it might belong to."""
+"""Words that may follow an adverbial: no noun that it might belong to."""
 SEASON = Aspect(
     "season",
     (
@@ -190,7 +190,7 @@ CLASHES = tuple(
         ),
     )
 )
-"""What one picture cannot show, or no sentence should say, at a time."""
+"""Things that one picture cannot show, or no sentence should say, at a time."""
 
 STYLES = {
     "a watercolor painting": ("make it a watercolor painting", "turn it into a watercolor", "as a watercolor"),
@@ -277,7 +277,7 @@ PLACE_TIES = pattern(
     r"stubble path swing pumpkins? fence bench sidewalk lion shadows? sun\w* well buildings? skat\w+ fish\w* counter "
     r"parking table gym bed sofa couch"
 )
-"""What belongs to a place, and stays behind when the place changes."""
+"""Things that belong to a place, and stay behind when the place changes."""
 AT_A_PLACE = pattern(
     "in on at by near under over behind across through along inside outside front from into against between around "
     "beside up down off where while above below among"

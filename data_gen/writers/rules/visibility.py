@@ -1,4 +1,4 @@
-"""What a picture would not show: values that it has anyway, things that look alike, faces that are hidden or none."""
+"""Edits that a picture would not show: values that it has anyway, look-alikes, faces that are hidden or none."""
 
 import re
 
@@ -54,7 +54,7 @@ USUAL_MATERIALS = {noun: frozenset(materials.split()) for nouns, materials in _U
 
 _METALS = frozenset("metal steel tin iron silver".split())
 INDOORS = pattern("ceiling interior inside nave indoors")
-"""Where the walls of a building are not seen from outside."""
+"""Places where the walls of a building are not seen from outside."""
 FAMILY = pattern("mother father parents? cubs? calf calves young litter")
 """Animals that another one of another kind would not fit to."""
 
