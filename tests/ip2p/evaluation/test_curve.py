@@ -78,5 +78,6 @@ def test_the_chart_has_every_curve_with_its_intervals() -> None:
         seed=0,
     )
     text = curve_chart(curves).__html__()
-    assert text.count("<polygon") == 4 and "editor: s 1" in text and "SDEdit: s 1" in text
+    assert text.count("<polygon") == 4 and text.count('opacity="0.12"') == 2, "one band for each curve"
+    assert ">editor, s 1 to 2</text>" in text and ">SDEdit, s 1 to 2</text>" in text
     assert text.lstrip().startswith("<svg xmlns")
