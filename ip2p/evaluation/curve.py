@@ -18,7 +18,7 @@ from ip2p.pictures.pages import Area, Chart, Curve, Label
 
 CLIP_PAIR = X, Y = "clip_direction", "clip_image"
 """Measures of the two axes."""
-COLORS = ("#1663b0", "#3f93d8", "#c4472c", "#7a7a2e", "#777")
+COLORS = ("#1663b0", "#3f93d8", "#c4472c", "#7a7a2e", "#8a4fb5", "#1f8a5b", "#777")
 MIN_SAMPLES = 2
 Array = npt.NDArray[np.float64]
 Points = Mapping[str, Mapping[str, Sequence[Result]]]

@@ -67,8 +67,8 @@ def render_evaluation(
     differences = compare_others(evaluation.methods)
     leading = [name for name in LEADING if any(name in each for each in differences.values())]
     return render_page(
-        TEMPLATE, title=f"Evaluation of {evaluation.about['editor']}", facts=_facts(evaluation, first=True),
-        more_facts=_facts(evaluation, first=False),
+        TEMPLATE, title=f"Evaluation of {evaluation.about['editor']}", facts=tell_facts(evaluation.about, first=True),
+        more_facts=tell_facts(evaluation.about, first=False),
         evaluation=evaluation, columns=columns, first=first,
         overall=[_line(name, each.get(OVERALL, {}), columns) for name, each in evaluation.scores.items()],
         kinds=[
@@ -87,10 +87,15 @@ def render_evaluation(
     )  # fmt: skip
 
 
-def _facts(evaluation: Evaluation, *, first: bool) -> dict[str, str]:
-    """The facts that stand first, or the others; those that there are none of are left out."""
-    about = {name: _in_words(value) for name, value in evaluation.about.items() if (name in FIRST_FACTS) is first}
-    return {LABELS.get(name, name): value for name, value in about.items() if value not in ("", "none")}
+def tell_facts(about: Mapping[str, Any], *, first: bool) -> dict[str, str]:
+    """Tell the facts of an evaluation by what pages call them; those that there are none of are left out.
+
+    Args:
+        about: facts by name.
+        first: whether to tell those that stand above the figures, or the others.
+    """
+    told = {name: _in_words(value) for name, value in about.items() if (name in FIRST_FACTS) is first}
+    return {LABELS.get(name, name): value for name, value in told.items() if value not in ("", "none")}
 
 
 def _in_words(value: object) -> str:
