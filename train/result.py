@@ -19,7 +19,7 @@ from ip2p.shards import atomic_write
 from ip2p.train.adapters import has_lora, save_lora
 from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
-from ip2p.train.exact import ExactFigures
+from ip2p.train.exact import ExactFigures, read_exact
 from ip2p.train.held_out import HeldOutCurve
 from ip2p.train.metrics import read_metrics
 from ip2p.train.speed import summarize
@@ -140,6 +140,11 @@ def write_report(out: Path, state: State, *, pairs: int, curve: HeldOutCurve | N
         "speed": summarize(rows) or "not measured",
         "held-out loss": curve.tell() or "not measured",
     }
+    if exact := read_exact(out / "metrics.jsonl"):
+        facts |= {
+            f"on exact targets, step {exact.step}": f"pixel truth {100 * exact.truth:.1f} %, edit accuracy "
+            f"{100 * exact.accuracy:.1f} %, pixels kept {100 * exact.preservation:.1f} %"
+        }
     sheets = sorted((out / "validation").glob("step-*.png"))
     page = render_page(
         REPORT_TEMPLATE, title="Fine-tuning report", facts=facts, chart=loss_chart(losses, held_out),

@@ -114,7 +114,8 @@ def _facts(config: DatasetConfig, counts: Counts) -> dict[str, str]:
         "candidates": f"{counts.total} by {pairs.model}, {pairs.steps} steps of {pairs.scheduler}",
         "kept": f"{counts.pairs} ({per_cent(counts.pairs, counts.total)}), for {counted(counts.served, 'triple')} "
         f"({per_cent(counts.served, counts.triples[Reason.OK])})",
-        "UNet rows": f"{counts.unet_rows}, {counts.rows_per_pair:.0f} for each kept pair",
+        "UNet rows": str(counts.unet_rows)
+        + (f", {counts.rows_per_pair:.0f} for each kept pair" if counts.pairs else ""),
         **({"rejected early": counts.describe_early()} if pairs.early_at else {}),
         "filtered by": config.scores.clip,
         **_describe_judge(config, counts),
@@ -172,10 +173,10 @@ def _histogram(score: str, config: DatasetConfig, counts: Counts) -> Chart:
     for number in range(first, last):
         (kept, refused), (left, right) = bins[number], edges[number : number + 2]
         bars += [Bar(left, right, 0, kept, "#3a7"), Bar(left, right, kept, kept + refused, "#bbb")]
-    tallest = max(1, *map(sum, bins))
+    tallest = max(map(sum, bins))
     return Chart(
-        WIDTH, HEIGHT, x=(low, high), y=(0, tallest), bars=bars, bounds=list(signs),
+        WIDTH, HEIGHT, x=(low, high), y=(0, max(1, tallest)), bars=bars, bounds=list(signs),
         top=counted(tallest, "candidate"),
-        labels=[Label(each, tallest, f"{sign} {each:g}", "#a33") for each, sign in signs.items()],
+        labels=[Label(each, max(1, tallest), f"{sign} {each:g}", "#a33") for each, sign in signs.items()],
         left=f"{low:.2f}", right=f"{high:.2f}", title=f"{name}: {MEANINGS[score]}",
     )  # fmt: skip

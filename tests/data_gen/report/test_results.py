@@ -167,6 +167,7 @@ def test_thresholds_that_all_reach_are_not_told() -> None:
 def test_a_report_of_nothing_is_a_page_too() -> None:
     page = render_report(DatasetConfig(), Counts(), [], Costs({}, 0.0))
     assert "no pair was kept" in page and "0 by storybook-base" in page
+    assert "0 candidates</text>" in page and "inf" not in page.partition("<h2>")[0]
 
 
 def test_the_first_thing_of_the_report_is_what_a_pair_costs(counts: Counts, tmp_path: Path) -> None:
