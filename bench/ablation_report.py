@@ -9,6 +9,7 @@ from ip2p.evaluation.compare import Compared, compare_evaluations
 from ip2p.evaluation.curve import TradeOff, curve_chart
 from ip2p.evaluation.measures import MEASURES
 from ip2p.evaluation.methods import BOUND, COPY, EDITOR
+from ip2p.evaluation.page import tell_facts
 from ip2p.evaluation.report import Evaluation
 from ip2p.evaluation.scores import OVERALL, show
 from ip2p.measuring.intervals import Interval
@@ -167,9 +168,10 @@ def write_ablation(
     """
     verdicts, curves = judge_hypotheses(reports), editor_curves(reports)
     header, rows = table_rows(trained, reports)
-    facts = {name: str(value) for name, value in {**about, **reports[ALL].about}.items() if name != "editor"}
+    facts = {name: value for name, value in {**about, **reports[ALL].about}.items() if name != "editor"}
     page = render_page(
-        TEMPLATE, title="Ablation", facts=facts, verdicts=[str(each) for each in verdicts], header=header, rows=rows,
+        TEMPLATE, title="Ablation", facts=tell_facts(facts, first=True), more_facts=tell_facts(facts, first=False),
+        verdicts=[str(each) for each in verdicts], header=header, rows=rows,
         chart=curve_chart(curves) if curves else None, curves=curves,
     )  # fmt: skip
     atomic_write(out / "ablation.html", page.encode())

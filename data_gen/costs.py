@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ip2p.errors import told_if_unwritable
+from ip2p.plurals import duration
 from ip2p.remote.ledger import LEDGERS, read_spending
 
 SECONDS_FILE = "seconds.jsonl"
@@ -25,12 +26,12 @@ class Costs(NamedTuple):
         """Describe what each kept pair has cost; what all cost together if none was kept."""
         share = max(pairs, 1)
         seconds = sum(self.seconds.values()) / share
-        said = f"{seconds:.3g} s, {unet_rows / share:.0f} UNet rows and {self.usd / share:.2g} USD"
+        said = f"{duration(seconds)}, {unet_rows / share:.0f} UNet rows and {self.usd / share:.2g} USD"
         return f"{said} for each kept pair" if pairs else f"{said}, and no pair was kept"
 
     def by_stage(self) -> str:
-        """Describe the seconds of each stage."""
-        return ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in self.seconds.items()) or "not recorded"
+        """Describe how long each stage took."""
+        return ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in self.seconds.items()) or "not recorded"
 
 
 def record_seconds(out: Path, stage: str, seconds: float, *, of: str = "") -> None:

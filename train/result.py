@@ -14,11 +14,12 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from ip2p.models.backbone import Backbone, save_backbone
 from ip2p.pictures.pages import Chart, Curve, data_uri, render_page
+from ip2p.plurals import counted, duration
 from ip2p.shards import atomic_write
 from ip2p.train.adapters import has_lora, save_lora
 from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
-from ip2p.train.exact import ExactFigures
+from ip2p.train.exact import ExactFigures, read_exact
 from ip2p.train.held_out import HeldOutCurve
 from ip2p.train.metrics import read_metrics
 from ip2p.train.speed import summarize
@@ -135,10 +136,15 @@ def write_report(out: Path, state: State, *, pairs: int, curve: HeldOutCurve | N
     facts = {
         "steps": str(state.step),
         "samples": f"{state.samples} from {'a stream of pairs' if state.config.get('streaming') else f'{pairs} pairs'}",
-        "hours": f"{state.seconds / 3600:.2f} on {device_name()} in {state.precision}",
+        "time": f"{duration(state.seconds)} on {device_name()} in {state.precision}",
         "speed": summarize(rows) or "not measured",
         "held-out loss": curve.tell() or "not measured",
     }
+    if exact := read_exact(out / "metrics.jsonl"):
+        facts |= {
+            f"on exact targets, step {exact.step}": f"pixel truth {100 * exact.truth:.1f} %, edit accuracy "
+            f"{100 * exact.accuracy:.1f} %, pixels kept {100 * exact.preservation:.1f} %"
+        }
     sheets = sorted((out / "validation").glob("step-*.png"))
     page = render_page(
         REPORT_TEMPLATE, title="Fine-tuning report", facts=facts, chart=loss_chart(losses, held_out),
@@ -165,17 +171,12 @@ def loss_chart(losses: list[tuple[float, float]], held_out: list[tuple[float, fl
     if not points:
         return None
     last, top = max(step for step, _ in points), max(loss for _, loss in points) * 1.05 or 1.0
-    curves = [Curve(smooth, "gray", 1), Curve(held_out, "royalblue", 4)]
+    mean = f", mean over {window} steps" if window > 1 else ""
     return Chart(
-        CHART_WIDTH,
-        CHART_HEIGHT,
-        x=(0, last),
-        y=(0, top),
-        curves=curves,
-        top=f"{top:.3f}",
-        left="0",
-        right=f"step {last:g}",
-    )
+        CHART_WIDTH, CHART_HEIGHT, x=(0, last), y=(0, top), ticks=True, top="loss", right="step",
+        curves=[Curve(smooth, "gray", 1), Curve(held_out, "royalblue", 4)],
+        legend=[(f"training{mean}", "gray"), ("held-out pairs, nothing dropped", "royalblue")],
+    )  # fmt: skip
 
 
 def device_name() -> str:
@@ -183,4 +184,4 @@ def device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     processor = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
-    return f"{processor} ({torch.get_num_threads()} CPU threads)"
+    return f"{processor} ({counted(torch.get_num_threads(), 'CPU thread')})"

@@ -139,6 +139,6 @@ def summarize(rows: Iterable[Mapping[str, int | float]]) -> str:
     )
     memory = max(row["memory_gib"] for row in steps)
     return (
-        f"{pace:.3g} samples/s, {100 * share:.2g} % of the measured peak, {wait:.0%} of the time waiting for data, "
-        f"{memory:.1f} GiB"
+        f"{pace:.3g} samples/s, {100 * share:.2g} % of the measured peak, {100 * wait:.0f} % of the time waiting "
+        f"for data, {memory:.1f} GiB"
     )

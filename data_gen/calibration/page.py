@@ -32,8 +32,8 @@ def render_calibration(calibration: Calibration, examples: Examples) -> str:
         TEMPLATE, title="Calibration of the filter",
         facts={
             "wanted": f"{100 * calibration.wanted:g}% of the kept pairs fine",
-            "measured": f"{calibration.measured}, {calibration.kept:.1%} of the candidates kept",
-            "all candidates": str(calibration.before),
+            "measured": f"{calibration.measured} fine, {calibration.kept:.1%} of the candidates kept",
+            "all candidates": f"{calibration.before} fine",
             "labels": f"{calibration.labels} of {calibration.origin}",
         },
         calibration=calibration, path=_path_chart(calibration, examples), fragment=calibration.to_yaml(),
@@ -85,6 +85,12 @@ def _path_chart(calibration: Calibration, examples: Examples) -> Chart:
     chosen = _recall_and_precision(measuring, calibration.box.contains(measuring))
     line = Curve([(0, calibration.wanted), (1, calibration.wanted)], "#bbb", 0)
     return Chart(
-        3 * WIDTH, 3 * HEIGHT, x=(0, 1), y=(0, 1), top="precision, 0 to 1", right="recall, 0 to 1", bounds=[chosen[0]],
-        curves=[line, Curve(points, COLOR, 2)], title="all bounds together, ever tighter",
+        3 * WIDTH, 3 * HEIGHT, x=(0, 1), y=(0, 1), ticks=True, top="precision: share of the kept pairs that is fine",
+        right="recall: share of the fine pairs that is kept", bounds=[chosen[0]],
+        curves=[line, Curve(points, COLOR, 2)],
+        legend=[
+            ("all bounds together, ever tighter", COLOR),
+            ("the chosen bounds", "#a33"),
+            ("the wanted precision", "#bbb"),
+        ],
     )  # fmt: skip

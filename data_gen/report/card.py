@@ -82,11 +82,11 @@ def describe_thresholds(config: DatasetConfig) -> str:
     bounds = config.filter
     others = f"; others for {', '.join(sorted(bounds.per_kind))}" if bounds.per_kind else ""
     asked = [
-        f"{bound.score.removeprefix('sim_')} {'≥' if bound.is_least else '≤'} {getattr(bounds, name)}"
+        f"{bound.score.removeprefix('sim_')} {'≥' if bound.is_least else '≤'} {limit:g}"
         for name, bound in BOUNDS.items()
-        if getattr(bounds, name) is not None
+        if (limit := getattr(bounds, name)) is not None and not (bound.is_least and limit <= -1)  # which all reach
     ]
-    return f"{', '.join(asked)}, best {bounds.top_k} of a triple{others}"
+    return f"{', '.join([*asked, f'best {bounds.top_k} of a triple'])}{others}"
 
 
 def _license_details(licenses: Licenses) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from ip2p.data_gen.pairs.filter import BOUNDS
 from ip2p.data_gen.pairs.packing import PackingCounts
 from ip2p.data_gen.report.card import describe_thresholds
 from ip2p.data_gen.report.counts import BINS, P_BINS, SCORES, Counts, per_cent
+from ip2p.data_gen.report.reasons import MEANINGS as REASONS
 from ip2p.data_gen.rows import FilteredShard
-from ip2p.pictures.pages import Bar, Chart, render_page, thumbnail
+from ip2p.pictures.pages import Bar, Chart, Label, render_page, thumbnail
 from ip2p.plurals import counted
 from ip2p.records import JUDGE_SCORES, Candidate, Reason, Triple
 
@@ -93,11 +94,13 @@ def render_report(
     kept = sorted((each for each in shown if each.candidate.status == "ok"), key=lambda each: each.triple.kind)
     refused = sorted((each for each in shown if each.candidate.status != "ok"), key=lambda each: each.candidate.reason)
     scores = [name for name in SCORES if counts.judged or name not in JUDGE_SCORES]
+    funnel = _funnel(counts, packing)
+    seen = {reason: REASONS[reason] for level in funnel for reason, _ in level.refused}
     return render_page(
         TEMPLATE, title="Data set report", cost=costs.per_pair(counts.pairs, counts.unet_rows),
         facts=_facts(config, counts) | packing.facts() | {"time": costs.by_stage()}, per_cent=per_cent,
         thresholds=describe_thresholds(config), histograms=[_histogram(name, config, counts) for name in scores],
-        funnel=_funnel(counts, packing), yields=_yields(counts), kept=kept, kept_shown=KEPT_SHOWN, refused=refused,
+        funnel=funnel, reasons=seen, yields=_yields(counts), kept=kept, kept_shown=KEPT_SHOWN, refused=refused,
         refused_shown=REFUSED_SHOWN, scores=scores, thumbnail=functools.partial(thumbnail, side=THUMBNAIL),
     )  # fmt: skip
 
@@ -111,7 +114,8 @@ def _facts(config: DatasetConfig, counts: Counts) -> dict[str, str]:
         "candidates": f"{counts.total} by {pairs.model}, {pairs.steps} steps of {pairs.scheduler}",
         "kept": f"{counts.pairs} ({per_cent(counts.pairs, counts.total)}), for {counted(counts.served, 'triple')} "
         f"({per_cent(counts.served, counts.triples[Reason.OK])})",
-        "UNet rows": f"{counts.unet_rows}, {counts.rows_per_pair:.0f} for each kept pair",
+        "UNet rows": str(counts.unet_rows)
+        + (f", {counts.rows_per_pair:.0f} for each kept pair" if counts.pairs else ""),
         **({"rejected early": counts.describe_early()} if pairs.early_at else {}),
         "filtered by": config.scores.clip,
         **_describe_judge(config, counts),
@@ -153,18 +157,26 @@ def _yields(counts: Counts) -> list[tuple[str, list[tuple[str, int, int]]]]:
 def _histogram(score: str, config: DatasetConfig, counts: Counts) -> Chart:
     """Plot the histogram of a score, kept candidates below refused ones, with the thresholds as lines."""
     bins, name = counts.histogram(score), score.removeprefix("sim_")
-    asked = [getattr(config.filter, key) for key, bound in BOUNDS.items() if bound.score == score]
-    bounds = [each for each in asked if each is not None and -1 < each < 1]  # others would only make the bars thin
+    asked = [
+        (getattr(config.filter, key), "≥" if bound.is_least else "≤")
+        for key, bound in BOUNDS.items()
+        if bound.score == score
+    ]
+    signs = {
+        each: sign for each, sign in asked if each is not None and -1 < each < 1
+    }  # others would make the bars thin
     filled = [number for number, each in enumerate(bins) if sum(each)]
     first, last = (filled[0], filled[-1] + 1) if filled else (0, BINS)
     edges = [-1 + 2 * number / BINS for number in range(BINS + 1)]
-    low, high = min([edges[first], *bounds]), max([edges[last], *bounds])
+    low, high = min([edges[first], *signs]), max([edges[last], *signs])
     bars = []
     for number in range(first, last):
         (kept, refused), (left, right) = bins[number], edges[number : number + 2]
         bars += [Bar(left, right, 0, kept, "#3a7"), Bar(left, right, kept, kept + refused, "#bbb")]
-    tallest = max(1, *map(sum, bins))
+    tallest = max(map(sum, bins))
     return Chart(
-        WIDTH, HEIGHT, x=(low, high), y=(0, 1.1 * tallest), bars=bars, bounds=bounds,
+        WIDTH, HEIGHT, x=(low, high), y=(0, max(1, tallest)), bars=bars, bounds=list(signs),
+        top=counted(tallest, "candidate"),
+        labels=[Label(each, max(1, tallest), f"{sign} {each:g}", "#a33") for each, sign in signs.items()],
         left=f"{low:.2f}", right=f"{high:.2f}", title=f"{name}: {MEANINGS[score]}",
     )  # fmt: skip

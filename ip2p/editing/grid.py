@@ -89,7 +89,7 @@ def scale_grid(
     sheet = contact_sheet(
         [[blank if number else source, *(edit.image for edit in row)] for number, row in enumerate(edits)],
         [f"image scale {scale:g}" for scale in image_scales],
-        ["the picture", *(f"text scale {scale:g}" for scale in text_scales)],
+        [f"the picture, and its edits: {instruction}", *(f"text scale {scale:g}" for scale in text_scales)],
     )
     shared = {name: value for name, value in edits[0][0].parameters.items() if name not in (*SCALES, "blocked")}
     blocked = sum(edit.blocked for row in edits for edit in row)

@@ -117,8 +117,8 @@ def _compare(
     ]  # fmt: skip
 
 
-def describe_others(methods: Mapping[str, MethodReport]) -> list[str]:
-    """Say in which measures the editor is higher or lower than each other method that draws, a line for each.
+def compare_others(methods: Mapping[str, MethodReport]) -> dict[str, dict[str, Difference]]:
+    """Compare the editor with each other method that draws, by method and measure: the editor's figures minus theirs.
 
     The same samples are compared, and chances are corrected by Holm's method for all that is asked.
 
@@ -127,7 +127,7 @@ def describe_others(methods: Mapping[str, MethodReport]) -> list[str]:
     """
     others = [name for name in methods if name not in (EDITOR, BOUND, COPY)]
     if EDITOR not in methods or not others:
-        return []
+        return {}
     rows = {}
     for name, measure in product(others, LEADING):
         ours, theirs = methods[EDITOR].figures, methods[name].figures
@@ -135,16 +135,33 @@ def describe_others(methods: Mapping[str, MethodReport]) -> list[str]:
         if shared:
             rows[name, measure] = np.array([(theirs[each][measure], ours[each][measure]) for each in shared]).T
     found = compare({f"{name}/{measure}": (pair[0], pair[1]) for (name, measure), pair in rows.items()}, seed=0)
-    lines: dict[str, list[str]] = {}
+    differences: dict[str, dict[str, Difference]] = {}
     for name, measure in rows:
-        lines.setdefault(name, []).append(_describe_difference(measure, found[f"{name}/{measure}"]))
-    return [f"{EDITOR} beside {name}, on the same samples: {'; '.join(said)}" for name, said in lines.items()]
+        differences.setdefault(name, {})[measure] = found[f"{name}/{measure}"]
+    return differences
+
+
+def describe_others(methods: Mapping[str, MethodReport]) -> list[str]:
+    """Say in which measures the editor is higher or lower than each other method that draws, a line for each.
+
+    Args:
+        methods: methods in the order of the tables; see `compare_others`.
+    """
+    return [
+        f"{EDITOR} beside {name}, on the same samples: "
+        + "; ".join(_describe_difference(measure, each) for measure, each in differences.items())
+        for name, differences in compare_others(methods).items()
+    ]
 
 
 def _describe_difference(measure: str, found: Difference) -> str:
-    verdict = "not beyond chance" if not found.beyond_chance else "higher" if found.interval.value > 0 else "lower"
     figures = show(found.interval, MEASURES[measure], unit=True, signed=True)
-    return f"{MEASURES[measure].title} {figures}, n {found.interval.rows}, {verdict}"
+    return f"{MEASURES[measure].title} {figures}, n {found.interval.rows}, {verdict_of(found)}"
+
+
+def verdict_of(found: Difference) -> str:
+    """Say whether a difference is beyond chance, and in which direction."""
+    return "not beyond chance" if not found.beyond_chance else "higher" if found.interval.value > 0 else "lower"
 
 
 def describe_phrasings(samples: Sequence[Sample], results: Sequence[Result], seed: int) -> list[str]:

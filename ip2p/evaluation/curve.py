@@ -18,7 +18,7 @@ from ip2p.pictures.pages import Area, Chart, Curve, Label
 
 CLIP_PAIR = X, Y = "clip_direction", "clip_image"
 """Measures of the two axes."""
-COLORS = ("#1663b0", "#5aa0dd", "#c4472c", "#7a7a2e", "#777")
+COLORS = ("#1663b0", "#3f93d8", "#c4472c", "#7a7a2e", "#8a4fb5", "#1f8a5b", "#777")
 MIN_SAMPLES = 2
 Array = npt.NDArray[np.float64]
 Points = Mapping[str, Mapping[str, Sequence[Result]]]
@@ -158,7 +158,7 @@ def _height(at: Array, x: Array, y: Array) -> Array:
 
 
 def curve_chart(curves: Sequence[TradeOff]) -> Chart:
-    """Plot the curves as in Figure 8 of the paper, with the intervals of each point as a frame."""
+    """Plot the curves as in Figure 8 of the paper, with the intervals of all points as a band."""
     points = [point for curve in curves for point in curve.points]
     x = _range([value for point in points for value in point.x[1:3]])
     y = _range([value for point in points for value in point.y[1:3]])
@@ -170,15 +170,18 @@ def curve_chart(curves: Sequence[TradeOff]) -> Chart:
             Curve([(point.x.value, point.y.value) for point in curve.points], colors[curve.name], 3) for curve in curves
         ],
         labels=[
-            Label(point.x.value, point.y.value, text, colors[curve.name])
-            for curve in curves
-            for point, text in (
-                (curve.points[0], f"{curve.name}: {curve.points[0].setting}"),
-                (curve.points[-1], curve.points[-1].setting.split()[-1]),
-            )
+            Label(point.x.value, point.y.value, point.setting.split()[-1], colors[curve.name])
+            for curve in curves for point in dict.fromkeys((curve.points[0], curve.points[-1]))
         ],
-        ticks=True, title="x: CLIP direction, how far the edit goes; y: CLIP image similarity, how much is kept",
+        legend=[(_key(curve), colors[curve.name]) for curve in curves],
+        ticks=True, top="CLIP image similarity: how much is kept", right="CLIP direction: how far the edit goes",
     )  # fmt: skip
+
+
+def _key(curve: TradeOff) -> str:
+    """Words for a curve in the legend: its name, and its first and last setting."""
+    first, last = curve.points[0].setting, curve.points[-1].setting
+    return f"{curve.name}, {first}" + (f" to {last.split()[-1]}" if last != first else "")
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ip2p.errors import DataError, ImageError
+from ip2p.evaluation.compare import LEADING, compare_others, verdict_of
 from ip2p.evaluation.curve import curve_chart
+from ip2p.evaluation.measures import MEASURES
 from ip2p.evaluation.methods import BOUND, EDITOR, PROMPT_TO_PROMPT, SDEDIT
 from ip2p.evaluation.report import Evaluation, describe_curve, describe_faults, describe_undefined
 from ip2p.evaluation.results import Result, encode_picture
 from ip2p.evaluation.samples import Sample
 from ip2p.evaluation.scores import OVERALL, Column, cells, columns_of
-from ip2p.measuring.intervals import Interval
+from ip2p.measuring.intervals import Difference, Interval
 from ip2p.pictures.pages import render_page, thumbnail
 
 TEMPLATE = Path(__file__).with_name("evaluation.html")
@@ -26,6 +28,10 @@ LABELS = {
     "clip_weights": "hash of CLIP", "dino_weights": "hash of DINO",
 }  # fmt: skip
 """Titles on the page of the facts of a report whose keys are not words."""
+
+
+FIRST_FACTS = ("editor", "base", "data", "split", "n", "seed", "quick", "judge", "asked", "clip", "device")
+"""Facts of a report that stand above its figures; those that only a repetition needs stand below."""
 
 
 class Shown(NamedTuple):
@@ -58,8 +64,11 @@ def render_evaluation(
     columns = columns_of(evaluation.scores)
     first = next(iter(evaluation.scores))
     kinds = [kind for kind in evaluation.scores[first] if kind != OVERALL]
+    differences = compare_others(evaluation.methods)
+    leading = [name for name in LEADING if any(name in each for each in differences.values())]
     return render_page(
-        TEMPLATE, title=f"Evaluation of {evaluation.about['editor']}", facts=_facts(evaluation),
+        TEMPLATE, title=f"Evaluation of {evaluation.about['editor']}", facts=tell_facts(evaluation.about, first=True),
+        more_facts=tell_facts(evaluation.about, first=False),
         evaluation=evaluation, columns=columns, first=first,
         overall=[_line(name, each.get(OVERALL, {}), columns) for name, each in evaluation.scores.items()],
         kinds=[
@@ -71,28 +80,54 @@ def render_evaluation(
         failed=describe_faults(evaluation.faults), undefined=describe_undefined(evaluation),
         sheets=list(_sheets(samples, results)), side=THUMBNAIL, shade=_shade,
         thumbnail=lambda picture: thumbnail(picture, THUMBNAIL),
+        leading=[Column(name, MEASURES[name]) for name in leading], settings_of=_tell_settings,
+        differences=[_tell_differences(name, each, leading) for name, each in differences.items()],
+        said=[line for line in evaluation.beside if not line.startswith(f"{EDITOR} beside ")],
         attributes=list(dict.fromkeys(name for row in evaluation.moved.values() for name in row)),
     )  # fmt: skip
 
 
-def _facts(evaluation: Evaluation) -> dict[str, str]:
-    return {LABELS.get(name, name): _in_words(value) for name, value in evaluation.about.items()}
+def tell_facts(about: Mapping[str, Any], *, first: bool) -> dict[str, str]:
+    """Tell the facts of an evaluation by what pages call them; those that there are none of are left out.
+
+    Args:
+        about: facts by name.
+        first: whether to tell those that stand above the figures, or the others.
+    """
+    told = {name: _in_words(value) for name, value in about.items() if (name in FIRST_FACTS) is first}
+    return {LABELS.get(name, name): value for name, value in told.items() if value not in ("", "none")}
 
 
 def _in_words(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
     return ", ".join(f"{each:g}" for each in value) if isinstance(value, list) else str(value)
 
 
-def _line(name: str, found: Mapping[str, Interval], columns: Sequence[Column]) -> Line:
-    return Line(name, *cells(found, columns))
+def _tell_settings(settings: Mapping[str, Any]) -> str:
+    """Tell the settings of a method that it has."""
+    told = [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in settings.items() if value is not None]
+    return ", ".join(told)
+
+
+def _tell_differences(name: str, found: Mapping[str, Difference], leading: Sequence[str]) -> Line:
+    """Make a line of differences from a method, each with a word where it is beyond chance."""
+    columns = [Column(measure, MEASURES[measure]) for measure in leading]
+    line = _line(name, {measure: each.interval for measure, each in found.items()}, columns, signed=True)
+    words = [f" {verdict_of(found[key])}" if key in found and found[key].beyond_chance else "" for key in leading]
+    return line._replace(cells=[cell + word for cell, word in zip(line.cells, words, strict=True)])
+
+
+def _line(name: str, found: Mapping[str, Interval], columns: Sequence[Column], *, signed: bool = False) -> Line:
+    return Line(name, *cells(found, columns, signed=signed))
 
 
 def _shade(share: float, floor: float) -> str:
     """Colour of a cell of the matrix: the redder, the more an edit moved beyond what the judge misreads."""
     excess = min(1.0, max(0.0, share - floor) / 0.5)
-    return "rgb({}, {}, {})".format(*(round(255 - excess * (255 - value)) for value in (200, 60, 45)))
+    return "rgb({}, {}, {})".format(*(round(255 - excess * (255 - value)) for value in (235, 120, 105)))
 
 
 def _sheets(samples: Sequence[Sample], results: Mapping[str, Sequence[Result]]) -> Iterator[tuple[str, list[Shown]]]:
@@ -109,13 +144,19 @@ def _sheets(samples: Sequence[Sample], results: Mapping[str, Sequence[Result]]) 
             (each for each in done if each.kind == kind and measure in each.figures),
             key=lambda each: (-each.figures[measure], each.sample),
         )
-        places = dict.fromkeys((0, len(ranked) // 2, len(ranked) - 1)) if ranked else {}
         shown = [
-            _show_sample(rank, by_name[ranked[place].sample], ranked[place], pictures)
-            for place, rank in zip(places, ("best", "median", "worst"), strict=False)
+            _show_sample(rank, by_name[each.sample], each, pictures) for rank, each in _choose_ranks(ranked).items()
         ]
         if shown:
             yield kind, shown
+
+
+def _choose_ranks(ranked: Sequence[Result]) -> dict[str, Result]:
+    """Choose the best, the median and the worst of ranked results; fewer of fewer."""
+    if len(ranked) < 2:
+        return dict(zip(["the only one"], ranked, strict=False))
+    median = {"median": ranked[len(ranked) // 2]} if len(ranked) > 2 else {}
+    return {"best": ranked[0]} | median | {"worst": ranked[-1]}
 
 
 def _show_sample(
@@ -136,5 +177,9 @@ def _show_sample(
         if picture and name != BOUND and name.startswith((SDEDIT, PROMPT_TO_PROMPT)):
             shown.append((name, picture))
     names = [name for name in ("iou", "success", "clip_direction", "clip_image") if name in result.figures]
-    figures = ", ".join(f"{name.replace('_', ' ')} {result.figures[name]:.2f}" for name in names)
+    figures = ", ".join(f"{MEASURES[name].title} {_figure(name, result.figures[name])}" for name in names)
     return Shown(rank, sample.instruction, figures, shown)
+
+
+def _figure(measure: str, value: float) -> str:
+    return f"{100 * value:.0f} %" if MEASURES[measure].percent else f"{value:.2f}"

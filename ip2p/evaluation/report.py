@@ -106,13 +106,13 @@ def describe_seen(about: Mapping[str, Any]) -> str:
 
 def describe_curve(curve: TradeOff, first: str) -> str:
     """Describe a curve in one line: its area, and how much higher the first of all curves lies."""
-    area = f"{curve.area.value:.4f} ({curve.area.low:.4f} to {curve.area.high:.4f})"
+    area = f"{curve.area.value:.3f} ({curve.area.low:.3f} to {curve.area.high:.3f})"
     text = f"Curve of {curve.name}, {curve.samples} samples: area {area}"
     if curve.above is None:
         return text if curve.name == first else f"{text}; the curve of {first} reaches none of its directions"
     above, low, high = curve.above[:3]
     verdict = "above it" if low > 0 else "below it" if high < 0 else "neither above nor below it beyond chance"
-    return f"{text}; where both reach, the curve of {first} is {verdict}: {above:+.4f} ({low:+.4f} to {high:+.4f})"
+    return f"{text}; where both reach, the curve of {first} is {verdict}: {above:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def describe_undefined(evaluation: Evaluation) -> list[str]:

@@ -71,20 +71,23 @@ def show(
     return f"{value} ({low} to {high})" if bounds and math.isfinite(interval.low) else value
 
 
-def cells(found: Mapping[str, Interval], columns: Sequence[Column], *, bounds: bool = True) -> tuple[int, list[str]]:
+def cells(
+    found: Mapping[str, Interval], columns: Sequence[Column], *, bounds: bool = True, signed: bool = False
+) -> tuple[int, list[str]]:
     """Format a line of a table: its number of samples, and its figures, with their own numbers where these differ.
 
     Args:
         found: intervals by measure.
         columns: measures.
         bounds: whether to show the bounds of intervals.
+        signed: whether to show a plus, too.
     """
     count = max((each.rows for each in found.values()), default=0)
     told = []
     for name, measure in columns:
         interval = found.get(name)
         own = f", n {interval.rows}" if interval and interval.rows != count else ""
-        told.append(show(interval, measure, bounds=bounds) + own)
+        told.append(show(interval, measure, bounds=bounds, signed=signed) + own)
     return count, told
 
 

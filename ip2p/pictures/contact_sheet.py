@@ -52,13 +52,17 @@ def contact_sheet(
 
 
 def _wrap(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    """Break text between words so that no line is wider than `width` pixels, where possible."""
+    """Break text between words, and words that are too long, so that no line is wider than `width` pixels."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
-        else:
-            lines.append(word)
+            continue
+        lines.append("")
+        for sign in word:
+            if lines[-1] and font.getlength(lines[-1] + sign) > width:
+                lines.append("")
+            lines[-1] += sign
     return "\n".join(lines)
 
 

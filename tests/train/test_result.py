@@ -10,7 +10,7 @@ from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.vocabulary import Vocabulary, read_vocabulary
 from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
-from ip2p.train.exact import read_exact
+from ip2p.train.exact import NAMES, read_exact
 from ip2p.train.result import loss_chart, save_editor, write_report
 
 
@@ -60,7 +60,14 @@ def test_a_loss_that_is_not_a_number_is_not_drawn(tmp_path: Path) -> None:
     rows = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": float("nan")}, {"step": 2, "held_out_loss": 0.5}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3, "lo')
     page = write_report(tmp_path, State(step=2), pairs=9).read_text()
-    assert "nan" not in page and "0.5000" in page
+    assert "nan" not in page and "0.5000" in page and "pixel truth" not in page
+
+
+def test_a_report_has_the_pixel_truth_that_was_measured_last(tmp_path: Path) -> None:
+    rows = [{"step": step, **dict.fromkeys(NAMES, step / 10)} for step in (2, 4)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = write_report(tmp_path, State(step=4), pairs=9).read_text()
+    assert "<th>on exact targets, step 4</th><td>pixel truth 40.0 %, edit accuracy 40.0 %, pixels kept 40.0 %" in page
 
 
 def test_curves_stay_inside_their_frame() -> None:

@@ -41,7 +41,7 @@ def test_twice_the_time_is_half_the_share_of_the_peak(sd_editor_folder: Path) ->
     assert (first["samples_per_second"], second["samples_per_second"]) == (6.0, 3.0)
     assert (first["data_wait"], second["data_wait"]) == (0.5, 0.0)
     assert 0.05 < first["memory_gib"] <= second["memory_gib"] < 200
-    assert "4.5 samples/s, 38 % of the measured peak, 25% of the time" in summarize(
+    assert "4.5 samples/s, 38 % of the measured peak, 25 % of the time" in summarize(
         [first, {"held_out_loss": 1}, second]
     )
 

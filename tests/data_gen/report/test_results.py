@@ -19,11 +19,12 @@ from ip2p.data_gen.costs import Costs, read_costs, record_seconds
 from ip2p.data_gen.pairs.pack import FEATURES, pack, packed_row
 from ip2p.data_gen.pairs.preferences import FEATURES as PREFERENCE_FEATURES
 from ip2p.data_gen.pairs.preferences import PICTURES as PREFERENCE_PICTURES
-from ip2p.data_gen.report.card import dataset_card
+from ip2p.data_gen.report.card import dataset_card, describe_thresholds
 from ip2p.data_gen.report.counts import BINS, Counts
 from ip2p.data_gen.report.croissant import RecordSet, croissant
 from ip2p.data_gen.report.licenses import Licenses, find_licenses
 from ip2p.data_gen.report.pairs_page import KEPT_SHOWN, REFUSED_SHOWN, PairChoice, ShownPair, render_report
+from ip2p.data_gen.report.reasons import MEANINGS
 from ip2p.data_gen.rows import FilteredShard, to_png, triples_by_id
 from ip2p.errors import DataError
 from ip2p.records import PACKED_COLUMNS, Candidate, Reason, Triple
@@ -151,9 +152,22 @@ def test_the_page_has_the_funnel_the_yields_and_both_captions(shard: FilteredSha
     assert "1 barns<br>" in page and "1 barns at night<br>" in page
 
 
+def test_every_reason_is_explained_where_it_occurs(counts: Counts) -> None:
+    assert MEANINGS.keys() == set(Reason) - {Reason.OK}
+    page = render_report(DatasetConfig(), counts, [], Costs({}, 0.0))
+    assert "image is below its threshold" in page and "direction is below its threshold" not in page
+
+
+def test_thresholds_that_all_reach_are_not_told() -> None:
+    filters = {"source": -1, "edited": -1, "image": -1, "direction": 0.35, "top_k": 3}
+    config = DatasetConfig.model_validate({"filter": filters})
+    assert describe_thresholds(config) == "image ≤ 1, direction ≥ 0.35, best 3 of a triple"
+
+
 def test_a_report_of_nothing_is_a_page_too() -> None:
     page = render_report(DatasetConfig(), Counts(), [], Costs({}, 0.0))
     assert "no pair was kept" in page and "0 by storybook-base" in page
+    assert "0 candidates</text>" in page and "inf" not in page.partition("<h2>")[0]
 
 
 def test_the_first_thing_of_the_report_is_what_a_pair_costs(counts: Counts, tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ def test_keys_mark_pairs_and_save_them_as_csv(tmp_path: Path) -> None:
     def play(keys: str, stored: dict[str, str]) -> dict[str, Any]:
         program = STUB.replace("STORED", json.dumps(stored)) + script
         program += f"for (const key of {json.dumps(keys)}) press(key); save();"
-        program += 'console.log(JSON.stringify({...stored, shown: shown(), count: element("count").textContent}));'
+        program += 'console.log(JSON.stringify({...stored, shown: shown(), count: element("count").textContent, '
+        program += 'done: !element("done").hidden}));'
         file = tmp_path / "page.js"
         file.write_text(program)
         done = subprocess.run(["node", str(file)], capture_output=True, text=True, check=True)
@@ -92,6 +93,6 @@ def test_keys_mark_pairs_and_save_them_as_csv(tmp_path: Path) -> None:
 
     after = play("gBxub", {})
     assert after["csv"] == "id,label\na,good\nb,bad\n"
-    assert (after["shown"], after["count"]) == (["c"], "2 of 3 marked")
+    assert (after["shown"], after["count"], after["done"]) == (["c"], "2 of 3 marked", False)
     later = play("gggg", {"marks": after["marks"]})
-    assert later["csv"] == "id,label\na,good\nb,bad\nc,good\n" and later["shown"] == []
+    assert later["csv"] == "id,label\na,good\nb,bad\nc,good\n" and later["shown"] == [] and later["done"]

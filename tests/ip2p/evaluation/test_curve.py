@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ip2p.evaluation.curve import curve_chart, leave_out_failed, trade_offs
+from ip2p.evaluation.curve import COLORS, curve_chart, leave_out_failed, trade_offs
 from ip2p.evaluation.results import Result
 
 
@@ -78,5 +78,11 @@ def test_the_chart_has_every_curve_with_its_intervals() -> None:
         seed=0,
     )
     text = curve_chart(curves).__html__()
-    assert text.count("<polygon") == 4 and "editor: s 1" in text and "SDEdit: s 1" in text
+    assert text.count("<polygon") == 4 and text.count('opacity="0.12"') == 2, "one band for each curve"
+    assert ">editor, s 1 to 2</text>" in text and ">SDEdit, s 1 to 2</text>" in text
     assert text.lstrip().startswith("<svg xmlns")
+
+
+def test_every_editor_of_an_ablation_has_a_colour_of_its_own() -> None:
+    curves = trade_offs({f"editor {number}": {"s 1": results(0.2, 0.8)} for number in range(7)}, seed=0)
+    assert len({color for _, color in curve_chart(curves).legend}) == 7 == len(set(COLORS))

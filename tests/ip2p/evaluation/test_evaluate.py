@@ -67,6 +67,9 @@ def test_the_bounds_hold_and_all_is_written(editor_folder: Path, base_folder: Pa
     page = (tmp_path / "evaluation.html").read_text()
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "") and page.count("<img") >= 9
     assert "<th>CLIP sees (px)</th><td>128</td>" in page and "clip_" not in page
+    places = [page.index(each) for each in ("pixel truth", "<th>editor</th>", "All samples", "hash of the samples")]
+    assert places == sorted(places), "figures first, and what only a repetition needs last"
+    assert "The editor beside others" in page and "hash of DINO" not in page and "None" not in page
     assert all(sample.load().source.size == (256, 256) for sample in load_storybook(1, 5, free=False).samples)
 
 

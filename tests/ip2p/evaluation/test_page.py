@@ -1,29 +1,31 @@
-"""The page of an evaluation."""
+"""The page of an evaluation: which samples it shows, and how it tells figures and settings."""
 
-from collections.abc import Callable
+import pytest
 
-from PIL import Image
-
-from ip2p.errors import DataError
-from ip2p.evaluation.methods import EDITOR
-from ip2p.evaluation.page import render_evaluation
-from ip2p.evaluation.report import Evaluation
-from ip2p.evaluation.results import Result, encode_picture
-from ip2p.evaluation.samples import Pictures, Sample
-from ip2p.evaluation.scores import score_methods
+from ip2p.evaluation.page import _choose_ranks, _tell_differences, _tell_settings
+from ip2p.evaluation.results import Result
+from ip2p.measuring.intervals import Difference, Interval
 
 
-def test_a_page_is_written_without_an_input_that_is_gone_by_then(make_sample: Callable[..., Sample]) -> None:
-    def gone() -> Pictures:
-        raise DataError("there is no a.png", "Put it back")
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, {}), (1, {"the only one": 0}), (2, {"best": 0, "worst": 1}), (5, {"best": 0, "median": 2, "worst": 4})],
+)
+def test_the_worst_of_two_is_no_median(count: int, shown: dict[str, int]) -> None:
+    ranked = [Result(str(number), "season") for number in range(count)]
+    assert {rank: int(each.sample) for rank, each in _choose_ranks(ranked).items()} == shown
 
-    result = Result("s-0", "dark", figures={"iou": 0.5}, picture=encode_picture(Image.new("RGB", (32, 32))))
-    evaluation = Evaluation(
-        about={"editor": "an-editor", "data": "pictures", "seed": 1}, samples={"s-0": "dark"}, methods={},
-        scores=score_methods({EDITOR: [result]}, 0),
-    )  # fmt: skip
-    counts = [
-        render_evaluation(evaluation, [sample], {EDITOR: [result]}).count("data:image/")
-        for sample in (make_sample(0), make_sample(0, load=gone))
-    ]
-    assert counts == [3, 1]
+
+def test_settings_are_told_in_words() -> None:
+    settings = {"keep_unchanged": True, "resolution": None, "tolerance": 0.0, "scheduler": "dpm"}
+    assert _tell_settings(settings) == "keep unchanged yes, tolerance 0, scheduler dpm"
+
+
+def test_differences_say_what_is_beyond_chance() -> None:
+    found = {
+        "iou": Difference(Interval(0.2, 0.1, 0.3, 9), 0.01, 0.02, True),
+        "clip_image": Difference(Interval(-0.1, -0.2, 0.1, 4), 0.5, 0.6, False),
+    }
+    line = _tell_differences("SDEdit", found, ["iou", "product", "clip_image"])
+    assert line.samples == 9
+    assert line.cells == ["+20.0 (+10.0 to +30.0) higher", "-", "-0.100 (-0.200 to +0.100), n 4"]

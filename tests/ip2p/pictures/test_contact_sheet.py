@@ -35,3 +35,11 @@ def test_captions_stand_below_their_pictures() -> None:
     assert captioned.crop((left, top, left + 24, top + 16)) == PICTURE
     below = captioned.crop((left, top + 16, left + 24, top + 60)).convert("L")
     assert below.getextrema()[0] < 128, "no text"
+
+
+def test_a_long_word_covers_no_picture() -> None:
+    red = Image.new("RGB", (40, 200), (255, 0, 1))
+    sheet = contact_sheet([[red, red]], ["x" * 90 + " winter"], ["y" * 60, ""])
+    assert {color: count for count, color in sheet.getcolors(1 << 20)}[(255, 0, 1)] == 2 * 40 * 200
+    between = sheet.crop((sheet.width - 2 * 8 - 40, 0, sheet.width - 8 - 40, sheet.height)).convert("L")
+    assert between.getextrema()[0] == 255, "the first title does not reach the second column"

@@ -9,7 +9,7 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from ip2p.pictures.pages import Bar, Chart, Curve, data_uri, render_page, thumbnail
+from ip2p.pictures.pages import GLYPH, LINE, Area, Bar, Chart, Curve, Label, data_uri, render_page, thumbnail
 
 
 @pytest.fixture
@@ -59,3 +59,38 @@ def test_no_curve_crosses_the_label_above_a_chart() -> None:
 
 def test_a_chart_of_one_value_is_drawn_too() -> None:
     assert "nan" not in Chart(100, 50, x=(1, 1), y=(0, 0), curves=[Curve([(1, 0)], "blue", 2)]).__html__()
+
+
+def test_labels_are_moved_off_each_other_and_stay_in_the_frame() -> None:
+    labels = [Label(x, 0.5, "strength 0.3", "red") for x in (0.0, 0.01, 0.02, 0.98, 1.0)]
+    placed = Chart(300, 100, x=(0, 1), y=(0, 1), labels=labels).placed_labels
+    width = len("strength 0.3") * GLYPH
+    assert [each.label for each in placed] == labels
+    assert all(0 <= each.x <= 300 - width and LINE <= each.y <= 100 for each in placed)
+    for number, one in enumerate(placed):
+        assert all(abs(one.y - each.y) >= LINE or abs(one.x - each.x) >= width for each in placed[:number])
+
+
+def test_a_label_stands_beside_its_curve() -> None:
+    curve, label = Curve([(0.5, 0.5), (1, 0.5)], "red", 3), Label(0.5, 0.5, "0.3", "red")
+    (placed,) = Chart(300, 100, x=(0, 1), y=(0, 1), curves=[curve], labels=[label]).placed_labels
+    assert placed.y == 54 and placed.x + 3 * GLYPH < 150
+
+
+def test_overlapping_areas_of_a_colour_make_one_pale_area() -> None:
+    areas = [Area([(0, 0), (1, 0), (1, 1)], color) for color in ("red", "blue", "red")]
+    drawn = Chart(100, 50, x=(0, 1), y=(0, 1), areas=areas).__html__()
+    assert drawn.count("<polygon") == 3 and drawn.count("<g ") == 2
+
+
+def test_values_and_legend_have_their_own_room() -> None:
+    drawn = Chart(100, 50, x=(0, 10), y=(0, 1), ticks=True, right="step", legend=[("<a>", "red")] * 2).__html__()
+    box = re.search(r'viewBox="-(\d+) -4 (\d+) (\d+)"', drawn)
+    assert box and int(box[1]) > 30 and int(box[2]) > 100 + int(box[1]), "values beside the frame"
+    assert int(box[3]) == 4 + 50 + 44 + 2 * 18 and drawn.count("&lt;a&gt;") == 2
+    assert 'y="84" text-anchor="end">step<' in drawn and 'y="66" text-anchor="middle"' in drawn
+
+
+def test_a_page_fits_the_screen_that_shows_it(template: Path) -> None:
+    page = render_page(template, title="", facts={}, text="", chart="")
+    assert '<meta name="viewport" content="width=device-width' in page and "<table>" not in page
