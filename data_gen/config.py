@@ -87,9 +87,12 @@ class PairsConfig(Config):
         description="what both pictures share: self-attention, as in the paper, or the decoder's features as well",
     )
     p_min: float = Field(
-        default=0.1, ge=0, le=1, description="smallest share of the denoising steps that share, drawn for each pair"
+        default=0.1,
+        ge=0,
+        le=1,
+        description="lower bound of p, the share of denoising steps with shared attention, drawn for each pair",
     )
-    p_max: float = Field(default=0.9, ge=0, le=1, description="largest share of the denoising steps that share")
+    p_max: float = Field(default=0.9, ge=0, le=1, description="upper bound of p")
     cfg_min: float = Field(
         default=3.0, ge=0, description="smallest guidance scale, drawn for each pair; 1 and 0 are none"
     )

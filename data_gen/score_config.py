@@ -102,13 +102,13 @@ class Thresholds(Config):
         default=None, description="largest shift between the pictures in pixels; null for any"
     )
     judge_edit_min: float | None = Field(
-        default=None, ge=0, le=1, description="least that the edit is done, by the judge of scores.judge; null for any"
+        default=None, ge=0, le=1, description="smallest mark of scores.judge for the edit being done; null for any"
     )
     judge_kept_min: float | None = Field(
-        default=None, ge=0, le=1, description="least that all else is as before, by the judge; null for any"
+        default=None, ge=0, le=1, description="smallest mark of the judge for all else being as before; null for any"
     )
     judge_clean_min: float | None = Field(
-        default=None, ge=0, le=1, description="least that both pictures are drawn whole, by the judge; null for any"
+        default=None, ge=0, le=1, description="smallest mark of the judge for both pictures being whole; null for any"
     )
 
 

@@ -25,7 +25,9 @@ class FinetuneConfig(Reading):
     seed: int = Field(
         default=0, description="seed of the run; noise, order, crops and dropped conditions follow from it"
     )
-    base: str = Field(default="storybook-base", description="text-to-image model: bundled name, folder or hub id")
+    base: str = Field(
+        default="storybook-base", description="text-to-image model or editor: bundled name, folder or hub id"
+    )
     dataset: str | DataSource | tuple[str | DataSource, ...] = Field(
         default="data/storybook/packed",
         description="data set, in any layout that `ip2p dataset check` reads, or hub data set; or a list of several, "
@@ -116,7 +118,7 @@ class FinetuneConfig(Reading):
         default=0.05,
         ge=0,
         le=1 / 3,
-        description="share of samples trained without text, and as many each without image and without both",
+        description="share of samples trained without text; the same share each without image and without both",
     )
     min_snr_gamma: float | None = Field(
         default=None,
@@ -172,7 +174,7 @@ class FinetuneConfig(Reading):
     validate_every: int = Field(
         default=500,
         ge=1,
-        description="optimizer steps between validations (held-out loss and a sheet of edits); the first is before all",
+        description="optimizer steps between validations (held-out loss and a sheet of edits); the first at step 0",
     )
     validation_edits: int = Field(
         default=6, ge=0, description="edits on each sheet, of held-out pairs with different pictures; 0 for none"

@@ -1,6 +1,6 @@
 """Fine-tune an editor from a base model: `accelerate launch train/finetune.py [--config FILE] [key=value ...]`.
 
-Without settings it trains the bundled editor by configs/storybook_finetune.yaml, which takes about 12 minutes on two
+Without settings it trains a storybook editor by configs/storybook_finetune.yaml, which takes about 12 minutes on two
 CPU cores. The same command resumes a run that was stopped. `ip2p finetune` calls the same function. Commands for
 diffusers' train_instruct_pix2pix.py work, too: their flags are settings, see `ip2p.train.flags`.
 """

@@ -57,15 +57,17 @@ def build(
     ] = 1,
     partition: Annotated[
         int | None,
-        typer.Option(help="Make only the pairs of this share of the shards, from 0; a Slurm array gives its task."),
+        typer.Option(
+            help="Make only the pairs of this share of the shards, from 0; in a Slurm array, that of its task."
+        ),
     ] = None,
     n_partitions: Annotated[
-        int | None, typer.Option(help="Number of shares; a Slurm array gives that of its tasks, 1 is for none.")
+        int | None, typer.Option(help="Number of shares; in a Slurm array, its number of tasks; 1 builds everything.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only estimate hours, UNet rows, bytes and USD; nothing is written.")
     ] = False,
-    engine: Annotated[str, typer.Option(help="processes of this machine, or ray, a cluster.")] = "processes",
+    engine: Annotated[str, typer.Option(help="processes on this machine, or ray for a cluster.")] = "processes",
 ) -> None:
     """Build a data set, all stages, or resume.
 
@@ -91,13 +93,13 @@ def triples(
     model: Annotated[str | None, typer.Option(help="Language model: its name on the server, or a folder.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
     captions: Annotated[
-        str | None, typer.Option(help="File, folder or hub data set to read captions from, all of them.")
+        str | None, typer.Option(help="File, folder or hub data set whose captions are all read.")
     ] = None,
     finished: Annotated[
         str | None, typer.Option(help="JSONL of finished triples, which are checked; no writer is asked.")
     ] = None,
     output: Annotated[
-        str, typer.Option("--output", "-o", help="Folder to write to; one that was begun has its settings.")
+        str, typer.Option("--output", "-o", help="Folder to write to; an existing one keeps its settings.")
     ] = "data/triples",
     max_usd: Annotated[float | None, typer.Option(help="Most that requests may cost, in USD.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens that requests may use.")] = None,
@@ -245,13 +247,11 @@ def verify(
 
 @app.command(cls=CheckCommand)
 def check(
-    path: Annotated[
-        str, typer.Argument(help="Pairs: a file or folder in any layout that is named below, or a hub data set.")
-    ],
+    path: Annotated[str, typer.Argument(help="Pairs: a file or folder in any of these layouts, or a hub data set.")],
     settings: Overrides = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file of all faults, by row.")] = None,
 ) -> None:
-    """Check anybody's pairs, row by row; exits with 1 if any has a fault.
+    """Check pairs from any source, row by row; exits with 1 if any has a fault.
 
     Layouts: parquet, WebDataset, JSONL or CSV with picture files, control/ and target/, before/ after/ edits.csv, the
     tree of InstructPix2Pix's authors, save_to_disk. Training reads the same.

@@ -58,7 +58,7 @@ def evaluate(
     methods: Annotated[
         str,
         typer.Option(
-            help="Which methods, separated by commas: editor, bound (exact target through the autoencoder), copy, "
+            help="Methods to measure, separated by commas: editor, bound (exact target through the autoencoder), copy, "
             "sdedit, p2p (Prompt-to-Prompt after inversion), text (text-to-image).",
             rich_help_panel="Methods",
         ),
@@ -66,7 +66,7 @@ def evaluate(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="The preset fast for the editor, and half as many samples for baselines and curves.",
+            "--quick", help="Use the preset fast for the editor, and half as many samples for baselines and curves.",
             rich_help_panel="Methods",
         ),
     ] = False,
@@ -105,7 +105,7 @@ def evaluate(
     original_range: Annotated[
         bool,
         typer.Option(
-            "--original-range", help="Show CLIP pictures in [-1, 1], as the paper's code does by mistake.",
+            "--original-range", help="Give CLIP pictures in [-1, 1], as the paper's code does by mistake.",
             rich_help_panel="Measures",
         ),
     ] = False,
@@ -149,7 +149,7 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Measure an editor beside baselines and bounds, or compare two evaluations.
 
-    A run that was stopped goes on where it was.
+    A run that was stopped resumes where it was.
     """
     if compare:
         from ip2p.evaluation.compare import compare_evaluations, comparison_table

@@ -34,7 +34,7 @@ def finetune(
     config: TrainingConfig = None,
     settings: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell settings, GPU memory and hours, and train nothing.")
+        bool, typer.Option("--dry-run", help="Print settings, GPU memory and hours, and train nothing.")
     ] = False,
 ) -> None:
     """Train an editor on a packed data set, or resume.

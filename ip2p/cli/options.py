@@ -44,7 +44,7 @@ Samples = Annotated[
 Precision = Annotated[
     str | None,
     typer.Option(
-        help="fp32, bf16, fp16, or auto, which measures; fp32 on a CPU if not given.",
+        help="fp32, bf16, fp16, or auto (measured); if not given, fp16 on an NVIDIA GPU and fp32 elsewhere.",
         rich_help_panel="Quality and speed",
     ),
 ]
@@ -82,7 +82,7 @@ AllowPickle = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        help="ema for the moving average of a model's weights, raw for those beside it; ema where there is one.",
+        help="ema or raw, for a model that has both kinds of weights; ema if not given.",
         rich_help_panel="Model",
     ),
 ]

@@ -51,7 +51,7 @@ class Reading(Config):
         default=Columns(), description="names of the columns; those in use, such as MagicBrush's, are found"
     )
     instruction: str = Field(
-        default="", description="instruction of all pairs, as in pix2pix, whatever their own is; empty for their own"
+        default="", description="one instruction for all pairs, as in pix2pix; empty for their own"
     )
 
 

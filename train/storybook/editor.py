@@ -59,8 +59,8 @@ MEASURED = ("iou", "accuracy", "nearer", "kept", "success", "preservation", "pro
 EVALUATION_SEED = 2024
 """Seed of the held-out scenes, and of all noise; that of `ip2p evaluate` unless it is given another."""
 MOVED = (
-    "How often the judge reads another value of an attribute after an edit that was not of it, in per cent, and in\n"
-    "brackets how often it does so of exact targets; beside each kind the number of its edits"
+    "How often the judge reads a different value of an attribute that an edit should not change, in per cent;\n"
+    "in brackets, how often it does so for the exact targets. Beside each kind is its number of edits"
 )
 EDITOR_LIMITS = f"{LIMITS}\nNot measured: " + "; ".join(f"{name} ({why})" for name, why in UNMEASURED.items()) + "."
 PLACES = ("base", "dataset", "out", "cache_folder")
