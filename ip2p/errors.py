@@ -107,6 +107,10 @@ def run_program(work: Callable[[], object], *, debug: bool = False) -> int:
 
 def find_expected(error: Exception) -> Ip2pError | None:
     """Return the expected failure that an error is, as any write is that the system refuses; None if it is none."""
+    if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
+        return DataError("there is no folder for temporary files that can be written to", "Name one by TMPDIR")
+    if isinstance(error, RuntimeError) and (loop := re.fullmatch(r"Symlink loop from '(.*)'", str(error), re.DOTALL)):
+        return DataError(f"{loop[1]} is a link to itself", "Give another name")  # of pathlib before Python 3.13
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return DataError(f"cannot write {error.filename or 'a file'} ({error.strerror})", write_hint(error.errno))
     return error if isinstance(error, Ip2pError) else None
