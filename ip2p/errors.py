@@ -87,6 +87,16 @@ class TrainingError(Ip2pError):
     """Training cannot continue: the loss is not finite, or the run on disk is of another kind."""
 
 
+def require_unicode(text: str, what: str) -> None:
+    """Check that a text has no part of a character, as a command line or a file that is not UTF-8 gives.
+
+    Raises:
+        InstructionError: it has one.
+    """
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InstructionError(f"the {what} {text!r} is not UTF-8", "Write it in UTF-8")
+
+
 def run_program(work: Callable[[], object], *, debug: bool = False) -> int:
     """Do the work of a program and return its exit code: 2 after an expected failure, which is told in one line.
 

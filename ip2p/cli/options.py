@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from ip2p.cli import say as say
-from ip2p.errors import ConfigError, InstructionError, Ip2pError
+from ip2p.errors import ConfigError, InstructionError, Ip2pError, require_unicode
 from ip2p.settings import (
     ALL_SETTINGS,
     PRESETS,
@@ -125,11 +125,12 @@ def require_alone(context: Any, name: str) -> None:
 
 
 def refuse_empty(text: str, what: str, example: str) -> None:
-    """Refuse an empty text, before any model is loaded.
+    """Refuse an empty text, or one that is not UTF-8, before any model is loaded.
 
     Raises:
-        InstructionError: the text is empty.
+        InstructionError: the text is either.
     """
+    require_unicode(text, what)
     if not text.strip():
         raise InstructionError(f"the {what} is empty", f'Write one, such as "{example}"')
 

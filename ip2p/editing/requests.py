@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ip2p.editing.masks import check_mask
-from ip2p.errors import ConfigError, ImageError, InstructionError
+from ip2p.errors import ConfigError, ImageError, InstructionError, require_unicode
 from ip2p.models.backbone import Backbone
 from ip2p.pictures.color import split_alpha
 from ip2p.pictures.read import check_shape
@@ -70,8 +70,8 @@ def plan_requests(
         negative_prompts: one negative prompt, or one for each pair of image and text; may be empty.
 
     Raises:
-        InstructionError: a text is empty, a negative prompt is no text, or the numbers of images, texts, negative
-            prompts and seeds do not match.
+        InstructionError: a text is empty or not UTF-8, a negative prompt is no text, or the numbers of images, texts,
+            negative prompts and seeds do not match.
         ImageError: a mask has another size than its image, or is all black.
     """
     pictures = [split_alpha(_require_image(image)) for image in _as_list(images)]
@@ -80,6 +80,7 @@ def plan_requests(
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise InstructionError(f"the text {text!r} is empty", 'Write what you want, such as "make it winter"')
+        require_unicode(text, "text")
     if cross:
         regions = [mask for mask in regions for _ in texts] if len(regions) > 1 else regions
         pictures, texts = [image for image in pictures for _ in texts], texts * len(pictures)
@@ -93,6 +94,8 @@ def plan_requests(
     negatives = _as_list(negative_prompts or "")
     if wrong := [each for each in negatives if not isinstance(each, str)]:
         raise InstructionError(f"the negative prompt {wrong[0]!r} is no text", "Give one text, or a list of texts")
+    for each in negatives:
+        require_unicode(each, "negative prompt")
     if len(negatives) not in (1, pairs):
         raise InstructionError(f"{len(negatives)} negative prompts for {pairs} edits", f"Give 1 or {pairs}")
     made = []

@@ -46,6 +46,8 @@ BAD = {
     "a text file": (["edit", "text.png", "make it winter"], "text.png is not a readable picture"),
     "no instruction": (["edit", "barn.png", ""], "the instruction is empty"),
     "blanks for an instruction": (["edit", "barn.png", " \n"], "the instruction is empty"),
+    "an instruction of bytes": (["edit", "barn.png", "make it \udcff"], "is not UTF-8. Write it in UTF-8"),
+    "a caption of bytes": (["generate", "a barn \udcff"], "is not UTF-8. Write it in UTF-8"),
     "a picture of a few pixels": (["edit", "small.png", "make it winter"], "12 x 40 pixels, smaller than 16 x 16"),
     "an animation": (["edit", "moving.gif", "make it winter"], "has 2 frames. Choose one with --frame, 0 to 1"),
     "a frame that is not there": (["edit", "moving.gif", "make it", "--frame", "2"], "moving.gif has no frame 2"),

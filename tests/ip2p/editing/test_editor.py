@@ -315,6 +315,8 @@ def test_a_text_to_image_model_is_no_editor(base_folder: Path) -> None:
     [
         (" ", {}, InstructionError, "is empty"),
         (["make it winter", ""], {}, InstructionError, "is empty"),
+        ("a \udcff", {}, InstructionError, "is not UTF-8"),
+        ("a", {"negative_prompt": "a \udcff"}, InstructionError, "the negative prompt .* is not UTF-8"),
         ([], {}, InstructionError, "2 images and 0 texts"),
         (["a", "b", "c"], {}, InstructionError, "2 images and 3 texts"),
         ("a", {"seeds": [1, 2, 3]}, InstructionError, "3 seeds for 2 edits of 1 samples each. Give 1 or 2"),
