@@ -26,7 +26,7 @@ from ip2p.cli.options import (
     refuse_empty,
     say,
 )
-from ip2p.cli.outputs import output_paths, plan_parameters, require_free, require_same, sample_seeds, write
+from ip2p.cli.outputs import Result, output_paths, plan_parameters, require_free, require_same, sample_seeds, write
 from ip2p.errors import ConfigError, InstructionError
 
 if TYPE_CHECKING:
@@ -151,8 +151,13 @@ def edit(
     if judge:
         edits = [choose_best(edits, source, ", ".join(instructions), captions, judge)]
         paths = output_paths(output, name, [edits[0].seed])
-    for each, path in zip(edits, paths, strict=True):
-        write(each.image, path, {**each.parameters, **about}, EDITED, *describe_change(each))
+    write(
+        [
+            Result(each.image, path, {**each.parameters, **about}, *describe_change(each))
+            for each, path in zip(edits, paths, strict=True)
+        ],
+        EDITED,
+    )
 
 
 @app.command(cls=GroupedCommand)
@@ -188,9 +193,14 @@ def generate(
     for path, each in zip(paths, seeds, strict=True):
         require_same(path, {"caption": caption, "seed": each, **used, **negative})
     pictures = draw(backbone, [caption] * samples, seeds=seeds, negative_prompt=negative_prompt, **settings)
-    for picture, path, each in zip(pictures, paths, seeds, strict=True):
-        others = negative | ({"together": samples} if samples > 1 else {})
-        write(picture, path, {"caption": caption, "seed": each, **used, **others}, GENERATED)
+    others = negative | ({"together": samples} if samples > 1 else {})
+    write(
+        [
+            Result(picture, path, {"caption": caption, "seed": each, **used, **others})
+            for picture, path, each in zip(pictures, paths, seeds, strict=True)
+        ],
+        GENERATED,
+    )
 
 
 @app.command()
@@ -332,8 +342,8 @@ def progress_writer(
     def previews(number: int) -> Previews:
         def show(place: int, step: int, picture: "Image") -> None:
             path, parameters = paths[place], {"instruction": texts[number - 1], "seed": seeds[place], "step": step}
-            parameters = {**planned, **parameters}
-            write(picture, path.with_stem(f"{name(path, number)}-step{step:03d}"), parameters, EDITED)
+            path = path.with_stem(f"{name(path, number)}-step{step:03d}")
+            write([Result(picture, path, {**planned, **parameters})], EDITED)
 
         return Previews(every, show)
 
@@ -341,6 +351,6 @@ def progress_writer(
         for path, seed, picture in zip(paths, seeds, pictures, strict=True):
             if number < len(texts):
                 parameters = {**planned, "instruction": texts[number - 1], "seed": seed, "turn": number}
-                write(picture, path.with_stem(name(path, number)), parameters, EDITED)
+                write([Result(picture, path.with_stem(name(path, number)), parameters)], EDITED)
 
     return previews, on_edit

@@ -252,6 +252,7 @@ class BatchRun:
             return
         for each, made in zip(group, edited, strict=True):
             try:
+                self._refuse_foreign(each.edit)  # another program may have written there meanwhile
                 about = each.about | {ID_KEY: each.edit.id}
                 save_picture(made.image, self.out / each.edit.output, made.parameters | about)
                 yield _to_result(each.edit) | _select(made.parameters, NOTES)

@@ -205,7 +205,7 @@ def _to_int(seed: Any) -> int:
     """
     try:
         whole = operator.index(seed)
-        if not 0 <= whole < 2**64:
+        if not 0 <= whole < 2**63:
             raise InstructionError(f"the seed {whole} is out of range", "Give one from 0 to 2**63 - 1")
         return whole
     except TypeError:
@@ -223,6 +223,8 @@ def _plan_seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]
     if not given:
         given = [random.SystemRandom().randrange(2**32 - samples)]
     if len(given) == 1:
+        if given[0] + samples > 2**63:
+            raise InstructionError(f"the seed {given[0]} leaves no seeds for {samples} samples", "Give a smaller one")
         given = [given[0] + sample for sample in range(samples)]
     if len(given) == samples:
         return [given] * pairs
