@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ip2p.cli.help import GroupedCommand
+from ip2p.cli.help import Context, GroupedCommand
 from ip2p.cli.lazy import make_app
 from ip2p.cli.options import (
     BUNDLED_EDITOR,
@@ -24,6 +24,7 @@ from ip2p.cli.options import (
     editing_options,
     generation_options,
     refuse_empty,
+    refuse_unused,
     say,
 )
 from ip2p.cli.outputs import Result, output_paths, plan_parameters, require_free, require_same, sample_seeds, write
@@ -46,6 +47,7 @@ app = make_app()
 @app.command(cls=GroupedCommand)
 @compose(editor=choose_editor, settings=editing_options)
 def edit(
+    context: Context,
     image: Annotated[Path, typer.Argument(help="Picture file: PNG, JPEG, WebP, TIFF, AVIF or another common format.")],
     instructions: Annotated[
         list[str],
@@ -101,6 +103,8 @@ def edit(
     """Edit a picture by one instruction, or by several in sequence."""
     for instruction in instructions:
         refuse_empty(instruction, "instruction", "make it winter")
+    refuse_unused(context, keep_best, "without --keep-best", "clip", "caption", "edited_caption")
+    refuse_unused(context, save_progress, "without --save-progress", "every")
     if native and len(instructions) > 1:
         raise ConfigError(
             "--native is for one instruction", "Leave it out: edits in sequence are made at the picture's own size"
@@ -174,6 +178,8 @@ def generate(
 ) -> None:
     """Draw a picture from a caption."""
     refuse_empty(caption, "caption", "a red barn by a lake in summer")
+    if "strength" in settings:
+        raise ConfigError("strength would do nothing: there is no picture to begin with", "Leave it out")
     seeds = sample_seeds(seed, samples)
     from ip2p.pictures.parameters import slug
 

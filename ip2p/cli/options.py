@@ -48,15 +48,6 @@ Precision = Annotated[
         rich_help_panel="Quality and speed",
     ),
 ]
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        help="Settings that go together: "
-        + ", ".join(f"{name} ({preset.summary})" for name, preset in PRESETS.items())
-        + "; see docs/editing.md.",
-        rich_help_panel="Quality and speed",
-    ),
-]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Sampling setting by name, e.g. reuse=2.", hidden=True),
@@ -116,12 +107,29 @@ def require_alone(context: Any, name: str) -> None:
     Raises:
         ConfigError: another one is given.
     """
+    others = [str(each.name) for each in context.command.params if each.name != name]
+    flag = next(each.opts[0] for each in context.command.params if each.name == name)
+    refuse_unused(context, False, f"beside {flag}", *others)
+
+
+def refuse_unused(context: Any, used: bool, why: str, *names: str) -> None:
+    """Refuse options that do nothing as the others are.
+
+    Args:
+        context: context of the command.
+        used: whether they do something.
+        why: end of a sentence that says why not, such as "without --keep-best".
+        names: names of the parameters of these options.
+
+    Raises:
+        ConfigError: one of them is given and not used.
+    """
     flags = {str(each.name): each.opts[0] for each in context.command.params}
-    sources = {other: context.get_parameter_source(other) for other in flags if other != name}
-    given = [flags[other] for other, source in sources.items() if source and source.name == "COMMANDLINE"]
-    if given:
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [flags[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given and not used:
         told = ", ".join(given)
-        raise ConfigError(f"{told} would do nothing beside {flags[name]}", f"Leave out {told}")
+        raise ConfigError(f"{told} would do nothing {why}", f"Leave out {told}")
 
 
 def refuse_empty(text: str, what: str, example: str) -> None:
@@ -164,7 +172,7 @@ def sampling_options(
         return values | ({"preset": preset} if names_preset else {})
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter("preset", keyword, default=None, annotation=Preset)]
+    parameters = [inspect.Parameter("preset", keyword, default=None, annotation=_preset_option(kind))]
     parameters += [
         inspect.Parameter(name, keyword, default=None, annotation=_option(kind, name, setting))
         for name, setting in shown.items()
@@ -172,6 +180,14 @@ def sampling_options(
     parameters.append(inspect.Parameter("more", keyword, default=None, annotation=Set))
     vars(collect)["__signature__"] = inspect.Signature(parameters)
     return collect
+
+
+def _preset_option(kind: type[SamplingSettings]) -> Any:
+    """Make the annotation for the option of presets, whose figures are those of edits."""
+    edits = kind is EditSettings
+    told = [f"{name} ({preset.summary})" if edits else name for name, preset in PRESETS.items()]
+    help = f"Settings that go together: {', '.join(told)}; see docs/editing.md."
+    return Annotated[str | None, typer.Option(help=help, rich_help_panel="Quality and speed")]
 
 
 def _option(kind: type[SamplingSettings], name: str, setting: Setting) -> Any:

@@ -78,6 +78,38 @@ BAD = {
 }
 
 
+TRIPLES = ["dataset", "triples", "--captions", "text.png"]
+UNUSED = {
+    "--clip, --caption would do nothing without --keep-best": [*NO_MODEL, "--clip", "a", "--caption", "b"],
+    "--progress-every would do nothing without --save-progress": [*NO_MODEL, "--progress-every", "3"],
+    "strength would do nothing": ["generate", "a barn", "--set", "strength=0.5"],
+    "--config editor would do nothing: ": [*NO_MODEL[:-1], "storybook-editor", "--config", "editor"],
+    "--judge-budget would do nothing without --judge": ["evaluate", "--judge-budget", "3"],
+    "--curve-samples would do nothing without --curve": ["evaluate", "--curve-samples", "3"],
+    "--base would do nothing without p2p, sdedit, text in": ["evaluate", "--methods", "editor", "--base", "a"],
+    "--original-range would do nothing with --clip none": ["evaluate", "--clip", "none", "--original-range"],
+    "--writer, --model would do nothing beside --finished": [
+        *["dataset", "triples", "--finished", "a.jsonl"], *["--writer", "rules", "--model", "a"]
+    ],
+    "--output would do nothing beside --preview": ["dataset", "triples", "--preview", "2", "a barn", "-o", "a"],
+    "--base-url would do nothing for the writer rules": [*TRIPLES, "--base-url", "http://localhost"],
+    "--max-usd would do nothing for the writer local": [
+        *TRIPLES, "--writer", "local", "--model", "a", "--max-usd", "1"
+    ],
+    "--model would do nothing for the writer rules": [*TRIPLES, "--model", "a"],
+    "--count would do nothing beside --labels FILE": ["dataset", "calibrate", "--labels", "a.csv", "--count", "3"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", UNUSED)
+def test_an_option_that_would_do_nothing_is_refused(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = listing()
+    assert cli.run(UNUSED[said]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith(f"ip2p: {said}") and "Leave " in captured.err
+    assert (captured.out, listing()) == ("", before)
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_input_is_one_line_and_leaves_nothing(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, said = BAD[kind]

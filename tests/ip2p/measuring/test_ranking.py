@@ -64,13 +64,16 @@ def test_the_command_keeps_the_best_and_tells_all(
     assert open_image("best.png").tobytes() == edits[seed - 5].tobytes()
 
 
+BEST = ["--keep-best", "--samples", "2"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--keep-best"], "one sample to choose from. Give --samples 2"),
         (["--keep-best", "--samples", "2", "--model", "a/b"], "no CLIP to judge pictures of a/b by. Give --clip"),
-        (["--caption", "a barn"], "Give both, or none"),
-        (["--caption", "a barn", "--edited-caption", "a  barn"], "both captions are 'a barn'"),
+        ([*BEST, "--caption", "a barn"], "Give both, or none"),
+        ([*BEST, "--caption", "a barn", "--edited-caption", "a  barn"], "both captions are 'a barn'"),
     ],
 )
 def test_choices_that_cannot_be_made(
