@@ -11,7 +11,7 @@ import typer
 from ip2p.cli.help import Context, command_of
 from ip2p.cli.lazy import make_app
 from ip2p.cli.options import Overrides, refuse_unused
-from ip2p.errors import ConfigError, InstructionError
+from ip2p.errors import ConfigError, DataError, InstructionError
 from ip2p.plurals import counted
 
 if TYPE_CHECKING:
@@ -276,6 +276,8 @@ def check(
     if output:
         require_way(output.parent)
     checked = check_pairs(read_pairs(path, load_config(Reading, None, settings or ())))
+    if not checked.rows:
+        raise DataError(f"there is no pair in {path}", "Give a data set with pairs")
     print(checked)
     if output:
         write_findings(checked.findings, output)

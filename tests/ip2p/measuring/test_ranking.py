@@ -48,8 +48,9 @@ def test_the_command_keeps_the_best_and_tells_all(
     barn: str, captions: list[str], editor_folder: Path, clip: ClipScorer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["edit", barn, "make it winter", "--model", str(editor_folder), "--steps", "1", "--seed", "5"]
-    words += ["--samples", "3", "--clip", "storybook-clip-a"]
-    assert cli.run([*words, "--keep-best", "-o", "best.png", *captions]) == 0
+    words += ["--samples", "3"]
+    best = ["--keep-best", "--clip", "storybook-clip-a", "-o", "best.png"]
+    assert cli.run([*words, *best, *captions]) == 0
     output, errors = capsys.readouterr()
     assert ("caption to edited caption" if captions else "the instruction as direction") in errors
     message = [line for line in errors.splitlines() if line.startswith("ip2p: seed")]
