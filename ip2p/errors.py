@@ -87,6 +87,16 @@ class TrainingError(Ip2pError):
     """Training cannot continue: the loss is not finite, or the run on disk is of another kind."""
 
 
+def require_unicode(text: str, what: str) -> None:
+    """Check that a text has no part of a character, as a command line or a file that is not UTF-8 gives.
+
+    Raises:
+        InstructionError: it has one.
+    """
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InstructionError(f"the {what} {text!r} is not UTF-8", "Write it in UTF-8")
+
+
 def run_program(work: Callable[[], object], *, debug: bool = False) -> int:
     """Do the work of a program and return its exit code: 2 after an expected failure, which is told in one line.
 
@@ -107,6 +117,10 @@ def run_program(work: Callable[[], object], *, debug: bool = False) -> int:
 
 def find_expected(error: Exception) -> Ip2pError | None:
     """Return the expected failure that an error is, as any write is that the system refuses; None if it is none."""
+    if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
+        return DataError("there is no folder for temporary files that can be written to", "Name one by TMPDIR")
+    if isinstance(error, RuntimeError) and (loop := re.fullmatch(r"Symlink loop from '(.*)'", str(error), re.DOTALL)):
+        return DataError(f"{loop[1]} is a link to itself", "Give another name")  # of pathlib before Python 3.13
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return DataError(f"cannot write {error.filename or 'a file'} ({error.strerror})", write_hint(error.errno))
     return error if isinstance(error, Ip2pError) else None

@@ -3,7 +3,10 @@
 Every expected failure is one line on stderr and exit code 2: `ip2p: what was wrong. What to do`.
 """
 
+import codecs
+import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,7 +18,7 @@ import typer
 
 import ip2p
 from ip2p.cli.lazy import LazyCommands, make_app
-from ip2p.errors import find_expected, one_line
+from ip2p.errors import ConfigError, find_expected, one_line
 
 app = make_app(
     cls=LazyCommands, help="Edit pictures by instruction, and make the models that do it.", no_args_is_help=True
@@ -46,7 +49,25 @@ def options(
 
 def main() -> None:
     """Run the console script."""
+    _prepare_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def _prepare_streams() -> None:
+    """Lead closed standard streams nowhere, so that no file gets their numbers, and let any text be printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            is_utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+            if stream.errors == "strict" or not is_utf8:  # a name of a file may have any bytes
+                stream.reconfigure(errors="backslashreplace")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -59,6 +80,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings(), _print_log():
             warnings.showwarning = _show_warning
+            _require_folder()
             code = int(app(words or ["--help"], prog_name="ip2p", standalone_mode=False) or 0)
     except KeyboardInterrupt:
         code = 130
@@ -70,6 +92,18 @@ def run(arguments: Sequence[str]) -> int:
     if code == 130:
         say("interrupted")
     return code
+
+
+def _require_folder() -> None:
+    """Check that the current folder is there, without which libraries end the process.
+
+    Raises:
+        ConfigError: it has been deleted.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise ConfigError("the current folder has been deleted", "Change to another one") from error
 
 
 @contextmanager

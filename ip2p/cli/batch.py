@@ -20,7 +20,7 @@ from ip2p.cli.options import (
     refuse_empty,
     say,
 )
-from ip2p.cli.outputs import output_paths, plan_parameters, require_free, require_same, sample_seeds, write
+from ip2p.cli.outputs import Result, output_paths, plan_parameters, require_free, require_same, sample_seeds, write
 from ip2p.errors import ConfigError, DataError
 
 app = make_app()
@@ -113,7 +113,7 @@ def grid(
     )  # fmt: skip
     parameters = grid.parameters | about
     hint = f"the model's safety checker blocked {grid.blocked} of its pictures, which are black" if grid.blocked else ""
-    write(grid.sheet, path, parameters, EDITED, hint=hint)
+    write([Result(grid.sheet, path, parameters, hint=hint)], EDITED)
 
 
 def _numbers(text: str, option: str) -> list[float]:

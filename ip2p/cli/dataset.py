@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ip2p.cli.help import command_of
+from ip2p.cli.help import Context, command_of
 from ip2p.cli.lazy import make_app
-from ip2p.cli.options import Overrides
-from ip2p.errors import ConfigError, InstructionError
+from ip2p.cli.options import Overrides, refuse_unused
+from ip2p.errors import ConfigError, DataError, InstructionError
 from ip2p.plurals import counted
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def build(
 
 @app.command(cls=DatasetCommand)
 def triples(
+    context: Context,
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[CAPTION | KEY=VALUE]...", help="Captions for --preview; or config keys."),
@@ -116,6 +117,8 @@ def triples(
     from ip2p.data_gen.build_file import load_settings
     from ip2p.data_gen.config import DatasetConfig
 
+    refuse_unused(context, not finished, "beside --finished", "writer", "model", "base_url", "max_usd", "max_tokens")
+    refuse_unused(context, not preview, "beside --preview, which keeps nothing", "output")
     texts = [word for word in words or () if not _KEY_VALUE.match(word)]
     if texts and not preview:
         raise InstructionError(f"the caption {texts[0]!r} has no use here", "Give --preview 5, or --captions FILE")
@@ -127,10 +130,12 @@ def triples(
     }  # fmt: skip
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     settings = [*options, *(each for each in words or () if _KEY_VALUE.match(each))]
-    if preview:
-        pipeline.show_triples(load_config(DatasetConfig, config, settings), texts)
-    else:
-        pipeline.write_triples(load_settings(config, settings, default=None))
+    checked = load_config(DatasetConfig, config, settings) if preview else load_settings(config, settings, default=None)
+    chosen = checked.triples.writer
+    why = f"for the writer {chosen}"
+    refuse_unused(context, chosen in ("openai", "openai-batch"), why, "base_url", "max_usd", "max_tokens")
+    refuse_unused(context, chosen in ("openai", "openai-batch", "local"), why, "model")
+    pipeline.show_triples(checked, texts) if preview else pipeline.write_triples(checked)
 
 
 @app.command(cls=DatasetCommand)
@@ -216,6 +221,7 @@ def review(
 
 @app.command(cls=DatasetCommand)
 def calibrate(
+    context: Context,
     config: _Config = None,
     settings: Overrides = None,
     precision: Annotated[float, typer.Option(help="Wanted share of fine pairs among the kept ones.")] = 0.95,
@@ -229,6 +235,7 @@ def calibrate(
     Half of the labels choose the thresholds, the other half measures them. The judge knows storybook's edits only, and
     is refused on captions of others.
     """
+    refuse_unused(context, labels == "judge", "beside --labels FILE, of which all are taken", "count")
     checked = _dataset_config(config, settings, begun=True)
     from ip2p.data_gen import pipeline
 
@@ -269,6 +276,8 @@ def check(
     if output:
         require_way(output.parent)
     checked = check_pairs(read_pairs(path, load_config(Reading, None, settings or ())))
+    if not checked.rows:
+        raise DataError(f"there is no pair in {path}", "Give a data set with pairs")
     print(checked)
     if output:
         write_findings(checked.findings, output)

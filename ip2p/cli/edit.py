@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ip2p.cli.help import GroupedCommand
+from ip2p.cli.help import Context, GroupedCommand
 from ip2p.cli.lazy import make_app
 from ip2p.cli.options import (
     BUNDLED_EDITOR,
@@ -24,9 +24,10 @@ from ip2p.cli.options import (
     editing_options,
     generation_options,
     refuse_empty,
+    refuse_unused,
     say,
 )
-from ip2p.cli.outputs import output_paths, plan_parameters, require_free, require_same, sample_seeds, write
+from ip2p.cli.outputs import Result, output_paths, plan_parameters, require_free, require_same, sample_seeds, write
 from ip2p.errors import ConfigError, InstructionError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ app = make_app()
 @app.command(cls=GroupedCommand)
 @compose(editor=choose_editor, settings=editing_options)
 def edit(
+    context: Context,
     image: Annotated[Path, typer.Argument(help="Picture file: PNG, JPEG, WebP, TIFF, AVIF or another common format.")],
     instructions: Annotated[
         list[str],
@@ -101,6 +103,8 @@ def edit(
     """Edit a picture by one instruction, or by several in sequence."""
     for instruction in instructions:
         refuse_empty(instruction, "instruction", "make it winter")
+    refuse_unused(context, keep_best, "without --keep-best", "clip", "caption", "edited_caption")
+    refuse_unused(context, save_progress, "without --save-progress", "every")
     if native and len(instructions) > 1:
         raise ConfigError(
             "--native is for one instruction", "Leave it out: edits in sequence are made at the picture's own size"
@@ -151,8 +155,13 @@ def edit(
     if judge:
         edits = [choose_best(edits, source, ", ".join(instructions), captions, judge)]
         paths = output_paths(output, name, [edits[0].seed])
-    for each, path in zip(edits, paths, strict=True):
-        write(each.image, path, {**each.parameters, **about}, EDITED, *describe_change(each))
+    write(
+        [
+            Result(each.image, path, {**each.parameters, **about}, *describe_change(each))
+            for each, path in zip(edits, paths, strict=True)
+        ],
+        EDITED,
+    )
 
 
 @app.command(cls=GroupedCommand)
@@ -169,6 +178,8 @@ def generate(
 ) -> None:
     """Draw a picture from a caption."""
     refuse_empty(caption, "caption", "a red barn by a lake in summer")
+    if "strength" in settings:
+        raise ConfigError("strength would do nothing: there is no picture to begin with", "Leave it out")
     seeds = sample_seeds(seed, samples)
     from ip2p.pictures.parameters import slug
 
@@ -188,9 +199,14 @@ def generate(
     for path, each in zip(paths, seeds, strict=True):
         require_same(path, {"caption": caption, "seed": each, **used, **negative})
     pictures = draw(backbone, [caption] * samples, seeds=seeds, negative_prompt=negative_prompt, **settings)
-    for picture, path, each in zip(pictures, paths, seeds, strict=True):
-        others = negative | ({"together": samples} if samples > 1 else {})
-        write(picture, path, {"caption": caption, "seed": each, **used, **others}, GENERATED)
+    others = negative | ({"together": samples} if samples > 1 else {})
+    write(
+        [
+            Result(picture, path, {"caption": caption, "seed": each, **used, **others})
+            for picture, path, each in zip(pictures, paths, seeds, strict=True)
+        ],
+        GENERATED,
+    )
 
 
 @app.command()
@@ -332,8 +348,8 @@ def progress_writer(
     def previews(number: int) -> Previews:
         def show(place: int, step: int, picture: "Image") -> None:
             path, parameters = paths[place], {"instruction": texts[number - 1], "seed": seeds[place], "step": step}
-            parameters = {**planned, **parameters}
-            write(picture, path.with_stem(f"{name(path, number)}-step{step:03d}"), parameters, EDITED)
+            path = path.with_stem(f"{name(path, number)}-step{step:03d}")
+            write([Result(picture, path, {**planned, **parameters})], EDITED)
 
         return Previews(every, show)
 
@@ -341,6 +357,6 @@ def progress_writer(
         for path, seed, picture in zip(paths, seeds, pictures, strict=True):
             if number < len(texts):
                 parameters = {**planned, "instruction": texts[number - 1], "seed": seed, "turn": number}
-                write(picture, path.with_stem(name(path, number)), parameters, EDITED)
+                write([Result(picture, path.with_stem(name(path, number)), parameters)], EDITED)
 
     return previews, on_edit

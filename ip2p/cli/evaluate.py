@@ -5,9 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from ip2p.cli.help import GroupedCommand
+from ip2p.cli.help import Context, GroupedCommand
 from ip2p.cli.lazy import make_app
-from ip2p.cli.options import BUNDLED_BASE, BUNDLED_EDITOR, AllowPickle, ModelConfig, Weights, require_alone, say
+from ip2p.cli.options import (
+    BUNDLED_BASE,
+    BUNDLED_EDITOR,
+    AllowPickle,
+    ModelConfig,
+    Weights,
+    refuse_unused,
+    require_alone,
+    say,
+)
 
 app = make_app()
 
@@ -23,6 +32,7 @@ class _EvaluateCommand(GroupedCommand):
 
 @app.command(cls=_EvaluateCommand)
 def evaluate(
+    context: Context,
     model: Annotated[
         str, typer.Option(help="Bundled name, folder or hub id of an editor.", rich_help_panel="Model")
     ] = BUNDLED_EDITOR,
@@ -158,18 +168,28 @@ def evaluate(
         first, second = map(read_report, compare)
         print(comparison_table(compare_evaluations(first, second)))
         return
-    from ip2p.evaluation.load import choose_data, evaluate_model
+    from ip2p.evaluation.load import BASELINES, NONE, choose_data, evaluate_model
     from ip2p.evaluation.methods import Extent, require_groups
 
+    groups = require_groups(methods.split(","))
+    for used, why, names in (
+        (bool(judge), "without --judge", ("judge_url", "judge_budget", "judge_prices")),
+        (curve, "without --curve", ("curve_samples",)),
+        (
+            bool(BASELINES & set(groups)),
+            f"without {', '.join(sorted(BASELINES))} in --methods",
+            ("base", "baseline_samples"),
+        ),
+        (clip != NONE, f"with --clip {NONE}", ("original_range", "original_resize")),
+    ):
+        refuse_unused(context, used, why, *names)
     asked = None
     if judge:
         from ip2p.measuring.vision_judge import judge_server
 
         asked = judge_server(judge, url=judge_url, budget=judge_budget, prices=judge_prices)
     share = 2 if quick else 1
-    extent = Extent(
-        require_groups(methods.split(",")), quick, curve, -(-baseline_samples // share), -(-curve_samples // share)
-    )
+    extent = Extent(groups, quick, curve, -(-baseline_samples // share), -(-curve_samples // share))
     loading: dict[str, Any] = {"config": config, "weights": weights, "allow_pickle": allow_pickle}
     data = choose_data(model, pairs, scenes, seed, free=free, say=say)
     found = evaluate_model(

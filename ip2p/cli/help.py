@@ -10,6 +10,9 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
+    from typer import Context as Context
+else:
+    Context = TyperCommand.context_class  # what commands are given, of which typer.Context is a subclass
 
 PANELS = ("Picture", "Edit", "Quality and speed", "Model", "Data", "Methods", "Measures", "Output")
 """Groups of options in the order of display."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from ip2p.cli import say as say
-from ip2p.errors import ConfigError, InstructionError, Ip2pError
+from ip2p.errors import ConfigError, InstructionError, Ip2pError, require_unicode
 from ip2p.settings import (
     ALL_SETTINGS,
     PRESETS,
@@ -45,15 +45,6 @@ Precision = Annotated[
     str | None,
     typer.Option(
         help="fp32, bf16, fp16, or auto (measured); if not given, fp16 on an NVIDIA GPU and fp32 elsewhere.",
-        rich_help_panel="Quality and speed",
-    ),
-]
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        help="Settings that go together: "
-        + ", ".join(f"{name} ({preset.summary})" for name, preset in PRESETS.items())
-        + "; see docs/editing.md.",
         rich_help_panel="Quality and speed",
     ),
 ]
@@ -116,20 +107,38 @@ def require_alone(context: Any, name: str) -> None:
     Raises:
         ConfigError: another one is given.
     """
+    others = [str(each.name) for each in context.command.params if each.name != name]
+    flag = next(each.opts[0] for each in context.command.params if each.name == name)
+    refuse_unused(context, False, f"beside {flag}", *others)
+
+
+def refuse_unused(context: Any, used: bool, why: str, *names: str) -> None:
+    """Refuse options that do nothing as the others are.
+
+    Args:
+        context: context of the command.
+        used: whether they do something.
+        why: end of a sentence that says why not, such as "without --keep-best".
+        names: names of the parameters of these options.
+
+    Raises:
+        ConfigError: one of them is given and not used.
+    """
     flags = {str(each.name): each.opts[0] for each in context.command.params}
-    sources = {other: context.get_parameter_source(other) for other in flags if other != name}
-    given = [flags[other] for other, source in sources.items() if source and source.name == "COMMANDLINE"]
-    if given:
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [flags[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given and not used:
         told = ", ".join(given)
-        raise ConfigError(f"{told} would do nothing beside {flags[name]}", f"Leave out {told}")
+        raise ConfigError(f"{told} would do nothing {why}", f"Leave out {told}")
 
 
 def refuse_empty(text: str, what: str, example: str) -> None:
-    """Refuse an empty text, before any model is loaded.
+    """Refuse an empty text, or one that is not UTF-8, before any model is loaded.
 
     Raises:
-        InstructionError: the text is empty.
+        InstructionError: the text is either.
     """
+    require_unicode(text, what)
     if not text.strip():
         raise InstructionError(f"the {what} is empty", f'Write one, such as "{example}"')
 
@@ -163,7 +172,7 @@ def sampling_options(
         return values | ({"preset": preset} if names_preset else {})
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter("preset", keyword, default=None, annotation=Preset)]
+    parameters = [inspect.Parameter("preset", keyword, default=None, annotation=_preset_option(kind))]
     parameters += [
         inspect.Parameter(name, keyword, default=None, annotation=_option(kind, name, setting))
         for name, setting in shown.items()
@@ -171,6 +180,14 @@ def sampling_options(
     parameters.append(inspect.Parameter("more", keyword, default=None, annotation=Set))
     vars(collect)["__signature__"] = inspect.Signature(parameters)
     return collect
+
+
+def _preset_option(kind: type[SamplingSettings]) -> Any:
+    """Make the annotation for the option of presets, whose figures are those of edits."""
+    edits = kind is EditSettings
+    told = [f"{name} ({preset.summary})" if edits else name for name, preset in PRESETS.items()]
+    help = f"Settings that go together: {', '.join(told)}; see docs/editing.md."
+    return Annotated[str | None, typer.Option(help=help, rich_help_panel="Quality and speed")]
 
 
 def _option(kind: type[SamplingSettings], name: str, setting: Setting) -> Any:

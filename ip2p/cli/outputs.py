@@ -4,8 +4,10 @@ import json
 import os
 import random
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ip2p.cli import say
 from ip2p.errors import ConfigError, ImageError
@@ -53,11 +55,11 @@ def require_free(
     """
     from ip2p.pictures.write import read_parameters
 
-    if path.resolve() in [each.resolve() for each in reads]:
-        raise ImageError(f"the result would overwrite {path}", fix)
-    parent = next(each for each in path.absolute().parents if each.exists())
+    parent = next(each for each in path.absolute().parents if each.exists() or each.is_symlink())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise ImageError(f"nothing can be written to {parent}", fix)
+    if path.resolve() in [each.resolve() for each in reads]:
+        raise ImageError(f"the result would overwrite {path}", fix)
     if not path.exists() and not path.is_symlink():
         return
     try:
@@ -93,25 +95,69 @@ def require_same(path: Path, planned: Mapping[str, Any], ignored: Collection[str
     Raises:
         ImageError: it is another result.
     """
+    if path.exists() and (name := _difference(path, planned, ignored)):
+        raise ImageError(
+            f"{path} is there and was made with another {name}", "Give another name with -o, or move it away"
+        )
+
+
+def _difference(path: Path, wanted: Mapping[str, Any], ignored: Collection[str] = ()) -> str | None:
+    """The first parameter in which a picture differs from the wanted ones; None if it is the same result.
+
+    Raises:
+        ImageError: it cannot be read, or has no parameters.
+    """
     from ip2p.pictures.write import read_parameters
 
-    if not path.exists():
-        return
-    found, wanted = read_parameters(path), json.loads(json.dumps(dict(planned)))
-    for name in sorted((found.keys() | wanted.keys()) - OUTCOMES - set(ignored)):
-        if found.get(name) != wanted.get(name):
-            raise ImageError(
-                f"{path} is there and was made with another {name}", "Give another name with -o, or move it away"
-            )
+    found, wanted = read_parameters(path), json.loads(json.dumps(dict(wanted)))
+    names = sorted((found.keys() | wanted.keys()) - OUTCOMES - set(ignored))
+    return next((name for name in names if found.get(name) != wanted.get(name)), None)
 
 
-def write(
-    picture: "Image", path: Path, parameters: Mapping[str, Any], source_type: str, about: str = "", hint: str = ""
-) -> None:
-    """Save a picture with its parameters, and print its name, its seed and what is to be said about it."""
+class Result(NamedTuple):
+    """A picture to write.
+
+    Args:
+        picture: RGB or RGBA picture.
+        path: path of its file.
+        parameters: its parameters, a seed among them.
+        about: what is said about it beside its name and seed.
+        hint: what is said about it on a line of its own.
+    """
+
+    picture: "Image"
+    path: Path
+    parameters: Mapping[str, Any]
+    about: str = ""
+    hint: str = ""
+
+
+def write(results: Sequence[Result], source_type: str) -> None:
+    """Save pictures with their parameters, then print their names, their seeds and what is to be said about them.
+
+    A file that has come to be at a path since it was found free is left there: the picture gets another name.
+    """
     from ip2p.pictures.write import save_picture
 
-    save_picture(picture, path, parameters, source_type=source_type)
-    print(f"{path} (seed {parameters['seed']}{about and f', {about}'})")
-    if hint:
-        say(f"{path}: {hint}")
+    written = []
+    for each in results:  # all of them before anything is printed, which may fail
+        path = _free_path(each.path, each.parameters)
+        save_picture(each.picture, path, each.parameters, source_type=source_type)
+        written.append(path)
+    for each, path in zip(results, written, strict=True):
+        print(f"{path} (seed {each.parameters['seed']}{each.about and f', {each.about}'})")
+        if path != each.path:
+            say(f"{each.path} is there by now and is another picture: the result is {path}")
+        if each.hint:
+            say(f"{path}: {each.hint}")
+
+
+def _free_path(path: Path, parameters: Mapping[str, Any]) -> Path:
+    """A path at which a picture replaces nothing but itself: the given one, or else with a number in its name."""
+    free, numbers = path, count(2)
+    while free.exists() or free.is_symlink():
+        with suppress(ImageError):
+            if not free.is_symlink() and _difference(free, parameters) is None:
+                break
+        free = path.with_stem(f"{path.stem}-{next(numbers)}")
+    return free

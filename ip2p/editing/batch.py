@@ -18,7 +18,7 @@ from ip2p.editing.editor import Edited, Editor
 from ip2p.editing.masks import open_mask
 from ip2p.editing.requests import resolve_settings, working_size
 from ip2p.editing.sequence import edit_in_sequence
-from ip2p.errors import DataError, ImageError, Ip2pError, one_line
+from ip2p.errors import DataError, ImageError, Ip2pError, find_expected, one_line
 from ip2p.ownership import sole_writer
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.contact_sheet import contact_sheet
@@ -180,7 +180,7 @@ class BatchRun:
         """The file of rows, and all pictures and masks that it names."""
         rows = [edit.row for edit in self.edits if edit.row]
         names = {name for row in rows for name in (row.image, row.mask) if name and "\0" not in name}
-        return {self.file.resolve(), *((self.file.parent / name).resolve() for name in names)}
+        return {Path(os.path.realpath(path)) for path in (self.file, *(self.file.parent / name for name in names))}
 
     def _require_own_summary(self) -> None:
         """Check that the files that tell of the whole batch are there to be written.
@@ -252,6 +252,7 @@ class BatchRun:
             return
         for each, made in zip(group, edited, strict=True):
             try:
+                self._refuse_foreign(each.edit)  # another program may have written there meanwhile
                 about = each.about | {ID_KEY: each.edit.id}
                 save_picture(made.image, self.out / each.edit.output, made.parameters | about)
                 yield _to_result(each.edit) | _select(made.parameters, NOTES)
@@ -375,5 +376,5 @@ def _select(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _describe(error: Exception) -> str:
-    said = one_line(error, 300)
-    return said if isinstance(error, Ip2pError) else f"{type(error).__name__}: {said}"
+    expected = find_expected(error)
+    return one_line(expected, 300) if expected else f"{type(error).__name__}: {one_line(error, 300)}"

@@ -19,6 +19,8 @@ from ip2p.shards import fingerprint, hash_file
 RESULTS_NAME = "results"
 MAX_LINE_BYTES = 1_000_000
 """Limit of the bytes of a line."""
+MAX_NAME_BYTES = 255
+"""Limit of the bytes of a name, which most file systems have."""
 
 Text = Annotated[str, Field(pattern=r"\S")]
 
@@ -159,9 +161,15 @@ def _plan_line(
         first = derive_seed(0, "edits", f"{key}-{known[key]}") % 2**32 if row.seed is None else row.seed
         seed = (first + sample) % 2**63
         output, error_line = _output_name(row, seed, name), ""
-        if output.lower() in written:
+        if any(len(part.encode()) > MAX_NAME_BYTES for part in PurePosixPath(output).parts):
+            error_line = (
+                f"the output {output[:80]}... has a name of more than {MAX_NAME_BYTES} bytes. Give a shorter name"
+            )
+            output = ""
+        elif output.lower() in written:
             error_line = f"{output} is the output of line {written[output.lower()]} too. Give each a name of its own"
-        written.setdefault(output.lower(), number)
+        if output:
+            written.setdefault(output.lower(), number)
         yield PlannedEdit(name, number, row, seed, output, error_line)
 
 
@@ -182,7 +190,10 @@ def _parse_row(line: bytes, number: int) -> BatchRow:
     if len(line) > MAX_LINE_BYTES:
         raise DataError(f"line {number} has {len(line)} bytes, more than {MAX_LINE_BYTES}", "Give a row of one edit")
     try:
-        values = json.loads(line)
+        values = json.loads(line, object_pairs_hook=lambda pairs: _to_object(pairs, number))
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"line {number} has half of a character, such as \\ud83d alone", "Write it in UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"line {number} is not JSON ({one_line(error, 120)})", 'Write {"image": ..., "instruction": ...}'
@@ -196,6 +207,20 @@ def _parse_row(line: bytes, number: int) -> BatchRow:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise _explain_fault(number, str(fault["loc"][0]) if fault["loc"] else "", fault["type"], fault) from None
+
+
+def _to_object(pairs: list[tuple[str, Any]], number: int) -> dict[str, Any]:
+    """Make an object of JSON.
+
+    Raises:
+        DataError: a key is there twice.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"line {number} has the key {twice!r} twice", "Leave out one of them")
+    return values
 
 
 def _explain_fault(number: int, name: str, kind: str, fault: Any) -> DataError:
@@ -228,6 +253,8 @@ def _refuse_outside(output: str) -> None:
         )
     if len(path.parts) == 1 and path.stem.lower() == RESULTS_NAME:
         raise ConfigError(f"the output {output!r} is the sheet of all results", "Give another name")
+    if len(path.parts) > 1 and path.parts[0].lower() in (f"{RESULTS_NAME}.png", f"{RESULTS_NAME}.jsonl"):
+        raise ConfigError(f"the output {output!r} is in the place of the results", "Give another name")
 
 
 def _output_name(row: BatchRow, seed: int, name: str) -> str:

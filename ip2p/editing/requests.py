@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ip2p.editing.masks import check_mask
-from ip2p.errors import ConfigError, ImageError, InstructionError
+from ip2p.errors import ConfigError, ImageError, InstructionError, require_unicode
 from ip2p.models.backbone import Backbone
 from ip2p.pictures.color import split_alpha
 from ip2p.pictures.read import check_shape
@@ -70,8 +70,8 @@ def plan_requests(
         negative_prompts: one negative prompt, or one for each pair of image and text; may be empty.
 
     Raises:
-        InstructionError: a text is empty, a negative prompt is no text, or the numbers of images, texts, negative
-            prompts and seeds do not match.
+        InstructionError: a text is empty or not UTF-8, a negative prompt is no text, or the numbers of images, texts,
+            negative prompts and seeds do not match.
         ImageError: a mask has another size than its image, or is all black.
     """
     pictures = [split_alpha(_require_image(image)) for image in _as_list(images)]
@@ -80,6 +80,7 @@ def plan_requests(
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise InstructionError(f"the text {text!r} is empty", 'Write what you want, such as "make it winter"')
+        require_unicode(text, "text")
     if cross:
         regions = [mask for mask in regions for _ in texts] if len(regions) > 1 else regions
         pictures, texts = [image for image in pictures for _ in texts], texts * len(pictures)
@@ -93,6 +94,8 @@ def plan_requests(
     negatives = _as_list(negative_prompts or "")
     if wrong := [each for each in negatives if not isinstance(each, str)]:
         raise InstructionError(f"the negative prompt {wrong[0]!r} is no text", "Give one text, or a list of texts")
+    for each in negatives:
+        require_unicode(each, "negative prompt")
     if len(negatives) not in (1, pairs):
         raise InstructionError(f"{len(negatives)} negative prompts for {pairs} edits", f"Give 1 or {pairs}")
     made = []
@@ -202,7 +205,7 @@ def _to_int(seed: Any) -> int:
     """
     try:
         whole = operator.index(seed)
-        if not 0 <= whole < 2**64:
+        if not 0 <= whole < 2**63:
             raise InstructionError(f"the seed {whole} is out of range", "Give one from 0 to 2**63 - 1")
         return whole
     except TypeError:
@@ -220,6 +223,8 @@ def _plan_seeds(seeds: Seeds, pairs: int, samples: int | None) -> list[list[int]
     if not given:
         given = [random.SystemRandom().randrange(2**32 - samples)]
     if len(given) == 1:
+        if given[0] + samples > 2**63:
+            raise InstructionError(f"the seed {given[0]} leaves no seeds for {samples} samples", "Give a smaller one")
         given = [given[0] + sample for sample in range(samples)]
     if len(given) == samples:
         return [given] * pairs

@@ -367,6 +367,11 @@ def save_backbone(
 
 
 def _from_folder(path: Path, dtype: torch.dtype, loading: LoadingOptions) -> Backbone:
+    if loading.get("config"):
+        raise ConfigError(
+            f"config={loading.get('config')} would do nothing: {path} is a folder with configs of its own",
+            "Leave out config", arguments=["config"],
+        )  # fmt: skip
     choices, weights = weights_choices(path), loading.get("weights")
     require_choice(weights, choices, path)
     components = read_folder(

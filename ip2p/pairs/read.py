@@ -106,14 +106,14 @@ def open_splits(source: str | Path) -> dict[str, Dataset]:
             found = load_dataset(**(file_arguments(path) if path.is_file() else dataset_arguments(path)))
     except (DatasetNotFoundError, ConnectionError) as error:
         if path.exists():
-            raise DataError(f"cannot read the data set {source} ({reason(error)})", LAYOUT_HINT) from error
+            raise DataError(f"cannot read the data set {source} ({_reason(error)})", LAYOUT_HINT) from error
         raise DataError(
             f"there is no data set at {source}, and the hub cannot be asked for one or has none of this name",
             f"Give a path that is here, or bring it: `hf download --repo-type dataset {source} --local-dir FOLDER`, or "
             "build one with `make dataset`",
         ) from error
     except (OSError, ValueError, RuntimeError, DatasetsError, pa.ArrowException) as error:
-        raise DataError(f"cannot read the data set {source} ({reason(error)})", LAYOUT_HINT) from error
+        raise DataError(f"cannot read the data set {source} ({_reason(error)})", LAYOUT_HINT) from error
     splits = dict(found) if isinstance(found, DatasetDict) else {"train": found}
     return {str(name): keep_encoded(table) for name, table in splits.items()}
 
@@ -134,7 +134,7 @@ def open_files(files: Sequence[Path], root: Path) -> dict[str, Dataset]:
     try:
         found = load_dataset("parquet", data_files=splits)
     except (OSError, ValueError, RuntimeError, DatasetsError, pa.ArrowException) as error:
-        raise DataError(f"cannot read the data set {root} ({reason(error)})", LAYOUT_HINT) from error
+        raise DataError(f"cannot read the data set {root} ({_reason(error)})", LAYOUT_HINT) from error
     return {str(name): keep_encoded(table) for name, table in found.items()}
 
 
@@ -166,6 +166,12 @@ def find_file(name: str) -> Path | None:
     """Find a picture file that a data set of `datasets` names; its paths are absolute."""
     path = Path(name)
     return path if path.is_absolute() and path.is_file() else None
+
+
+def _reason(error: Exception) -> str:
+    """Say why `datasets` cannot read files: as the error behind its own says, which is an odd one for no rows."""
+    behind = error.__cause__ if isinstance(error, DatasetsError) and error.__cause__ else error
+    return "a parquet file of it has no rows" if "BatchSize must be greater" in str(behind) else reason(behind)
 
 
 def local_finder(source: str | Path) -> Callable[[str], Path | None]:

@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,23 @@ def test_a_program_ends_in_one_line_where_it_cannot_write(tmp_path: Path, capsys
     with pytest.raises(FileNotFoundError):
         run_program((tmp_path / "nowhere").read_text)
     assert run_program(lambda: 3) == 3
+
+
+def test_a_link_to_itself_and_no_place_for_temporary_files_are_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    circle(tmp_path / "loop")
+
+    def resolve() -> None:
+        (tmp_path / "loop" / "x").resolve()
+        raise RuntimeError(f"Symlink loop from '{tmp_path / 'loop' / 'x'}'")  # since Python 3.13 it is none
+
+    assert run_program(resolve) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'loop' / 'x'} is a link to itself. Give another name\n"
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "nowhere")])
+    assert run_program(tempfile.gettempdir) == 2
+    assert "Name one by TMPDIR" in capsys.readouterr().err
 
 
 def test_a_reason_does_not_repeat_the_file() -> None:

@@ -98,7 +98,8 @@ def checkpoints(state: Path, model: str, unet: str) -> Path:
 
 def train(parsed: argparse.Namespace, device: torch.device) -> None:
     """Run one training session, and save the autoencoder after training it or its decoder."""
-    require_above_zero("minutes", parsed.minutes)  # before scenes are drawn, which takes minutes
+    for name in ("minutes", "steps", "scenes"):  # before scenes are drawn, which takes minutes
+        require_above_zero(name, getattr(parsed, name))
     task: Any = make_task(parsed.model, parsed, device)
     train_session(
         task, parsed.state, minutes=parsed.minutes, steps=parsed.steps, device=device, precision=parsed.precision,

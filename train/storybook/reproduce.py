@@ -192,7 +192,12 @@ def main() -> int:
     parsed.device = parsed.device or best_device().type
     # The programs run in the repository's root.
     parsed.state, parsed.out = parsed.state.resolve(), parsed.out.resolve()
-    return run_program(lambda: require_above_zero("minutes-scale", parsed.minutes_scale)) or reproduce(
+
+    def check() -> None:
+        for name in ("minutes_scale", "steps", "scenes"):
+            require_above_zero(name.replace("_", "-"), getattr(parsed, name))
+
+    return run_program(check) or reproduce(
         parsed, lambda command: subprocess.run(command, cwd=ROOT, check=False).returncode
     )
 

@@ -66,14 +66,14 @@ class Task(Protocol):
         ...
 
 
-def require_above_zero(name: str, minutes: float) -> None:
-    """Check that minutes, given as --NAME on the command line, are above 0.
+def require_above_zero(name: str, number: float | int | None) -> None:
+    """Check that a number, given as --NAME on the command line, is above 0; None is if it is not given.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: it is not.
     """
-    if not minutes > 0:
-        raise ConfigError(f"--{name} {minutes:g} is not above 0", "Give a larger number")
+    if number is not None and not number > 0:
+        raise ConfigError(f"--{name} {number:g} is not above 0", "Give a larger number")
 
 
 def train_session(
@@ -95,7 +95,7 @@ def train_session(
         task: task to train.
         folder: folder of all training state.
         minutes: time limit of this session, > 0.
-        steps: limit of optimizer steps in this session; None for no limit.
+        steps: limit of optimizer steps in this session, > 0; None for no limit.
         device: device to train on.
         precision: auto, fp32 or bf16.
         begin: function called if the folder has no checkpoint; may load weights, and returns their progress.
@@ -103,10 +103,11 @@ def train_session(
 
     Raises:
         TrainingError: the gradient was not finite for several steps in a row.
-        ConfigError: the state in the folder has other settings, or minutes are not above 0.
+        ConfigError: the state in the folder has other settings, or minutes or steps are not above 0.
         BusyError: another session trains the task there.
     """
     require_above_zero("minutes", minutes)
+    require_above_zero("steps", steps)
     with sole_writer(folder / task.name, file=LOCK_FILE), Interrupts(with_parent=False) as interrupts:
         session = Session(task, folder / task.name, minutes, steps, device, precision, begin, say)
         with session.progress:

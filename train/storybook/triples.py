@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ip2p.errors import ConfigError, run_program
-from ip2p.shards import atomic_write
+from ip2p.ownership import write_new
 from ip2p.storybook.edits import apply, possible_edits
 from ip2p.storybook.language import caption, edited_caption, instruction, instruction_for_both
 from ip2p.storybook.scene import sample_scene
@@ -64,14 +64,13 @@ def write(parsed: argparse.Namespace) -> None:
     """Write the file.
 
     Raises:
-        ConfigError: it is there already, or no triples are asked for.
+        ConfigError: no triples are asked for.
+        DataError: another file is there.
     """
     if parsed.count < 1:
         raise ConfigError(f"count={parsed.count} is below 1", "Give 1 or more", arguments=["count"])
-    if parsed.out.exists():
-        raise ConfigError(f"{parsed.out} is there already", "Give another file, or move it away", arguments=["out"])
     lines = [json.dumps(triple) + "\n" for triple in scarce_triples(parsed.count, parsed.seed)]
-    atomic_write(parsed.out, "".join(lines).encode())
+    write_new(parsed.out, "".join(lines).encode())
     print(f"wrote {len(lines)} triples to {parsed.out}")
 
 

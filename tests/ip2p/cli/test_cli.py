@@ -46,6 +46,8 @@ BAD = {
     "a text file": (["edit", "text.png", "make it winter"], "text.png is not a readable picture"),
     "no instruction": (["edit", "barn.png", ""], "the instruction is empty"),
     "blanks for an instruction": (["edit", "barn.png", " \n"], "the instruction is empty"),
+    "an instruction of bytes": (["edit", "barn.png", "make it \udcff"], "is not UTF-8. Write it in UTF-8"),
+    "a caption of bytes": (["generate", "a barn \udcff"], "is not UTF-8. Write it in UTF-8"),
     "a picture of a few pixels": (["edit", "small.png", "make it winter"], "12 x 40 pixels, smaller than 16 x 16"),
     "an animation": (["edit", "moving.gif", "make it winter"], "has 2 frames. Choose one with --frame, 0 to 1"),
     "a frame that is not there": (["edit", "moving.gif", "make it", "--frame", "2"], "moving.gif has no frame 2"),
@@ -74,6 +76,38 @@ BAD = {
     "an unknown key of a data set": (["dataset", "build", "pairs.step=3"], "Did you mean pairs.steps?"),
     "a value out of range": (["dataset", "build", "pairs.steps=0"], "pairs.steps=0"),
 }
+
+
+TRIPLES = ["dataset", "triples", "--captions", "text.png"]
+UNUSED = {
+    "--clip, --caption would do nothing without --keep-best": [*NO_MODEL, "--clip", "a", "--caption", "b"],
+    "--progress-every would do nothing without --save-progress": [*NO_MODEL, "--progress-every", "3"],
+    "strength would do nothing": ["generate", "a barn", "--set", "strength=0.5"],
+    "--config editor would do nothing: ": [*NO_MODEL[:-1], "storybook-editor", "--config", "editor"],
+    "--judge-budget would do nothing without --judge": ["evaluate", "--judge-budget", "3"],
+    "--curve-samples would do nothing without --curve": ["evaluate", "--curve-samples", "3"],
+    "--base would do nothing without p2p, sdedit, text in": ["evaluate", "--methods", "editor", "--base", "a"],
+    "--original-range would do nothing with --clip none": ["evaluate", "--clip", "none", "--original-range"],
+    "--writer, --model would do nothing beside --finished": [
+        *["dataset", "triples", "--finished", "a.jsonl"], *["--writer", "rules", "--model", "a"]
+    ],
+    "--output would do nothing beside --preview": ["dataset", "triples", "--preview", "2", "a barn", "-o", "a"],
+    "--base-url would do nothing for the writer rules": [*TRIPLES, "--base-url", "http://localhost"],
+    "--max-usd would do nothing for the writer local": [
+        *TRIPLES, "--writer", "local", "--model", "a", "--max-usd", "1"
+    ],
+    "--model would do nothing for the writer rules": [*TRIPLES, "--model", "a"],
+    "--count would do nothing beside --labels FILE": ["dataset", "calibrate", "--labels", "a.csv", "--count", "3"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", UNUSED)
+def test_an_option_that_would_do_nothing_is_refused(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = listing()
+    assert cli.run(UNUSED[said]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith(f"ip2p: {said}") and "Leave " in captured.err
+    assert (captured.out, listing()) == ("", before)
 
 
 @pytest.mark.parametrize("kind", BAD)

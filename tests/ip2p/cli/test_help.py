@@ -28,6 +28,12 @@ def test_options_of_edit_stand_in_groups_in_order(capsys: pytest.CaptureFixture[
     assert output.index("--mask") < output.index("--text-scale") < output.index("--steps") < output.index("--output")
 
 
+def test_figures_of_edits_stand_beside_presets_of_edits_only(capsys: pytest.CaptureFixture[str]) -> None:
+    shown_of = {name: " ".join(shown([name], capsys).split()) for name in ("edit", "generate")}
+    assert "exact (60 UNet rows, exact), balanced" in shown_of["edit"]
+    assert "Settings that go together: exact, balanced, fast, paper; see docs/editing.md" in shown_of["generate"]
+
+
 @pytest.mark.parametrize("name", ["edit", "generate", "batch", "grid"])
 def test_every_option_of_a_command_that_makes_pictures_is_in_a_group(name: str) -> None:
     options = get_command(app).commands[name].params  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import Dataset
@@ -12,7 +13,7 @@ from PIL import Image
 
 from ip2p import cli
 from ip2p.errors import DataError
-from ip2p.models.backbone import load_backbone, save_backbone
+from ip2p.models.backbone import Backbone, load_backbone, save_backbone
 
 Listing = dict[str, tuple[str, str]]
 
@@ -178,6 +179,78 @@ def test_the_very_result_may_be_made_again(home: Path, editor_folder: Path) -> N
         assert cli.run([*words, *other]) == 2
     assert cli.run([*words[:2], "make it night", *words[3:]]) == 2
     assert (home / "new.png").read_bytes() == first
+
+
+@pytest.mark.parametrize("command", ["edit", "samples", "generate", "grid"])
+def test_a_picture_that_comes_to_be_there_while_drawing_is_not_replaced(
+    command: str,
+    home: Path,
+    editor_folder: Path,
+    base_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = {
+        "edit": [*EDIT, "--model", str(editor_folder)],
+        "samples": [*EDIT, "--samples", "2", "--model", str(editor_folder)],
+        "generate": ["generate", "a barn", "--seed", "7", "--steps", "1", "--model", str(base_folder)],
+        "grid": ["grid", *EDIT[1:], "--text-scales", "1", "--image-scales", "1", "--model", str(editor_folder)],
+    }[command]
+    there = "new-7.png" if command == "samples" else "new.png"
+    draw = Backbone.decode
+
+    def draw_while_another_writes(*given: Any, **named: Any) -> Any:
+        shutil.copy("barn.png", there)
+        return draw(*given, **named)
+
+    monkeypatch.setattr("ip2p.models.backbone.Backbone.decode", draw_while_another_writes)
+    before = listing(home)
+    assert cli.run([*words, "-o", "new.png"]) == 0
+    after = listing(home)
+    new = {"new.png", "new-2.png"} if command != "samples" else {"new-7.png", "new-7-2.png", "new-8.png"}
+    assert after.keys() - before.keys() == new
+    assert after[there] == before["barn.png"]
+    captured = capsys.readouterr()
+    assert f"{there} is there by now and is another picture: the result is {there[:-4]}-2.png" in captured.err
+    assert captured.out.splitlines()[0].startswith(f"{there[:-4]}-2.png (seed 7")
+
+
+def test_a_picture_that_comes_to_be_there_while_a_batch_draws_is_not_replaced(
+    home: Path, editor_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = Backbone.decode
+
+    def draw_while_another_writes(*given: Any, **named: Any) -> Any:
+        shutil.copy("barn.png", "made/new.png")
+        return draw(*given, **named)
+
+    monkeypatch.setattr("ip2p.models.backbone.Backbone.decode", draw_while_another_writes)
+    row = {"image": "barn.png", "instruction": "make it winter", "output": "new.png"}
+    Path("edits.jsonl").write_text(json.dumps(row))
+    assert cli.run(["batch", "edits.jsonl", "-o", "made", "--steps", "1", "--model", str(editor_folder)]) == 2
+    assert Path("made/new.png").read_bytes() == Path("barn.png").read_bytes()
+    assert "was not made by `ip2p batch`" in Path("made/results.jsonl").read_text()
+
+
+def test_all_samples_are_saved_where_nothing_can_be_printed(
+    home: Path, editor_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("builtins.print", full)
+    with pytest.raises(OSError):  # as `ip2p edit ... > log` on a disk that is full
+        cli.run([*EDIT, "--samples", "2", "-o", "new.png", "--model", str(editor_folder)])
+    assert Path("new-7.png").is_file() and Path("new-8.png").is_file()
+
+
+@pytest.mark.parametrize("target", ["nowhere", "way"])
+def test_a_link_that_leads_nowhere_is_told_before_the_edit(
+    target: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "way").symlink_to(target)
+    assert cli.run([*EDIT, "-o", "way/new.png", "--model", "no/such"]) == 2
+    assert f"nothing can be written to {home / 'way'}. Give another name with -o" in capsys.readouterr().err
 
 
 def test_another_grid_caption_or_preview_is_not_replaced(

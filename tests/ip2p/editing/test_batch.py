@@ -153,6 +153,9 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "no JSON": (b'{"image": "0.png", ', "line 1 is not JSON"),
     "bytes": (b"\xff\xfe\x00", "line 1 is not JSON"),
     "brackets without end": (b"[" * 200_000, "line 1 is not JSON"),
+    "half of a character": ({"image": "0.png", "instruction": "a \ud83d"}, "line 1 has half of a character"),
+    "a key twice": (b'{"image": "0.png", "instruction": "a", "instruction": "b"}', "the key 'instruction' twice"),
+    "a link to itself": ({"image": "loop/a.png", "instruction": "a"}, "there is no picture"),
     "a list": ([1], "line 1 is no object"),
     "no image": ({"instruction": "a"}, "line 1 has no image. Give the name of a picture"),
     "no instruction": ({"image": "0.png"}, "has to have an instruction"),
@@ -183,6 +186,8 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "an output by a link": ({"image": "0.png", "instruction": "a", "output": "link/0.png"}, "is a link"),
     "an output of another kind": ({"image": "0.png", "instruction": "a", "output": "a.exe"}, "ends in .png"),
     "an output of ours": ({"image": "0.png", "instruction": "a", "output": "results.png"}, "sheet of all results"),
+    "an output below ours": ({"image": "0.png", "instruction": "a", "output": "results.png/a.png"}, "in the place of"),
+    "a long name": ({"image": "0.png", "instruction": "a", "output": "n" * 255 + ".png"}, "than 255 bytes"),
     "an output that is there": ({"image": "0.png", "instruction": "a", "output": "mine.png"}, "was not made by"),
 }
 
@@ -193,6 +198,7 @@ def test_a_bad_row_is_told_and_stops_no_other(kind: str, pictures: Path, editor:
     out = pictures / "hostile"
     out.mkdir()
     (out / "link").symlink_to(pictures)
+    (pictures / "loop").symlink_to("loop")
     noise(9).save(out / "mine.png")
     before = {path: path.read_bytes() for path in [pictures / "0.png", out / "mine.png"]}
     file = write_rows(pictures / "hostile.jsonl", [row, {"image": "2.png", "instruction": "a", "output": "good.png"}])

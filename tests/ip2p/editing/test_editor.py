@@ -315,10 +315,13 @@ def test_a_text_to_image_model_is_no_editor(base_folder: Path) -> None:
     [
         (" ", {}, InstructionError, "is empty"),
         (["make it winter", ""], {}, InstructionError, "is empty"),
+        ("a \udcff", {}, InstructionError, "is not UTF-8"),
+        ("a", {"negative_prompt": "a \udcff"}, InstructionError, "the negative prompt .* is not UTF-8"),
         ([], {}, InstructionError, "2 images and 0 texts"),
         (["a", "b", "c"], {}, InstructionError, "2 images and 3 texts"),
         ("a", {"seeds": [1, 2, 3]}, InstructionError, "3 seeds for 2 edits of 1 samples each. Give 1 or 2"),
         ("a", {"samples": 0}, InstructionError, "0 samples"),
+        ("a", {"seeds": 2**63 - 1, "samples": 2}, InstructionError, "leaves no seeds for 2 samples"),
         ("a", {"preset": "quick"}, ConfigError, "no preset 'quick'.*exact, balanced, fast, paper"),
         ("a", {"text_evry": 2}, ConfigError, "no setting 'text_evry'"),
         ("a", {"tolerance": -1.0}, ConfigError, "tolerance=-1.0.*0 or more"),

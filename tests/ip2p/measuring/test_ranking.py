@@ -48,8 +48,9 @@ def test_the_command_keeps_the_best_and_tells_all(
     barn: str, captions: list[str], editor_folder: Path, clip: ClipScorer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["edit", barn, "make it winter", "--model", str(editor_folder), "--steps", "1", "--seed", "5"]
-    words += ["--samples", "3", "--clip", "storybook-clip-a"]
-    assert cli.run([*words, "--keep-best", "-o", "best.png", *captions]) == 0
+    words += ["--samples", "3"]
+    best = ["--keep-best", "--clip", "storybook-clip-a", "-o", "best.png"]
+    assert cli.run([*words, *best, *captions]) == 0
     output, errors = capsys.readouterr()
     assert ("caption to edited caption" if captions else "the instruction as direction") in errors
     message = [line for line in errors.splitlines() if line.startswith("ip2p: seed")]
@@ -64,13 +65,16 @@ def test_the_command_keeps_the_best_and_tells_all(
     assert open_image("best.png").tobytes() == edits[seed - 5].tobytes()
 
 
+BEST = ["--keep-best", "--samples", "2"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--keep-best"], "one sample to choose from. Give --samples 2"),
         (["--keep-best", "--samples", "2", "--model", "a/b"], "no CLIP to judge pictures of a/b by. Give --clip"),
-        (["--caption", "a barn"], "Give both, or none"),
-        (["--caption", "a barn", "--edited-caption", "a  barn"], "both captions are 'a barn'"),
+        ([*BEST, "--caption", "a barn"], "Give both, or none"),
+        ([*BEST, "--caption", "a barn", "--edited-caption", "a  barn"], "both captions are 'a barn'"),
     ],
 )
 def test_choices_that_cannot_be_made(

@@ -6,12 +6,15 @@ import json
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as Pictures
 
+from ip2p.cli import run
 from ip2p.errors import DataError
-from ip2p.pairs.read import read_pairs
+from ip2p.pairs.read import open_splits, read_pairs
 from ip2p.pairs.rows import PairRow
 
 TEXTS = ("make it winter", "add a rainbow", "turn it blue")
@@ -146,6 +149,14 @@ def test_a_damaged_parquet_file_is_told(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 and nothing else PAR1")
     (row,) = read_pairs(tmp_path)
     assert "cannot be read" in row.fault and isinstance(row, PairRow)
+
+
+def test_a_parquet_file_without_rows_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pq.write_table(pa.table({"edit_prompt": pa.array([], pa.string())}), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match="a parquet file of it has no rows"):
+        open_splits(tmp_path)
+    assert run(["dataset", "check", str(tmp_path)]) == 2
+    assert "there is no pair in" in capsys.readouterr().err
 
 
 def test_what_has_no_pairs_is_told(tmp_path: Path) -> None:

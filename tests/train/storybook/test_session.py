@@ -97,6 +97,9 @@ def test_one_session_at_a_time_trains_a_model(tmp_path: Path) -> None:
     assert run(Line(), tmp_path, 2) == 2
 
 
-def test_a_session_needs_time(tmp_path: Path) -> None:
+def test_a_session_needs_time_and_steps(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="minutes 0 is not above 0"):
         train_session(Line(), tmp_path, minutes=0.0, device=CPU, precision="fp32", say=lambda _: None)
+    for steps in (0, -1):
+        with pytest.raises(ConfigError, match=f"--steps {steps} is not above 0"):
+            run(Line(), tmp_path, steps)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ip2p.errors import ConfigError
+from ip2p.errors import ConfigError, DataError
 from ip2p.storybook.edits import edits_between_captions
 from ip2p.train.storybook.triples import WEIGHTS, scarce_triples, write
 
@@ -32,8 +32,13 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
     write(parsed)
     before = parsed.out.read_bytes()
     assert [json.loads(line) for line in before.splitlines()] == list(scarce_triples(4, 0))
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(DataError, match="is there and is not what would be written"):
         write(argparse.Namespace(out=parsed.out, count=5, seed=0))
+    write(parsed)
     assert parsed.out.read_bytes() == before
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(DataError, match="is there and is not what would be written"):
+        write(argparse.Namespace(out=tmp_path / "link", count=4, seed=0))
+    assert (tmp_path / "link").is_symlink()
     with pytest.raises(ConfigError, match="count=0"):
         write(argparse.Namespace(out=tmp_path / "none", count=0, seed=0))
