@@ -21,8 +21,8 @@ from ip2p.pictures.write import save_picture
 
 CAPTION = "a white cottage with a red roof by a lake in summer, in daylight"
 INSTRUCTIONS = [
-    "make it winter", "make it autumn", "make it night", "make it a watercolor", "paint the walls blue", "add a rainbow",
-    "add a sheep", "move it to the beach",
+    "make it winter", "make it autumn", "make it night", "make it a watercolor", "paint the walls blue",
+    "add a rainbow", "add a sheep", "move it to the beach",
 ]  # fmt: skip
 COLUMNS = 3
 
