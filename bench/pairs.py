@@ -88,7 +88,7 @@ WIDTH = 132
 
 @dataclass
 class Tally:
-    """Results of a way to draw pairs on the edits so far.
+    """Results so far of one way to draw pairs.
 
     Attributes:
         candidates: all candidates, decided.

@@ -1,4 +1,4 @@
-"""Kernel of attention in training: chosen by name, or on a CPU by a probe. Results differ only in rounding.
+"""Attention kernel in training: chosen by name, or on a CPU by a probe. Results differ only in rounding.
 
 On short sequences the backward pass of a CPU's fused attention is slow, and plain matrix products are faster: 1.4 to
 1.6 times on the storybook UNet (256 and 64 tokens). On long ones it is the reverse: with 1024 tokens the same products

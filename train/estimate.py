@@ -27,7 +27,7 @@ from ip2p.train.xl import editing_model
 
 GIB = 2**30
 WORKSPACE = GIB
-"""Memory of CUDA's context, the workspaces of kernels, and fragments."""
+"""Memory for CUDA's context, the workspaces of kernels, and fragmentation."""
 STATES = {"adamw": 8, "muon": 8, "adamw8bit": 2}
 """Bytes of optimizer state for each trained weight, at most."""
 PEAKS = {"H100": 989e12, "A100": 312e12, "RTX 4090": 165e12, "RTX 3090": 71e12}

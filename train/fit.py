@@ -206,7 +206,7 @@ class Run(TrainingLoop):
 
     @property
     def figures(self) -> dict[str, float]:
-        """Compute the speed of the step."""
+        """Speed of the step."""
         return self.speed.step(self.step_seconds)
 
     def batch_at(self, taken: Sequence[int], batches: Batches | None = None) -> TrainingBatch:

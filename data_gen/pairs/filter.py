@@ -9,7 +9,7 @@ from ip2p.records import NOT_SEEN_WHOLE, Candidate, Reason
 
 
 class Bound(NamedTuple):
-    """Bound by a threshold: a column of candidates, from below or from above, and the reason of a refusal."""
+    """Bound that a threshold sets: on which column, from below or from above, and the reason of a refusal."""
 
     score: str
     is_least: bool

@@ -162,9 +162,8 @@ def _histogram(score: str, config: DatasetConfig, counts: Counts) -> Chart:
         for key, bound in BOUNDS.items()
         if bound.score == score
     ]
-    signs = {
-        each: sign for each, sign in asked if each is not None and -1 < each < 1
-    }  # others would make the bars thin
+    # Lines outside of the range of the scores would make the bars thin.
+    signs = {each: sign for each, sign in asked if each is not None and -1 < each < 1}
     filled = [number for number, each in enumerate(bins) if sum(each)]
     first, last = (filled[0], filled[-1] + 1) if filled else (0, BINS)
     edges = [-1 + 2 * number / BINS for number in range(BINS + 1)]

@@ -1,4 +1,4 @@
-"""What the reasons of refusals mean, for readers of the reports."""
+"""Meanings of the reasons of refusals, for readers of the reports."""
 
 from ip2p.data_gen.pairs.filter import BOUNDS
 from ip2p.records import Reason
@@ -33,4 +33,4 @@ MEANINGS = {
     bound.reason: f"{bound.score.removeprefix('sim_')} is {'below' if bound.is_least else 'above'} its threshold"
     for bound in BOUNDS.values()
 }  # fmt: skip
-"""What each reason means, in a few words."""
+"""Meaning of each reason, in a few words."""

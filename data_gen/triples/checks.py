@@ -19,7 +19,7 @@ REPEAT_SIMILARITY = 0.8
 FREE_WORDS = 2
 """Words that an edit may change of any caption: "a red barn" may become a blue castle."""
 CHANGE_WEIGHT = 2
-"""Weight of a changed word among near duplicates: two edits of one long caption are two triples."""
+"""Weight of a changed word in the search for near duplicates: two edits of one long caption are two triples."""
 MIN_TRIPLES = 50
 """Number of triples from which the share of each kind is limited."""
 

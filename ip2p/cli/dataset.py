@@ -117,8 +117,11 @@ def triples(
     from ip2p.data_gen.build_file import load_settings
     from ip2p.data_gen.config import DatasetConfig
 
-    refuse_unused(context, not finished, "beside --finished", "writer", "model", "base_url", "max_usd", "max_tokens")
+    refuse_unused(
+        context, not finished, "beside --finished", "captions", "writer", "model", "base_url", "max_usd", "max_tokens",
+    )  # fmt: skip
     refuse_unused(context, not preview, "beside --preview, which keeps nothing", "output")
+    refuse_unused(context, not preview, "beside --preview, whose captions are arguments", "captions")
     texts = [word for word in words or () if not _KEY_VALUE.match(word)]
     if texts and not preview:
         raise InstructionError(f"the caption {texts[0]!r} has no use here", "Give --preview 5, or --captions FILE")

@@ -157,7 +157,13 @@ def edit(
         paths = output_paths(output, name, [edits[0].seed])
     write(
         [
-            Result(each.image, path, {**each.parameters, **about}, *describe_change(each))
+            Result(
+                each.image,
+                path,
+                {**each.parameters, **about},
+                *describe_change(each),
+                ["seed"] if judge else [],
+            )
             for each, path in zip(edits, paths, strict=True)
         ],
         EDITED,

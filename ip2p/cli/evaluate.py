@@ -177,7 +177,7 @@ def evaluate(
         (curve, "without --curve", ("curve_samples",)),
         (
             bool(BASELINES & set(groups)),
-            f"without {', '.join(sorted(BASELINES))} in --methods",
+            f"without one of {', '.join(sorted(BASELINES))} in --methods",
             ("base", "baseline_samples"),
         ),
         (clip != NONE, f"with --clip {NONE}", ("original_range", "original_resize")),

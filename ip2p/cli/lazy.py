@@ -31,7 +31,7 @@ def make_app(**attributes: Any) -> typer.Typer:
     return typer.Typer(
         add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich" if sys.stdout and sys.stdout.isatty() else None,  # to import rich takes a while
+        rich_markup_mode="rich" if sys.stdout and sys.stdout.isatty() else None,  # importing rich takes a while
         context_settings={"help_option_names": ["-h", "--help"]},
         **attributes,
     )

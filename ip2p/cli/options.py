@@ -122,12 +122,17 @@ def refuse_unused(context: Any, used: bool, why: str, *names: str) -> None:
         names: names of the parameters of these options.
 
     Raises:
-        ConfigError: one of them is given and not used.
+        ConfigError: one of them is given another value than its default, and not used.
     """
-    flags = {str(each.name): each.opts[0] for each in context.command.params}
-    sources = {name: context.get_parameter_source(name) for name in names}
-    given = [flags[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"]
-    if given and not used:
+    options = {str(each.name): each for each in context.command.params}
+
+    def changes(name: str) -> bool:
+        source, option = context.get_parameter_source(name), options[name]
+        default = option.process_value(context, option.get_default(context))
+        return bool(source and source.name == "COMMANDLINE" and context.params.get(name) != default)
+
+    given = [] if used else [options[name].opts[0] for name in names if changes(name)]
+    if given:
         told = ", ".join(given)
         raise ConfigError(f"{told} would do nothing {why}", f"Leave out {told}")
 

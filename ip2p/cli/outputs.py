@@ -123,6 +123,7 @@ class Result(NamedTuple):
         parameters: its parameters, a seed among them.
         about: what is said about it beside its name and seed.
         hint: what is said about it on a line of its own.
+        ignored: names of parameters in which an earlier picture that it replaces may differ.
     """
 
     picture: "Image"
@@ -130,6 +131,7 @@ class Result(NamedTuple):
     parameters: Mapping[str, Any]
     about: str = ""
     hint: str = ""
+    ignored: Collection[str] = ()
 
 
 def write(results: Sequence[Result], source_type: str) -> None:
@@ -141,23 +143,23 @@ def write(results: Sequence[Result], source_type: str) -> None:
 
     written = []
     for each in results:  # all of them before anything is printed, which may fail
-        path = _free_path(each.path, each.parameters)
+        path = _free_path(each.path, each.parameters, each.ignored)
         save_picture(each.picture, path, each.parameters, source_type=source_type)
         written.append(path)
     for each, path in zip(results, written, strict=True):
         print(f"{path} (seed {each.parameters['seed']}{each.about and f', {each.about}'})")
         if path != each.path:
-            say(f"{each.path} is there by now and is another picture: the result is {path}")
+            say(f"{each.path} appeared while this was drawn, and is another picture: the result is {path}")
         if each.hint:
             say(f"{path}: {each.hint}")
 
 
-def _free_path(path: Path, parameters: Mapping[str, Any]) -> Path:
+def _free_path(path: Path, parameters: Mapping[str, Any], ignored: Collection[str]) -> Path:
     """A path at which a picture replaces nothing but itself: the given one, or else with a number in its name."""
     free, numbers = path, count(2)
     while free.exists() or free.is_symlink():
         with suppress(ImageError):
-            if not free.is_symlink() and _difference(free, parameters) is None:
+            if not free.is_symlink() and _difference(free, parameters, ignored) is None:
                 break
         free = path.with_stem(f"{path.stem}-{next(numbers)}")
     return free

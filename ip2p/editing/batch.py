@@ -18,7 +18,7 @@ from ip2p.editing.editor import Edited, Editor
 from ip2p.editing.masks import open_mask
 from ip2p.editing.requests import resolve_settings, working_size
 from ip2p.editing.sequence import edit_in_sequence
-from ip2p.errors import DataError, ImageError, Ip2pError, find_expected, one_line
+from ip2p.errors import DataError, ImageError, find_expected, one_line
 from ip2p.ownership import sole_writer
 from ip2p.pictures.color import to_rgb
 from ip2p.pictures.contact_sheet import contact_sheet
@@ -256,7 +256,7 @@ class BatchRun:
                 about = each.about | {ID_KEY: each.edit.id}
                 save_picture(made.image, self.out / each.edit.output, made.parameters | about)
                 yield _to_result(each.edit) | _select(made.parameters, NOTES)
-            except Ip2pError as error:
+            except Exception as error:  # an error of one row must not stop the others
                 yield _to_result(each.edit, _describe(error))
 
     def _draw(self, group: Sequence[WaitingEdit]) -> list[Edited]:

@@ -137,7 +137,7 @@ def _area(rows: Array) -> Array:
 
 
 def _compare(first: Array, other: Array, seed: int) -> Interval | None:
-    """Describe how much higher the first curve lies, over the x that both reach."""
+    """Compute how much higher the first curve lies, over the x that both reach."""
     x = first[:, 0].mean(0), other[:, 0].mean(0)
     low, high = max(each.min() for each in x), min(each.max() for each in x)
     if low >= high:

@@ -152,7 +152,7 @@ def _sheets(samples: Sequence[Sample], results: Mapping[str, Sequence[Result]]) 
 
 
 def _choose_ranks(ranked: Sequence[Result]) -> dict[str, Result]:
-    """Choose the best, the median and the worst of ranked results; fewer of fewer."""
+    """Choose the best, the median and the worst of ranked results, as far as there are so many."""
     if len(ranked) < 2:
         return dict(zip(["the only one"], ranked, strict=False))
     median = {"median": ranked[len(ranked) // 2]} if len(ranked) > 2 else {}

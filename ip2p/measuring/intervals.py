@@ -234,7 +234,7 @@ def _leave_one_out(values: Array, statistic: Statistic) -> Array:
 
 
 def _influence(jackknife: Array, groups: list[npt.NDArray[np.intp]]) -> Array:
-    """Compute how far each row moves the statistic, against the other rows of its stratum."""
+    """Compute how far each row moves the statistic, against its stratum: between strata nothing is chance."""
     away = np.empty_like(jackknife)
     for group in groups:
         away[group] = jackknife[group].mean() - jackknife[group]

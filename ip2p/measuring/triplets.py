@@ -69,7 +69,7 @@ class Triplet:
 
     @property
     def lacks(self) -> tuple[Lack, ...]:
-        """Faults of its texts: without two captions that differ, the direction of an edit is undefined."""
+        """Inputs that its texts lack: without two captions that differ, the direction of an edit is undefined."""
         if not (self.caption and self.edited_caption):
             return ("no captions",)
         return ("equal captions",) if self.caption == self.edited_caption else ()

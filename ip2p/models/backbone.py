@@ -318,6 +318,9 @@ def load_backbone(
             "Give weights=ema or weights=raw",
             arguments=["weights"],
         )
+    if (config := loading.get("config")) and not Path(name).is_file():  # before anything is downloaded
+        what = f"config={config} would do nothing: {name} is no single file, and has configs of its own"
+        raise ConfigError(what, "Leave out config", arguments=["config"])
     path = locate(name, raw=loading.get("weights") == "raw")
     with explain(f"the model {name}"):
         backbone = _from_file(path, dtype, loading) if path.is_file() else _from_folder(path, dtype, loading)
@@ -367,11 +370,6 @@ def save_backbone(
 
 
 def _from_folder(path: Path, dtype: torch.dtype, loading: LoadingOptions) -> Backbone:
-    if loading.get("config"):
-        raise ConfigError(
-            f"config={loading.get('config')} would do nothing: {path} is a folder with configs of its own",
-            "Leave out config", arguments=["config"],
-        )  # fmt: skip
     choices, weights = weights_choices(path), loading.get("weights")
     require_choice(weights, choices, path)
     components = read_folder(

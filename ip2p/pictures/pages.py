@@ -94,7 +94,7 @@ class Chart(NamedTuple):
         bounds: positions of the vertical lines on the x axis.
         top, left, right: labels at the upper end of the y axis and at both ends of the x axis.
         title: title below the chart.
-        areas: areas, which are as pale where those of one colour overlap.
+        areas: areas; where those of one colour overlap, they are no darker.
         labels: labels, which are moved off each other.
         ticks: whether both axes have a few round values.
         legend: texts with the colours that they explain, a line for each below the chart.

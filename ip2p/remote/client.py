@@ -26,7 +26,7 @@ ROUND_PAUSE = 2.0
 PROBES = 3
 """Largest number of questions to find the server's request format with."""
 PATIENCE = 4
-"""Factor by which more rate limits in a row than other faults are taken before the run stops."""
+"""Rate limits in a row stop a run only when there are this many times as many as of other faults."""
 
 
 class Client:

@@ -19,7 +19,7 @@ from ip2p.storybook.language import caption, edited_caption, instruction, instru
 from ip2p.storybook.scene import sample_scene
 
 OTHER = "other"
-"""Kind in a data set of edits of no kind of their own: here two edits at once."""
+"""Kind of edits that have none of their own in a data set: here two edits at once."""
 WEIGHTS = {
     "swap_building": 6.0, "add_sky": 3.0, "season": 2.0, "place": 2.0, "time": 1.5, "clouds": 1.0, "door": 1.0,
     "roof": 1.0, "add_animal": 1.5, "weather": 1.0, "style": 1.0, OTHER: 3.0,

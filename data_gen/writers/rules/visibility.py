@@ -1,4 +1,4 @@
-"""Edits that a picture would not show: values that it has anyway, look-alikes, faces that are hidden or none."""
+"""Edits that a picture would not show: values that it has anyway, look-alikes, hidden or missing faces."""
 
 import re
 

@@ -13,7 +13,7 @@ from ip2p.storybook.language import edited_caption, instruction, parse
 from ip2p.storybook.scene import Edit, Scene, is_held_out, values
 
 SAID_ALWAYS = frozenset({"building", "color", "place", "season", "time"})
-"""Words that every caption in the storybook language has, and few others."""
+"""Attributes that every caption in the storybook language names, and few others do."""
 
 
 class RuleWriter:

@@ -86,12 +86,14 @@ UNUSED = {
     "--config editor would do nothing: ": [*NO_MODEL[:-1], "storybook-editor", "--config", "editor"],
     "--judge-budget would do nothing without --judge": ["evaluate", "--judge-budget", "3"],
     "--curve-samples would do nothing without --curve": ["evaluate", "--curve-samples", "3"],
-    "--base would do nothing without p2p, sdedit, text in": ["evaluate", "--methods", "editor", "--base", "a"],
+    "--base would do nothing without one of p2p, sdedit, text in": ["evaluate", "--methods", "editor", "--base", "a"],
     "--original-range would do nothing with --clip none": ["evaluate", "--clip", "none", "--original-range"],
     "--writer, --model would do nothing beside --finished": [
         *["dataset", "triples", "--finished", "a.jsonl"], *["--writer", "rules", "--model", "a"]
     ],
     "--output would do nothing beside --preview": ["dataset", "triples", "--preview", "2", "a barn", "-o", "a"],
+    "--captions would do nothing beside --finished": [*TRIPLES, "--finished", "a.jsonl"],
+    "--captions would do nothing beside --preview": [*TRIPLES, "--preview", "2", "a barn"],
     "--base-url would do nothing for the writer rules": [*TRIPLES, "--base-url", "http://localhost"],
     "--max-usd would do nothing for the writer local": [
         *TRIPLES, "--writer", "local", "--model", "a", "--max-usd", "1"
@@ -108,6 +110,12 @@ def test_an_option_that_would_do_nothing_is_refused(said: str, capsys: pytest.Ca
     captured = capsys.readouterr()
     assert captured.err.splitlines()[-1].startswith(f"ip2p: {said}") and "Leave " in captured.err
     assert (captured.out, listing()) == ("", before)
+
+
+def test_an_option_with_its_default_value_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    values = ["--base", "storybook-base", "--baseline-samples", "100", "--curve-samples", "100", "--judge-budget", "1"]
+    assert cli.run(["evaluate", "--methods", "editor", "--model", "no/such", *values]) == 2
+    assert "no/such" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -211,7 +211,9 @@ def test_a_picture_that_comes_to_be_there_while_drawing_is_not_replaced(
     assert after.keys() - before.keys() == new
     assert after[there] == before["barn.png"]
     captured = capsys.readouterr()
-    assert f"{there} is there by now and is another picture: the result is {there[:-4]}-2.png" in captured.err
+    assert f"{there} appeared while this was drawn, and is another picture: the result is {there[:-4]}-2.png" in (
+        captured.err
+    )
     assert captured.out.splitlines()[0].startswith(f"{there[:-4]}-2.png (seed 7")
 
 
@@ -230,6 +232,16 @@ def test_a_picture_that_comes_to_be_there_while_a_batch_draws_is_not_replaced(
     assert cli.run(["batch", "edits.jsonl", "-o", "made", "--steps", "1", "--model", str(editor_folder)]) == 2
     assert Path("made/new.png").read_bytes() == Path("barn.png").read_bytes()
     assert "was not made by `ip2p batch`" in Path("made/results.jsonl").read_text()
+
+
+def test_the_best_of_other_samples_replaces_the_one_before(home: Path, editor_folder: Path, capsys: Any) -> None:
+    words = [*EDIT[:-2], "--samples", "2", "--keep-best", "--clip", "storybook-clip-b", "--steps", "1"]
+    names = ["--model", str(editor_folder), "-o", "best.png", "--caption", "a barn", "--edited-caption", "a red barn"]
+    before = listing(home)
+    for seed in ("7", "70"):
+        assert cli.run([*words, *names, "--seed", seed]) == 0
+        assert capsys.readouterr().out.startswith(f"best.png (seed {seed[0]}")
+    assert listing(home).keys() - before.keys() == {"best.png"}
 
 
 def test_all_samples_are_saved_where_nothing_can_be_printed(

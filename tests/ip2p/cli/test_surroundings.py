@@ -37,6 +37,11 @@ def test_a_closed_stream_is_no_error(closed: str) -> None:
     assert ("seed: 1" in done.stdout) == (not closed.startswith(">"))
 
 
+def test_any_name_can_be_said_to_a_closed_stream() -> None:
+    done = shell("mkdir $'\\xff'; cp drawn.png $'\\xff/a.png'; ip2p inspect $'\\xff/a.png' >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict", "latin-1"])
 def test_letters_that_the_output_has_not_are_escaped(encoding: str) -> None:
     done = shell("ip2p inspect drawn.png", {"PYTHONIOENCODING": encoding})
