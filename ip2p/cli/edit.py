@@ -155,15 +155,10 @@ def edit(
     if judge:
         edits = [choose_best(edits, source, ", ".join(instructions), captions, judge)]
         paths = output_paths(output, name, [edits[0].seed])
+    replaced = ["seed"] if judge else []  # the best of other samples is the same result
     write(
         [
-            Result(
-                each.image,
-                path,
-                {**each.parameters, **about},
-                *describe_change(each),
-                ["seed"] if judge else [],
-            )
+            Result(each.image, path, {**each.parameters, **about}, *describe_change(each), ignored=replaced)
             for each, path in zip(edits, paths, strict=True)
         ],
         EDITED,
@@ -249,19 +244,19 @@ def _is_changed(parameters: Mapping[str, Any], key: str) -> bool:
     return bool(hash_file(path) != digest)
 
 
-def describe_change(edit: "Edited") -> list[str]:
+def describe_change(edit: "Edited") -> tuple[str, str]:
     """Say what share of the pixels was changed, and what to do if it is none or all of them, or if it was blocked."""
     if edit.blocked:
-        return ["", f"the model's safety checker blocked it {edit.parameters['blocked'].partition(', ')[2]}".rstrip()]
+        return "", f"the model's safety checker blocked it {edit.parameters['blocked'].partition(', ')[2]}".rstrip()
     shares = ", then ".join(f"{share:.0%}" for share in edit.changed)
     said, few = f"{shares} of the pixels changed", int(edit.parameters.get("steps", 20)) < FEW_STEPS
     if few and (min(edit.changed) < NOTHING_CHANGED or max(edit.changed) > ALL_CHANGED):
-        return [said, f"{edit.parameters['steps']} denoising steps are few: give more --steps"]
+        return said, f"{edit.parameters['steps']} denoising steps are few: give more --steps"
     if min(edit.changed) < NOTHING_CHANGED:
-        return [said, "almost nothing changed: raise --text-scale, or lower --image-scale, or try another --seed"]
+        return said, "almost nothing changed: raise --text-scale, or lower --image-scale, or try another --seed"
     if max(edit.changed) > ALL_CHANGED:
-        return [said, "almost everything changed: if that is too much, raise --image-scale, or lower --text-scale"]
-    return [said, ""]
+        return said, "almost everything changed: if that is too much, raise --image-scale, or lower --text-scale"
+    return said, ""
 
 
 def choose_clip(model: str, clip: str | None, samples: int) -> str:
