@@ -208,9 +208,10 @@ def test_choices_of_data_that_exclude_each_other_are_refused(capsys: pytest.Capt
 def test_what_does_nothing_beside_a_comparison_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "--compare", "a.json", "b.json"]
     defaults = ["--methods", "editor,bound,copy,sdedit,p2p,text"]
-    assert cli.run([*words, "--curve", "-o", "out", "--model", "m", *defaults]) == 2
+    assert cli.run([*words, "--curve", "-o", "out", "--model", "m", "--methods", "editor"]) == 2
     said = capsys.readouterr().err
     assert all(flag in said for flag in ("--model", "--methods", "--curve", "--output")) and "--seed" not in said
+    assert cli.run([*words, *defaults, "--curve"]) == 2 and "--methods" not in capsys.readouterr().err
     assert cli.run(words) == 2 and "a.json" in capsys.readouterr().err
 
 
