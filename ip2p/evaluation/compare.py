@@ -1,4 +1,4 @@
-"""Differences, and whether they are beyond chance: two evaluations, the methods of one, and kinds of phrasings."""
+"""What differs between two evaluations, and whether it is beyond chance."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -8,11 +8,8 @@ import numpy as np
 
 from ip2p.errors import DataError
 from ip2p.evaluation.measures import MEASURES, Figures
-from ip2p.evaluation.methods import BOUND, COPY, EDITOR
-from ip2p.evaluation.report import Evaluation, MethodReport
-from ip2p.evaluation.results import Result
-from ip2p.evaluation.samples import Sample
-from ip2p.evaluation.scores import OVERALL, score_methods, show
+from ip2p.evaluation.report import Evaluation
+from ip2p.evaluation.scores import OVERALL, show
 from ip2p.measuring.intervals import Difference, Interval, compare
 from ip2p.measuring.tables import markdown_table
 
@@ -26,9 +23,6 @@ MEASURED_BY = {
     "dino_weights": tuple(name for name in MEASURES if "DINO" in name or "structure distance" in name),
 }
 """Measures of a vision model and of DINO, compared where both evaluations had the same one."""
-
-LEADING = ("iou", "nearer", "product", "clip_direction", "clip_image")
-"""Measures in which the editor is held against the other methods."""
 
 
 class Compared(NamedTuple):
@@ -115,79 +109,6 @@ def _compare(
         Compared(method, kind, measure, float(each[0].mean()), float(each[1].mean()), differences[f"{kind}/{measure}"])
         for kind, measure in keys if (each := rows.get(f"{kind}/{measure}")) is not None
     ]  # fmt: skip
-
-
-def compare_others(methods: Mapping[str, MethodReport]) -> dict[str, dict[str, Difference]]:
-    """Compare the editor with each other method that draws, by method and measure: the editor's figures minus theirs.
-
-    The same samples are compared, and chances are corrected by Holm's method for all that is asked.
-
-    Args:
-        methods: methods in the order of the tables; the bound and the copy are left out.
-    """
-    others = [name for name in methods if name not in (EDITOR, BOUND, COPY)]
-    if EDITOR not in methods or not others:
-        return {}
-    rows = {}
-    for name, measure in product(others, LEADING):
-        ours, theirs = methods[EDITOR].figures, methods[name].figures
-        shared = [sample for sample, each in theirs.items() if measure in each and measure in ours.get(sample, {})]
-        if shared:
-            rows[name, measure] = np.array([(theirs[each][measure], ours[each][measure]) for each in shared]).T
-    found = compare({f"{name}/{measure}": (pair[0], pair[1]) for (name, measure), pair in rows.items()}, seed=0)
-    differences: dict[str, dict[str, Difference]] = {}
-    for name, measure in rows:
-        differences.setdefault(name, {})[measure] = found[f"{name}/{measure}"]
-    return differences
-
-
-def describe_others(methods: Mapping[str, MethodReport]) -> list[str]:
-    """Say in which measures the editor is higher or lower than each other method that draws, a line for each.
-
-    Args:
-        methods: methods in the order of the tables; see `compare_others`.
-    """
-    return [
-        f"{EDITOR} beside {name}, on the same samples: "
-        + "; ".join(_describe_difference(measure, each) for measure, each in differences.items())
-        for name, differences in compare_others(methods).items()
-    ]
-
-
-def _describe_difference(measure: str, found: Difference) -> str:
-    figures = show(found.interval, MEASURES[measure], unit=True, signed=True)
-    return f"{MEASURES[measure].title} {figures}, n {found.interval.rows}, {verdict_of(found)}"
-
-
-def verdict_of(found: Difference) -> str:
-    """Say whether a difference is beyond chance, and in which direction."""
-    return "not beyond chance" if not found.beyond_chance else "higher" if found.interval.value > 0 else "lower"
-
-
-def describe_phrasings(samples: Sequence[Sample], results: Sequence[Result], seed: int) -> list[str]:
-    """Say what a method comes to where instructions have phrasings of the training, and where they have held-out ones.
-
-    Args:
-        samples: samples with their cases.
-        results: results of the method.
-        seed: seed of the bootstrap.
-    """
-    rephrased = {sample.name: sample.case.is_rephrased for sample in samples if sample.case}
-    groups = {
-        words: [each for each in results if rephrased.get(each.sample) is held_out and not each.fault]
-        for words, held_out in (("phrased as in training", False), ("in held-out phrasings", True))
-    }
-    if not all(groups.values()):
-        return []
-    scores = score_methods(groups, seed)
-    said = [
-        f"{words} (n {len(groups[words])}): " + ", ".join(
-            f"{MEASURES[name].title} {show(found[OVERALL][name], MEASURES[name], unit=True)}"
-            for name in LEADING if name in found[OVERALL]
-        )
-        for words, found in scores.items()
-    ]  # fmt: skip
-    return [f"Instructions {'; '.join(said)}"]
 
 
 def comparison_table(compared: Sequence[Compared]) -> str:

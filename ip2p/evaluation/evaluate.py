@@ -10,8 +10,8 @@ from typing import Any
 from ip2p.editing.editor import Editor
 from ip2p.errors import ConfigError, DataError, WriterError
 from ip2p.evaluation.asked import ask_judge
+from ip2p.evaluation.beside import compare_others, score_phrasings
 from ip2p.evaluation.changes import moved_attributes
-from ip2p.evaluation.compare import describe_others, describe_phrasings
 from ip2p.evaluation.curve import MIN_SAMPLES, curve_chart, leave_out_failed, trade_offs
 from ip2p.evaluation.draw import plan_work, run_plan
 from ip2p.evaluation.measures import Measurer
@@ -174,7 +174,8 @@ def summarize(
     return Evaluation(
         about=dict(about), samples={each.name: each.kind for each in samples}, methods=reports,
         scores=scores, curves=curves,
-        beside=[*describe_others(reports), *describe_phrasings(samples, results.get(EDITOR, ()), seed)],
+        differences=compare_others({name: each.figures for name, each in reports.items()}),
+        phrasings=score_phrasings(samples, results.get(EDITOR, ()), seed),
         moved=moved_attributes(samples, results.get(EDITOR, ()), results.get(BOUND)),
         unmeasured=unmeasured_probes(any(each.case for each in samples)),
         undefined=count_undefined(samples, results), faults=faults, notes=[*notes, *left_out, *lpips_notes(scores)],

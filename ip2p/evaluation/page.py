@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ip2p.errors import DataError, ImageError
-from ip2p.evaluation.compare import LEADING, compare_others, verdict_of
+from ip2p.evaluation.beside import LEADING, verdict_of
 from ip2p.evaluation.curve import curve_chart
 from ip2p.evaluation.measures import MEASURES
 from ip2p.evaluation.methods import BOUND, EDITOR, PROMPT_TO_PROMPT, SDEDIT
@@ -64,8 +64,7 @@ def render_evaluation(
     columns = columns_of(evaluation.scores)
     first = next(iter(evaluation.scores))
     kinds = [kind for kind in evaluation.scores[first] if kind != OVERALL]
-    differences = compare_others(evaluation.methods)
-    leading = [name for name in LEADING if any(name in each for each in differences.values())]
+    differing, by_phrasing = _leading(evaluation.differences), _leading(evaluation.phrasings)
     return render_page(
         TEMPLATE, title=f"Evaluation of {evaluation.about['editor']}", facts=tell_facts(evaluation.about, first=True),
         more_facts=tell_facts(evaluation.about, first=False),
@@ -80,9 +79,9 @@ def render_evaluation(
         failed=describe_faults(evaluation.faults), undefined=describe_undefined(evaluation),
         sheets=list(_sheets(samples, results)), side=THUMBNAIL, shade=_shade,
         thumbnail=lambda picture: thumbnail(picture, THUMBNAIL),
-        leading=[Column(name, MEASURES[name]) for name in leading], settings_of=_tell_settings,
-        differences=[_tell_differences(name, each, leading) for name, each in differences.items()],
-        said=[line for line in evaluation.beside if not line.startswith(f"{EDITOR} beside ")],
+        differing=differing, by_phrasing=by_phrasing, settings_of=_tell_settings,
+        differences=[_tell_differences(name, each, differing) for name, each in evaluation.differences.items()],
+        phrasings=[_line(words, each, by_phrasing) for words, each in evaluation.phrasings.items()],
         attributes=list(dict.fromkeys(name for row in evaluation.moved.values() for name in row)),
     )  # fmt: skip
 
@@ -112,11 +111,15 @@ def _tell_settings(settings: Mapping[str, Any]) -> str:
     return ", ".join(told)
 
 
-def _tell_differences(name: str, found: Mapping[str, Difference], leading: Sequence[str]) -> Line:
+def _leading(found: Mapping[str, Mapping[str, object]]) -> list[Column]:
+    """List the leading measures that any line of a table has."""
+    return [Column(name, MEASURES[name]) for name in LEADING if any(name in each for each in found.values())]
+
+
+def _tell_differences(name: str, found: Mapping[str, Difference], columns: Sequence[Column]) -> Line:
     """Make a line of differences from a method, each with a word where it is beyond chance."""
-    columns = [Column(measure, MEASURES[measure]) for measure in leading]
     line = _line(name, {measure: each.interval for measure, each in found.items()}, columns, signed=True)
-    words = [f" {verdict_of(found[key])}" if key in found and found[key].beyond_chance else "" for key in leading]
+    words = [f" {verdict_of(found[key])}" if key in found and found[key].beyond_chance else "" for key, _ in columns]
     return line._replace(cells=[cell + word for cell, word in zip(line.cells, words, strict=True)])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ip2p.errors import DataError
+from ip2p.evaluation.beside import Differences, Phrasings, describe_others, describe_phrasings
 from ip2p.evaluation.changes import UNMEASURED, Matrix
 from ip2p.evaluation.curve import TradeOff
 from ip2p.evaluation.draw import NO_CAPTIONS, NO_TARGET
@@ -52,7 +53,9 @@ class Evaluation(BaseModel):
         methods: methods in the order of the tables.
         scores: means with intervals, by method, kind and measure: [mean, low, high, samples].
         curves: trade-off curves, that of the editor first.
-        beside: how the editor stands beside each other method, and in held-out phrasings, a line for each.
+        differences: the editor's figures minus those of each other method that draws, by method and measure:
+            [[mean, low, high, samples], p, corrected p, beyond chance].
+        phrasings: the editor's means by how instructions are phrased, and by measure: [mean, low, high, samples].
         moved: what the editor changed that nobody asked for, by kind and attribute: [share, floor, edits].
         unmeasured: probes of which this says nothing, and why.
         undefined: number of samples that some measures leave out, by reason: no target, no mask, no two captions.
@@ -67,7 +70,8 @@ class Evaluation(BaseModel):
     methods: dict[str, MethodReport]
     scores: Scores
     curves: list[TradeOff] = []
-    beside: list[str] = []
+    differences: Differences = {}
+    phrasings: Phrasings = {}
     moved: Matrix = {}
     unmeasured: dict[str, str] = {}
     undefined: dict[str, int] = {}
@@ -90,7 +94,8 @@ class Evaluation(BaseModel):
             f"{self.about['editor']} on {len(self.samples)} samples of {self.about['data']} "
             f"({chosen}). Means with 95 % intervals over samples.{describe_seen(self.about)}",
             overall_table(self.scores), f"{first}, by kind of edit", kinds_table(self.scores, first),
-            *self.beside, *(describe_curve(each, self.curves[0].name) for each in self.curves), *self.notes,
+            *describe_others(self.differences), *describe_phrasings(self.phrasings),
+            *(describe_curve(each, self.curves[0].name) for each in self.curves), *self.notes,
             *describe_undefined(self), *describe_faults(self.faults),
         ]  # fmt: skip
         return "\n\n".join(parts)
