@@ -92,7 +92,8 @@ class Evaluation(BaseModel):
         chosen = ", ".join(filter(None, (self.about.get("split"), f"seed {self.about['seed']}")))
         parts = [
             f"{self.about['editor']} on {len(self.samples)} samples of {self.about['data']} "
-            f"({chosen}). Means with 95 % intervals over samples.{describe_seen(self.about)}",
+            f"({chosen}). Means with 95 % intervals over samples.{describe_seen(self.about)} "
+            f"{PAGE_FILE} says what the measures mean.",
             overall_table(self.scores), f"{first}, by kind of edit", kinds_table(self.scores, first),
             *describe_others(self.differences), *describe_phrasings(self.phrasings),
             *(describe_curve(each, self.curves[0].name) for each in self.curves), *self.notes,

@@ -58,6 +58,23 @@ def test_text_json_and_page_tell_the_differences_that_the_report_has() -> None:
     assert "Held-out phrasings" not in render_evaluation(evaluation.model_copy(update={"phrasings": {}}), [], {})
 
 
+@pytest.mark.parametrize(
+    ("measure", "explained"),
+    [("iou", "dE is how far apart"), ("success", "The judge is"), ("clip_image", "CLIP is a network")],
+)
+def test_a_page_explains_the_words_of_the_measures_that_it_has(measure: str, explained: str) -> None:
+    result = Result("s-0", "dark", figures={measure: 1.0})
+    evaluation = Evaluation(
+        about={"editor": "an-editor", "data": "pictures", "seed": 1}, samples={"s-0": "dark"}, methods={},
+        scores=score_methods({EDITOR: [result]}, 0),
+    )  # fmt: skip
+    page = render_evaluation(evaluation, [], {EDITOR: []})
+    _, told = page.split("<h2>What the measures mean</h2>")
+    assert [each in told for each in ("dE is how", "The judge is", "CLIP is a")].count(True) == 1 and explained in told
+    assert told.count(MEASURES[measure].meaning) == page.count(MEASURES[measure].meaning) == 1
+    assert "evaluation.html says what the measures mean" in str(evaluation)
+
+
 def test_a_page_is_written_without_an_input_that_is_gone_by_then(make_sample: Callable[..., Sample]) -> None:
     def gone() -> Pictures:
         raise DataError("there is no a.png", "Put it back")
