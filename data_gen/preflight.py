@@ -14,10 +14,6 @@ from ip2p.remote.connection import open_access
 
 COSTLY = ("openai", "openai-batch", "local")
 """Writers whose triples cost money, or hours of a language model on this machine."""
-LOWEST = {"layout": 0.0, "changed": 0.0, "shift": 0.0}
-"""Lowest values of the scores that are no cosine, whose lowest is -1."""
-HIGHEST = {"layout": float("inf"), "shift": float("inf")}
-"""Highest values of scores of which it is not 1."""
 
 
 def check_before_paying(stages: Stages, parallelism: Parallelism) -> None:
@@ -85,7 +81,7 @@ def require_passable(settings: FilterConfig) -> None:
             value, key = getattr(bounds, name), f"filter.per_kind.{kind}.{name}" if kind else f"filter.{name}"
             if value is None:
                 continue
-            low, high = LOWEST.get(bound.score, -1.0), HIGHEST.get(bound.score, 1.0)
+            low, high = bound.ends
             if not (value <= high if bound.is_least else value >= low):  # as is NaN
                 what = f"{key}={value} keeps nothing: the score is from {low:g} to {high:g}"
                 raise ConfigError(what, f"Give {key} a value in that range")

@@ -180,6 +180,5 @@ def _by_kind(examples: Examples, measuring: Examples, inside: Any) -> list[KindF
 def explain_bounds(limits: Mapping[str, float]) -> str:
     """Write bounds as text, such as "direction ≥ 0.6"."""
     return ", ".join(
-        f"{BOUNDS[name].score.removeprefix('sim_')} {'≥' if BOUNDS[name].is_least else '≤'} {limit:g}"
-        for name, limit in limits.items()
+        f"{BOUNDS[name].score.removeprefix('sim_')} {BOUNDS[name].sign} {limit:g}" for name, limit in limits.items()
     )

@@ -71,7 +71,7 @@ def _recall_and_precision(examples: Examples, kept: npt.NDArray[np.bool_]) -> tu
 
 def _curve_chart(examples: Examples, bound: str, wanted: float) -> Chart:
     """Plot precision over recall for one score, with the wanted precision as a gray line."""
-    name, sign = BOUNDS[bound].score.removeprefix("sim_"), "≥" if BOUNDS[bound].is_least else "≤"
+    name, sign = BOUNDS[bound].score.removeprefix("sim_"), BOUNDS[bound].sign
     return Chart(
         WIDTH, HEIGHT, x=(0, 1), y=(0, 1), title=f"{name} {sign}", right="recall, 0 to 1", top="precision, 0 to 1",
         curves=[Curve([(0, wanted), (1, wanted)], "#bbb", 0), Curve(curve(examples, bound), COLOR, 0)],

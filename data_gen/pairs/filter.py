@@ -1,11 +1,17 @@
 """Decide which candidates are kept: thresholds of the scores, then the best of each triple by direction."""
 
+import math
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 from ip2p.data_gen.score_config import FilterConfig, Thresholds, judge_bounds
-from ip2p.records import NOT_SEEN_WHOLE, Candidate, Reason
+from ip2p.records import JUDGE_SCORES, NOT_SEEN_WHOLE, Candidate, Reason
+
+LOWEST = dict.fromkeys(("layout", "changed", "shift", *JUDGE_SCORES), 0.0)
+"""Lowest values of the scores that are no cosine, whose lowest is -1."""
+HIGHEST = {"layout": math.inf, "shift": math.inf}
+"""Highest values of scores of which it is not 1."""
 
 
 class Bound(NamedTuple):
@@ -14,6 +20,21 @@ class Bound(NamedTuple):
     score: str
     is_least: bool
     reason: Reason
+
+    @property
+    def sign(self) -> str:
+        """Sign between the score of a kept pair and the threshold."""
+        return "≥" if self.is_least else "≤"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest value of the score."""
+        return LOWEST.get(self.score, -1.0), HIGHEST.get(self.score, 1.0)
+
+    def can_refuse(self, limit: float | None) -> bool:
+        """Whether some value of the score is beyond a threshold; None is no threshold."""
+        low, high = self.ends
+        return limit is not None and (limit > low if self.is_least else limit < high)
 
 
 BOUNDS = {

@@ -78,13 +78,13 @@ def dataset_card(
 
 
 def describe_thresholds(config: DatasetConfig) -> str:
-    """Return the thresholds of the filter in one line."""
+    """Return the thresholds of the filter in one line, without those that refuse nothing."""
     bounds = config.filter
     others = f"; others for {', '.join(sorted(bounds.per_kind))}" if bounds.per_kind else ""
     asked = [
-        f"{bound.score.removeprefix('sim_')} {'≥' if bound.is_least else '≤'} {limit:g}"
+        f"{bound.score.removeprefix('sim_')} {bound.sign} {limit:g}"
         for name, bound in BOUNDS.items()
-        if (limit := getattr(bounds, name)) is not None and not (bound.is_least and limit <= -1)  # which all reach
+        if bound.can_refuse(limit := getattr(bounds, name))
     ]
     return f"{', '.join([*asked, f'best {bounds.top_k} of a triple'])}{others}"
 

@@ -157,13 +157,9 @@ def _yields(counts: Counts) -> list[tuple[str, list[tuple[str, int, int]]]]:
 def _histogram(score: str, config: DatasetConfig, counts: Counts) -> Chart:
     """Plot the histogram of a score, kept candidates below refused ones, with the thresholds as lines."""
     bins, name = counts.histogram(score), score.removeprefix("sim_")
-    asked = [
-        (getattr(config.filter, key), "≥" if bound.is_least else "≤")
-        for key, bound in BOUNDS.items()
-        if bound.score == score
-    ]
+    asked = [(getattr(config.filter, key), bound) for key, bound in BOUNDS.items() if bound.score == score]
     # Lines outside of the range of the scores would make the bars thin.
-    signs = {each: sign for each, sign in asked if each is not None and -1 < each < 1}
+    signs = {each: bound.sign for each, bound in asked if bound.can_refuse(each) and -1 < each < 1}
     filled = [number for number, each in enumerate(bins) if sum(each)]
     first, last = (filled[0], filled[-1] + 1) if filled else (0, BINS)
     edges = [-1 + 2 * number / BINS for number in range(BINS + 1)]

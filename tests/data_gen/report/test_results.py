@@ -158,10 +158,20 @@ def test_every_reason_is_explained_where_it_occurs(counts: Counts) -> None:
     assert "image is below its threshold" in page and "direction is below its threshold" not in page
 
 
-def test_thresholds_that_all_reach_are_not_told() -> None:
-    filters = {"source": -1, "edited": -1, "image": -1, "direction": 0.35, "top_k": 3}
-    config = DatasetConfig.model_validate({"filter": filters})
-    assert describe_thresholds(config) == "image ≤ 1, direction ≥ 0.35, best 3 of a triple"
+def test_thresholds_that_refuse_nothing_are_not_told(counts: Counts) -> None:
+    all_meet = {"source": -1, "edited": -1, "image": -1, "image_max": 1, "changed_min": 0, "changed_max": 1}
+    filters = all_meet | {"judge_kept_min": 0, "direction": 0.35, "layout_max": 0.9, "shift_max": 4, "top_k": 3}
+    config = DatasetConfig.model_validate({"filter": filters, "scores": {"judge": "some-model"}})
+    told = "direction ≥ 0.35, layout ≤ 0.9, shift ≤ 4"
+    assert describe_thresholds(config) == f"{told}, best 3 of a triple"
+    page = render_report(config, counts, [], Costs({}, 0.0))
+    assert f"thresholds ({told}, best" in page
+    assert re.findall("[≥≤] [-0-9.]+(?=</text>)", page) == ["≥ 0.35", "≤ 0.9"], "a line for each that can refuse"
+    some_miss = {"source": 0.1, "edited": 0.1, "image": 0.1, "image_max": 0.99, "changed_min": 0.1, "changed_max": 0.9}
+    assert describe_thresholds(DatasetConfig.model_validate({"filter": some_miss})) == (
+        "source ≥ 0.1, edited ≥ 0.1, image ≥ 0.1, image ≤ 0.99, direction ≥ 0.2, changed ≥ 0.1, changed ≤ 0.9, "
+        "best 4 of a triple"
+    )
 
 
 def test_a_report_of_nothing_is_a_page_too() -> None:
