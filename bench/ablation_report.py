@@ -150,6 +150,17 @@ def _cell(found: Interval | None, measure: str) -> str:
     return show(found, MEASURES[measure])
 
 
+def name_path(value: Any) -> Any:
+    """Name an absolute path for readers elsewhere: from the working directory if it is inside, or by its own name.
+
+    Other values stay.
+    """
+    path, here = Path(str(value)), Path.cwd()
+    if not path.is_absolute():
+        return value
+    return str(path.relative_to(here)) if here in path.parents else path.name
+
+
 def write_ablation(
     out: Path,
     trained: Sequence[Trained],
@@ -163,12 +174,12 @@ def write_ablation(
         out: folder to write to.
         trained: editors in the order of the table, "all" among them.
         reports: their evaluations by name.
-        about: what all editors have in common.
+        about: what all editors have in common; absolute paths are shortened, see `name_path`.
         say: function that prints a line.
     """
     verdicts, curves = judge_hypotheses(reports), editor_curves(reports)
     header, rows = table_rows(trained, reports)
-    facts = {name: value for name, value in {**about, **reports[ALL].about}.items() if name != "editor"}
+    facts = {name: name_path(each) for name, each in {**about, **reports[ALL].about}.items() if name != "editor"}
     page = render_page(
         TEMPLATE, title="Ablation", facts=tell_facts(facts, first=True), more_facts=tell_facts(facts, first=False),
         verdicts=[str(each) for each in verdicts], header=header, rows=rows,
@@ -176,7 +187,8 @@ def write_ablation(
     )  # fmt: skip
     atomic_write(out / "ablation.html", page.encode())
     figures = {
-        "about": dict(about), "editors": [each._asdict() for each in trained],
+        "about": {name: name_path(each) for name, each in about.items()},
+        "editors": [each._asdict() for each in trained],
         "scores": {name: each.scores[EDITOR][OVERALL] for name, each in reports.items()},
         "hypotheses": [
             {**each.hypothesis._asdict(), "outcome": each.outcome, "difference": each.compared.difference}

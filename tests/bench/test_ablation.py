@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ablation
 import pytest
-from ablation_report import HYPOTHESES, Trained, judge_hypotheses, table_rows
+from ablation_report import HYPOTHESES, Trained, judge_hypotheses, name_path, table_rows, write_ablation
 from ablation_sets import OPEN, PAPERS, choose_pairs, filter_settings, packed_ids, read_set
 from accelerate.state import AcceleratorState
 from PIL import Image
@@ -224,6 +224,24 @@ def test_hypotheses_are_held_against_paired_samples() -> None:
     better.scores["copy of the input"] = {"all": {"iou": Interval(0.0, 0.0, 0.0, 40)}}
     _, (*editors, copy) = table_rows(trained, {"all": better, "tenth": worse})
     assert editors == [first, second] and copy[1] == "copy of the input" and copy[-2:] == ["0.0 (0.0 to 0.0)", "-"]
+
+
+def test_a_report_names_no_folder_of_the_machine_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path.resolve() / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    facts = {"build": here / "data" / "mine", "base": here.parent / "models" / "base", "data": "storybook", "seed": 1}
+    assert {name: name_path(str(each)) for name, each in facts.items()} == {
+        "build": "data/mine", "base": "base", "data": "storybook", "seed": "1"
+    }  # fmt: skip
+    assert name_path(str(here)) == "here" and name_path(1) == 1 and name_path(None) is None
+    about = {"build": str(facts["build"]), "seed": 1, "updates": 3}
+    measured = evaluation(iou=[0.5] * 4)
+    measured.about["data"] = str(here.parent / "triplets")
+    write_ablation(here, [Trained("all", "all kept pairs", 9, 3, 0.5)], {"all": measured}, about, lambda _: None)
+    page, figures = (here / "ablation.html").read_text(), json.loads((here / "ablation.json").read_text())
+    assert str(tmp_path) not in page and "data/mine" in page and "triplets" in page
+    assert figures["about"] == {"build": "data/mine", "seed": 1, "updates": 3}
 
 
 def test_every_hypothesis_is_of_editors_and_measures_that_there_are() -> None:
