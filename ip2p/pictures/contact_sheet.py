@@ -1,12 +1,17 @@
 """Contact sheets: pictures in rows on white, with labels and titles."""
 
+import functools
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ip2p.pictures.fonts import choose_font
+
 GAP = 8
 LABEL_WIDTH = 150
 TEXT_SIZE = 14
+LINE_GAP = 4
+"""Pixels between lines, as Pillow draws them."""
 
 
 def contact_sheet(
@@ -25,15 +30,16 @@ def contact_sheet(
     """
     assert rows and any(rows), "no pictures for a sheet"
     assert labels is None or len(labels) == len(rows), f"{len(labels or ())} labels for {len(rows)} rows"
-    font = ImageFont.load_default(TEXT_SIZE)
+    font = choose_font([*(labels or ()), *(header or ()), *(each for row in captions or () for each in row)], TEXT_SIZE)
+    height_of = functools.partial(_text_height, font=font)
     width = max(image.width for row in rows for image in row)
     left = LABEL_WIDTH + 2 * GAP if labels else GAP
     titles = [_wrap(title, font, width) for title in header or ()]
-    top = GAP + max((_text_height(title) + GAP for title in titles), default=0)
+    top = GAP + max((height_of(title) + GAP for title in titles), default=0)
     texts = [_wrap(label, font, LABEL_WIDTH) for label in labels or [""] * len(rows)]
     below = [[_wrap(each, font, width) for each in row] for row in captions or [[""] * len(row) for row in rows]]
     heights = [
-        max([_text_height(text), *(image.height + _text_height(each) for image, each in zip(row, under, strict=True))])
+        max([height_of(text), *(image.height + height_of(each) for image, each in zip(row, under, strict=True))])
         for row, text, under in zip(rows, texts, below, strict=True)
     ]
     columns = max(len(titles), *(len(row) for row in rows))
@@ -51,7 +57,7 @@ def contact_sheet(
     return sheet
 
 
-def _wrap(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """Break text between words, and words that are too long, so that no line is wider than `width` pixels."""
     lines: list[str] = []
     for word in text.split():
@@ -66,6 +72,7 @@ def _wrap(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: 
     return "\n".join(lines)
 
 
-def _text_height(text: str) -> int:
+def _text_height(text: str, font: ImageFont.FreeTypeFont) -> int:
     """Height of wrapped text in pixels, line gaps included."""
-    return (text.count("\n") + 1) * (TEXT_SIZE + 4) if text else 0
+    ascent, descent = font.getmetrics()
+    return (text.count("\n") + 1) * (ascent + max(descent, LINE_GAP)) if text else 0

@@ -1,9 +1,11 @@
 """A sheet shows every picture."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFont
 
+from ip2p.pictures import contact_sheet as module
 from ip2p.pictures.contact_sheet import contact_sheet
 
 PICTURE = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * k).resize((24, 16)) for k in range(3)])
@@ -43,3 +45,11 @@ def test_a_long_word_covers_no_picture() -> None:
     assert {color: count for count, color in sheet.getcolors(1 << 20)}[(255, 0, 1)] == 2 * 40 * 200
     between = sheet.crop((sheet.width - 2 * 8 - 40, 0, sheet.width - 8 - 40, sheet.height)).convert("L")
     assert between.getextrema()[0] == 255, "the first title does not reach the second column"
+
+
+def test_text_in_a_taller_font_covers_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "choose_font", lambda texts, size: ImageFont.load_default(2 * size))
+    red = Image.new("RGB", (40, 20), (255, 0, 1))
+    texts = ["a barn by the sea"] * 2
+    sheet = contact_sheet([[red], [red]], texts, ["two words"], [[each] for each in texts])
+    assert {color: count for count, color in sheet.getcolors(1 << 20)}[(255, 0, 1)] == 2 * 40 * 20
