@@ -48,7 +48,6 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="module")
 def editor(editor_folder: Path) -> Editor:
-    """The tests leave it as it is."""
     return Editor.from_pretrained(str(editor_folder), device="cpu")
 
 
@@ -60,12 +59,11 @@ def latents_of(editor: Editor, images: list[Image.Image], texts: list[str], **se
 
 
 SCALES = ((7.5, 1.5), (3.0, 1.0), (2.0, 2.0))
-EVERY_SCHEDULER = [(scheduler, SCALES[number % 3]) for number, scheduler in enumerate(SCHEDULERS)]
-EVERY_SCALE = [("euler_a", SCALES[1]), ("euler_a", SCALES[2])]
+PAIRWISE = [*((name, SCALES[row % 3]) for row, name in enumerate(SCHEDULERS)), ("euler_a", SCALES[2])]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scheduler", "scales"), EVERY_SCHEDULER + EVERY_SCALE)
+@pytest.mark.parametrize(("scheduler", "scales"), PAIRWISE)
 def test_latents_are_those_of_diffusers(
     folder: Path, scheduler: str, scales: tuple[float, float], peer_scheduler: PeerScheduler
 ) -> None:
