@@ -21,10 +21,10 @@ demo: $(INSTALLED) ## draw a picture, edit it in eight ways, and write runs/demo
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-fast: $(INSTALLED) ## run all tests but the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow'
 
 test-llm: $(INSTALLED) ## let a real small language model write 50 triples (minutes)
 	$(BIN)/python -m pip install -q -c constraints.txt gguf

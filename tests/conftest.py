@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import checked_types  # noqa: F401  # before anything of ip2p
 import pytest
 import torch
 from diffusers import (

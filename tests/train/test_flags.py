@@ -146,7 +146,7 @@ def test_the_command_of_the_readme_trains_on_its_default_columns(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     command = README.format(model=tiny_base, data=write_default_columns(tmp_path / "pairs")).split()
-    assert main([*command, "steps=1", "accumulation=1", "threads=1"]) == 0
+    assert main([*command, "steps=1", "accumulation=1", "threads=1", "size=64"]) == 0
     said = capsys.readouterr().out
     for words in ("fp16 needs a GPU", "xformers needs a GPU", "not uploaded as instruct-pix2pix-model"):
         assert words in said

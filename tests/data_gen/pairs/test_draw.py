@@ -126,7 +126,7 @@ TREE = (0.3, 0.9, 0.1, 0.7, 0.5)
 )
 def test_a_tree_equals_independent_runs_and_takes_fewer_rows(backbone: Backbone, settings: dict[str, Any]) -> None:
     """Beside another tree, that a batch must not mix with."""
-    maker = PairMaker(backbone, PairsConfig(**{"steps": 12, "batch": 8} | settings))
+    maker = PairMaker(backbone, PairsConfig(**{"steps": 8, "batch": 8} | settings))
     tree = [planned(p, cfg=settings.get("cfg_min", 4.0)) for p in TREE]
     other = [planned(p, cfg=2.0, seed=5) for p in (0.8, 0.0)]
     alone = [maker.denoise([each]) for each in (*tree, *other)]
@@ -164,7 +164,7 @@ DROPPED = (1, 2, 5)
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
 def test_dropped_pairs_take_no_further_rows_and_change_no_other(backbone: Backbone, settings: dict[str, Any]) -> None:
-    maker = PairMaker(backbone, PairsConfig(**{"steps": 10, "early_at": 0.4, "scheduler": "euler_a"} | settings))
+    maker = PairMaker(backbone, PairsConfig(**{"steps": 7, "early_at": 0.4, "scheduler": "euler_a"} | settings))
     batch = [*(planned(p) for p in TREE), planned(0.6, seed=5), planned(0.2, seed=6, cfg=2.0)]
     seen: list[Any] = []
 

@@ -96,13 +96,13 @@ def test_subtly_bad_triples_are_refused_and_good_ones_kept(half: str) -> None:
 @pytest.mark.slow
 def test_edits_by_rule_are_in_their_place() -> None:
     path = Path(__file__).parents[3] / "examples" / "captions.txt"
-    texts = path.read_text(encoding="utf-8").splitlines()[:300]
+    texts = path.read_text(encoding="utf-8").splitlines()[:150]
     edits = [(text, each) for text in texts for each in english_edits(text, random.Random(7))]
-    texts = [each.text for each in read_captions(CaptionsConfig(count=40), seed=5)]
+    texts = [each.text for each in read_captions(CaptionsConfig(count=20), seed=5)]
     edits += [(text, each) for text in texts for each in storybook_edits(text, random.Random(7))]
     wrong = [
         (text, each)
         for text, each in edits
         if misplaces(each.instruction.lower(), text, each.edited_caption, each.kind)
     ]
-    assert len(edits) > 5000 and len(wrong) <= 0.001 * len(edits), wrong[:9]
+    assert len(edits) > 2500 and len(wrong) <= 0.001 * len(edits), wrong[:9]

@@ -22,7 +22,7 @@ from ip2p.pictures.parameters import as_text, command, from_text
 from ip2p.pictures.write import read_parameters
 from ip2p.settings import PRESETS, SCHEDULERS
 
-CASES = 200
+CASES = 96
 TEXTS = (
     "make it winter", "it's \"night\" -- 冬", "--steps 3", "a\nb", "make it, well: {winter}", "[1, 2]", "7.5", "True",
     "zork winter", "-x", "night\tday",

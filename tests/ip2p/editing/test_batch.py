@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from PIL import Image
 
 from ip2p import Editor, cli
 from ip2p.editing.batch import BatchRun, BatchSummary
-from ip2p.editing.batch_rows import read_batch_file
 from ip2p.errors import DataError
 from ip2p.ownership import sole_writer
 from ip2p.pictures.write import read_parameters
@@ -43,20 +43,21 @@ def editor(editor_folder: Path) -> Editor:
     return Editor.from_pretrained(str(editor_folder), device="cpu")
 
 
+def save_pictures(folder: Path) -> None:
+    for number, size in enumerate([(32, 32), (48, 24), (32, 32), (48, 24)]):
+        noise(number, size).save(folder / f"{number}.png")
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Four pictures of two sizes."""
-    for number, size in enumerate([(32, 32), (48, 24), (32, 32), (48, 24)]):
-        noise(number, size).save(tmp_path / f"{number}.png")
+    save_pictures(tmp_path)
     return tmp_path
 
 
 def run(file: Path, editor: Editor, size: int = 4, **defaults: Any) -> BatchSummary:
-    settings = {"steps": 1, **defaults}
-    batch = BatchRun(
-        file, file.with_suffix(""), lambda: editor, model="tiny", defaults=settings, size=size, say=lambda line: None
-    )
-    return batch.run()
+    settings, out = {"steps": 1, **defaults}, file.with_suffix("")
+    return BatchRun(file, out, lambda: editor, model="tiny", defaults=settings, size=size, say=lambda _: None).run()
 
 
 def test_every_row_has_its_picture_and_those_of_one_size_go_together(
@@ -192,24 +193,37 @@ HOSTILE: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_a_bad_row_is_told_and_stops_no_other(kind: str, pictures: Path, editor: Editor) -> None:
-    row, said = HOSTILE[kind]
-    out = pictures / "hostile"
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory, editor: Editor) -> list[dict[str, Any]]:
+    """Results of all bad rows in one file, each with a good one behind it."""
+    folder = tmp_path_factory.mktemp("hostile")
+    save_pictures(folder)
+    out = folder / "hostile"
     out.mkdir()
-    (out / "link").symlink_to(pictures)
-    (pictures / "loop").symlink_to("loop")
+    (out / "link").symlink_to(folder)
+    (folder / "loop").symlink_to("loop")
     noise(9).save(out / "mine.png")
-    before = {path: path.read_bytes() for path in [pictures / "0.png", out / "mine.png"]}
-    file = write_rows(pictures / "hostile.jsonl", [row, {"image": "2.png", "instruction": "a", "output": "good.png"}])
-    assert run(file, editor) == BatchSummary(done=1, failed=1, before=0)
-    bad, good = results(out)
-    assert (bad["line"], bad["status"], good["status"], good["output"]) == (1, "failed", "done", "good.png")
-    assert said in bad["error"] and "\n" not in bad["error"]
+    before = {path: path.read_bytes() for path in [*folder.glob("*.png"), out / "mine.png"]}
+    rows: list[Any] = []
+    for number, (row, _) in enumerate(HOSTILE.values()):
+        rows += [row, {"image": "2.png", "instruction": "a", "output": f"good-{number}.png"}]
+    file = write_rows(folder / "hostile.jsonl", rows)
+    assert run(file, editor) == BatchSummary(done=len(HOSTILE), failed=len(HOSTILE), before=0)
     assert all(path.read_bytes() == content for path, content in before.items())
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["good.png", "link", "mine.png", "results.jsonl", "results.png"]
-    )
+    assert {path.name for path in folder.iterdir()} == {*(f"{k}.png" for k in range(4)), "hostile", file.name, "loop"}
+    good = {f"good-{number}.png" for number in range(len(HOSTILE))}
+    assert {path.name for path in out.iterdir()} == good | {"link", "mine.png", "results.jsonl", "results.png"}
+    return results(out)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_bad_row_is_told_and_stops_no_other(kind: str, hostile: list[dict[str, Any]]) -> None:
+    number = list(HOSTILE).index(kind)
+    bad, good = hostile[2 * number : 2 * number + 2]
+    line, said = 2 * number + 1, HOSTILE[kind][1]
+    assert (bad["line"], bad["status"]) == (line, "failed")
+    assert (good["status"], good["output"]) == ("done", f"good-{number}.png")
+    assert re.sub(r"^line 1\b", f"line {line}", said) in bad["error"] and "\n" not in bad["error"]
 
 
 def test_rows_that_are_equal_are_edits_of_their_own_and_outputs_are_not_shared(pictures: Path, editor: Editor) -> None:
@@ -317,7 +331,7 @@ for line in sys.stdin:  # each line is a run of its own, in a process of its own
 def test_killed_at_any_moment_it_goes_on(pictures: Path, editor_folder: Path) -> None:
     rows = [
         {"image": f"{number % 4}.png", "instruction": f"make it {number}", "output": f"{number}.png"}
-        for number in range(40)
+        for number in range(24)
     ]
     file, out = write_rows(pictures / "edits.jsonl", rows), pictures / "edits"
     command = [sys.executable, "-c", DRIVER, str(file), str(editor_folder)]
@@ -329,32 +343,24 @@ def test_killed_at_any_moment_it_goes_on(pictures: Path, editor_folder: Path) ->
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as driver:
         assert driver.stdin and driver.stdout
         kept: dict[str, int] = {}
-        for more in (1, 2, 3, 6, 9, 40):
+        for more in (1, 2, 4, 7, 24):
             driver.stdin.write("go\n")
             driver.stdin.flush()
             child = int(driver.stdout.readline())
-            while more < 40 and len(made()) < len(kept) + more:
+            while more < 24 and len(made()) < len(kept) + more:
                 time.sleep(0.001)
-            if more < 40:
+            if more < 24:
                 os.kill(child, signal.SIGKILL)
-            assert int(driver.stdout.readline()) == (signal.SIGKILL if more < 40 else 0)
+            assert int(driver.stdout.readline()) == (signal.SIGKILL if more < 24 else 0)
             now = made()
             assert kept.items() <= now.items() and len(kept) < len(now)
             assert all(read_parameters(out / name)["edit"] for name in now)
             kept = now
         driver.stdin.close()
-    assert len(kept) == 40 and not list(out.glob(".ip2p-*"))
+    assert len(kept) == 24 and not list(out.glob(".ip2p-*"))
     message = results(out)
-    assert Counter(each["output"] for each in message) == Counter(f"{number}.png" for number in range(40))
+    assert Counter(each["output"] for each in message) == Counter(f"{number}.png" for number in range(24))
     assert {each["status"] for each in message} == {"done"}
-
-
-def test_ids_follow_from_contents_alone(tmp_path: Path) -> None:
-    one = write_rows(tmp_path / "one.jsonl", [{"image": "a", "instruction": "b", "steps": 3}, b"", {"image": "c"}])
-    other = write_rows(tmp_path / "two.jsonl", [{"image": "c"}, {"steps": 3, "instruction": "b", "image": "a"}])
-    first, second = ({edit.id for edit in read_batch_file(file, {})} for file in (one, other))
-    assert first == second
-    assert not first & {edit.id for edit in read_batch_file(one, {"text_scale": 1.0}) if edit.row}
 
 
 def test_the_command_tells_what_became_of_all(

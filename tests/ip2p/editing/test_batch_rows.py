@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ip2p import cli
+from ip2p.editing.batch_rows import read_batch_file
 from ip2p.pictures.write import read_parameters
 
 OWN = {"scheduler": "ddim", "steps": 4, "guidance_start": 0.25, "text_scale": 5.0}
@@ -51,3 +52,12 @@ def test_a_row_without_a_preset_has_the_commands_and_its_own_settings_over_it(ho
 def test_the_preset_of_a_row_has_precedence_over_options_of_the_command(home: Path) -> None:
     made = edited({"preset": "fast"}, "--steps", "2", "--preset", "balanced")
     assert (made["scheduler"], made["steps"]) == ("dpm", 8)
+
+
+def test_ids_follow_from_contents_alone(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    one.write_text('{"image": "a", "instruction": "b", "steps": 3}\n\n{"image": "c"}\n')
+    other.write_text('{"image": "c"}\n{"steps": 3, "instruction": "b", "image": "a"}\n')
+    first, second = ({edit.id for edit in read_batch_file(file, {})} for file in (one, other))
+    assert first == second
+    assert not first & {edit.id for edit in read_batch_file(one, {"text_scale": 1.0}) if edit.row}

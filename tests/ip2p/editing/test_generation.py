@@ -12,7 +12,7 @@ from PIL import Image
 
 from ip2p.editing.generation import generate, img2img
 from ip2p.errors import ConfigError, InstructionError, ModelError
-from ip2p.models.backbone import load_backbone
+from ip2p.models.backbone import Backbone, load_backbone
 from ip2p.models.inference import load_for_inference
 from ip2p.settings import SCHEDULERS
 
@@ -37,31 +37,49 @@ def assert_alike(ours: list[Image.Image], theirs: list[Image.Image]) -> None:
     assert max(np.asarray(image).std() for image in ours) > 3
 
 
-@pytest.fixture(params=["base_folder", "sd_base_folder"])
+@pytest.fixture(scope="module", params=["base_folder", "sd_base_folder"])
 def folder(request: pytest.FixtureRequest) -> Path:
     """v-prediction with AutoencoderTiny, and epsilon with AutoencoderKL."""
     path: Path = request.getfixturevalue(request.param)
     return path
 
 
+@pytest.fixture(scope="module")
+def backbone(folder: Path) -> Backbone:
+    return load_backbone(folder)
+
+
+@pytest.fixture(scope="module")
+def pipeline(folder: Path) -> Any:
+    """The pipeline of diffusers with the same weights; every test gives it a scheduler."""
+    loaded = StableDiffusionPipeline.from_pretrained(folder)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def own_scheduler(pipeline: Any) -> Any:
+    return pipeline.scheduler
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_captions_become_the_pictures_of_diffusers(folder: Path, scheduler: str, peer_scheduler: PeerScheduler) -> None:
-    backbone = load_backbone(folder)
-    pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = peer_scheduler(pipeline.scheduler, scheduler)
+def test_captions_become_the_pictures_of_diffusers(
+    backbone: Backbone, pipeline: Any, own_scheduler: Any, scheduler: str, peer_scheduler: PeerScheduler
+) -> None:
+    pipeline.scheduler = peer_scheduler(own_scheduler, scheduler)
     theirs = pipeline(TEXTS, num_inference_steps=5, guidance_scale=4.0, generator=generators(1, 2)).images
     assert_alike(generate(backbone, TEXTS, scale=4.0, steps=5, seeds=[1, 2], scheduler=scheduler), theirs)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_sdedit_is_the_image_to_image_of_diffusers(folder: Path, scheduler: str, peer_scheduler: PeerScheduler) -> None:
-    backbone = load_backbone(folder)
-    pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(folder)
+def test_sdedit_is_the_image_to_image_of_diffusers(
+    backbone: Backbone, pipeline: Any, own_scheduler: Any, scheduler: str, peer_scheduler: PeerScheduler
+) -> None:
+    parts = pipeline.components | {"scheduler": peer_scheduler(own_scheduler, scheduler)}
+    pipeline = StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = peer_scheduler(pipeline.scheduler, scheduler)
     images = [picture(1), picture(2)]
     for strength in (0.5, 1.0):
         theirs = pipeline(
@@ -73,15 +91,14 @@ def test_sdedit_is_the_image_to_image_of_diffusers(folder: Path, scheduler: str,
         assert_alike(ours, theirs)
 
 
-def test_a_negative_prompt_is_that_of_diffusers(folder: Path, peer_scheduler: PeerScheduler) -> None:
-    pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = peer_scheduler(pipeline.scheduler, "ddim")
+def test_a_negative_prompt_is_that_of_diffusers(
+    backbone: Backbone, pipeline: Any, own_scheduler: Any, peer_scheduler: PeerScheduler
+) -> None:
+    pipeline.scheduler = peer_scheduler(own_scheduler, "ddim")
     theirs = pipeline(
         TEXTS, negative_prompt=["winter"] * 2, num_inference_steps=5, guidance_scale=4.0, generator=generators(1, 2)
     ).images
     options: dict[str, Any] = {"scale": 4.0, "steps": 5, "seeds": [1, 2], "scheduler": "ddim"}
-    backbone = load_backbone(folder)
     ours = generate(backbone, TEXTS, negative_prompt="winter", **options)
     assert_alike(ours, theirs)
     assert ours != generate(backbone, TEXTS, **options)

@@ -31,10 +31,10 @@ def open_writer(server: Server) -> Callable[..., ApiWriter]:
 
 @pytest.fixture
 def ask(open_writer: Callable[..., ApiWriter]) -> Callable[..., list[Reason]]:
-    """A function that asks about barns, and returns the reason of each without an edit: ask(folder, 20, parallel=3)."""
+    """A function that asks about barns with two examples, and returns the reason of each: ask(folder, 20)."""
 
     def asked(folder: Path, count: int = 1, says: list[str] | None = None, **settings: Any) -> list[Reason]:
-        asks = open_writer(folder, (says if says is not None else []).append, **settings)
+        asks = open_writer(folder, (says if says is not None else []).append, **{"shots": 2, **settings})
         try:
             asks.prepare(barns(count), 1)
             return [few[0].reason for few in asks.write(barns(count), 1)]

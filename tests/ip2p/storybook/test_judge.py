@@ -260,15 +260,15 @@ def test_the_loss_is_none_where_all_is_right_and_counts_layouts_in_tolerances() 
 def test_it_learns_pictures_by_heart_under_autocast() -> None:
     torch.manual_seed(1)
     rng = random.Random(1)
-    scenes = [sample_scene(rng, "all") for _ in range(4)]
+    scenes = [sample_scene(rng, "all") for _ in range(2)]  # bf16 is slow on many processors
     x = to_tensor([render(scene) for scene in scenes])
     attributes = torch.tensor([attribute_target(scene) for scene in scenes])
     whole = torch.tensor([whole_target(scene) for scene in scenes])
     layout = torch.tensor([layout_target(scene.layout) for scene in scenes])
     net = JudgeNet((8, 16, 24))
-    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3)
     losses = []
-    for _ in range(30):
+    for _ in range(15):
         with torch.autocast("cpu", torch.bfloat16):
             output = net(x)
             loss = judge_loss(output, attributes, whole, layout)
@@ -287,9 +287,9 @@ def test_it_is_small() -> None:
 
 @pytest.fixture(scope="module")
 def held_out() -> tuple[list[Scene], Reading]:
-    """400 scenes of all values and combinations, that no training draws, as the bundled judge reads their pictures."""
+    """160 scenes of all values and combinations, that no training draws, as the bundled judge reads their pictures."""
     rng = random.Random("held-out scenes for the judge")
-    scenes = [sample_scene(rng, "all", held_out=True) for _ in range(400)]
+    scenes = [sample_scene(rng, "all", held_out=True) for _ in range(160)]
     return scenes, Judge.from_pretrained("storybook-judge").read(to_tensor([render(scene) for scene in scenes]))
 
 

@@ -1,5 +1,6 @@
 """Spoiled pictures: their changes, and their targets for the judge."""
 
+import functools
 import random
 
 import pytest
@@ -32,6 +33,7 @@ ATTRIBUTES_OF_THE_SCENE = {name: values[0] for name, values in ATTRIBUTES.items(
 SCENE = Scene(**ATTRIBUTES_OF_THE_SCENE, layout=natural_layout(ATTRIBUTES_OF_THE_SCENE, random.Random(1)))
 
 
+@functools.cache
 def drawn(scene: Scene) -> Tensor:
     return to_tensor([render(scene)])[0]
 

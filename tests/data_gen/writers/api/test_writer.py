@@ -196,7 +196,7 @@ def test_a_server_that_refuses_us_stops_the_run_at_once(
 ) -> None:
     rows, before = barns(60), 20
     server.script = lambda request: answer_by_rules(request) if len(server.requests) <= before else fault
-    asks = writer(server, tmp_path, parallel=4)
+    asks = writer(server, tmp_path, parallel=4, shots=2)
     with pytest.raises(WriterError) as caught:
         asks.prepare(rows, 1)
     asks.close()
@@ -204,7 +204,7 @@ def test_a_server_that_refuses_us_stops_the_run_at_once(
     assert KEY not in str(caught.value) and "sk-other" not in str(caught.value) and "\n" not in str(caught.value)
     assert before <= len(server.requests) <= before + 4, "those under way, and no other"
     server.script = answer_by_rules
-    assert reasons(server, tmp_path, rows) == [Reason.OK] * 60
+    assert reasons(server, tmp_path, rows, shots=2) == [Reason.OK] * 60
     assert len(server.requests) <= 60 + 4, "answers were kept"
 
 
@@ -268,17 +268,17 @@ def test_rate_limits_in_headers_are_kept(server: Server, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_tenth_of_all_answers_may_go_wrong(server: Server, tmp_path: Path) -> None:
     server.script = make_faulty_script(0.1, 7)
-    rows = barns(1000)
+    rows = barns(300)
     says: list[str] = []
-    asks = writer(server, tmp_path, says)
+    asks = writer(server, tmp_path, says, shots=2)
     asks.prepare(rows, 1)
     proposals = asks.write(rows, 1)
-    assert [len(few) for few in proposals] == [1] * 1000
-    assert sum(few[0].reason is Reason.OK for few in proposals) >= 990, (
+    assert [len(few) for few in proposals] == [1] * 300
+    assert sum(few[0].reason is Reason.OK for few in proposals) >= 297, (
         "two faults in a row refuse a caption, with a reason"
     )
-    assert len({few[0].edited_caption for few in proposals}) >= 950
-    assert len(server.requests) <= 1300
+    assert len({few[0].edited_caption for few in proposals}) >= 285
+    assert len(server.requests) <= 390
     assert any("faults:" in line and "status 429" in line for line in says)
     assert asks.ledger.requests == len(server.requests)
 
@@ -330,11 +330,11 @@ def test_arguments_that_a_model_refuses_are_left_out(server: Server, tmp_path: P
 
 @pytest.mark.slow
 def test_money_is_counted_and_never_more_than_allowed(server: Server, tmp_path: Path) -> None:
-    price: dict[str, Any] = {"price_in": 10.0, "price_out": 40.0}
+    price: dict[str, Any] = {"price_in": 10.0, "price_out": 40.0, "shots": 2}
     asks = writer(server, tmp_path, **price)
     most = asks.question(barns(1)[0], 1).most
     asks.close()
-    limit, rows, says = 20 * most.usd, barns(200), list[str]()
+    limit, rows, says = 20 * most.usd, barns(60), list[str]()
     asks = writer(server, tmp_path, says, max_usd=limit, **price)
     with pytest.raises(WriterError, match="the budget of .* USD is spent .*triples.max_usd"):
         asks.prepare(rows, 1)
@@ -343,8 +343,8 @@ def test_money_is_counted_and_never_more_than_allowed(server: Server, tmp_path: 
     assert limit - 2 * most.usd < billed <= limit
     asks.close()
     assert "about" in says[0] and "USD" in says[0] and "per thousand captions" in says[-1]
-    assert reasons(server, tmp_path, rows, **price) == [Reason.OK] * 200
-    assert len(server.requests) == 200
+    assert reasons(server, tmp_path, rows, **price) == [Reason.OK] * 60
+    assert len(server.requests) == 60
 
 
 def bill(request: dict[str, Any]) -> float:

@@ -264,7 +264,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_storybook_captions_are_edited_in_their_own_language() -> None:
-    captions = read_captions(CaptionsConfig(count=100), seed=3)
+    captions = read_captions(CaptionsConfig(count=50), seed=3)
     for caption in captions:
         before = parse(caption.text)
         proposals = storybook_edits(caption.text, random.Random(0))
@@ -278,7 +278,7 @@ def test_storybook_captions_are_edited_in_their_own_language() -> None:
 
 
 def test_kinds_come_evenly() -> None:
-    captions = read_captions(CaptionsConfig(count=240), seed=3)
+    captions = read_captions(CaptionsConfig(count=160), seed=3)
     counted = Counter(proposals[0].kind for proposals in RuleWriter(0).write(captions, 1))
     assert len(counted) >= 6
     assert max(counted.values()) <= 3 * min(counted.values())
