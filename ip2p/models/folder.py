@@ -47,7 +47,7 @@ SAFETY_COMPONENTS: dict[str, tuple[str, ...]] = {
     "feature_extractor": ("CLIPImageProcessor", "CLIPFeatureExtractor", "CLIPImageProcessorPil"),
 }
 COMPONENTS = (*REQUIRED_COMPONENTS, *SDXL_COMPONENTS, *SAFETY_COMPONENTS, "scheduler")
-MODEL_FILES = (INDEX_FILE, SETTINGS_FILE, "README.md", "training.json")
+MODEL_FILES = (INDEX_FILE, SETTINGS_FILE, "README.md", "training.json", "progress.json")
 HEADER_KEY = "ip2p"
 """Key of the configs and tokenizers in the header of a single file."""
 PART_FILE = re.compile(

@@ -1,7 +1,7 @@
 """Export a fine-tuned editor as storybook-editor: `python train/storybook/editor.py runs/editor/editor`.
 
 It writes fp16 weights into ip2p/bundled/editor, with a card measured on held-out scenes. Of several folders the
-mean of their weights is exported (arXiv 2203.05482): runs/a/editor runs/b/editor --shares 0.6 0.4. Settings that the
+mean of their weights is exported (arXiv 2203.05482): runs/a/editor runs/b/best --shares 0.6 0.4. Settings that the
 editor is to have by itself, such as `--set keep_unchanged=true` or `--set text_scale=3`, go into its ip2p.json. Where a
 run went on from the bundled editor, the card has the commands and the totals of both.
 """
@@ -20,7 +20,7 @@ from torch import nn
 
 from ip2p.config import load_config
 from ip2p.editing.editor import Editor
-from ip2p.errors import ConfigError, run_program
+from ip2p.errors import ConfigError, ModelError, run_program
 from ip2p.evaluation.changes import UNMEASURED, Matrix, Moved, moved_attributes
 from ip2p.evaluation.draw import BATCH_SIZE
 from ip2p.evaluation.measures import MEASURES, Measurer
@@ -36,7 +36,7 @@ from ip2p.shards import fingerprint
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.language import vocabulary
 from ip2p.storybook.scene import ATTRIBUTES
-from ip2p.train.checkpoint import State, load_newest
+from ip2p.train.checkpoint import PROGRESS_FILE, State, load_newest
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.storybook.bundle import LIMITS, RECORD_FILE, ModelDescription, card, record, require_replaceable
 
@@ -196,7 +196,8 @@ def settings_text(backbone: Backbone, given: Mapping[str, str]) -> str:
 def training_command(state: State) -> str:
     """Return the command of a run, with the settings in which it differs from configs/storybook_finetune.yaml.
 
-    Of folders only the last two parts are named, as if they were in `data`: the others are those of one machine.
+    Of the folders of pairs only the last two parts are named, as if they were in `data`, and of the folder of the run
+    the last, as if it were in `runs`: the others are those of one machine.
     """
     usual = load_config(FinetuneConfig, FINETUNE_CONFIG, []).model_dump(mode="json")
     changed = {
@@ -207,7 +208,8 @@ def training_command(state: State) -> str:
     pairs = state.config.get("dataset") or []
     named = [_name_folder(each) for each in ([pairs] if isinstance(pairs, str) else pairs)]
     data = {"dataset": f"[{','.join(named)}]"} if named and pairs != usual["dataset"] else {}
-    words = [shlex.quote(f"{name}={value}") for name, value in (base | data | changed).items()]
+    out = {"out": _name_run(state)} if _name_run(state) != usual["out"] else {}
+    words = [shlex.quote(f"{name}={value}") for name, value in (base | data | out | changed).items()]
     return " ".join(["accelerate launch train/finetune.py", *words])
 
 
@@ -216,15 +218,56 @@ def _name_folder(folder: str) -> str:
     return "/".join(parts if parts[0] == "data" else ("data", *parts))
 
 
+def _name_run(state: State) -> str:
+    return f"runs/{Path(state.config.get('out', 'editor')).name}"
+
+
+def export_command(folders: Sequence[Path], states: Sequence[State | None], options: Sequence[str]) -> str:
+    """Return the command of an export, which names each editor as if its run were in `runs`, and its optimizer steps.
+
+    Args:
+        folders: folders of the editors.
+        states: progress of the run of each, as of that editor; None of an editor of no run.
+        options: options of the export.
+    """
+    runs = [_name_run(state) if state else f"runs/{folder.resolve().parent.name}"
+            for folder, state in zip(folders, states, strict=True)]  # fmt: skip
+    editors = [f"{run}/{folder.resolve().name}" for run, folder in zip(runs, folders, strict=True)]
+    steps = [f"{state.step:,}" for state in states if state]
+    told = f"  # after {' and '.join(steps)} steps" if len(steps) == len(folders) else ""
+    return shlex.join(["python", "train/storybook/editor.py", *editors, *options]) + told
+
+
 def run_id(state: State) -> str:
     """Name a run, however often it is exported: by its pairs and its folder."""
     return fingerprint({"data": state.data, "out": state.config.get("out")})[:16]
 
 
-def read_states(folders: Sequence[Path]) -> list[State]:
-    """Read the progress of each run whose editors these are, once, at its newest checkpoint."""
-    found = [load_newest(folder.resolve().parent / "checkpoints", warn=print) for folder in folders]
-    return list({run_id(each.state): each.state for each in found if each}.values()) or [State()]
+def read_state(folder: Path) -> State | None:
+    """Read the progress of a run when it had the weights of one of its editors, the last or its best; None without one.
+
+    An editor that is older than this record has the progress of the newest checkpoint beside it.
+
+    Raises:
+        ModelError: the record is damaged.
+    """
+    path = folder / PROGRESS_FILE
+    try:
+        if path.is_file():
+            return State.model_validate_json(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is damaged", "Restore it, or train the editor again") from error
+    found = load_newest(folder.resolve().parent / "checkpoints", warn=print)
+    return found.state if found else None
+
+
+def distinct_runs(states: Sequence[State | None]) -> list[State]:
+    """Return the progress of each run once, as of the furthest of its editors; no progress if no run is known."""
+    known = [state for state in states if state]
+    names = dict.fromkeys(map(run_id, known))
+    return [
+        max((state for state in known if run_id(state) == name), key=lambda state: state.samples) for name in names
+    ] or [State()]
 
 
 def earlier_record(folder: Path, states: Sequence[State]) -> dict[str, Any]:
@@ -271,7 +314,8 @@ def export(parsed: argparse.Namespace) -> None:
     text = settings_text(backbone, given)
     written = {name: value for name, value in json.loads(text).items() if name in EditSettings.model_fields}
     backbone = dataclasses.replace(backbone, own_settings=written)
-    states = read_states(folders)
+    reached = [read_state(each) for each in folders]
+    states = distinct_runs(reached)
     earlier = earlier_record(bundled_path(EDITOR_NAME), states)
     total = add_progress(states, earlier)
     figures, tables = {}, {}
@@ -282,14 +326,14 @@ def export(parsed: argparse.Namespace) -> None:
             "The exact targets through its autoencoder, finished as its edits are (%)": measured.bound,
         }
         tables = {MOVED: matrix_table(measured.moved)}
-    shown = f" --shares {' '.join(map(str, shares))}" if len(folders) > 1 else ""
-    shown += f" --set {' '.join(parsed.set)}" if parsed.set else ""
-    shown += f" --measure {parsed.measure}"
+    options = ["--shares", *map(str, shares)] if len(folders) > 1 else []
+    options += ["--set", *parsed.set] if parsed.set else []
+    options += ["--measure", str(parsed.measure)]
     commands = [
         *earlier.get("commands", []),
         *parsed.made_by,
         *map(training_command, states),
-        f"python train/storybook/editor.py{shown}",
+        export_command(folders, reached, options),
     ]
     extra = {
         "README.md": card(EDITOR, commands, total, figures, f"pairs that {BASE_NAME} drew", tables, EDITOR_LIMITS),

@@ -56,7 +56,8 @@ def test_the_mean_of_two_editors_is_exported_with_card_and_settings(
     own = Editor.from_pretrained(str(out / "editor"), device="cpu").backbone.settings.model_dump()
     assert (own["keep_unchanged"], own["text_scale"], own["steps"]) == (True, 3.0, 2)
     card = (out / "editor" / "README.md").read_text()
-    assert "storybook-editor" in card and "train/storybook/editor.py --shares 0.25 0.75" in card
+    named = [f"runs/{folder.parent.name}/{folder.name}" for folder in (editor_folder, other_folder)]
+    assert "storybook-editor" in card and f"train/storybook/editor.py {' '.join(named)} --shares 0.25 0.75" in card
     assert str(tmp_path) not in card and str(editor_folder) not in card, "folders of this machine are nobody's business"
     assert read_record(out, "editor") == State()
     figures, bound = json.loads((out / "editor" / "training.json").read_text())["figures"].values()
@@ -101,6 +102,31 @@ def test_a_mean_counts_each_of_its_runs_once(
     )
     card = (tmp_path / "bundled" / "editor" / "README.md").read_text()
     assert card.count("accelerate launch train/finetune.py") == 2 and "    make dataset\n" in card
+
+
+def test_the_best_editor_of_a_run_has_its_own_progress_in_the_card(
+    editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ip2p.train.storybook.editor.bundled_path", lambda _: tmp_path / "none")
+    states = {}
+    for name, step in (("a/best", 2), ("a/editor", 4), ("b/best", 1)):
+        shutil.copytree(editor_folder, tmp_path / name)
+        state = State(step=step, updates=step, samples=10 * step, config={"out": f"{tmp_path}/{name[0]}"})
+        (tmp_path / name / "progress.json").write_text(state.progress())
+        states[name] = state
+    save_checkpoint(tmp_path / "b" / "checkpoints", Checkpoint(State(step=9, samples=90), {}, {}), keep=1)
+    for names, step, told in [
+        (["a/best"], 2, "editor.py runs/a/best --measure 0  # after 2 steps\n"),
+        (["b/best", "a/best"], 3, "runs/b/best runs/a/best --shares 0.5 0.5 --measure 0  # after 1 and 2 steps\n"),
+        (["a/best", "a/editor", "b/best"], 5, "# after 2 and 4 and 1 steps\n"),
+    ]:
+        export(arguments(*(tmp_path / name for name in names), out=tmp_path / "bundled"))
+        assert read_record(tmp_path / "bundled", "editor").step == step
+        card = (tmp_path / "bundled" / "editor" / "README.md").read_text()
+        assert told in card and "finetune.py out=runs/a\n" in card and str(tmp_path) not in card
+    (tmp_path / "a" / "best" / "progress.json").write_text("{")
+    with pytest.raises(ModelError, match="progress.json is damaged"):
+        export(arguments(tmp_path / "a" / "best", out=tmp_path / "bundled"))
 
 
 def test_editors_that_differ_in_more_than_a_training_have_no_mean(editor_folder: Path, tmp_path: Path) -> None:
@@ -161,7 +187,7 @@ def test_the_matrix_of_a_card_has_what_moved_beside_the_same_of_exact_targets() 
 
 def test_the_command_of_a_run_has_what_was_unusual_and_no_folders_of_this_machine() -> None:
     config = {"steps": 7, "batch": 32, "dataset": "/a/b", "out": "/c", "base": "/d", "min_snr_gamma": 5.0}
-    command = "accelerate launch train/finetune.py 'dataset=[data/a/b]' steps=7 min_snr_gamma=5.0"
+    command = "accelerate launch train/finetune.py 'dataset=[data/a/b]' out=runs/c steps=7 min_snr_gamma=5.0"
     assert training_command(State(config=config)) == command
     assert "'dataset=[data/phrased]'" in training_command(State(config=config | {"dataset": "data/phrased"}))
     two = config | {"dataset": ["/home/me/phrased/phrasing-0", "/home/me/phrased/phrasing-1"]}
