@@ -64,6 +64,8 @@ class State(BaseModel):
         samples_a_step: samples of an optimizer step, over all processes; 0 in runs older than this.
         stream: where each process goes on reading, if it streams its pairs.
         words: words of the instructions that were streamed, if the vocabulary of the base model is closed.
+        base_runs: names of the runs that the base model is from, if it is an editor that was bundled; None in runs
+            older than this.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +82,7 @@ class State(BaseModel):
     samples_a_step: int = 0
     stream: list[list[int]] = []
     words: list[str] = []
+    base_runs: list[str] | None = None
 
     def progress(self) -> str:
         """Return the content of PROGRESS_FILE: all but what only a run that goes on needs."""

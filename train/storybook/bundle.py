@@ -21,6 +21,7 @@ from ip2p.errors import ConfigError
 from ip2p.measuring.clip import ClipScorer
 from ip2p.measuring.psnr import psnr
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
+from ip2p.models.bundled import RECORD_FILE
 from ip2p.pictures.tensors import to_tensor
 from ip2p.settings import SETTINGS_FILE
 from ip2p.storybook.edits import Case, evaluation_cases
@@ -85,9 +86,6 @@ RECONSTRUCTIONS = "The autoencoder's reconstructions"
 FOUND = "Own caption found, and own direction (%)"
 LIMITS = "It knows storybook scenes of 256 px and nothing else; for photographs use a real model."
 CARD_TEMPLATE = Path(__file__).with_name("card.md.jinja")
-
-RECORD_FILE = "training.json"
-"""File beside the weights of a bundled model, with the progress of its training and its figures."""
 
 FOLDERS = {"diffusion": "base"}
 """Folders of bundled models whose names differ from those of the models."""

@@ -16,8 +16,9 @@ from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.bundled import bundled_path
 from ip2p.models.vocabulary import Vocabulary
 from ip2p.train.checkpoint import Checkpoint, State, save_checkpoint
+from ip2p.train.run_folder import read_runs
 from ip2p.train.storybook.bundle import read_record
-from ip2p.train.storybook.editor import EXAMPLES, export, known_words, matrix_table, training_command
+from ip2p.train.storybook.editor import EXAMPLES, export, known_words, matrix_table
 from ip2p.train.storybook.reproduce import OWN_SETTINGS
 
 
@@ -75,7 +76,10 @@ def test_an_editor_that_goes_on_from_the_bundled_one_has_the_commands_and_totals
     save_backbone(backbone, run / "editor", pipeline_class=backbone.pipeline_class)
     for base, steps in (("storybook-base", 4), ("storybook-editor", 3)):
         config = {"base": base, "out": f"runs/{steps}"}
-        state = State(step=steps, updates=steps, samples=10 * steps, seconds=60.0 * steps, config=config)
+        state = State(
+            step=steps, updates=steps, samples=10 * steps, seconds=60.0 * steps, config=config,
+            base_runs=read_runs(str(out / "editor")),
+        )  # fmt: skip
         save_checkpoint(run / "checkpoints", Checkpoint(state, {}, {}), keep=1)
         for given in ([], ["text_scale=4"]):  # the same run with other settings is no further training
             export(arguments(run / "editor", out=out, set=given))
@@ -84,6 +88,7 @@ def test_an_editor_that_goes_on_from_the_bundled_one_has_the_commands_and_totals
     card = (out / "editor" / "README.md").read_text()
     assert card.count("accelerate launch train/finetune.py") == 2 and "70 samples in 7 steps and 7 minutes" in card
     assert card.count("accelerate launch train/finetune.py base=storybook-editor") == 1
+    assert read_runs("storybook-base") == [] == read_runs("owner/name") and len(read_runs("storybook-editor")) == 1
 
 
 def test_a_mean_counts_each_of_its_runs_once(
@@ -183,15 +188,6 @@ def test_the_matrix_of_a_card_has_what_moved_beside_the_same_of_exact_targets() 
     header, _, cells = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
     found = dict(zip(header, cells, strict=True))
     assert (found["edits of"], found["roof"], found["animal"], found["door"]) == ("door, 4", "50 (25)", "25 (0)", "")
-
-
-def test_the_command_of_a_run_has_what_was_unusual_and_no_folders_of_this_machine() -> None:
-    config = {"steps": 7, "batch": 32, "dataset": "/a/b", "out": "/c", "base": "/d", "min_snr_gamma": 5.0}
-    command = "accelerate launch train/finetune.py 'dataset=[data/a/b]' out=runs/c steps=7 min_snr_gamma=5.0"
-    assert training_command(State(config=config)) == command
-    assert "'dataset=[data/phrased]'" in training_command(State(config=config | {"dataset": "data/phrased"}))
-    two = config | {"dataset": ["/home/me/phrased/phrasing-0", "/home/me/phrased/phrasing-1"]}
-    assert "'dataset=[data/phrased/phrasing-0,data/phrased/phrasing-1]'" in training_command(State(config=two))
 
 
 def test_a_reproduced_editor_has_the_settings_of_the_bundled_one() -> None:
