@@ -25,6 +25,7 @@ import torch
 from ip2p.device import parse_device
 from ip2p.errors import ModelError, run_program
 from ip2p.models.bundled import BUNDLED
+from ip2p.models.hashes import hash_weights
 from ip2p.shards import atomic_write
 from ip2p.train.checkpoint import State, check_same_settings
 from ip2p.train.storybook.autoencoder import (
@@ -48,7 +49,6 @@ from ip2p.train.storybook.judge import JudgeTask
 from ip2p.train.storybook.session import Task, require_above_zero, restore_averages, train_session
 from ip2p.train.storybook.tokens import make_tokenizer
 from ip2p.train.storybook.world import World, drawing_code
-from ip2p.train.tensor_shards import hash_weights
 
 MODELS = ("autoencoder", "judge", "clip-a", "clip-b", "diffusion", "decoder")
 EXPORTED = ("judge", "clip-a", "clip-b", "diffusion", "decoder")
