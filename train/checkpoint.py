@@ -26,6 +26,8 @@ from ip2p.errors import ConfigError, TrainingError
 from ip2p.shards import atomic_dir, hash_file, sweep_temporaries
 
 COMPLETE_FILE = "COMPLETE.json"
+PROGRESS_FILE = "progress.json"
+"""File in the folder of an editor, with the state of its run when it had these weights."""
 
 
 class _Stamp(NamedTuple):
@@ -62,6 +64,8 @@ class State(BaseModel):
         samples_a_step: samples of an optimizer step, over all processes; 0 in runs older than this.
         stream: where each process goes on reading, if it streams its pairs.
         words: words of the instructions that were streamed, if the vocabulary of the base model is closed.
+        base_runs: names of the runs that the base model is from, if it is an editor that was bundled; None in runs
+            older than this.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +82,11 @@ class State(BaseModel):
     samples_a_step: int = 0
     stream: list[list[int]] = []
     words: list[str] = []
+    base_runs: list[str] | None = None
+
+    def progress(self) -> str:
+        """Return the content of PROGRESS_FILE: all but what only a run that goes on needs."""
+        return self.model_dump_json(indent=1, exclude={"loss_scale", "stream", "words"}) + "\n"
 
 
 class Checkpoint(NamedTuple):

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from ip2p.errors import DataError, reason
 from ip2p.models.backbone import Backbone
+from ip2p.models.hashes import hash_weights
 from ip2p.train.objective import Latents
 from ip2p.train.ranks import Ranks
-from ip2p.train.tensor_shards import Say, TensorShards, hash_weights
+from ip2p.train.tensor_shards import Say, TensorShards
 
 SHARD = 128
 """Pairs in a shard; a kill loses at most one for each rank."""

@@ -17,7 +17,7 @@ from ip2p.pictures.pages import Chart, Curve, data_uri, render_page
 from ip2p.plurals import counted, duration
 from ip2p.shards import atomic_write
 from ip2p.train.adapters import has_lora, save_lora
-from ip2p.train.checkpoint import State
+from ip2p.train.checkpoint import PROGRESS_FILE, State
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.exact import ExactFigures, read_exact
 from ip2p.train.held_out import HeldOutCurve
@@ -43,8 +43,9 @@ def save_editor(
     exact: ExactFigures | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the editor as a diffusers folder with default settings (ip2p.json) and model card (README.md), atomically.
+    """Write the editor as a diffusers folder, atomically.
 
+    Beside it are default settings (ip2p.json), the progress of the run (progress.json) and the model card (README.md).
     Where the vocabulary of the base model is closed, that of the editor has the words of the instructions besides.
 
     Args:
@@ -78,6 +79,7 @@ def save_editor(
             "README.md": model_card(
                 config, state, folder, pairs=len(pairs), curve=curve or HeldOutCurve(), exact=exact
             ),
+            PROGRESS_FILE: state.progress(),
             **(extra or {}),
         },
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ip2p.errors import ConfigError, DataError
+from ip2p.models.bundled import BUNDLED_NAMES, RECORD_FILE, bundled_path
 from ip2p.ownership import require_own, sole_writer
 from ip2p.pairs.read import locate
 from ip2p.shards import atomic_write
@@ -117,7 +118,7 @@ def find_checkpoint(
     now: dict[str, Any] = {"data": data, "config": config.model_dump(mode="json"), "samples_a_step": step}
     found = load_newest(out / "checkpoints", warn=say)
     if found is None:
-        return State.model_validate(now), None
+        return State.model_validate(now | {"base_runs": read_runs(config.base)}), None
     # A run that is older than a setting was made with what is now its default.
     past = found.state.model_copy(update={"config": FinetuneConfig().model_dump(mode="json") | found.state.config})
     check_same_settings(past, config=now["config"], may_change=MAY_CHANGE, folder=out)
@@ -126,6 +127,23 @@ def find_checkpoint(
         say(line)
     say(f"going on from step {past.step} in {out}")
     return past.model_copy(update=now), found
+
+
+def read_runs(base: str) -> list[str]:
+    """Read which runs a base model is from, by the record of an editor that was bundled; none of any other model.
+
+    Args:
+        base: bundled name, folder, single file or hub id.
+
+    Raises:
+        ModelError: a bundled model has no weights.
+    """
+    folder = bundled_path(base) if base in BUNDLED_NAMES else Path(base)
+    try:
+        runs: list[str] = json.loads((folder / RECORD_FILE).read_text()).get("runs", [])
+    except (OSError, ValueError, AttributeError):  # none, or somebody else's
+        return []
+    return runs
 
 
 def tell_changes(past: State, now: State, *, processes: int) -> list[str]:

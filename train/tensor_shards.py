@@ -7,17 +7,15 @@ read. It is whole when its manifest exists, which is written last, and its bytes
 others are made again. Reading maps the file: ranks of one machine share it in the page cache, and none holds a copy.
 """
 
-import hashlib
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ip2p.errors import DataError
 from ip2p.records import SCHEMA_VERSION
@@ -161,12 +159,3 @@ def tell_unused(folder: Path, used: Collection[Path], say: Say) -> None:
             f"this run does not use {unused[each] / 1e6:,.1f} MB of the kept latents in {each}, of other pairs; "
             "if no other does, delete the folder once, and what is used is made again"
         )
-
-
-def hash_weights(module: nn.Module) -> str:
-    """Hash the names, types, shapes and values of a module's weights: 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

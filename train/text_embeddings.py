@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ip2p.models.backbone import Backbone
+from ip2p.models.hashes import hash_weights
 from ip2p.train.latent_cache import DTYPES, CacheDtype
 from ip2p.train.ranks import Ranks
-from ip2p.train.tensor_shards import Say, TensorShards, hash_weights
+from ip2p.train.tensor_shards import Say, TensorShards
 
 SHARD = 256
 """Texts in a shard."""

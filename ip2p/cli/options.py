@@ -292,7 +292,7 @@ class ModelChoice(NamedTuple):
         Raises:
             ModelError: one of them is not there.
         """
-        from ip2p.models.folder import fingerprint_model
+        from ip2p.models.hashes import fingerprint_model
         from ip2p.models.lora import Lora
         from ip2p.models.lora_layouts import PEFT_FILE
         from ip2p.shards import fingerprint

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from ip2p.measuring.intervals import Difference, Interval, compare
 from ip2p.measuring.tables import markdown_table
 
 SAME_DATA = (
-    "data", "samples", "seed", "measures", "judge", "judge_weights", "clip", "clip_weights", "clip_side", "clip_range",
-    "clip_resize",
+    "data", "samples", "seed", "measures", "judge_weights", "clip_weights", "clip_side", "clip_range", "clip_resize",
 )  # fmt: skip
-"""Facts that two evaluations must have in common for their figures to be comparable."""
+"""Facts that two evaluations must have in common for their figures to be comparable. What a judge or a CLIP is called
+is none: the weights tell."""
 MEASURED_BY = {
     "asked": ("asked", "asked_edit", "asked_kept", "asked_clean"),
     "dino_weights": tuple(name for name in MEASURES if "DINO" in name or "structure distance" in name),
@@ -55,8 +55,9 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> list[Compared]
     """
     for name in SAME_DATA:
         if first.about.get(name) != second.about.get(name):
+            told = " and ".join(_tell(each.about, name) for each in (first, second))
             raise DataError(
-                f"the evaluations differ in {name}: {first.about.get(name)} and {second.about.get(name)}",
+                f"the evaluations differ in {name}: {told}",
                 "Evaluate both on the same data, with the same seed, CLIP and judge",
             )
     others = [whose for whose in MEASURED_BY if first.about.get(whose) != second.about.get(whose)]
@@ -71,6 +72,12 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> list[Compared]
     if not found:
         raise DataError("the evaluations have no sample in common", "Evaluate both on the same data and seed")
     return found
+
+
+def _tell(about: Mapping[str, Any], name: str) -> str:
+    """Tell a fact of an evaluation; beside a hash of weights, what has them."""
+    model = about.get(name.removesuffix("_weights"))
+    return f"{about.get(name)} ({model})" if name.endswith("_weights") and model else f"{about.get(name)}"
 
 
 def _compare(

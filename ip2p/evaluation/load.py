@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Unpack
 
 import yaml
+from torch import nn
 
 from ip2p import measuring, storybook
 from ip2p.editing.editor import Editor
@@ -23,12 +24,12 @@ from ip2p.measuring.dino import Dino
 from ip2p.measuring.published import missing_for_lpips
 from ip2p.measuring.vision_judge import VisionJudge
 from ip2p.models.backbone import Backbone, LoadingOptions
-from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
-from ip2p.models.folder import fingerprint_model
+from ip2p.models.bundled import BUNDLED_NAMES
+from ip2p.models.hashes import fingerprint_model, hash_weights
 from ip2p.models.inference import load_for_inference
 from ip2p.remote.server import ServerSettings
 from ip2p.settings import SETTINGS_FILE
-from ip2p.shards import fingerprint, hash_file
+from ip2p.shards import fingerprint
 from ip2p.storybook.judge import Judge
 
 BASELINES = {"sdedit", "p2p", "text"}
@@ -228,8 +229,8 @@ def evaluate_model(
         "asked": asked.model if asked else "none",
         "device": backbone.device.type, "versions": describe_versions(), "measures": _hash_measures(),
         "samples": fingerprint({"samples": [each.describe() for each in data.samples]})[:16],
-        "judge_weights": _mark(JUDGE) if judge else "", "clip_weights": _mark(clip_name) if clip else "",
-        "dino_weights": _mark(dino_name) if dino_name else "",
+        "judge_weights": _mark(judge.net if judge else None), "clip_weights": _mark(clip.model if clip else None),
+        "dino_weights": _mark(dino.model if dino else None),
     }  # fmt: skip
     marks = {
         "editor": fingerprint_model(editor_name)[:16], "options": {name: str(each) for name, each in loading.items()},
@@ -239,7 +240,7 @@ def evaluate_model(
     }  # fmt: skip
     return evaluate(
         editor, base, data.samples, judge=judge, clip=clip, dino=dino, extent=extent, seed=seed, out=out, about=about,
-        marks=marks, notes=[*data.notes, *domain_notes(backbone, data, base), *clip_notes(clip_name, data)],
+        marks=marks, notes=[*data.notes, *domain_notes(backbone, data, base), *clip_notes(clip, data)],
         vision=vision, say=say,
     )  # fmt: skip
 
@@ -286,9 +287,11 @@ def _unread(backbone: Backbone, data: Data, texts: Sequence[str], name: str) -> 
     return f"{known}: {unknown} of {len(texts)} {name} have words that it has never read."
 
 
-def clip_notes(clip_name: str, data: Data) -> list[str]:
+def clip_notes(clip: ClipScorer | None, data: Data) -> list[str]:
     """Tell a reader that the CLIP that measures storybook's editors chose what they learnt from."""
-    if not data.is_storybook or clip_name != FILTER_CLIP:
+    if clip is None or not data.is_storybook:
+        return []
+    if _mark(clip.model) != _mark(ClipScorer.from_pretrained(FILTER_CLIP).model):  # whatever it is called
         return []
     return [
         f"{FILTER_CLIP} measures, which also filtered the pairs of storybook's editors: its figures may flatter them. "
@@ -301,8 +304,6 @@ def _choose_clip(data: Data) -> str:
     return next(name for name in STORYBOOK_CLIPS if name in BUNDLED_NAMES) if data.is_storybook else PHOTO_CLIP
 
 
-def _mark(name: str) -> str:
-    """Hash the weights of a judge or CLIP in a folder; a hub id stands for itself."""
-    folder = bundled_path(name) if name in BUNDLED_NAMES else Path(name)
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    return hashlib.sha256("".join(map(hash_file, files)).encode()).hexdigest()[:16] if files else name
+def _mark(network: nn.Module | None) -> str:
+    """Hash the weights of a judge, CLIP or DINO, wherever it was loaded from; an empty string without one."""
+    return hash_weights(network)[:16] if network is not None else ""

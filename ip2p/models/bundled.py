@@ -7,6 +7,9 @@ from ip2p.errors import ModelError
 BUNDLED = Path(__file__).parents[1] / "bundled"
 """Folder of the models of storybook's world."""
 
+RECORD_FILE = "training.json"
+"""File beside the weights of a bundled model, with the progress of its training and its figures."""
+
 DEFAULT_BASE, DEFAULT_EDITOR = "storybook-base", "storybook-editor"
 
 _FOLDERS = {

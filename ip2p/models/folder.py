@@ -1,6 +1,5 @@
 """Model folders in diffusers' layout: `model_index.json`, and a folder for each component."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -20,12 +19,11 @@ from safetensors.torch import save_file
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
 from ip2p.errors import ConfigError, ModelError, reason
-from ip2p.models.bundled import BUNDLED_NAMES, bundled_path
+from ip2p.models.bundled import BUNDLED_NAMES, RECORD_FILE, bundled_path
 from ip2p.models.checkpoint import WeightsChoice
 from ip2p.models.folder_checks import require_files, require_network, require_schedule, require_tokenizer
 from ip2p.models.loading import DAMAGED_HINT, explain, load_whole, quiet
 from ip2p.settings import SETTINGS_FILE
-from ip2p.shards import hash_file
 
 INDEX_FILE = "model_index.json"
 NAME_HINT = (
@@ -47,7 +45,7 @@ SAFETY_COMPONENTS: dict[str, tuple[str, ...]] = {
     "feature_extractor": ("CLIPImageProcessor", "CLIPFeatureExtractor", "CLIPImageProcessorPil"),
 }
 COMPONENTS = (*REQUIRED_COMPONENTS, *SDXL_COMPONENTS, *SAFETY_COMPONENTS, "scheduler")
-MODEL_FILES = (INDEX_FILE, SETTINGS_FILE, "README.md", "training.json")
+MODEL_FILES = (INDEX_FILE, SETTINGS_FILE, "README.md", RECORD_FILE, "progress.json")
 HEADER_KEY = "ip2p"
 """Key of the configs and tokenizers in the header of a single file."""
 PART_FILE = re.compile(
@@ -263,23 +261,6 @@ def _write_component(component: Any, folder: Path, dtype: torch.dtype) -> None:
         config.pop("_name_or_path", None)  # a path on the machine that trained it
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         save_file(weights, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
-
-
-def fingerprint_model(name: str | Path) -> str:
-    """Hash the names and contents of a model's files.
-
-    Args:
-        name: bundled name, folder, single file or hub id.
-
-    Raises:
-        ModelError: there is no such model.
-    """
-    path = locate(name)
-    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(path.parent)}:{hash_file(file)}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
 
 
 def require_replaceable(target: Path, source: Path | None = None, *, overwrite: bool = False) -> None:

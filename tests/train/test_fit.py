@@ -23,6 +23,7 @@ from ip2p.errors import ConfigError, Ip2pError, TrainingError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.widen import suit_attention
 from ip2p.shards import hash_file
+from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.finetune import main
 from ip2p.train.held_out import HeldOutCurve
@@ -327,6 +328,8 @@ def test_the_best_editor_is_kept_and_offered_and_a_rise_ends_the_run(
     lowest = min(losses, key=lambda step: losses[step])
     assert 0 < lowest and outcome.step == lowest + 3 == max(losses)
     record = json.loads((tmp_path / "run" / "best" / "held_out.json").read_text())
+    progress = State.model_validate_json((tmp_path / "run" / "best" / "progress.json").read_text())
+    assert (progress.step, progress.samples) == (record["step"], 4 * record["step"])
     assert record == {"step": lowest, "loss": losses[lowest]}
     assert any(f"lowest at step {lowest}" in line and str(tmp_path / "run" / "best") in line for line in said)
     assert "the held-out loss rises" in capsys.readouterr().err

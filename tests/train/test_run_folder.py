@@ -1,5 +1,6 @@
 """The folder of a run: one writer, and what may change when the run goes on."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,16 @@ def test_other_pairs_go_on_with_a_word(train: Train, make_pairs: Callable[..., P
     fewer = make_pairs(tmp_path / "fewer", 19)
     assert any("from step 2 on, the run has other pairs" in line for line in train("out", 3, dataset=fewer))
     assert not any("other pairs" in line for line in train("out", 4, dataset=fewer))
+
+
+def test_a_run_knows_the_runs_of_the_editor_that_it_began_with(train: Train, tiny_base: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    for steps, runs in ((1, ["one"]), (2, ["another"])):  # what is there when the run goes on may be another editor
+        (base / "training.json").write_text(json.dumps({"runs": runs}))
+        train("run", steps, base=base)
+        state = tmp_path / "run" / "checkpoints" / f"step-{steps:08d}" / "state.json"
+        assert json.loads(state.read_text())["base_runs"] == ["one"]
 
 
 def test_the_same_step_divided_otherwise_is_the_same_step(train: Train, tmp_path: Path) -> None:

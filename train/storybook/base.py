@@ -9,7 +9,7 @@ Train in this order, because each model needs the earlier ones:
     diffusion     text encoder and UNet, from captions to latents
     decoder       trains the decoder further, with a frozen encoder
     export        writes all models into ip2p/bundled, with cards measured on held-out scenes
-    measure       measures all of these in ip2p/bundled on held-out scenes, and writes nothing
+    measure       measures all of these in ip2p/bundled on held-out scenes; with --write into their cards, too
 
 Each call is one session: it resumes from the state of the last one, and is safe to kill. Without such a state,
 `--begin-with ip2p/bundled` starts from finished models. `python train/storybook/reproduce.py` makes all of them.
@@ -25,6 +25,8 @@ import torch
 from ip2p.device import parse_device
 from ip2p.errors import ModelError, run_program
 from ip2p.models.bundled import BUNDLED
+from ip2p.models.hashes import hash_weights
+from ip2p.shards import atomic_write
 from ip2p.train.checkpoint import State, check_same_settings
 from ip2p.train.storybook.autoencoder import (
     AutoencoderTask,
@@ -38,6 +40,7 @@ from ip2p.train.storybook.bundle import (
     exported_folders,
     measure_models,
     read_record,
+    replace_figures,
     require_replaceable,
 )
 from ip2p.train.storybook.clip import SEEDS, ClipTask
@@ -46,7 +49,6 @@ from ip2p.train.storybook.judge import JudgeTask
 from ip2p.train.storybook.session import Task, require_above_zero, restore_averages, train_session
 from ip2p.train.storybook.tokens import make_tokenizer
 from ip2p.train.storybook.world import World, drawing_code
-from ip2p.train.tensor_shards import hash_weights
 
 MODELS = ("autoencoder", "judge", "clip-a", "clip-b", "diffusion", "decoder")
 EXPORTED = ("judge", "clip-a", "clip-b", "diffusion", "decoder")
@@ -139,9 +141,13 @@ def export_all(parsed: argparse.Namespace, device: torch.device) -> None:
 
 
 def measure_all(parsed: argparse.Namespace, device: torch.device) -> None:
-    """Print what the finished models of a folder do on held-out scenes."""
-    for name, figures in measure_models(parsed.out, scenes=parsed.measure, device=device).items():
-        print(f"{name}: " + ", ".join(f"{what} {value:.1f}" for what, value in figures.items()), flush=True)
+    """Print what the finished models of a folder do on held-out scenes, and write it into their cards if wanted."""
+    for name, figures in measure_models(parsed.out, scenes=parsed.measure, device=device):
+        for what, values in figures.items():
+            print(f"{name}, {what}: " + ", ".join(f"{key} {value:.1f}" for key, value in values.items()), flush=True)
+        if parsed.write:
+            for file, text in replace_figures(parsed.out / name, figures).items():
+                atomic_write(parsed.out / name / file, text.encode())
 
 
 def _finished_autoencoder(parsed: argparse.Namespace) -> Any:
@@ -176,6 +182,9 @@ def main() -> int:
     parser.add_argument("--only", choices=EXPORTED, help="export this model only")
     parser.add_argument(
         "--measure", type=int, default=500, help="held-out scenes to measure exported models on (default: 500)"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="measure: replace the figures in the cards by those measured"
     )
     parser.add_argument("--device", help="device, such as cuda (default: the best available)")
     parser.add_argument(

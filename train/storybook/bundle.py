@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from ip2p.errors import ConfigError
 from ip2p.measuring.clip import ClipScorer
 from ip2p.measuring.psnr import psnr
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
+from ip2p.models.bundled import RECORD_FILE
 from ip2p.pictures.tensors import to_tensor
 from ip2p.settings import SETTINGS_FILE
 from ip2p.storybook.edits import Case, evaluation_cases
@@ -79,12 +80,12 @@ CLIPS = {
         "zero-shot-image-classification",
     ),
 }
+READ_AS_DRAWN = "Attributes read from pictures as drawn (%)"
+READ_AS_CAPTIONED = "Attributes read from drawn pictures as captioned (%)"
 RECONSTRUCTIONS = "The autoencoder's reconstructions"
+FOUND = "Own caption found, and own direction (%)"
 LIMITS = "It knows storybook scenes of 256 px and nothing else; for photographs use a real model."
 CARD_TEMPLATE = Path(__file__).with_name("card.md.jinja")
-
-RECORD_FILE = "training.json"
-"""File beside the weights of a bundled model, with the progress of its training and its figures."""
 
 FOLDERS = {"diffusion": "base"}
 """Folders of bundled models whose names differ from those of the models."""
@@ -129,7 +130,9 @@ def measure_base(backbone: Backbone, judge: Judge, cases: Sequence[Case]) -> dic
     return accuracies(judge, to_tensor(drawn), cases)
 
 
-def measure_models(folder: Path, *, scenes: int, device: torch.device) -> dict[str, dict[str, float]]:
+def measure_models(
+    folder: Path, *, scenes: int, device: torch.device
+) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
     """Measure what is trained on pictures as drawn, all but the editor, on held-out scenes, as the cards say.
 
     Args:
@@ -137,19 +140,17 @@ def measure_models(folder: Path, *, scenes: int, device: torch.device) -> dict[s
         scenes: number of held-out scenes.
         device: device to compute on.
 
-    Returns:
-        Figures by what is measured.
+    Yields:
+        The name of a model's folder, and its figures by their captions in its card, as soon as they are measured.
     """
     cases, judge = evaluation_cases(scenes), Judge.from_pretrained(folder / "judge", device=device)
-    base = load_backbone(folder / "base", want="base", device=device)
-    found = {
-        "judge, pictures as drawn (%)": measure_judge(judge, cases),
-        RECONSTRUCTIONS: measure_autoencoder(base.vae, judge, cases),
-    }
+    yield "judge", {READ_AS_DRAWN: measure_judge(judge, cases)}
     for name in CLIPS:
         if (folder / name).is_dir():
-            found[f"{name} (%)"] = measure_clip(ClipScorer.from_pretrained(folder / name, device=device), scenes)
-    return found | {"base, drawn from captions (%)": measure_base(base, judge, cases)}
+            yield name, {FOUND: measure_clip(ClipScorer.from_pretrained(folder / name, device=device), scenes)}
+    base = load_backbone(folder / "base", want="base", device=device)
+    drawn, reconstructed = measure_base(base, judge, cases), measure_autoencoder(base.vae, judge, cases)
+    yield "base", {READ_AS_CAPTIONED: drawn, RECONSTRUCTIONS: reconstructed}
 
 
 def exported_folders(out: Path, model: str) -> list[Path]:
@@ -190,13 +191,13 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
     cases = evaluation_cases(scenes)
     if isinstance(task, JudgeTask):
         judge = Judge(task.net)
-        figures = {"Attributes read from pictures as drawn (%)": measure_judge(judge, cases)}
+        figures = {READ_AS_DRAWN: measure_judge(judge, cases)}
         extra = {"README.md": card(JUDGE, sessions("judge"), state, figures), RECORD_FILE: record(state, figures)}
         judge.save_pretrained(out / "judge", extra=extra)
     elif isinstance(task, DiffusionTask):
         judge, backbone = Judge.from_pretrained(out / "judge"), task.backbone
         figures = {
-            "Attributes read from drawn pictures as captioned (%)": measure_base(backbone, judge, cases),
+            READ_AS_CAPTIONED: measure_base(backbone, judge, cases),
             RECONSTRUCTIONS: measure_autoencoder(backbone.vae, judge, cases),
         }
         body = card(BASE, sessions("autoencoder", "judge", f"diffusion --unet {task.unet}"), state, figures)
@@ -210,7 +211,7 @@ def export(task: object, state: State, out: Path, *, scenes: int) -> None:
         for folder in exported_folders(out, "decoder"):
             replace_decoder(folder, task.vae, measured, state)
     elif isinstance(task, ClipTask):
-        figures = {"Own caption found, and own direction (%)": measure_clip(task.scorer(), scenes)}
+        figures = {FOUND: measure_clip(task.scorer(), scenes)}
         body = card(CLIPS[task.name], sessions(task.name), state, figures)
         save_clip(task, out / task.name, {"README.md": body, RECORD_FILE: record(state, figures)})
 
@@ -228,27 +229,41 @@ def replace_decoder(folder: Path, vae: Any, figures: Mapping[str, float], state:
     larger = copy.deepcopy(vae)  # the decoder may have grown; the encoder is the bundled one
     larger.encoder.load_state_dict(backbone.vae.encoder.state_dict())
     backbone = dataclasses.replace(backbone, vae=larger)
-    body, settings = ((folder / name).read_text() for name in ("README.md", SETTINGS_FILE))
     line = (
         f"    python train/storybook/base.py decoder  # {state.samples:,} samples, {state.seconds / 60:.0f} minutes\n"
     )
-    before, heading, after = body.partition(f"{RECONSTRUCTIONS}:\n\n")
-    if heading:
+    extra = {**replace_figures(folder, {RECONSTRUCTIONS: figures}), SETTINGS_FILE: (folder / SETTINGS_FILE).read_text()}
+    if f"{RECONSTRUCTIONS}:\n\n" in extra["README.md"]:
         end = "    python train/storybook/base.py export\n"
-        _, gap, rest = after.partition("\n\n")
-        body = before.replace(end, line + end) + heading + _table(figures) + gap + rest
-    extra = {"README.md": body, SETTINGS_FILE: settings}
-    content = json.loads((folder / RECORD_FILE).read_text())
-    content["figures"][RECONSTRUCTIONS] = {name: round(value, 2) for name, value in figures.items()}
-    extra[RECORD_FILE] = json.dumps(content, indent=1) + "\n"
+        extra["README.md"] = extra["README.md"].replace(end, line + end)
     save_backbone(backbone, folder, pipeline_class=backbone.pipeline_class, extra=extra)
+
+
+def replace_figures(folder: Path, figures: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """Return card and record of a bundled model, by name of the file, with other figures; it writes nothing.
+
+    Args:
+        folder: folder of the bundled model.
+        figures: tables of figures with one row, by caption; those without a table in the card are only recorded.
+    """
+    body, content = (folder / "README.md").read_text(), json.loads((folder / RECORD_FILE).read_text())
+    for what, values in figures.items():
+        before, caption, after = body.partition(f"{what}:\n\n")
+        if caption:
+            _, gap, rest = after.partition("\n\n")
+            body = before + caption + _table(values) + gap + rest
+    content["figures"] |= _rounded(figures)
+    return {"README.md": body, RECORD_FILE: json.dumps(content, indent=1) + "\n"}
 
 
 def record(state: State, figures: Mapping[str, Mapping[str, float]], **more: Any) -> str:
     """Return the progress of a training, the figures measured then, and what else is to be kept, as JSON."""
     progress = state.model_dump(include={"step", "updates", "samples", "seconds", "precision"})
-    rounded = {what: {name: round(value, 2) for name, value in values.items()} for what, values in figures.items()}
-    return json.dumps({**progress, "figures": rounded, **more}, indent=1) + "\n"
+    return json.dumps({**progress, "figures": _rounded(figures), **more}, indent=1) + "\n"
+
+
+def _rounded(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {what: {name: round(value, 2) for name, value in values.items()} for what, values in figures.items()}
 
 
 def read_record(bundled: Path, model: str) -> State:

@@ -1,7 +1,7 @@
 """Export a fine-tuned editor as storybook-editor: `python train/storybook/editor.py runs/editor/editor`.
 
 It writes fp16 weights into ip2p/bundled/editor, with a card measured on held-out scenes. Of several folders the
-mean of their weights is exported (arXiv 2203.05482): runs/a/editor runs/b/editor --shares 0.6 0.4. Settings that the
+mean of their weights is exported (arXiv 2203.05482): runs/a/editor runs/b/best --shares 0.6 0.4. Settings that the
 editor is to have by itself, such as `--set keep_unchanged=true` or `--set text_scale=3`, go into its ip2p.json. Where a
 run went on from the bundled editor, the card has the commands and the totals of both.
 """
@@ -9,16 +9,14 @@ run went on from the bundled editor, the card has the commands and the totals of
 import argparse
 import dataclasses
 import json
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from ip2p.config import load_config
 from ip2p.editing.editor import Editor
 from ip2p.errors import ConfigError, run_program
 from ip2p.evaluation.changes import UNMEASURED, Matrix, Moved, moved_attributes
@@ -29,18 +27,26 @@ from ip2p.evaluation.results import Result
 from ip2p.evaluation.samples import storybook_samples
 from ip2p.measuring.tables import markdown_table
 from ip2p.models.backbone import Backbone, load_backbone, save_backbone
-from ip2p.models.bundled import BUNDLED, bundled_path
+from ip2p.models.bundled import BUNDLED, RECORD_FILE, bundled_path
 from ip2p.models.vocabulary import Vocabulary
 from ip2p.settings import SETTINGS_FILE, EditSettings, require_known
-from ip2p.shards import fingerprint
 from ip2p.storybook.judge import Judge
 from ip2p.storybook.language import vocabulary
 from ip2p.storybook.scene import ATTRIBUTES
-from ip2p.train.checkpoint import State, load_newest
-from ip2p.train.config import FinetuneConfig
-from ip2p.train.storybook.bundle import LIMITS, RECORD_FILE, ModelDescription, card, record, require_replaceable
+from ip2p.train.storybook.bundle import LIMITS, ModelDescription, card, record, require_replaceable
+from ip2p.train.storybook.lineage import (
+    EDITOR_NAME,
+    add_progress,
+    distinct_runs,
+    earlier_record,
+    export_command,
+    read_state,
+    run_id,
+    runs_so_far,
+    training_command,
+)
 
-BASE_NAME, EDITOR_NAME = "storybook-base", "storybook-editor"
+BASE_NAME = "storybook-base"
 EDITOR = ModelDescription(
     f"{EDITOR_NAME}: pictures and instructions to edited pictures",
     "Edits a picture as an English instruction says (InstructPix2Pix, arXiv 2211.09800). Fine-tuned from\n"
@@ -63,14 +69,11 @@ MOVED = (
     "in brackets, how often it does so for the exact targets. Beside each kind is its number of edits"
 )
 EDITOR_LIMITS = f"{LIMITS}\nNot measured: " + "; ".join(f"{name} ({why})" for name, why in UNMEASURED.items()) + "."
-PLACES = ("base", "dataset", "out", "cache_folder")
-"""Settings of a run that say where things were, and nothing about how it was trained."""
 DATA_COMMANDS = (
     "python data_gen/pipeline.py",
     "python train/storybook/phrasings.py data/storybook/packed --out data/phrased",
 )
 """Commands that make the pairs of a run, as the card has them unless others are given."""
-FINETUNE_CONFIG = Path(__file__).parents[2] / "configs" / "storybook_finetune.yaml"
 TRAINED = ("unet", "text_encoder")
 
 
@@ -193,64 +196,6 @@ def settings_text(backbone: Backbone, given: Mapping[str, str]) -> str:
     return json.dumps(own | words, indent=1) + "\n"
 
 
-def training_command(state: State) -> str:
-    """Return the command of a run, with the settings in which it differs from configs/storybook_finetune.yaml.
-
-    Of folders only the last two parts are named, as if they were in `data`: the others are those of one machine.
-    """
-    usual = load_config(FinetuneConfig, FINETUNE_CONFIG, []).model_dump(mode="json")
-    changed = {
-        name: value for name, value in state.config.items()
-        if name in usual and name not in PLACES and value != usual[name]
-    }  # fmt: skip
-    base = {"base": EDITOR_NAME} if state.config.get("base") == EDITOR_NAME else {}
-    pairs = state.config.get("dataset") or []
-    named = [_name_folder(each) for each in ([pairs] if isinstance(pairs, str) else pairs)]
-    data = {"dataset": f"[{','.join(named)}]"} if named and pairs != usual["dataset"] else {}
-    words = [shlex.quote(f"{name}={value}") for name, value in (base | data | changed).items()]
-    return " ".join(["accelerate launch train/finetune.py", *words])
-
-
-def _name_folder(folder: str) -> str:
-    parts = Path(folder).parts[-2:]
-    return "/".join(parts if parts[0] == "data" else ("data", *parts))
-
-
-def run_id(state: State) -> str:
-    """Name a run, however often it is exported: by its pairs and its folder."""
-    return fingerprint({"data": state.data, "out": state.config.get("out")})[:16]
-
-
-def read_states(folders: Sequence[Path]) -> list[State]:
-    """Read the progress of each run whose editors these are, once, at its newest checkpoint."""
-    found = [load_newest(folder.resolve().parent / "checkpoints", warn=print) for folder in folders]
-    return list({run_id(each.state): each.state for each in found if each}.values()) or [State()]
-
-
-def earlier_record(folder: Path, states: Sequence[State]) -> dict[str, Any]:
-    """Read the record of the bundled editor that runs went on from; an empty one if they began with another model.
-
-    Args:
-        folder: folder of the bundled editor, which may be an earlier export of some of these runs.
-        states: progress of the runs.
-    """
-    path = folder / RECORD_FILE
-    if states[-1].config.get("base") != EDITOR_NAME or not path.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text())
-    again = not {run_id(state) for state in states}.isdisjoint(found.get("runs", [found.get("run")]))
-    return found.get("earlier", {}) if again else found
-
-
-def add_progress(states: Sequence[State], earlier: Mapping[str, Any]) -> State:
-    """Return the progress of runs, and of the record of an earlier one, in all."""
-    counts = {
-        name: sum(getattr(state, name) for state in states) + earlier.get(name, 0)
-        for name in ("step", "updates", "samples", "seconds")
-    }
-    return states[-1].model_copy(update=counts)
-
-
 def export(parsed: argparse.Namespace) -> None:
     """Write the editor.
 
@@ -271,8 +216,10 @@ def export(parsed: argparse.Namespace) -> None:
     text = settings_text(backbone, given)
     written = {name: value for name, value in json.loads(text).items() if name in EditSettings.model_fields}
     backbone = dataclasses.replace(backbone, own_settings=written)
-    states = read_states(folders)
+    reached = [read_state(each) for each in folders]
+    states = distinct_runs(reached)
     earlier = earlier_record(bundled_path(EDITOR_NAME), states)
+    states = [state for state in states if run_id(state) not in runs_so_far(earlier)]
     total = add_progress(states, earlier)
     figures, tables = {}, {}
     if parsed.measure:
@@ -282,14 +229,14 @@ def export(parsed: argparse.Namespace) -> None:
             "The exact targets through its autoencoder, finished as its edits are (%)": measured.bound,
         }
         tables = {MOVED: matrix_table(measured.moved)}
-    shown = f" --shares {' '.join(map(str, shares))}" if len(folders) > 1 else ""
-    shown += f" --set {' '.join(parsed.set)}" if parsed.set else ""
-    shown += f" --measure {parsed.measure}"
+    options = ["--shares", *map(str, shares)] if len(folders) > 1 else []
+    options += ["--set", *parsed.set] if parsed.set else []
+    options += ["--measure", str(parsed.measure)]
     commands = [
         *earlier.get("commands", []),
         *parsed.made_by,
         *map(training_command, states),
-        f"python train/storybook/editor.py{shown}",
+        export_command(folders, reached, options),
     ]
     extra = {
         "README.md": card(EDITOR, commands, total, figures, f"pairs that {BASE_NAME} drew", tables, EDITOR_LIMITS),

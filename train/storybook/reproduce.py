@@ -21,11 +21,10 @@ from rich.table import Table
 
 from ip2p.device import best_device
 from ip2p.errors import run_program
-from ip2p.models.bundled import BUNDLED
+from ip2p.models.bundled import BUNDLED, RECORD_FILE
 from ip2p.shards import atomic_write
 from ip2p.train.checkpoint import load_newest
 from ip2p.train.storybook.base import SCENE_COUNT, checkpoints
-from ip2p.train.storybook.bundle import RECORD_FILE
 from ip2p.train.storybook.diffusion import UNETS
 from ip2p.train.storybook.session import require_above_zero
 

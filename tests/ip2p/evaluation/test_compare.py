@@ -59,9 +59,13 @@ def test_noise_is_hardly_ever() -> None:
 def test_other_data_are_refused() -> None:
     with pytest.raises(DataError, match="differ in seed: 1 and 2"):
         compare_evaluations(evaluation(0), evaluation(0, seed=2))
-    for name in ("judge", "judge_weights", "clip_weights", "measures", "samples"):  # a name alone says too little
-        with pytest.raises(DataError, match=f"differ in {name}: none and another"):
+    for name in ("judge_weights", "clip_weights", "measures", "samples"):
+        with pytest.raises(DataError, match=rf"differ in {name}: none( \(a\))? and another"):
             compare_evaluations(evaluation(0, **{name: "none"}), evaluation(0, **{name: "another"}))
+    one, moved = (evaluation(0, clip=name, clip_weights="0123") for name in ("clip", "elsewhere/clip"))
+    assert compare_evaluations(one, moved), "a name says nothing"
+    with pytest.raises(DataError, match=r"differ in clip_weights: 0123 \(clip\) and 4567 \(clip\)"):
+        compare_evaluations(one, evaluation(0, clip="clip", clip_weights="4567"))
     with pytest.raises(DataError, match="no sample in common"):
         compare_evaluations(evaluation(0), evaluation(0).model_copy(update={"methods": {}}))
 

@@ -14,7 +14,7 @@ from ip2p.models import bundled
 from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.bundled import bundled_path
 from ip2p.models.convert import convert
-from ip2p.models.folder import fingerprint_model
+from ip2p.models.hashes import fingerprint_model
 from ip2p.settings import SCHEDULERS
 
 FOLDERS = ("base_folder", "editor_folder", "sd_base_folder", "sd_editor_folder", "xl_base_folder", "xl_editor_folder")

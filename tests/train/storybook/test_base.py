@@ -16,6 +16,7 @@ from ip2p.storybook.judge import Judge
 from ip2p.storybook.scene import RESERVED
 from ip2p.train.storybook import autoencoder
 from ip2p.train.storybook.autoencoder import grow_decoder, make_autoencoder, normalize_latents
+from ip2p.train.storybook.bundle import READ_AS_DRAWN
 from ip2p.train.storybook.world import SCENE_MAKERS, World
 
 pytestmark = pytest.mark.slow
@@ -78,8 +79,10 @@ def test_the_models_are_made_in_order_and_exported(tmp_path: Path) -> None:
     base("diffusion", begun, "--begin-with", str(out))
     base("export", begun, "--out", str(out), "--measure", "8", "--only", "diffusion")
     assert "128 samples in 4 steps" in (out / "base" / "README.md").read_text()
-    measured = base("measure", begun, "--out", str(out), "--measure", "8")
-    assert all(name in measured for name in ("judge, ", "PSNR (dB)", "clip-a", "clip-b", "base, "))
+    measured = base("measure", begun, "--out", str(out), "--measure", "8", "--write")
+    assert all(name in measured for name in ("judge, ", "PSNR (dB)", "clip-a, ", "clip-b, ", "base, "))
+    written = json.loads((out / "judge" / "training.json").read_text())["figures"][READ_AS_DRAWN]
+    assert f"all {written['all']:.1f}, " in measured
     (picture,) = generate(load_backbone(out / "base", want="base"), ["a red barn"], seeds=[1], steps=2)
     assert picture.size == (256, 256)
     assert StableDiffusionPipeline.from_pretrained(out / "base", safety_checker=None).unet.config.in_channels == 4

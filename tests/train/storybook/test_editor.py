@@ -16,8 +16,9 @@ from ip2p.models.backbone import load_backbone, save_backbone
 from ip2p.models.bundled import bundled_path
 from ip2p.models.vocabulary import Vocabulary
 from ip2p.train.checkpoint import Checkpoint, State, save_checkpoint
+from ip2p.train.run_folder import read_runs
 from ip2p.train.storybook.bundle import read_record
-from ip2p.train.storybook.editor import EXAMPLES, export, known_words, matrix_table, training_command
+from ip2p.train.storybook.editor import EXAMPLES, export, known_words, matrix_table
 from ip2p.train.storybook.reproduce import OWN_SETTINGS
 
 
@@ -56,7 +57,8 @@ def test_the_mean_of_two_editors_is_exported_with_card_and_settings(
     own = Editor.from_pretrained(str(out / "editor"), device="cpu").backbone.settings.model_dump()
     assert (own["keep_unchanged"], own["text_scale"], own["steps"]) == (True, 3.0, 2)
     card = (out / "editor" / "README.md").read_text()
-    assert "storybook-editor" in card and "train/storybook/editor.py --shares 0.25 0.75" in card
+    named = [f"runs/{folder.parent.name}/{folder.name}" for folder in (editor_folder, other_folder)]
+    assert "storybook-editor" in card and f"train/storybook/editor.py {' '.join(named)} --shares 0.25 0.75" in card
     assert str(tmp_path) not in card and str(editor_folder) not in card, "folders of this machine are nobody's business"
     assert read_record(out, "editor") == State()
     figures, bound = json.loads((out / "editor" / "training.json").read_text())["figures"].values()
@@ -74,7 +76,10 @@ def test_an_editor_that_goes_on_from_the_bundled_one_has_the_commands_and_totals
     save_backbone(backbone, run / "editor", pipeline_class=backbone.pipeline_class)
     for base, steps in (("storybook-base", 4), ("storybook-editor", 3)):
         config = {"base": base, "out": f"runs/{steps}"}
-        state = State(step=steps, updates=steps, samples=10 * steps, seconds=60.0 * steps, config=config)
+        state = State(
+            step=steps, updates=steps, samples=10 * steps, seconds=60.0 * steps, config=config,
+            base_runs=read_runs(str(out / "editor")),
+        )  # fmt: skip
         save_checkpoint(run / "checkpoints", Checkpoint(state, {}, {}), keep=1)
         for given in ([], ["text_scale=4"]):  # the same run with other settings is no further training
             export(arguments(run / "editor", out=out, set=given))
@@ -83,6 +88,7 @@ def test_an_editor_that_goes_on_from_the_bundled_one_has_the_commands_and_totals
     card = (out / "editor" / "README.md").read_text()
     assert card.count("accelerate launch train/finetune.py") == 2 and "70 samples in 7 steps and 7 minutes" in card
     assert card.count("accelerate launch train/finetune.py base=storybook-editor") == 1
+    assert read_runs("storybook-base") == [] == read_runs("owner/name") and len(read_runs("storybook-editor")) == 1
 
 
 def test_a_mean_counts_each_of_its_runs_once(
@@ -101,6 +107,31 @@ def test_a_mean_counts_each_of_its_runs_once(
     )
     card = (tmp_path / "bundled" / "editor" / "README.md").read_text()
     assert card.count("accelerate launch train/finetune.py") == 2 and "    make dataset\n" in card
+
+
+def test_the_best_editor_of_a_run_has_its_own_progress_in_the_card(
+    editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ip2p.train.storybook.editor.bundled_path", lambda _: tmp_path / "none")
+    states = {}
+    for name, step in (("a/best", 2), ("a/editor", 4), ("b/best", 1)):
+        shutil.copytree(editor_folder, tmp_path / name)
+        state = State(step=step, updates=step, samples=10 * step, config={"out": f"{tmp_path}/{name[0]}"})
+        (tmp_path / name / "progress.json").write_text(state.progress())
+        states[name] = state
+    save_checkpoint(tmp_path / "b" / "checkpoints", Checkpoint(State(step=9, samples=90), {}, {}), keep=1)
+    for names, step, told in [
+        (["a/best"], 2, "editor.py runs/a/best --measure 0  # after 2 steps\n"),
+        (["b/best", "a/best"], 3, "runs/b/best runs/a/best --shares 0.5 0.5 --measure 0  # after 1 and 2 steps\n"),
+        (["a/best", "a/editor", "b/best"], 5, "# after 2 and 4 and 1 steps\n"),
+    ]:
+        export(arguments(*(tmp_path / name for name in names), out=tmp_path / "bundled"))
+        assert read_record(tmp_path / "bundled", "editor").step == step
+        card = (tmp_path / "bundled" / "editor" / "README.md").read_text()
+        assert told in card and "finetune.py out=runs/a\n" in card and str(tmp_path) not in card
+    (tmp_path / "a" / "best" / "progress.json").write_text("{")
+    with pytest.raises(ModelError, match="progress.json is damaged"):
+        export(arguments(tmp_path / "a" / "best", out=tmp_path / "bundled"))
 
 
 def test_editors_that_differ_in_more_than_a_training_have_no_mean(editor_folder: Path, tmp_path: Path) -> None:
@@ -157,15 +188,6 @@ def test_the_matrix_of_a_card_has_what_moved_beside_the_same_of_exact_targets() 
     header, _, cells = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
     found = dict(zip(header, cells, strict=True))
     assert (found["edits of"], found["roof"], found["animal"], found["door"]) == ("door, 4", "50 (25)", "25 (0)", "")
-
-
-def test_the_command_of_a_run_has_what_was_unusual_and_no_folders_of_this_machine() -> None:
-    config = {"steps": 7, "batch": 32, "dataset": "/a/b", "out": "/c", "base": "/d", "min_snr_gamma": 5.0}
-    command = "accelerate launch train/finetune.py 'dataset=[data/a/b]' steps=7 min_snr_gamma=5.0"
-    assert training_command(State(config=config)) == command
-    assert "'dataset=[data/phrased]'" in training_command(State(config=config | {"dataset": "data/phrased"}))
-    two = config | {"dataset": ["/home/me/phrased/phrasing-0", "/home/me/phrased/phrasing-1"]}
-    assert "'dataset=[data/phrased/phrasing-0,data/phrased/phrasing-1]'" in training_command(State(config=two))
 
 
 def test_a_reproduced_editor_has_the_settings_of_the_bundled_one() -> None:

@@ -1,6 +1,8 @@
 """Exports of the bundled models, and the programs that train them: what they refuse before anything is done."""
 
 import argparse
+import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,9 @@ import pytest
 import torch
 
 from ip2p.errors import ConfigError, ModelError
-from ip2p.train.storybook.base import EXPORTED, checkpoints, export_all, main
+from ip2p.models.bundled import BUNDLED
+from ip2p.train.storybook.base import EXPORTED, checkpoints, export_all, main, measure_all
+from ip2p.train.storybook.bundle import READ_AS_CAPTIONED, RECONSTRUCTIONS, replace_figures
 from ip2p.train.storybook.reproduce import main as reproduce
 
 CPU = torch.device("cpu")
@@ -40,6 +44,33 @@ def test_nothing_to_export_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no checkpoint of judge. Train it first: .*base.py judge"):
         export_all(arguments(tmp_path, "clip-a", only="judge"), CPU)
     assert not (tmp_path / "models").exists()
+
+
+def test_measured_figures_are_written_into_card_and_record_if_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for file in ("README.md", "training.json"):
+        shutil.copy(BUNDLED / "base" / file, folder)
+    before = (folder / "README.md").read_text()
+    measured = {READ_AS_CAPTIONED: {"all": 12.345, "place": 67.0}, RECONSTRUCTIONS: {"PSNR (dB)": 8.9}}
+    monkeypatch.setattr("ip2p.train.storybook.base.measure_models", lambda *_, **__: [("base", measured)])
+    measure_all(argparse.Namespace(out=tmp_path, measure=2, write=False), CPU)
+    assert f"base, {READ_AS_CAPTIONED}: all 12.3, place 67.0\n" in capsys.readouterr().out
+    assert (folder / "README.md").read_text() == before
+    measure_all(argparse.Namespace(out=tmp_path, measure=2, write=True), CPU)
+    card, record = (folder / "README.md").read_text(), json.loads((folder / "training.json").read_text())
+    assert f"{READ_AS_CAPTIONED}:\n\n| all | place |\n| --- | --- |\n| 12.3 | 67.0 |\n\n{RECONSTRUCTIONS}:" in card
+    assert "| PSNR (dB) |\n| --- |\n| 8.9 |\n\n## Limits" in card
+    assert card.partition("## Measured")[0] == before.partition("## Measured")[0]
+    assert record["samples"] == 103_488 and record["figures"][READ_AS_CAPTIONED] == {"all": 12.35, "place": 67.0}
+
+
+@pytest.mark.parametrize("model", ["base", "clip-a", "clip-b", "editor", "judge"])
+def test_bundled_cards_have_the_figures_of_their_records(model: str) -> None:
+    files = {name: (BUNDLED / model / name).read_text() for name in ("README.md", "training.json")}
+    assert replace_figures(BUNDLED / model, json.loads(files["training.json"])["figures"]) == files
 
 
 @pytest.mark.parametrize(
