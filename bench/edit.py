@@ -73,7 +73,7 @@ class EditorPair:
         self, image: Image.Image, text: str, scheduler: str, scales: tuple[float, float], **more: Any
     ) -> Any:
         """Edit a picture by ip2p's editor, with the same seed."""
-        chosen: Any = {"steps": STEPS, "keep_unchanged": False} | more
+        chosen: Any = {"steps": STEPS, "keep_unchanged": False, "guidance_stop": 1.0} | more  # as diffusers
         return self.ours.edit(
             image, text, seeds=SEED, scheduler=scheduler, text_scale=scales[0], image_scale=scales[1],
             **chosen,

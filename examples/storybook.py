@@ -18,6 +18,7 @@ from ip2p import Editor
 from ip2p.cli.outputs import require_free
 from ip2p.editing.generation import generate
 from ip2p.errors import run_program
+from ip2p.evaluation.samples import storybook_samples
 from ip2p.models.backbone import load_backbone
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images, to_tensor
@@ -56,9 +57,13 @@ def edits() -> Image.Image:
 
 def edited() -> Image.Image:
     """Let the bundled editor make a held-out edit of every kind: the scene, and what became of it."""
-    cases = _one_of_each_kind(7)
-    scenes, asked = [render(case.scene) for case in cases], [case.instruction for case in cases]
-    made = Editor.from_pretrained().edit(scenes, asked, seeds=range(len(cases)))
+    cases = _one_of_each_kind(2024)
+    chosen = [each for each in storybook_samples(200, 2024) if each.case in cases]  # their seeds are the evaluation's
+    chosen.sort(key=lambda each: EDIT_KINDS.index(each.kind))
+    made = Editor.from_pretrained().edit(
+        [each.load().source for each in chosen], [each.instruction for each in chosen],
+        seeds=[each.seed for each in chosen],
+    )  # fmt: skip
     return _before_and_after(cases, [each.image for each in made])
 
 
@@ -69,12 +74,13 @@ def _one_of_each_kind(seed: int) -> list[Case]:
 
 
 def _before_and_after(cases: Sequence[Case], after: Sequence[Image.Image]) -> Image.Image:
-    """Put scenes and pictures after an edit side by side, two edits in a row."""
-    rows = [[render(case.scene), picture] for case, picture in zip(cases, after, strict=True)]
-    half = -(-len(rows) // 2)
-    pairs = [[*left, *right] for left, right in zip(rows[:half], [*rows[half:], []], strict=False)]
-    texts = [f"{case.edit.kind}: {case.instruction}" for case in cases]
-    return contact_sheet(pairs, ["   |   ".join(texts[row::half]) for row in range(half)])
+    """Put scenes and pictures after an edit side by side, three edits in a row, with kinds and instructions below."""
+    pictures = [image for case, picture in zip(cases, after, strict=True) for image in (render(case.scene), picture)]
+    texts = [text for case in cases for text in (case.edit.kind.replace("_", " "), case.instruction)]
+    starts = range(0, len(pictures), 6)
+    return contact_sheet(
+        [pictures[start : start + 6] for start in starts], captions=[texts[start : start + 6] for start in starts]
+    )
 
 
 def reconstructions() -> Image.Image:

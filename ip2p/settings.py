@@ -297,7 +297,7 @@ class Preset(NamedTuple):
 
     Args:
         settings: values by name.
-        unet_rows: UNet rows of an edit with the bundled editor.
+        unet_rows: UNet rows of an edit that is guided at every step, with s_I and s_T different from 1 and each other.
         decibels: PSNR against the exact result of the same scheduler and steps; None if it is exact.
     """
 

@@ -61,7 +61,7 @@ CAPTIONS = 7000
 """Captions of the data set, of which each gives one triple and about one kept pair."""
 FEWEST_CAPTIONS = 100
 MOST_STEPS = 1_000_000
-OWN_SETTINGS = ("keep_unchanged=true", "text_scale=2.5", "image_scale=1.5")
+OWN_SETTINGS = ("keep_unchanged=true", "text_scale=2.5", "image_scale=1.5", "guidance_stop=0.8")
 """Sampling settings of the bundled editor: docs/decisions.md."""
 PHRASINGS = 3
 """Instructions of each pair that the editor is trained on."""
