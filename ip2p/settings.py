@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ip2p.combinations import require_combinable
 from ip2p.errors import ConfigError, ModelError
 
 SETTINGS_FILE = "ip2p.json"
@@ -87,8 +86,7 @@ class SamplingSettings(BaseModel):
     The defaults of settings that trade exactness for speed are exact.
 
     Raises:
-        ConfigError: a name is unknown, a value is out of range, two values cannot be combined, or one changes nothing
-            beside another.
+        ConfigError: a name is unknown, a value is out of range, or two values cannot be combined.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -174,7 +172,17 @@ class SamplingSettings(BaseModel):
                 f"Give {name} as {describe(cls, name).allowed}",
                 arguments=[name],
             ) from None
-        require_combinable(made.model_dump(), made.model_dump(exclude_defaults=True))
+        if made.guidance_start > made.guidance_stop:
+            raise ConfigError(
+                f"guidance_start={made.guidance_start:g} is above guidance_stop={made.guidance_stop:g}",
+                "Give guidance_start as at most guidance_stop",
+                arguments=["guidance_start", "guidance_stop"],
+            )
+        if made.tolerance and made.reuse > 1:  # features are cached for whole batches, not row by row
+            raise ConfigError(
+                "tolerance and reuse cannot be combined", "Leave one of the two at its default",
+                arguments=["tolerance", "reuse"],
+            )  # fmt: skip
         return made
 
     def replace(self: Settings, **given: Any) -> Settings:

@@ -95,18 +95,16 @@ def draw_words(rng: random.Random) -> list[str]:
     words.extend(["--steps", str(rng.choice((1, 2, 3)))])
     maybe("--scheduler", *SCHEDULERS)
     maybe("--resolution", 24, 32, 48)
+    maybe("--text-every", 2)
+    maybe("--extrapolate", 0.5)
     maybe("--hold-after", 0.6)
-    maybe("--guidance-stop", 0.8, 1 / 3) if "--hold-after" not in words else maybe("--guidance-stop", 0.8)
+    maybe("--guidance-stop", 0.8, 1 / 3)
     maybe("--rescale", 0.7)
     if rng.random() < 0.3:
         maybe("--reuse", 2, 3, share=1.0)
     else:
         maybe("--preset", *PRESETS)
         maybe("--tolerance", 0.1) if "--preset" not in words else None
-    if "--tolerance" not in words and rng.random() < 0.3:
-        words.extend(["--text-every", "2", *(["--image-every", "3"] if kind != "generate" else [])])
-    if {"--tolerance", "--text-every", "--hold-after"} & set(words):
-        maybe("--extrapolate", 0.5)
     if "paper" in words:
         words.extend(["--steps", "2"])
     maybe("--precision", "fp32", "bf16")
@@ -116,7 +114,7 @@ def draw_words(rng: random.Random) -> list[str]:
     if kind == "generate":
         maybe("--scale", 2.5, -1, 1 / 3)
         return ["generate", "--model=base", *words, "--", rng.choice(TEXTS)]
-    maybe("--image-every", 3) if not {"--tolerance", "--text-every", "--preset"} & set(words) else None
+    maybe("--image-every", 3)
     maybe("--lora", "ink.safetensors", "ink.safetensors:0.3", "true: ink.safetensors:-0.1234567891")
     maybe("--lora", "ink.safetensors:1e-3")
     maybe("--embedding", "zork.safetensors")

@@ -107,7 +107,7 @@ def test_a_row_takes_every_setting_a_preset_and_a_negative_prompt(pictures: Path
     row = {"image": "0.png", "instruction": "make it winter", "seed": 5}
     rows = [row | values, row | {"preset": "fast", "steps": 2}, row | {"negative_prompt": "fog"}, row]
     file = write_rows(pictures / "edits.jsonl", rows)
-    assert run(file, editor, text_every=3, image_every=3) == BatchSummary(done=4, failed=0, before=0)
+    assert run(file, editor, text_every=3) == BatchSummary(done=4, failed=0, before=0)
     made = [read_parameters(file.with_suffix("") / each["output"]) for each in results(file.with_suffix(""))]
     recorded = {name: value for name, value in values.items() if name != "tolerance"}
     assert recorded.items() <= made[0].items()
