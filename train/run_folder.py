@@ -140,10 +140,10 @@ def read_runs(base: str) -> list[str]:
     """
     folder = bundled_path(base) if base in BUNDLED_NAMES else Path(base)
     try:
-        runs: list[str] = json.loads((folder / RECORD_FILE).read_text()).get("runs", [])
+        runs = json.loads((folder / RECORD_FILE).read_text()).get("runs")
     except (OSError, ValueError, AttributeError):  # none, or somebody else's
         return []
-    return runs
+    return runs if isinstance(runs, list) and all(isinstance(each, str) for each in runs) else []
 
 
 def tell_changes(past: State, now: State, *, processes: int) -> list[str]:

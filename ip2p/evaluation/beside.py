@@ -81,10 +81,11 @@ def score_phrasings(samples: Sequence[Sample], results: Sequence[Result], seed: 
     }
     if not all(groups.values()):
         return {}
-    return {
+    means = {
         words: {name: found[OVERALL][name] for name in LEADING if name in found[OVERALL]}
         for words, found in score_methods(groups, seed).items()
     }
+    return means if all(means.values()) else {}
 
 
 def describe_phrasings(phrasings: Phrasings) -> list[str]:

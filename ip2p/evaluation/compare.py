@@ -76,8 +76,8 @@ def compare_evaluations(first: Evaluation, second: Evaluation) -> list[Compared]
 
 def _tell(about: Mapping[str, Any], name: str) -> str:
     """Tell a fact of an evaluation; beside a hash of weights, what has them."""
-    model = about.get(name.removesuffix("_weights"))
-    return f"{about.get(name)} ({model})" if name.endswith("_weights") and model else f"{about.get(name)}"
+    value, model = about.get(name) or "none", about.get(name.removesuffix("_weights"))
+    return f"{value} ({model})" if name.endswith("_weights") and about.get(name) and model else f"{value}"
 
 
 def _compare(

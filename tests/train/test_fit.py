@@ -23,7 +23,6 @@ from ip2p.errors import ConfigError, Ip2pError, TrainingError
 from ip2p.models.backbone import load_backbone
 from ip2p.models.widen import suit_attention
 from ip2p.shards import hash_file
-from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.finetune import main
 from ip2p.train.held_out import HeldOutCurve
@@ -327,10 +326,11 @@ def test_the_best_editor_is_kept_and_offered_and_a_rise_ends_the_run(
     losses = held_out(tmp_path / "run")
     lowest = min(losses, key=lambda step: losses[step])
     assert 0 < lowest and outcome.step == lowest + 3 == max(losses)
-    record = json.loads((tmp_path / "run" / "best" / "held_out.json").read_text())
-    progress = State.model_validate_json((tmp_path / "run" / "best" / "progress.json").read_text())
-    assert (progress.step, progress.samples) == (record["step"], 4 * record["step"])
-    assert record == {"step": lowest, "loss": losses[lowest]}
+    read = {name: json.loads((tmp_path / f"run/best/{name}.json").read_text()) for name in ("held_out", "progress")}
+    record, progress = read.values()
+    assert (
+        record == {"step": lowest, "loss": losses[lowest]} and progress["samples"] == 4 * progress["step"] == 4 * lowest
+    )
     assert any(f"lowest at step {lowest}" in line and str(tmp_path / "run" / "best") in line for line in said)
     assert "the held-out loss rises" in capsys.readouterr().err
     assert f"| {lowest} | {losses[lowest]:.4f} |" in (tmp_path / "run" / "best" / "README.md").read_text()

@@ -18,7 +18,7 @@ from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.finetune import main
 from ip2p.train.fit import Run
-from ip2p.train.run_folder import LOCK_FILE, claim, tell_changes
+from ip2p.train.run_folder import LOCK_FILE, claim, read_runs, tell_changes
 
 Train = Callable[..., list[str]]
 
@@ -79,6 +79,14 @@ def test_a_run_knows_the_runs_of_the_editor_that_it_began_with(train: Train, tin
         train("run", steps, base=base)
         state = tmp_path / "run" / "checkpoints" / f"step-{steps:08d}" / "state.json"
         assert json.loads(state.read_text())["base_runs"] == ["one"]
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"runs": null}', '{"runs": 5}', '{"runs": ["a", 5]}'])
+def test_the_record_of_somebody_elses_model_names_no_runs(tmp_path: Path, record: str) -> None:
+    (tmp_path / "training.json").write_text(record)
+    assert read_runs(str(tmp_path)) == [] == read_runs("someone/editor")
+    (tmp_path / "training.json").write_text('{"runs": ["a", "b"]}')
+    assert read_runs(str(tmp_path)) == ["a", "b"]
 
 
 def test_the_same_step_divided_otherwise_is_the_same_step(train: Train, tmp_path: Path) -> None:

@@ -194,6 +194,8 @@ def main() -> int:
         help="precision; auto takes the fastest (default: auto)",
     )
     parsed = parser.parse_args()
+    if parsed.write and parsed.model != "measure":
+        parser.error("--write goes with measure alone")
     work = {"export": export_all, "measure": measure_all}.get(parsed.model, train)
     return run_program(lambda: work(parsed, parse_device(parsed.device)))
 

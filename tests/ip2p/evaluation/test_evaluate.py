@@ -14,15 +14,12 @@ from PIL import Image
 from ip2p import cli
 from ip2p.errors import ConfigError, DataError
 from ip2p.evaluation import draw, load, samples
-from ip2p.evaluation.load import Data, choose_data, clip_notes, domain_notes, evaluate_model, load_storybook
+from ip2p.evaluation.load import choose_data, evaluate_model
 from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, require_groups
 from ip2p.evaluation.report import Evaluation, lpips_notes, read_report
 from ip2p.evaluation.results import ResultFolder
-from ip2p.measuring.clip import ClipScorer
 from ip2p.measuring.intervals import Interval
 from ip2p.measuring.triplets import Triplet, read_triplets
-from ip2p.models.backbone import load_backbone
-from ip2p.models.bundled import bundled_path
 from ip2p.settings import PRESETS
 from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
@@ -176,34 +173,6 @@ def test_a_folder_of_somebody_elses_is_left_alone(editor_folder: Path, base_fold
     with pytest.raises(DataError, match="was not made by ip2p"):
         run(editor_folder, base_folder, tmp_path)
     assert list(files(tmp_path)) == ["run.json"]
-
-
-def test_an_editor_of_another_world_is_told(editor_folder: Path) -> None:
-    photo_editor, storybook_editor = load_backbone(editor_folder), load_backbone("storybook-editor")
-    scenes = load_storybook(4, 5, free=False)
-    photos = Data("photos", scenes.samples, is_storybook=False)
-    (told,) = domain_notes(photo_editor, scenes)
-    assert "no model of the storybook world" in told
-    assert domain_notes(storybook_editor, scenes) == [] and domain_notes(photo_editor, photos) == []
-    strange = [replace(sample, instruction="add an espresso") for sample in scenes.samples]
-    (told,) = domain_notes(storybook_editor, Data("photos", strange, is_storybook=False))
-    assert "4 of 4 instructions" in told
-    (told,) = domain_notes(storybook_editor, scenes, photo_editor)
-    assert "draws the baselines, is no model of the storybook world" in told
-    strange = [replace(sample, edited_caption="an espresso machine") for sample in scenes.samples]
-    (told,) = domain_notes(photo_editor, Data("photos", strange, is_storybook=False), storybook_editor)
-    assert "4 of 4 captions" in told and "give another --base" in told
-    assert domain_notes(storybook_editor, scenes, storybook_editor) == []
-
-
-def test_the_clip_that_filtered_is_known_by_its_weights(tmp_path: Path) -> None:
-    shutil.copytree(bundled_path("storybook-clip-a"), tmp_path / "renamed")
-    scenes = load_storybook(1, 5, free=False)
-    (told,) = clip_notes(ClipScorer.from_pretrained(tmp_path / "renamed"), scenes)
-    assert "which also filtered the pairs" in told
-    assert clip_notes(ClipScorer.from_pretrained("storybook-clip-b"), scenes) == [] == clip_notes(None, scenes)
-    photos = Data("photos", scenes.samples, is_storybook=False)
-    assert clip_notes(ClipScorer.from_pretrained("storybook-clip-a"), photos) == []
 
 
 def test_unknown_methods_are_told(capsys: pytest.CaptureFixture[str]) -> None:
