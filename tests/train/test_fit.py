@@ -327,10 +327,8 @@ def test_the_best_editor_is_kept_and_offered_and_a_rise_ends_the_run(
     lowest = min(losses, key=lambda step: losses[step])
     assert 0 < lowest and outcome.step == lowest + 3 == max(losses)
     read = {name: json.loads((tmp_path / f"run/best/{name}.json").read_text()) for name in ("held_out", "progress")}
-    record, progress = read.values()
-    assert (
-        record == {"step": lowest, "loss": losses[lowest]} and progress["samples"] == 4 * progress["step"] == 4 * lowest
-    )
+    assert read["held_out"] == {"step": lowest, "loss": losses[lowest]}
+    assert read["progress"]["samples"] == 4 * read["progress"]["step"] == 4 * lowest
     assert any(f"lowest at step {lowest}" in line and str(tmp_path / "run" / "best") in line for line in said)
     assert "the held-out loss rises" in capsys.readouterr().err
     assert f"| {lowest} | {losses[lowest]:.4f} |" in (tmp_path / "run" / "best" / "README.md").read_text()
