@@ -14,7 +14,7 @@ from PIL import Image
 from ip2p import cli
 from ip2p.errors import ConfigError, DataError
 from ip2p.evaluation import draw, load, samples
-from ip2p.evaluation.load import choose_data, evaluate_model
+from ip2p.evaluation.load import choose_data, evaluate_model, load_storybook
 from ip2p.evaluation.methods import BOUND, COPY, EDITOR, TEXT_TO_IMAGE, Extent, require_groups
 from ip2p.evaluation.report import Evaluation, lpips_notes, read_report
 from ip2p.evaluation.results import ResultFolder
