@@ -18,12 +18,12 @@ from ip2p import Editor
 from ip2p.cli.outputs import require_free
 from ip2p.editing.generation import generate
 from ip2p.errors import run_program
-from ip2p.evaluation.samples import storybook_samples
+from ip2p.evaluation.samples import Sample, storybook_samples
 from ip2p.models.backbone import load_backbone
 from ip2p.pictures.contact_sheet import contact_sheet
 from ip2p.pictures.tensors import to_images, to_tensor
 from ip2p.pictures.write import save_picture
-from ip2p.storybook.edits import Case, evaluation_cases
+from ip2p.storybook.edits import evaluation_cases
 from ip2p.storybook.render import render
 from ip2p.storybook.scene import ATTRIBUTES, EDIT_KINDS, Scene, natural_layout, sample_scene
 
@@ -51,32 +51,30 @@ def scenes() -> Image.Image:
 
 def edits() -> Image.Image:
     """Draw an edit of every kind: the scene, and its exact target."""
-    cases = _one_of_each_kind(2024)
-    return _before_and_after(cases, [render(case.target) for case in cases])
+    samples = _one_of_each_kind()
+    return _before_and_after(samples, [each.load().target for each in samples])
 
 
 def edited() -> Image.Image:
     """Let the bundled editor make a held-out edit of every kind: the scene, and what became of it."""
-    cases = _one_of_each_kind(2024)
-    chosen = [each for each in storybook_samples(200, 2024) if each.case in cases]  # their seeds are the evaluation's
-    chosen.sort(key=lambda each: EDIT_KINDS.index(each.kind))
+    samples = _one_of_each_kind()
     made = Editor.from_pretrained().edit(
-        [each.load().source for each in chosen], [each.instruction for each in chosen],
-        seeds=[each.seed for each in chosen],
+        [each.load().source for each in samples], [each.instruction for each in samples],
+        seeds=[each.seed for each in samples],
     )  # fmt: skip
-    return _before_and_after(cases, [each.image for each in made])
+    return _before_and_after(samples, [each.image for each in made])
 
 
-def _one_of_each_kind(seed: int) -> list[Case]:
-    """Return the first held-out edit of every kind."""
-    first = {case.edit.kind: case for case in reversed(evaluation_cases(200, seed))}
+def _one_of_each_kind() -> list[Sample]:
+    """Return the first edit of every kind in an evaluation, with its seed."""
+    first = {each.kind: each for each in reversed(storybook_samples(200, 2024))}
     return [first[kind] for kind in EDIT_KINDS if kind in first]
 
 
-def _before_and_after(cases: Sequence[Case], after: Sequence[Image.Image]) -> Image.Image:
+def _before_and_after(samples: Sequence[Sample], after: Sequence[Image.Image]) -> Image.Image:
     """Put scenes and pictures after an edit side by side, three edits in a row, with kinds and instructions below."""
-    pictures = [image for case, picture in zip(cases, after, strict=True) for image in (render(case.scene), picture)]
-    texts = [text for case in cases for text in (case.edit.kind.replace("_", " "), case.instruction)]
+    pictures = [image for each, picture in zip(samples, after, strict=True) for image in (each.load().source, picture)]
+    texts = [text for each in samples for text in (each.kind.replace("_", " "), each.instruction)]
     starts = range(0, len(pictures), 6)
     return contact_sheet(
         [pictures[start : start + 6] for start in starts], captions=[texts[start : start + 6] for start in starts]

@@ -26,8 +26,6 @@ from ip2p.errors import ConfigError, TrainingError
 from ip2p.shards import atomic_dir, hash_file, sweep_temporaries
 
 COMPLETE_FILE = "COMPLETE.json"
-PROGRESS_FILE = "progress.json"
-"""File in the folder of an editor, with the state of its run when it had these weights."""
 
 
 class _Stamp(NamedTuple):
@@ -85,7 +83,7 @@ class State(BaseModel):
     base_runs: list[str] | None = None
 
     def progress(self) -> str:
-        """Return the content of PROGRESS_FILE: all but what only a run that goes on needs."""
+        """Return the content of progress.json beside an editor: all but what only a run that goes on needs."""
         return self.model_dump_json(indent=1, exclude={"loss_scale", "stream", "words"}) + "\n"
 
 

@@ -13,11 +13,12 @@ from datasets import Dataset
 from huggingface_hub import ModelCard, ModelCardData
 
 from ip2p.models.backbone import Backbone, save_backbone
+from ip2p.models.bundled import PROGRESS_FILE
 from ip2p.pictures.pages import Chart, Curve, data_uri, render_page
 from ip2p.plurals import counted, duration
 from ip2p.shards import atomic_write
 from ip2p.train.adapters import has_lora, save_lora
-from ip2p.train.checkpoint import PROGRESS_FILE, State
+from ip2p.train.checkpoint import State
 from ip2p.train.config import FinetuneConfig
 from ip2p.train.exact import ExactFigures, read_exact
 from ip2p.train.held_out import HeldOutCurve

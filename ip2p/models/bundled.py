@@ -9,6 +9,8 @@ BUNDLED = Path(__file__).parents[1] / "bundled"
 
 RECORD_FILE = "training.json"
 """File beside the weights of a bundled model, with the progress of its training and its figures."""
+PROGRESS_FILE = "progress.json"
+"""File in the folder of an editor that a run wrote, with the state of the run when it had these weights."""
 
 DEFAULT_BASE, DEFAULT_EDITOR = "storybook-base", "storybook-editor"
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
 from ip2p.errors import ConfigError, ModelError, reason
-from ip2p.models.bundled import BUNDLED_NAMES, RECORD_FILE, bundled_path
+from ip2p.models.bundled import BUNDLED_NAMES, PROGRESS_FILE, RECORD_FILE, bundled_path
 from ip2p.models.checkpoint import WeightsChoice
 from ip2p.models.folder_checks import require_files, require_network, require_schedule, require_tokenizer
 from ip2p.models.loading import DAMAGED_HINT, explain, load_whole, quiet
@@ -45,7 +45,7 @@ SAFETY_COMPONENTS: dict[str, tuple[str, ...]] = {
     "feature_extractor": ("CLIPImageProcessor", "CLIPFeatureExtractor", "CLIPImageProcessorPil"),
 }
 COMPONENTS = (*REQUIRED_COMPONENTS, *SDXL_COMPONENTS, *SAFETY_COMPONENTS, "scheduler")
-MODEL_FILES = (INDEX_FILE, SETTINGS_FILE, "README.md", RECORD_FILE, "progress.json")
+MODEL_FILES = (INDEX_FILE, SETTINGS_FILE, "README.md", RECORD_FILE, PROGRESS_FILE)
 HEADER_KEY = "ip2p"
 """Key of the configs and tokenizers in the header of a single file."""
 PART_FILE = re.compile(

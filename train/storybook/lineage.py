@@ -1,6 +1,6 @@
 """The runs that an editor is from: their progress, their commands, and the editors that they went on from.
 
-A run's editors have their progress beside them, see `ip2p.train.checkpoint.PROGRESS_FILE`. A bundled editor has a
+A run's editors have their progress beside them, see `ip2p.models.bundled.PROGRESS_FILE`. A bundled editor has a
 record of its runs, with that of the editor that these began with inside it, and so on.
 """
 
@@ -12,9 +12,9 @@ from typing import Any
 
 from ip2p.config import load_config
 from ip2p.errors import ModelError
-from ip2p.models.bundled import RECORD_FILE
+from ip2p.models.bundled import PROGRESS_FILE, RECORD_FILE
 from ip2p.shards import fingerprint
-from ip2p.train.checkpoint import PROGRESS_FILE, State, load_newest
+from ip2p.train.checkpoint import State, load_newest
 from ip2p.train.config import FinetuneConfig
 
 EDITOR_NAME = "storybook-editor"
